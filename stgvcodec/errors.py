@@ -1,0 +1,53 @@
+"""Every error a user can cause. The command line turns each into one line and its exit code."""
+
+from __future__ import annotations
+
+
+class StgvError(Exception):
+    """Base of all errors of this package.
+
+    Messages name the thing, what was got, what was expected and what to do.
+    """
+
+    exit_code = 1
+
+
+class ConfigError(StgvError):
+    """An option or a combination of options that cannot be met."""
+
+    exit_code = 2
+
+
+class InputVideoError(StgvError):
+    """A source that is missing, empty, damaged, or of a kind that is not supported."""
+
+    exit_code = 3
+
+
+class BitstreamError(StgvError):
+    """A `.stgv` file that is not one, is cut short, or is damaged.
+
+    Attributes:
+        section: The part of the file that is wrong, e.g. "file header" or "GoP 3, means".
+        offset: Byte offset in the file (in the payload, where the file is not at hand); None if unknown.
+    """
+
+    exit_code = 4
+
+    def __init__(self, message: str, *, section: str, offset: int | None = None) -> None:
+        where = section if offset is None else f"{section}, at byte {offset}"
+        super().__init__(f"{where}: {message}")
+        self.section = section
+        self.offset = offset
+
+
+class OutputError(StgvError):
+    """A destination that cannot be written."""
+
+    exit_code = 5
+
+
+class BackendUnavailableError(StgvError):
+    """A device or back end that was asked for by name and is not there."""
+
+    exit_code = 6

@@ -1,0 +1,67 @@
+"""Threads for the numba kernels: a fixed split of the work, run by however many threads there are.
+
+The split never depends on the number of threads, and partial results are combined in the order of the chunks, so that
+any number of threads gives the same bits. Kernels release the GIL and know nothing of threads; numba's own threading
+layers are not used (docs/decisions/0002-threads.md).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+
+from stgvcodec.errors import ConfigError
+
+
+def n_threads() -> int:
+    """Number of threads that CPU kernels use: the environment variable STGV_THREADS, else the CPUs this process may use.
+
+    Raises:
+        ConfigError: STGV_THREADS is not a positive integer.
+    """
+    requested = os.environ.get("STGV_THREADS", "")
+    if not requested:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    if not requested.isdecimal() or int(requested) < 1:
+        raise ConfigError(f"STGV_THREADS is '{requested}', expected a positive integer; unset it to use every CPU")
+    return int(requested)
+
+
+def run_chunks(work: Callable[[int], None], n_chunks: int) -> None:
+    """Call `work(i)` for every i in [0, n_chunks), on several threads; returns when all are done.
+
+    Args:
+        work: Called with a chunk's index; must release the GIL to gain anything, and must not call `run_chunks`.
+        n_chunks: Number of chunks; a property of the data, never of the machine.
+
+    Raises:
+        Exception: the first that `work` raised.
+    """
+    n_workers = min(n_threads(), n_chunks)
+    if n_workers <= 1:
+        for i in range(n_chunks):
+            work(i)
+        return
+
+    chunks = iter(range(n_chunks))
+
+    def drain() -> None:
+        # next() on a range iterator is atomic under the GIL, so each chunk goes to one thread.
+        for i in chunks:
+            work(i)
+
+    others = [_pool(os.getpid(), n_workers - 1).submit(drain) for _ in range(n_workers - 1)]
+    try:
+        drain()
+    finally:
+        for other in others:
+            other.result()
+
+
+@lru_cache(maxsize=4)
+def _pool(process_id: int, n_workers: int) -> ThreadPoolExecutor:
+    """A pool of this very process: after a fork the child's key is new, since threads do not survive a fork."""
+    del process_id
+    return ThreadPoolExecutor(n_workers, thread_name_prefix="stgv")
