@@ -1,0 +1,59 @@
+"""stgvcodec: a neural video codec of 2D Gaussians and hash-encoded deformation, one file, any-order decoding.
+
+The public names are imported on first use, so that `import stgvcodec` and `stgvcodec --help` stay quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stgvcodec.codec.compare import compare
+    from stgvcodec.codec.config import EncodeConfig
+    from stgvcodec.codec.decode_file import decode
+    from stgvcodec.codec.decoder import VideoDecoder
+    from stgvcodec.codec.encoder import encode
+    from stgvcodec.codec.info import read_info
+    from stgvcodec.codec.reports import StreamInfo
+    from stgvcodec.errors import StgvError
+    from stgvcodec.media.selection import Selection
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "EncodeConfig",
+    "Selection",
+    "StgvError",
+    "StreamInfo",
+    "VideoDecoder",
+    "__version__",
+    "compare",
+    "decode",
+    "encode",
+    "read_info",
+]
+
+_HOME = {
+    "EncodeConfig": "stgvcodec.codec.config",
+    "Selection": "stgvcodec.media.selection",
+    "StgvError": "stgvcodec.errors",
+    "StreamInfo": "stgvcodec.codec.reports",
+    "VideoDecoder": "stgvcodec.codec.decoder",
+    "compare": "stgvcodec.codec.compare",
+    "decode": "stgvcodec.codec.decode_file",
+    "encode": "stgvcodec.codec.encoder",
+    "read_info": "stgvcodec.codec.info",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from its home on first use."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'stgvcodec' has no attribute '{name}'")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""Encoder and decoder: the only place that joins fit, quantisers, bitstream and media."""

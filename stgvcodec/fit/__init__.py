@@ -1,0 +1,1 @@
+"""Fitting one GoP: initialisation, then the training phases, the last of them through the quantisers."""

@@ -1,0 +1,120 @@
+"""Where the canonical Gaussians start: from the key frame's own content, or at random as in the paper."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, grid_sample
+
+from stgvcodec.model.gaussians import MIN_DIAGONAL_PX, CanonicalGaussians, MeansSpace, bounded_cholesky
+from stgvcodec.ops.rasterize import rasterize
+
+INITIALIZATIONS = ("content", "random")
+
+# Share of the Gaussians that is spread evenly; the rest follows local detail. Chosen on Bunny's first frame
+# (benchmarks/initialization.py).
+_UNIFORM_SHARE = 0.3
+# Standard deviation of a Gaussian over the local spacing of the set.
+_SIGMA_OVER_SPACING = 0.6
+_MIN_TOTAL_WEIGHT = 0.1
+
+
+def initial_gaussians(
+    key_frame: Tensor,
+    n_gaussians: int,
+    *,
+    method: str,
+    rng: np.random.Generator,
+    means_space: MeansSpace,
+    backend: str,
+) -> CanonicalGaussians:
+    """Canonical Gaussians before the first step.
+
+    Args:
+        key_frame: RGB in [0, 1]. [H, W, 3] float32.
+        n_gaussians: N >= 1.
+        method: "content" (positions by local detail, colours from pixels, sizes by local density) or "random" (the
+            paper's: uniform positions, factors and colours).
+        rng: Draws everything random.
+        means_space: Training space of the means.
+        backend: Of the rasteriser.
+
+    Returns:
+        N Gaussians on the key frame's device.
+    """
+    height, width, _ = key_frame.shape
+    if method == "content":
+        means, cholesky, colors = _from_content(key_frame, n_gaussians, rng, backend)
+    else:
+        assert method == "random"
+        uniform = torch.from_numpy(rng.random((n_gaussians, 8), dtype=np.float32)).to(key_frame.device)
+        means, cholesky, colors = uniform[:, :2] * 2.0 - 1.0, uniform[:, 2:5], uniform[:, 5:]
+    return CanonicalGaussians(means, cholesky, colors, width=width, height=height, means_space=means_space)
+
+
+def detail_density(frame: Tensor) -> Tensor:
+    """Where Gaussians are needed: a probability per pixel from the local gradient magnitude. [H, W, 3] -> [H, W]."""
+    luma = frame.mean(dim=2)[None, None]  # [1, 1, H, W]
+    padded = torch.nn.functional.pad(luma, (1, 1, 1, 1), mode="replicate")
+    dx = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]
+    dy = padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
+    magnitude = avg_pool2d(torch.sqrt(dx * dx + dy * dy), 5, stride=1, padding=2, count_include_pad=False)[0, 0]
+    total = magnitude.sum()
+    uniform = torch.full_like(magnitude, 1.0 / magnitude.numel())
+    if not total > 0:
+        return uniform
+    return _UNIFORM_SHARE * uniform + (1.0 - _UNIFORM_SHARE) * magnitude / total
+
+
+def _from_content(
+    frame: Tensor, n_gaussians: int, rng: np.random.Generator, backend: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    height, width, _ = frame.shape
+    density = detail_density(frame).double().cpu().numpy()
+    rows, columns = _systematic_sample(density, n_gaussians, rng)
+    jitter = rng.random((n_gaussians, 2))
+    xy = np.stack((columns, rows), axis=1) + jitter  # pixels
+    means_px = torch.from_numpy(xy.astype(np.float32)).to(frame.device)
+    size_px = torch.tensor([width, height], dtype=torch.float32, device=frame.device)
+    means = means_px / size_px * 2.0 - 1.0
+
+    spacing = 1.0 / np.sqrt(density[rows, columns] * n_gaussians)  # pixels
+    diagonal = np.maximum(_SIGMA_OVER_SPACING * spacing - MIN_DIAGONAL_PX, 0.0).astype(np.float32)
+    cholesky = torch.zeros(n_gaussians, 3)
+    cholesky[:, 0] = cholesky[:, 2] = torch.from_numpy(diagonal)
+    cholesky = cholesky.to(frame.device)
+
+    # A pixel under several Gaussians sees their sum, so each starts with its share of the pixel's colour.
+    ones = torch.ones(1, n_gaussians, 3, device=frame.device)
+    total_weight = rasterize(
+        means_px[None], bounded_cholesky(cholesky), ones, height=height, width=width, backend=backend
+    )
+    picked = torch.cat((frame[None], total_weight), dim=3).permute(0, 3, 1, 2)  # [1, 6, H, W]
+    at_means = grid_sample(picked, means[None, :, None], padding_mode="border", align_corners=False)[0, :, :, 0].T
+    colors = at_means[:, :3] / at_means[:, 3:].clamp_min(_MIN_TOTAL_WEIGHT)
+    return means, cholesky, colors.contiguous()
+
+
+def _systematic_sample(
+    density: npt.NDArray[np.float64], n_samples: int, rng: np.random.Generator
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Rows and columns of pixels drawn at equal steps of cumulative density along a Morton curve.
+
+    Neighbours on the curve are neighbours in the picture, so samples keep their distance where independent draws
+    would clump.
+    """
+    height, width = density.shape
+    rows, columns = np.mgrid[0:height, 0:width]
+    n_bits = max(1, math.ceil(math.log2(max(height, width, 2))))
+    code = np.zeros(height * width, dtype=np.int64)
+    for bit in range(n_bits):
+        code |= ((columns.ravel() >> bit) & 1) << (2 * bit) | ((rows.ravel() >> bit) & 1) << (2 * bit + 1)
+    order = np.argsort(code)
+    cumulative = np.cumsum(density.ravel()[order])
+    targets = (np.arange(n_samples) + rng.random()) * (cumulative[-1] / n_samples)
+    chosen = order[np.minimum(np.searchsorted(cumulative, targets), order.size - 1)]
+    return chosen // width, chosen % width

@@ -1,0 +1,133 @@
+"""Canonical 2D Gaussians: their parameters, their units, and how the transmitted factors become covariances (Eq. 1)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+# Smallest diagonal entry of a Cholesky factor, pixels; part of the format.
+MIN_DIAGONAL_PX = 0.5
+
+MeansSpace = Literal["pixels", "tanh"]
+
+
+class CanonicalGaussians(nn.Module):
+    """Trainable canonical Gaussians of one GoP.
+
+    The means are trained either in pixels, so that a learning rate is a distance, or, as in the paper, through tanh;
+    outside this class they are always in [-1, 1]^2 over the picture.
+
+    Attributes:
+        raw_means: Means in the training space. [N, 2] float32.
+        cholesky: (l1, l2, l3) before the lower bound of `bounded_cholesky`, pixels. [N, 3] float32.
+        colors: Weighted RGB, unbounded. [N, 3] float32.
+    """
+
+    def __init__(
+        self,
+        means: Tensor,
+        cholesky: Tensor,
+        colors: Tensor,
+        *,
+        width: int,
+        height: int,
+        means_space: MeansSpace = "pixels",
+    ) -> None:
+        """Wrap initial values as parameters.
+
+        Args:
+            means: Centres in [-1, 1]^2. [N, 2] float32.
+            cholesky: Unbounded factors, pixels. [N, 3] float32.
+            colors: Weighted RGB. [N, 3] float32.
+            width: Picture width, pixels.
+            height: Picture height, pixels.
+            means_space: "pixels" or "tanh".
+        """
+        super().__init__()
+        self.means_space = means_space
+        self.size_px: Tensor
+        self.register_buffer("size_px", torch.tensor([width, height], dtype=means.dtype, device=means.device))
+        self.raw_means = nn.Parameter(self._to_training_space(means))
+        self.cholesky = nn.Parameter(cholesky.clone())
+        self.colors = nn.Parameter(colors.clone())
+
+    @property
+    def means(self) -> Tensor:
+        """Centres in [-1, 1]^2 over the picture; may lie outside. [N, 2]."""
+        if self.means_space == "tanh":
+            return torch.tanh(self.raw_means)
+        return self.raw_means * (2.0 / self.size_px) - 1.0
+
+    def _to_training_space(self, means: Tensor) -> Tensor:
+        if self.means_space == "tanh":
+            return torch.atanh(means.clamp(-0.999999, 0.999999))
+        return (means + 1.0) * (self.size_px / 2.0)
+
+
+class _LowerBound(torch.autograd.Function):
+    """max(x, 0) whose gradient is also let through below the bound where it would lift x back over it."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.clamp_min(0.0)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        (grad,) = grad_outputs
+        return torch.where((x > 0) | (grad < 0), grad, 0.0)
+
+
+def bounded_cholesky(cholesky: Tensor, low_pass: float = 0.0) -> Tensor:
+    """Factors as rendered: diagonal at least `MIN_DIAGONAL_PX`, covariance plus `low_pass` times the identity.
+
+    Args:
+        cholesky: Transmitted (l1, l2, l3), pixels. [N, 3].
+        low_pass: s in Sigma = L L^T + s I, square pixels, >= 0.
+
+    Returns:
+        (l1, l2, l3) with l1, l3 >= MIN_DIAGONAL_PX, pixels. [N, 3].
+    """
+    l1 = MIN_DIAGONAL_PX + _LowerBound.apply(cholesky[:, 0])
+    l2 = cholesky[:, 1]
+    l3 = MIN_DIAGONAL_PX + _LowerBound.apply(cholesky[:, 2])
+    if low_pass > 0:
+        l1, l2, l3 = _add_isotropic(l1, l2, l3, low_pass)
+    return torch.stack((l1, l2, l3), dim=1)
+
+
+def scale_splats(cholesky: Tensor, colors: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """Gaussians for a picture rendered `scale` times as large.
+
+    Enlarging scales the factors. Reducing also widens each Gaussian by the footprint of the larger output pixel, with
+    its weight lowered so that its integral stays: rendered without that, details finer than the new pixels alias.
+
+    Args:
+        cholesky: (l1, l2, l3) in pixels of the encoded size. [N, 3].
+        colors: Weighted RGB. [B, N, 3].
+        scale: Output size over encoded size, > 0.
+
+    Returns:
+        Factors in output pixels [N, 3], and colours [B, N, 3].
+    """
+    if scale == 1.0:
+        return cholesky, colors
+    l1, l2, l3 = (cholesky * scale).unbind(1)
+    if scale > 1.0:
+        return torch.stack((l1, l2, l3), dim=1), colors
+    area = l1 * l3
+    # The encoded picture was sampled with a footprint of MIN_DIAGONAL_PX of its own pixels; make up the difference.
+    widened = _add_isotropic(l1, l2, l3, MIN_DIAGONAL_PX**2 * (1.0 - scale * scale))
+    gain = area / (widened[0] * widened[2])
+    return torch.stack(widened, dim=1), colors * gain[None, :, None]
+
+
+def _add_isotropic(l1: Tensor, l2: Tensor, l3: Tensor, variance: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Cholesky factor of L L^T + variance I."""
+    m1 = torch.sqrt(l1 * l1 + variance)
+    m2 = l1 * l2 / m1
+    m3 = torch.sqrt(l2 * l2 + l3 * l3 + variance - m2 * m2)
+    return m1, m2, m3

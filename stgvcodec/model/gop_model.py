@@ -1,0 +1,150 @@
+"""One group of pictures as a model: what is transmitted, and how any of its frames is rendered from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from stgvcodec.model.deformation import DeformationField, FieldSpec, deform, static_features
+from stgvcodec.model.gaussians import CanonicalGaussians, bounded_cholesky, scale_splats
+from stgvcodec.ops.field_mlp import FieldWeights
+from stgvcodec.ops.rasterize import rasterize
+
+
+@dataclass(frozen=True)
+class GopSpec:
+    """Dimensions of a GoP's model.
+
+    Attributes:
+        width: Picture width, pixels.
+        height: Picture height, pixels.
+        n_frames: Frames in the GoP, T.
+        n_gaussians: Canonical Gaussians, N.
+        field: Dimensions of the field; None where nothing moves (a GoP of one frame).
+        low_pass: s in Sigma = L L^T + s I, square pixels.
+    """
+
+    width: int
+    height: int
+    n_frames: int
+    n_gaussians: int
+    field: FieldSpec | None
+    low_pass: float = 0.0
+
+
+class FieldValues(NamedTuple):
+    """A field's numbers: tables [n_entries, F] and MLP."""
+
+    static_table: Tensor
+    dynamic_table: Tensor
+    weights: FieldWeights
+
+
+class GopValues(NamedTuple):
+    """The numbers of a GoP, trained or dequantised: all that a frame is rendered from.
+
+    means [N, 2] in [-1, 1]^2, cholesky [N, 3] in pixels before the lower bound, colors [N, 3], field or None.
+    """
+
+    means: Tensor
+    cholesky: Tensor
+    colors: Tensor
+    field: FieldValues | None
+
+
+class GopModel(nn.Module):
+    """Trainable parameters of one GoP."""
+
+    def __init__(self, gaussians: CanonicalGaussians, field: DeformationField | None) -> None:
+        """Join canonical Gaussians and a field; `field` is None for a GoP of one frame."""
+        super().__init__()
+        self.gaussians = gaussians
+        self.field = field
+
+    def values(self) -> GopValues:
+        """The numbers as they would be transmitted, before any quantiser."""
+        field = None
+        if self.field is not None:
+            field = FieldValues(self.field.static_table, self.field.dynamic_table, self.field.weights)
+        return GopValues(self.gaussians.means, self.gaussians.cholesky, self.gaussians.colors, field)
+
+
+def frame_time(k: int, n_frames: int) -> float:
+    """Time of frame k of a GoP of n_frames, in [0, 1]."""
+    return k / (n_frames - 1) if n_frames > 1 else 0.0
+
+
+def render(
+    values: GopValues,
+    spec: GopSpec,
+    times: Sequence[float],
+    *,
+    backend: str = "auto",
+    scale: float = 1.0,
+    static: Tensor | None = None,
+) -> Tensor:
+    """Render frames of a GoP at any times and any size (Eqs. 2-9).
+
+    Args:
+        values: The GoP's numbers.
+        spec: Its dimensions.
+        times: B times in [0, 1]; `frame_time` gives those of the frames.
+        backend: Of the operators.
+        scale: Output size over encoded size.
+        static: `static_features` of these values where the caller keeps them, else computed here.
+
+    Returns:
+        image: Unclamped RGB, nominal [0, 1]. [B, round(H * scale), round(W * scale), 3].
+    """
+    means, colors = values.means[None], values.colors[None]  # [1, N, 2], [1, N, 3]
+    if values.field is not None and spec.field is not None:
+        if static is None:
+            static = gop_static_features(values, spec, backend=backend)
+        assert static is not None
+        delta_means, delta_colors = deform(
+            values.means,
+            static,
+            values.field.dynamic_table,
+            values.field.weights,
+            spec.field,
+            times=times,
+            backend=backend,
+        )
+        means, colors = means + delta_means, colors + delta_colors
+    else:
+        means, colors = means.expand(len(times), -1, -1), colors.expand(len(times), -1, -1)
+    return _splat(means, values.cholesky, colors, spec, backend=backend, scale=scale)
+
+
+def render_canonical(values: GopValues, spec: GopSpec, *, backend: str = "auto") -> Tensor:
+    """Render the canonical Gaussians undeformed, as the key-frame phase trains them. Returns [1, H, W, 3]."""
+    return _splat(values.means[None], values.cholesky, values.colors[None], spec, backend=backend, scale=1.0)
+
+
+def gop_static_features(values: GopValues, spec: GopSpec, *, backend: str = "auto") -> Tensor | None:
+    """f_s of every Gaussian, computed once a GoP. [N, L * F], or None without a field."""
+    if values.field is None or spec.field is None:
+        return None
+    return static_features(values.means, values.field.static_table, spec.field, backend=backend)
+
+
+def output_size(spec: GopSpec, scale: float) -> tuple[int, int]:
+    """(width, height) in pixels of a frame rendered at `scale`."""
+    return max(1, round(spec.width * scale)), max(1, round(spec.height * scale))
+
+
+def to_uint8(image: Tensor) -> Tensor:
+    """8-bit samples, as every decoder must round them: floor(255 clamp(C, 0, 1) + 0.5). Any shape -> uint8."""
+    return (image.clamp(0.0, 1.0) * 255.0 + 0.5).to(torch.uint8)
+
+
+def _splat(means: Tensor, cholesky: Tensor, colors: Tensor, spec: GopSpec, *, backend: str, scale: float) -> Tensor:
+    width, height = output_size(spec, scale)
+    size_px = torch.tensor([spec.width * scale, spec.height * scale], dtype=means.dtype, device=means.device)
+    means_px = (means + 1.0) * (0.5 * size_px)
+    cholesky_px, colors = scale_splats(bounded_cholesky(cholesky, spec.low_pass), colors, scale)
+    return rasterize(means_px, cholesky_px, colors, height=height, width=width, backend=backend)
