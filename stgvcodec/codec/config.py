@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from stgvcodec.codec.presets import PRESETS
 from stgvcodec.errors import ConfigError
+from stgvcodec.fit.phases import INITIALIZATIONS
 
 PROFILES = ("paper",)
 KEY_FRAMES = ("first", "middle", "auto")
-INITIALIZATIONS = ("content", "random")
 MAX_GOP = 256
 
 
@@ -28,7 +29,7 @@ class EncodeConfig:
         scene_cut: Whether a scene cut also starts a GoP.
         bpp_target: File size to reach, bits per pixel and frame, all headers included.
         color_stages: Stages of the residual vector quantiser of the colours.
-        color_codebook_size: Codewords of each stage.
+        color_codebook_size: Codewords of each stage, a power of two for the least waste.
         seed: Of everything random.
 
     Raises:
@@ -43,15 +44,12 @@ class EncodeConfig:
     initialization: str | None = None
     scene_cut: bool = True
     bpp_target: float | None = None
-    color_stages: int = 2
-    color_codebook_size: int = 8
+    color_stages: int | None = None
+    color_codebook_size: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be met."""
-        # Imported here: presets build on fit's phases, and the command line reads this file without torch.
-        from stgvcodec.codec.presets import PRESETS
-
         _one_of("preset", self.preset, tuple(PRESETS))
         _one_of("profile", self.profile, PROFILES)
         if self.key_frame is not None:
@@ -68,7 +66,8 @@ class EncodeConfig:
                 raise ConfigError(f"bpp target is {self.bpp_target}, expected a number above 0, e.g. 0.1")
             if self.n_gaussians is not None:
                 raise ConfigError(
-                    "a bpp target and a number of Gaussians were both given, but the target decides the number; drop one"
+                    "a bpp target and a number of Gaussians were both given, but the target decides the number; "
+                    "drop one of them"
                 )
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
+from stgvcodec.bitstream.header import ColorDescription
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -175,7 +177,7 @@ class StreamInfo:
     profile: str
     format_version: str
     tool: str
-    color: dict[str, int | bool]
+    color: ColorDescription
     streams: dict[str, int]
     bits_per_gaussian: dict[str, float]
     gops: tuple[GopInfo, ...]

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, grid_sample
 
-from stgvcodec.model.gaussians import MIN_DIAGONAL_PX, CanonicalGaussians, MeansSpace, bounded_cholesky
+from stgvcodec.model.gaussians import MIN_DIAGONAL_PX, CanonicalGaussians, bounded_cholesky
+from stgvcodec.model.spaces import MeansSpace
 from stgvcodec.ops.rasterize import rasterize
-
-INITIALIZATIONS = ("content", "random")
 
 # Share of the Gaussians that is spread evenly; the rest follows local detail. Chosen on Bunny's first frame
 # (benchmarks/initialization.py).

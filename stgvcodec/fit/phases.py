@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 QUANTIZED_STREAMS = ("means", "cholesky", "colors", "field")
+INITIALIZATIONS = ("content", "random")
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class LearningRates:
         colors: Units of [0, 1] colour.
         hash_tables: Units of the table entries.
         mlp: Units of the weights.
-        steps: Learned quantiser scales and offsets, as a fraction of each one's initial scale.
+        steps: Learned quantiser scales (in their logarithm) and offsets (in initial scales).
     """
 
     means: float = 0.2
@@ -26,7 +27,7 @@ class LearningRates:
     colors: float = 1e-2
     hash_tables: float = 1e-2
     mlp: float = 2e-3
-    steps: float = 1e-2
+    steps: float = 1e-3
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from stgvcodec.model.spaces import MeansSpace
+
 # Smallest diagonal entry of a Cholesky factor, pixels; part of the format.
 MIN_DIAGONAL_PX = 0.5
-
-MeansSpace = Literal["pixels", "tanh"]
 
 
 class CanonicalGaussians(nn.Module):
@@ -91,12 +91,17 @@ def bounded_cholesky(cholesky: Tensor, low_pass: float = 0.0) -> Tensor:
     Returns:
         (l1, l2, l3) with l1, l3 >= MIN_DIAGONAL_PX, pixels. [N, 3].
     """
-    l1 = MIN_DIAGONAL_PX + _LowerBound.apply(cholesky[:, 0])
+    l1 = _at_least_minimum(cholesky[:, 0])
     l2 = cholesky[:, 1]
-    l3 = MIN_DIAGONAL_PX + _LowerBound.apply(cholesky[:, 2])
+    l3 = _at_least_minimum(cholesky[:, 2])
     if low_pass > 0:
         l1, l2, l3 = _add_isotropic(l1, l2, l3, low_pass)
     return torch.stack((l1, l2, l3), dim=1)
+
+
+def _at_least_minimum(raw: Tensor) -> Tensor:
+    positive: Tensor = _LowerBound.apply(raw)  # type: ignore[no-untyped-call]
+    return MIN_DIAGONAL_PX + positive
 
 
 def scale_splats(cholesky: Tensor, colors: Tensor, scale: float) -> tuple[Tensor, Tensor]:

@@ -24,7 +24,7 @@ class GopSpec:
         height: Picture height, pixels.
         n_frames: Frames in the GoP, T.
         n_gaussians: Canonical Gaussians, N.
-        field: Dimensions of the field; None where nothing moves (a GoP of one frame).
+        field: Dimensions of the field.
         low_pass: s in Sigma = L L^T + s I, square pixels.
     """
 
@@ -32,7 +32,7 @@ class GopSpec:
     height: int
     n_frames: int
     n_gaussians: int
-    field: FieldSpec | None
+    field: FieldSpec
     low_pass: float = 0.0
 
 
@@ -47,29 +47,27 @@ class FieldValues(NamedTuple):
 class GopValues(NamedTuple):
     """The numbers of a GoP, trained or dequantised: all that a frame is rendered from.
 
-    means [N, 2] in [-1, 1]^2, cholesky [N, 3] in pixels before the lower bound, colors [N, 3], field or None.
+    means [N, 2] in [-1, 1]^2, cholesky [N, 3] in pixels before the lower bound, colors [N, 3], and the field.
     """
 
     means: Tensor
     cholesky: Tensor
     colors: Tensor
-    field: FieldValues | None
+    field: FieldValues
 
 
 class GopModel(nn.Module):
     """Trainable parameters of one GoP."""
 
-    def __init__(self, gaussians: CanonicalGaussians, field: DeformationField | None) -> None:
-        """Join canonical Gaussians and a field; `field` is None for a GoP of one frame."""
+    def __init__(self, gaussians: CanonicalGaussians, field: DeformationField) -> None:
+        """Join canonical Gaussians and a field."""
         super().__init__()
         self.gaussians = gaussians
         self.field = field
 
     def values(self) -> GopValues:
         """The numbers as they would be transmitted, before any quantiser."""
-        field = None
-        if self.field is not None:
-            field = FieldValues(self.field.static_table, self.field.dynamic_table, self.field.weights)
+        field = FieldValues(self.field.static_table, self.field.dynamic_table, self.field.weights)
         return GopValues(self.gaussians.means, self.gaussians.cholesky, self.gaussians.colors, field)
 
 
@@ -100,24 +98,26 @@ def render(
     Returns:
         image: Unclamped RGB, nominal [0, 1]. [B, round(H * scale), round(W * scale), 3].
     """
-    means, colors = values.means[None], values.colors[None]  # [1, N, 2], [1, N, 3]
-    if values.field is not None and spec.field is not None:
-        if static is None:
-            static = gop_static_features(values, spec, backend=backend)
-        assert static is not None
-        delta_means, delta_colors = deform(
-            values.means,
-            static,
-            values.field.dynamic_table,
-            values.field.weights,
-            spec.field,
-            times=times,
-            backend=backend,
-        )
-        means, colors = means + delta_means, colors + delta_colors
-    else:
-        means, colors = means.expand(len(times), -1, -1), colors.expand(len(times), -1, -1)
+    means, colors = deformed(values, spec, times, backend=backend, static=static)
     return _splat(means, values.cholesky, colors, spec, backend=backend, scale=scale)
+
+
+def deformed(
+    values: GopValues, spec: GopSpec, times: Sequence[float], *, backend: str = "auto", static: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Means in [-1, 1]^2 and colours at given times, Eq. (9). Returns [B, N, 2] and [B, N, 3]; see `render`."""
+    if static is None:
+        static = gop_static_features(values, spec, backend=backend)
+    delta_means, delta_colors = deform(
+        values.means,
+        static,
+        values.field.dynamic_table,
+        values.field.weights,
+        spec.field,
+        times=times,
+        backend=backend,
+    )
+    return values.means + delta_means, values.colors + delta_colors
 
 
 def render_canonical(values: GopValues, spec: GopSpec, *, backend: str = "auto") -> Tensor:
@@ -125,10 +125,8 @@ def render_canonical(values: GopValues, spec: GopSpec, *, backend: str = "auto")
     return _splat(values.means[None], values.cholesky, values.colors[None], spec, backend=backend, scale=1.0)
 
 
-def gop_static_features(values: GopValues, spec: GopSpec, *, backend: str = "auto") -> Tensor | None:
-    """f_s of every Gaussian, computed once a GoP. [N, L * F], or None without a field."""
-    if values.field is None or spec.field is None:
-        return None
+def gop_static_features(values: GopValues, spec: GopSpec, *, backend: str = "auto") -> Tensor:
+    """f_s of every Gaussian, computed once a GoP. [N, L * F]."""
     return static_features(values.means, values.field.static_table, spec.field, backend=backend)
 
 

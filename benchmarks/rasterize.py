@@ -1,0 +1,221 @@
+"""How long the rasteriser takes, beside torch.exp over as many numbers as it has (Gaussian, pixel) pairs.
+
+    python benchmarks/rasterize.py --csv benchmarks/data/rasterize_cpu.csv
+    python benchmarks/rasterize.py --device cuda --csv benchmarks/data/rasterize_cuda.csv
+
+Nothing is printed when the kernels and the reference disagree on the very scene that is timed. On CUDA the reference,
+the only back end there so far, is held against itself in float64.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stgvcodec.ops.rasterize import SIGMA_MAX, rasterize
+
+HEIGHT, WIDTH, N_GAUSSIANS, N_PAIRS = 640, 1280, 20_000, 7_300_000
+COLUMNS = ("op", "shape", "unit", "p20", "p50", "p80", "device", "commit")
+IMAGE_TOLERANCE = 1e-5
+GRADIENT_TOLERANCE = 1e-4
+# An OpenMP worker spins for a while after a torch operator, on a core that the next operator wants.
+SETTLE_SECONDS = 0.3
+
+
+class Scene(NamedTuple):
+    means: Tensor
+    cholesky: Tensor
+    colors: Tensor
+    grad_image: Tensor
+
+    def to(self, device: torch.device, dtype: torch.dtype = torch.float32) -> Scene:
+        leaves = (tensor.detach().to(device, dtype).requires_grad_() for tensor in self[:3])
+        return Scene(*leaves, self.grad_image.to(device, dtype))
+
+
+def make_scene(seed: int) -> Scene:
+    """Uniform means, log-normal sizes, random tilt, scaled so that about N_PAIRS pixels lie in the supports."""
+    rng = np.random.default_rng(seed)
+    means = rng.random((1, N_GAUSSIANS, 2)) * [WIDTH, HEIGHT]
+    axes = np.exp(rng.normal(0, 0.5, (N_GAUSSIANS, 2)))
+    angle = rng.random(N_GAUSSIANS) * np.pi
+    rotation = np.stack([np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)], axis=1).reshape(-1, 2, 2)
+    factor = rotation * axes[:, None, :]
+    lower = np.linalg.cholesky(factor @ factor.transpose(0, 2, 1))
+    cholesky = lower[:, [0, 1, 1], [0, 0, 1]]
+    area = 2 * SIGMA_MAX * np.pi * (cholesky[:, 0] * cholesky[:, 2]).sum()
+    for _ in range(4):  # Supports that reach over the edge make the first guess too small.
+        cholesky *= np.sqrt(N_PAIRS / area)
+        area = count_pairs(means[0], cholesky)
+    colors = rng.normal(0.05, 0.1, (1, N_GAUSSIANS, 3))
+    grad_image = rng.normal(0, 1, (1, HEIGHT, WIDTH, 3))
+    return Scene(*(torch.from_numpy(array.astype(np.float32)) for array in (means, cholesky, colors, grad_image)))
+
+
+def count_pairs(means: np.ndarray, cholesky: np.ndarray) -> int:
+    """(Gaussian, pixel) pairs inside the support and the picture."""
+    l1, l2, l3 = cholesky.T[:, :, None]  # each [N, 1]
+    variance_y = l2**2 + l3**2
+    reach = np.sqrt(2 * SIGMA_MAX * variance_y)
+    y = np.floor(means[:, 1:]) + np.arange(-np.ceil(reach.max()), np.ceil(reach.max()) + 1)[None]  # [N, rows]
+    dy = y + 0.5 - means[:, 1:]
+    half = l1 * l3 / variance_y * np.sqrt(np.maximum(reach**2 - dy**2, 0))
+    middle = means[:, :1] + dy * l1 * l2 / variance_y - 0.5
+    first, last = np.maximum(np.ceil(middle - half), 0), np.minimum(np.floor(middle + half), WIDTH - 1)
+    visible = (np.abs(dy) < reach) & (y >= 0) & (y < HEIGHT)
+    return int((np.maximum(last - first + 1, 0) * visible).sum())
+
+
+def forward(scene: Scene, backend: str) -> Tensor:
+    return rasterize(*scene[:3], height=HEIGHT, width=WIDTH, backend=backend)
+
+
+def forward_backward(scene: Scene, backend: str) -> tuple[Tensor, ...]:
+    image = forward(scene, backend)
+    return image.detach(), *torch.autograd.grad(image, scene[:3], scene.grad_image)
+
+
+def disagreement(scene: Scene, backend: str, truth: tuple[Tensor, ...]) -> str | None:
+    image, *gradients = (tensor.double().cpu() for tensor in forward_backward(scene, backend))
+    true_image, *true_gradients = (tensor.double().cpu() for tensor in truth)
+    error = (image - true_image).abs().max().item()
+    if not error <= IMAGE_TOLERANCE:
+        return f"the image of {backend} is off by {error:.2e}, expected {IMAGE_TOLERANCE:.0e} at most"
+    for name, gradient, true_gradient in zip(Scene._fields, gradients, true_gradients, strict=False):
+        error = ((gradient - true_gradient).abs().max() / true_gradient.abs().max()).item()
+        if not error <= GRADIENT_TOLERANCE:
+            return (
+                f"the gradient of {backend} to {name} is off by {error:.2e}, expected {GRADIENT_TOLERANCE:.0e} at most"
+            )
+    return None
+
+
+def percentiles_ms(work: Callable[[], object], device: torch.device, repeats: int) -> tuple[float, float, float]:
+    times = []
+    time.sleep(SETTLE_SECONDS)
+    for i in range(-1 if repeats < 10 else -3, repeats):
+        begin = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        if i >= 0:
+            times.append((time.perf_counter() - begin) * 1e3)
+    p20, p50, p80 = np.percentile(times, (20, 50, 80))
+    return float(p20), float(p50), float(p80)
+
+
+def cold_compile_seconds(seed: int) -> float:
+    """First forward + backward of a fresh process with an empty cache, its second subtracted."""
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = [sys.executable, __file__, "--first-call", "--seed", str(seed)]
+        environment = {**os.environ, "NUMBA_CACHE_DIR": folder}
+        done = subprocess.run(arguments, env=environment, check=True, capture_output=True, text=True)
+    return float(done.stdout)
+
+
+def first_call_seconds(seed: int) -> float:
+    scene = make_scene(seed).to(torch.device("cpu"))
+    import numba  # noqa: F401  Its import is no compilation.
+
+    seconds = []
+    for _ in range(2):
+        begin = time.perf_counter()
+        forward_backward(scene, "numba")
+        seconds.append(time.perf_counter() - begin)
+    return seconds[0] - seconds[1]
+
+
+def device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{models[0] if models else platform.machine()}, {torch.get_num_threads()} threads"
+
+
+def commit() -> str:
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
+
+
+def measure(device: torch.device, seed: int, repeats: int) -> list[tuple[object, ...]]:
+    base = make_scene(seed)
+    n_pairs = count_pairs(base.means[0].double().numpy(), base.cholesky.double().numpy())
+    scene = base.to(device)
+    truth_scene = scene if device.type == "cpu" else base.to(device, torch.float64)
+    backend = "numba" if device.type == "cpu" else "reference"
+    problem = disagreement(scene, backend, forward_backward(truth_scene, "reference"))
+    if problem is not None:
+        raise SystemExit(f"no speed is printed: {problem}")
+
+    shape = f"{WIDTH}x{HEIGHT} N={N_GAUSSIANS} pairs={n_pairs / 1e6:.2f}M"
+    rows: list[tuple[object, ...]] = []
+
+    def add(op: str, of: str, unit: str, values: tuple[float, ...]) -> None:
+        rows.append((op, of, unit, *(f"{value:.3g}" for value in values), device_name(device), commit()))
+
+    numbers = torch.linspace(-SIGMA_MAX, 0, N_PAIRS, device=device)
+    exp_ms = percentiles_ms(lambda: torch.exp(numbers), device, repeats)
+    add("torch.exp", f"{N_PAIRS / 1e6:.1f}M float32", "ms", exp_ms)
+    ratios = []
+    for name in ("numba", "reference") if device.type == "cpu" else ("reference",):
+        n_repeats = repeats if name == "numba" or device.type == "cuda" else 3
+        with torch.no_grad():
+            forward_ms = percentiles_ms(lambda name=name: forward(scene, name), device, n_repeats)
+        both_ms = percentiles_ms(lambda name=name: forward_backward(scene, name), device, n_repeats)
+        for op, values in ((f"{name} forward", forward_ms), (f"{name} forward+backward", both_ms)):
+            add(op, shape, "ms", values)
+            ratios.append((f"{op} / torch.exp", tuple(v / e for v, e in zip(values, exp_ms, strict=True))))
+    for op, values in ratios:
+        add(op, shape, "ratio", values)
+    if device.type == "cpu":
+        add("numba cold compile", shape, "s", (cold_compile_seconds(seed),) * 3)
+    else:
+        torch.cuda.reset_peak_memory_stats()
+        forward_backward(scene, "reference")
+        add("reference forward+backward peak", shape, "MiB", (torch.cuda.max_memory_allocated() / 2**20,) * 3)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--threads", type=int, default=2, help="threads of torch and of the kernels (default: 2)")
+    parser.add_argument("--repeats", type=int, default=40)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--csv", type=Path, help="write the rows to this file")
+    parser.add_argument("--first-call", action="store_true", help="only print the seconds that the first call compiles")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    os.environ["STGV_THREADS"] = str(options.threads)
+    if options.first_call:
+        print(first_call_seconds(options.seed))
+        return
+
+    rows = measure(torch.device(options.device), options.seed, options.repeats)
+    widths = [max(len(str(row[i])) for row in (COLUMNS, *rows)) for i in range(len(COLUMNS))]
+    for row in (COLUMNS, *rows):
+        print("  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    if options.csv:
+        with options.csv.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerows([COLUMNS, *rows])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,244 @@
+"""Streams of integers to bytes and back: a context picks the cheapest of five models, an ANS coder serves a stream.
+
+bitstream_spec.md section "Entropy coder" is the definition. The coder sees integers and integer frequency tables only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import constriction
+import numpy as np
+import numpy.typing as npt
+
+from stgvcodec.bitstream.frequencies import (
+    N_WIDTHS,
+    PRECISION,
+    Frequencies,
+    family_frequencies,
+    normalise,
+    pack_table,
+    read_table,
+)
+from stgvcodec.bitstream.limits import LIMITS
+from stgvcodec.bitstream.primitives import ByteReader
+
+_UNCODED, _TABLE, _GEOMETRIC, _NORMAL = range(4)
+_CONSTANT, _RAW = range(2)
+_FAMILIES = {_GEOMETRIC: "geometric", _NORMAL: "normal"}
+_MODE_BITS = 2
+_TABLE_TOTALS = range(6, 14)
+_COARSE_STEP = 4
+
+Symbols = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the decoder knows of a run of symbols before it reads them.
+
+    Attributes:
+        name: For error messages.
+        n_symbols: How many, at least 1.
+        alphabet: Symbols are 0 to alphabet - 1; at most 256. An alphabet of one symbol takes no bytes at all.
+    """
+
+    name: str
+    n_symbols: int
+    alphabet: int
+
+    @property
+    def raw_bits(self) -> int:
+        """Bits of a symbol that is not coded."""
+        return (self.alphabet - 1).bit_length()
+
+
+@dataclass(frozen=True)
+class _Model:
+    """A context's model: its bytes in the stream, and how the coder sees its symbols."""
+
+    descriptor: bytes
+    bits: float
+    frequencies: Frequencies | None = None  # None: nothing of it goes to the coder
+    symbols: Symbols | None = None  # the coded alphabet where it is not 0..n - 1
+
+
+def encode_stream(contexts: Sequence[tuple[Context, Symbols]]) -> bytes:
+    """Code a stream.
+
+    Args:
+        contexts: Contexts in decoding order, with their symbols, flat.
+
+    Returns:
+        The descriptors of all contexts, then the coder's words.
+    """
+    coder = constriction.stream.stack.AnsCoder()
+    models = [_choose(context, symbols) for context, symbols in contexts]
+    for (_, symbols), model in zip(reversed(contexts), reversed(models), strict=True):
+        if model.frequencies is None:
+            continue
+        coded = symbols if model.symbols is None else np.searchsorted(model.symbols, symbols)
+        coder.encode_reverse(coded.astype(np.int32), _categorical(model.frequencies))
+    words: bytes = coder.get_compressed().astype("<u4").tobytes()
+    return b"".join(model.descriptor for model in models) + words.rstrip(b"\0")
+
+
+def decode_stream(reader: ByteReader, contexts: Sequence[Context]) -> list[Symbols]:
+    """Decode a stream to its last byte.
+
+    Args:
+        reader: Exactly the stream's bytes.
+        contexts: Contexts in order.
+
+    Returns:
+        The symbols of each context, flat.
+
+    Raises:
+        BitstreamError: a descriptor is not valid, or the coder does not end empty.
+    """
+    pending: list[tuple[int, _Model]] = []
+    results: list[Symbols] = []
+    for context in contexts:
+        decoded = _read_model(reader, context)
+        if isinstance(decoded, _Model):
+            pending.append((len(results), decoded))
+            results.append(np.empty(0, np.uint8))
+        else:
+            results.append(decoded)
+    words_start = reader.position
+    words = reader.take(reader.remaining)
+    if words.endswith(b"\0"):
+        raise reader.error("the coder's last byte is 0, so bytes are damaged or missing", at=words_start)
+    coder = constriction.stream.stack.AnsCoder(np.frombuffer(words + bytes(-len(words) % 4), "<u4").astype(np.uint32))
+    for index, model in pending:
+        assert model.frequencies is not None
+        coded = coder.decode(_categorical(model.frequencies), contexts[index].n_symbols)
+        results[index] = coded.astype(np.uint8) if model.symbols is None else model.symbols[coded]
+    if not coder.is_empty():
+        raise reader.error("the coder does not end empty, so bytes are damaged or missing", at=words_start)
+    return results
+
+
+def _categorical(frequencies: Frequencies) -> constriction.stream.model.Categorical:
+    # constriction adds 1 to every entry and scales the rest to fill 2^24: for f - 1 the scale is exactly 1
+    return constriction.stream.model.Categorical((frequencies - 1).astype(np.float64), perfect=False)
+
+
+def _read_model(reader: ByteReader, context: Context) -> _Model | Symbols:
+    """A coded context's model, or the symbols of one that is not coded."""
+    if context.alphabet == 1:
+        return np.zeros(context.n_symbols, np.uint8)
+    start = reader.position
+    byte = reader.u8()
+    mode, parameter = byte & 3, byte >> _MODE_BITS
+    if mode == _UNCODED and parameter == _CONSTANT:
+        return np.full(context.n_symbols, _read_symbol(reader, context), np.uint8)
+    if mode == _UNCODED and parameter == _RAW:
+        return _read_raw(reader, context)
+    if mode == _TABLE and 1 <= parameter <= LIMITS["table_log2_total"]:
+        symbols, frequencies = read_table(reader, parameter, context.alphabet)
+        return _Model(b"", 0.0, frequencies, symbols)
+    if mode in _FAMILIES:
+        centre = _read_symbol(reader, context)
+        return _Model(b"", 0.0, family_frequencies(_FAMILIES[mode], parameter, centre, context.alphabet))
+    raise reader.error(f"{context.name}: model byte {byte} is not defined", at=start)
+
+
+def _read_symbol(reader: ByteReader, context: Context) -> int:
+    start = reader.position
+    symbol = reader.u8()
+    if symbol >= context.alphabet:
+        raise reader.error(
+            f"{context.name}: symbol {symbol} is outside the alphabet of {context.alphabet} symbols", at=start
+        )
+    return symbol
+
+
+def _read_raw(reader: ByteReader, context: Context) -> Symbols:
+    start = reader.position
+    n_bits = context.raw_bits
+    packed = np.frombuffer(reader.take((context.n_symbols * n_bits + 7) // 8), np.uint8)
+    if n_bits == 8:
+        symbols = packed
+    else:
+        bits = np.unpackbits(packed)
+        if bits[context.n_symbols * n_bits :].any():
+            raise reader.error(f"{context.name}: raw symbols are padded with bits other than 0", at=start)
+        symbols = np.zeros(context.n_symbols, np.uint8)
+        for column in bits[: context.n_symbols * n_bits].reshape(context.n_symbols, n_bits).T:
+            symbols = (symbols << np.uint8(1)) | column
+    if context.alphabet < 1 << n_bits and int(symbols.max()) >= context.alphabet:
+        raise reader.error(
+            f"{context.name}: a raw symbol is outside the alphabet of {context.alphabet} symbols", at=start
+        )
+    return symbols
+
+
+def _pack_raw(context: Context, symbols: Symbols) -> bytes:
+    rows = np.unpackbits(symbols[:, None], axis=1)[:, 8 - context.raw_bits :]
+    return np.packbits(rows).tobytes()
+
+
+def _choose(context: Context, symbols: Symbols) -> _Model:
+    """The cheapest model of a context. Its cost may be estimated in floats: only the encoder decides here."""
+    if context.alphabet == 1:
+        return _Model(b"", 0.0)
+    counts = np.bincount(symbols, minlength=context.alphabet).astype(np.int64)
+    present = np.flatnonzero(counts)
+    if len(present) == 1:
+        return _Model(bytes([_UNCODED | _CONSTANT << _MODE_BITS, int(present[0])]), 16.0)
+    raw_cost = 8.0 + context.n_symbols * context.raw_bits
+    best = min((_fit_family(mode, counts, present) for mode in _FAMILIES), key=lambda model: model.bits)
+    best = _fit_table(counts, present, min(best.bits, raw_cost)) or best
+    if best.bits < raw_cost:
+        return best
+    descriptor = bytes([_UNCODED | _RAW << _MODE_BITS])
+    return _Model(descriptor + _pack_raw(context, symbols), raw_cost)
+
+
+def _fit_family(mode: int, counts: npt.NDArray[np.int64], present: npt.NDArray[np.int64]) -> _Model:
+    alphabet = len(counts)
+    n_symbols = int(counts.sum())
+    if mode == _GEOMETRIC:  # the median
+        centre = int(np.searchsorted(np.cumsum(counts), (n_symbols + 1) // 2))
+    else:  # the mean
+        centre = (2 * int(counts @ np.arange(alphabet)) + n_symbols) // (2 * n_symbols)
+    occurring = counts[present]
+
+    def costs(widths: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        frequencies = family_frequencies(_FAMILIES[mode], widths, centre, alphabet)[:, present]
+        return np.asarray(16.0 + (PRECISION - np.log2(frequencies)) @ occurring, np.float64)
+
+    coarse = np.arange(0, N_WIDTHS, _COARSE_STEP)
+    around = int(coarse[costs(coarse).argmin()])
+    fine = np.arange(max(0, around - _COARSE_STEP + 1), min(N_WIDTHS, around + _COARSE_STEP))
+    fine_costs = costs(fine)
+    width = int(fine[fine_costs.argmin()])
+    return _Model(
+        bytes([mode | width << _MODE_BITS, centre]),
+        float(fine_costs.min()),
+        family_frequencies(_FAMILIES[mode], width, centre, alphabet),
+    )
+
+
+def _fit_table(counts: npt.NDArray[np.int64], present: npt.NDArray[np.int64], to_beat: float) -> _Model | None:
+    """The cheapest transmitted table, None if none costs less than `to_beat` bits."""
+    occurring = counts[present]
+    entropy = float(occurring @ (np.log2(occurring.sum()) - np.log2(occurring)))
+    best: _Model | None = None
+    for log2_total in _TABLE_TOTALS:
+        # the shortest code of an entry is one bit, of a typical one three
+        if 1 << log2_total < 2 * len(present) or entropy + 3.0 * len(present) >= to_beat:
+            continue
+        frequencies = normalise(counts, log2_total)
+        used = frequencies[present]
+        payload = float(occurring @ (log2_total - np.log2(used)))
+        if payload + 3.0 * len(present) >= to_beat:
+            continue
+        descriptor = bytes([_TABLE | log2_total << _MODE_BITS]) + pack_table(frequencies)
+        bits = payload + 8.0 * len(descriptor)
+        if bits < to_beat:
+            to_beat = bits
+            best = _Model(descriptor, bits, used << (PRECISION - log2_total), present.astype(np.uint8))
+    return best

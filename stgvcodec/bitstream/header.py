@@ -1,0 +1,148 @@
+"""The file header: what the stream is, before any GoP."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from types import MappingProxyType
+from typing import Any
+
+from stgvcodec.bitstream.layout import FILE_HEADER, read_fields, write_fields
+from stgvcodec.bitstream.limits import LIMITS
+from stgvcodec.bitstream.primitives import ByteReader
+
+FORMAT_VERSION = (1, 0)
+PROFILES = MappingProxyType({"paper": 1})
+"""Profile ids by name."""
+
+_PROFILE_NAMES = MappingProxyType({number: name for name, number in PROFILES.items()})
+
+
+@dataclass(frozen=True)
+class ColorDescription:
+    """ITU-T H.273 code points of the source; what a file decoded from the stream should be tagged with.
+
+    Attributes:
+        primaries: ColourPrimaries.
+        transfer: TransferCharacteristics.
+        matrix: MatrixCoefficients.
+        full_range: VideoFullRangeFlag.
+    """
+
+    primaries: int
+    transfer: int
+    matrix: int
+    full_range: bool
+
+
+@dataclass(frozen=True)
+class StreamHeader:
+    """The file header.
+
+    Attributes:
+        width: Pixels.
+        height: Pixels.
+        frame_rate: Nominal frames a second; the timestamps are what counts.
+        time_base: Unit of all timestamps of frames, seconds.
+        color: Of the source. The coded frames are RGB.
+        profile: A name of `PROFILES`.
+        tool: Name and version of the encoder, printable, 64 bytes of UTF-8 at most.
+        format_version: (major, minor).
+    """
+
+    width: int
+    height: int
+    frame_rate: Fraction
+    time_base: Fraction
+    color: ColorDescription
+    profile: str
+    tool: str
+    format_version: tuple[int, int] = FORMAT_VERSION
+
+    def to_bytes(self) -> bytes:
+        """The payload of the file header chunk.
+
+        Raises:
+            ValueError: a value is outside the format's limits.
+        """
+        if self.profile not in PROFILES:
+            raise ValueError(f"profile is {self.profile!r}, expected one of {', '.join(PROFILES)}")
+        if self.format_version != FORMAT_VERSION:
+            raise ValueError(f"format_version is {self.format_version}, this writer writes {FORMAT_VERSION}")
+        if not self.tool.isprintable():
+            raise ValueError(f"tool is {self.tool!r}, expected printable text")
+        if self.width * self.height > LIMITS["frame_pixels"]:
+            raise ValueError(_pixels_fault(self.width, self.height))
+        values: dict[str, Any] = {
+            "version_major": self.format_version[0],
+            "version_minor": self.format_version[1],
+            "profile": PROFILES[self.profile],
+            "width": self.width,
+            "height": self.height,
+            "frame_rate_num": self.frame_rate.numerator,
+            "frame_rate_den": self.frame_rate.denominator,
+            "time_base_num": self.time_base.numerator,
+            "time_base_den": self.time_base.denominator,
+            "color_primaries": self.color.primaries,
+            "color_transfer": self.color.transfer,
+            "color_matrix": self.color.matrix,
+            "color_full_range": int(self.color.full_range),
+            "tool": self.tool,
+        }
+        return write_fields(values, FILE_HEADER)
+
+    @classmethod
+    def from_bytes(cls, payload: bytes, base_offset: int) -> StreamHeader:
+        """Read the payload of the file header chunk.
+
+        Args:
+            payload: The payload.
+            base_offset: Its offset in the file, for messages.
+
+        Raises:
+            BitstreamError: another major version, an unknown profile, or a value outside its limits.
+        """
+        reader = ByteReader(payload, "file header", base_offset=base_offset)
+        version = read_fields(reader, FILE_HEADER[:2])
+        major, minor = version["version_major"], version["version_minor"]
+        if major != FORMAT_VERSION[0]:
+            raise reader.error(
+                f"format version {major}.{minor}, this reader knows {FORMAT_VERSION[0]}.x: "
+                "use the stgvcodec that wrote it",
+                at=0,
+            )
+        values = read_fields(reader, FILE_HEADER[2:])
+        if minor <= FORMAT_VERSION[1]:  # a later minor version may add fields behind these
+            reader.expect_end()
+        if values["profile"] not in _PROFILE_NAMES:
+            raise reader.error(
+                f"profile {values['profile']} is not known, expected one of {dict(PROFILES)}: use a newer stgvcodec",
+                at=2,
+            )
+        if values["width"] * values["height"] > LIMITS["frame_pixels"]:
+            raise reader.error(_pixels_fault(values["width"], values["height"]), at=3)
+        for name in ("frame_rate", "time_base"):
+            if math.gcd(values[f"{name}_num"], values[f"{name}_den"]) != 1:
+                raise reader.error(
+                    f"{name} is {values[f'{name}_num']}/{values[f'{name}_den']}, expected lowest terms", at=3
+                )
+        return cls(
+            width=values["width"],
+            height=values["height"],
+            frame_rate=Fraction(values["frame_rate_num"], values["frame_rate_den"]),
+            time_base=Fraction(values["time_base_num"], values["time_base_den"]),
+            color=ColorDescription(
+                primaries=values["color_primaries"],
+                transfer=values["color_transfer"],
+                matrix=values["color_matrix"],
+                full_range=bool(values["color_full_range"]),
+            ),
+            profile=_PROFILE_NAMES[values["profile"]],
+            tool=values["tool"],
+            format_version=(major, minor),
+        )
+
+
+def _pixels_fault(width: int, height: int) -> str:
+    return f"a picture has {width} x {height} pixels, expected {LIMITS['frame_pixels']} at most"

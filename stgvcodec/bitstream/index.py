@@ -1,0 +1,202 @@
+"""Where GoPs are and when their frames are shown: the fields before a GoP's model, and the index in the end chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from itertools import pairwise
+from typing import Any
+
+from stgvcodec.bitstream.framing import CRC_BYTES, FRAME_BYTES, Chunk, ChunkType, is_critical, is_known
+from stgvcodec.bitstream.layout import (
+    GOP_CHUNK,
+    INDEX,
+    INDEX_ENTRY,
+    INDEX_GOP,
+    INDEX_TAIL,
+    read_fields,
+    write_fields,
+)
+from stgvcodec.bitstream.primitives import ByteReader
+
+END_TAIL_BYTES = 4 + CRC_BYTES
+"""Last bytes of a file: size of the end chunk (u32), then its payload CRC."""
+
+
+@dataclass(frozen=True)
+class GopTiming:
+    """The fields that precede a GoP's model; the table GOP_CHUNK of bitstream_spec.md.
+
+    Attributes:
+        first_frame: Number of the first frame in the file.
+        n_frames: Frames.
+        pts_first: Timestamp of the first frame, time base units.
+        pts_step: Constant difference of timestamps; 0 if `pts_deltas` has them.
+        pts_deltas: Differences of successive timestamps, n_frames - 1 of them; empty if `pts_step` > 0.
+    """
+
+    first_frame: int
+    n_frames: int
+    pts_first: int
+    pts_step: int
+    pts_deltas: tuple[int, ...]
+
+    @classmethod
+    def from_pts(cls, first_frame: int, pts: Sequence[int]) -> GopTiming:
+        """The shortest description of some timestamps.
+
+        Raises:
+            ValueError: there are none, or they do not increase.
+        """
+        if not pts:
+            raise ValueError("a GoP has no timestamps, expected one a frame")
+        deltas = tuple(after - before for before, after in pairwise(pts))
+        if any(delta <= 0 for delta in deltas):
+            raise ValueError(f"timestamps are {list(pts)}, expected each to be larger than the one before")
+        if deltas and deltas.count(deltas[0]) == len(deltas):
+            return cls(first_frame, len(pts), pts[0], deltas[0], ())
+        return cls(first_frame, len(pts), pts[0], 0, deltas)
+
+    @property
+    def pts(self) -> tuple[int, ...]:
+        """Timestamps of all frames, time base units."""
+        if self.pts_step:
+            return tuple(self.pts_first + k * self.pts_step for k in range(self.n_frames))
+        stamps = [self.pts_first]
+        for delta in self.pts_deltas:
+            stamps.append(stamps[-1] + delta)
+        return tuple(stamps)
+
+    @property
+    def pts_last(self) -> int:
+        """Timestamp of the last frame."""
+        return self.pts_first + self.pts_step * (self.n_frames - 1) + sum(self.pts_deltas)
+
+    def to_bytes(self) -> bytes:
+        """The table GOP_CHUNK."""
+        return write_fields(self.values(), GOP_CHUNK)
+
+    def values(self) -> dict[str, Any]:
+        """Value by field name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def read(cls, reader: ByteReader) -> GopTiming:
+        """Read the table GOP_CHUNK."""
+        return cls(**read_fields(reader, GOP_CHUNK))
+
+
+@dataclass(frozen=True)
+class GopEntry:
+    """One GoP of a file.
+
+    Attributes:
+        timing: Its frames and their timestamps.
+        n_gaussians: Gaussians of its model.
+        offset: Of its chunk in the file.
+        n_bytes: Of its chunk, framing included.
+    """
+
+    timing: GopTiming
+    n_gaussians: int
+    offset: int
+    n_bytes: int
+
+    @property
+    def first_frame(self) -> int:
+        """Number of its first frame in the file."""
+        return self.timing.first_frame
+
+    @property
+    def n_frames(self) -> int:
+        """Frames."""
+        return self.timing.n_frames
+
+    @property
+    def pts(self) -> tuple[int, ...]:
+        """Timestamps of its frames, time base units."""
+        return self.timing.pts
+
+
+def pack_end_chunk(chunks: Sequence[Chunk], gops: Sequence[GopEntry]) -> bytes:
+    """The payload of the end chunk.
+
+    Args:
+        chunks: All chunks between the file header and the end chunk, in order.
+        gops: The GoPs among them, in order.
+    """
+    values = {"n_frames": sum(gop.n_frames for gop in gops), "n_chunks": len(chunks)}
+    out = bytearray(write_fields(values, INDEX))
+    by_offset = {gop.offset: gop for gop in gops}
+    for chunk in chunks:
+        out += write_fields({"chunk_type": int(chunk.type), "payload_bytes": chunk.payload_bytes}, INDEX_ENTRY)
+        if chunk.type == ChunkType.GOP:
+            gop = by_offset[chunk.offset]
+            out += write_fields({"n_gaussians": gop.n_gaussians, **gop.timing.values()}, INDEX_GOP)
+    return bytes(out) + write_fields({"end_chunk_bytes": len(out) + 4 + FRAME_BYTES}, INDEX_TAIL)
+
+
+def read_end_chunk(
+    payload: bytes, end_chunk: Chunk, first_offset: int, *, newer_minor: bool
+) -> tuple[list[Chunk], list[GopEntry]]:
+    """Read the payload of the end chunk and hold it against the file's layout.
+
+    Args:
+        payload: The payload.
+        end_chunk: Where it lies.
+        first_offset: Offset of the first chunk behind the file header.
+        newer_minor: Whether the file's minor version is later than this reader's: fields may follow the known ones.
+
+    Returns:
+        All chunks between file header and end chunk, and the GoPs among them.
+
+    Raises:
+        BitstreamError: the index is malformed, does not cover the file exactly, or has GoPs out of order.
+    """
+    reader = ByteReader(payload, "index", base_offset=end_chunk.payload_offset)
+    start = reader.position
+    values = read_fields(reader, INDEX)
+    chunks: list[Chunk] = []
+    gops: list[GopEntry] = []
+    offset = first_offset
+    next_frame = 0
+    for _ in range(values["n_chunks"]):
+        entry_start = reader.position
+        entry = read_fields(reader, INDEX_ENTRY)
+        chunk = Chunk(entry["chunk_type"], offset, entry["payload_bytes"])
+        if fault := _chunk_fault(chunk):
+            raise reader.error(fault, at=entry_start)
+        offset = chunk.end
+        if offset > end_chunk.offset:
+            raise reader.error(
+                f"the {chunk.name} ends at byte {offset}, behind the end chunk's start {end_chunk.offset}",
+                at=entry_start,
+            )
+        chunks.append(chunk)
+        if chunk.type == ChunkType.GOP:
+            gop = read_fields(reader, INDEX_GOP)
+            n_gaussians = gop.pop("n_gaussians")
+            timing = GopTiming(**gop)
+            if timing.first_frame != next_frame or (gops and timing.pts_first <= gops[-1].timing.pts_last):
+                raise reader.error(f"GoP {len(gops)} is out of order: {timing}", at=entry_start)
+            next_frame += timing.n_frames
+            gops.append(GopEntry(timing, n_gaussians, chunk.offset, chunk.n_bytes))
+    if offset != end_chunk.offset:
+        raise reader.error(f"its chunks end at byte {offset}, the end chunk begins at {end_chunk.offset}", at=start)
+    if next_frame != values["n_frames"]:
+        raise reader.error(f"{values['n_frames']} frames are declared, the GoPs have {next_frame}", at=start)
+    if newer_minor and reader.remaining > 4:
+        reader.skip(reader.remaining - 4)
+    tail = read_fields(reader, INDEX_TAIL)
+    reader.expect_end()
+    if tail["end_chunk_bytes"] != end_chunk.n_bytes:
+        raise reader.error(f"the end chunk has {end_chunk.n_bytes} bytes, {tail['end_chunk_bytes']} are declared")
+    return chunks, gops
+
+
+def _chunk_fault(chunk: Chunk) -> str | None:
+    if chunk.type in (ChunkType.FILE_HEADER, ChunkType.END):
+        return f"a second {chunk.name} at byte {chunk.offset}, expected one in a file"
+    if is_critical(chunk.type) and not is_known(chunk.type):
+        return f"critical {chunk.name} at byte {chunk.offset} is not known: use a newer stgvcodec"
+    return None

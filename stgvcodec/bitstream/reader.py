@@ -1,0 +1,185 @@
+"""Reads `.stgv` files: the index on opening, each GoP when it is asked for."""
+
+from __future__ import annotations
+
+import os
+from types import TracebackType
+from typing import BinaryIO
+
+from stgvcodec.bitstream.framing import FRAME_BYTES, MAGIC, Chunk, ChunkType
+from stgvcodec.bitstream.gop_payload import gop_stream_bytes, read_gop_header
+from stgvcodec.bitstream.header import FORMAT_VERSION, StreamHeader
+from stgvcodec.bitstream.index import END_TAIL_BYTES, GopEntry, GopTiming, read_end_chunk
+from stgvcodec.bitstream.layout import STREAMS
+from stgvcodec.bitstream.primitives import ByteReader
+from stgvcodec.bitstream.recovery import missing_end_error, scan
+from stgvcodec.bitstream.source import ByteSource
+from stgvcodec.errors import BitstreamError
+
+
+class StgvReader:
+    """An open `.stgv` file. A context manager.
+
+    Opening reads the file header and the index, not the GoPs. With `keep_going` it reads the whole file instead, takes
+    every GoP that is intact and records what is not.
+
+    Args:
+        source: A path, or a binary file that can seek (not closed by the reader).
+        keep_going: Accept files that are damaged, cut short or unfinished.
+
+    Attributes:
+        header: The file header.
+        gops: The GoPs, in order.
+        chunks: All chunks between file header and end chunk, GoPs included; those of types unknown to this reader too.
+        file_bytes: Size of the file.
+        damage: What `keep_going` passed over, with byte offsets; empty for a file in order.
+
+    Raises:
+        InputVideoError: the file cannot be opened.
+        BitstreamError: it is no `.stgv` file, or is damaged or cut short; with `keep_going`, no header or no GoP is
+            intact.
+    """
+
+    def __init__(self, source: str | os.PathLike[str] | BinaryIO, *, keep_going: bool = False) -> None:
+        self._source = ByteSource(source)
+        try:
+            self.file_bytes = self._source.n_bytes
+            self.damage: tuple[str, ...] = ()
+            if keep_going:
+                recovered = scan(self._source)
+                self.header = recovered.header
+                chunks, gops = recovered.chunks, recovered.gops
+                self.damage = tuple(recovered.notes)
+            else:
+                header_chunk = self._open_header()
+                chunks, gops = self._open_index(header_chunk)
+            self.chunks = tuple(chunks)
+            self.gops = tuple(gops)
+        except BaseException:
+            self._source.close()
+            raise
+
+    def __enter__(self) -> StgvReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file if the reader opened it."""
+        self._source.close()
+
+    @property
+    def n_frames(self) -> int:
+        """Frames that can be decoded: those of `gops`."""
+        return sum(gop.n_frames for gop in self.gops)
+
+    def read_gop(self, index: int) -> bytes:
+        """The payload of a GoP, for `unpack_gop`.
+
+        Args:
+            index: Into `gops`.
+
+        Raises:
+            BitstreamError: the chunk is damaged, or is not what the index says.
+        """
+        entry = self.gops[index]
+        section = f"GoP {range(len(self.gops))[index]}"
+        chunk = Chunk(ChunkType.GOP, entry.offset, entry.n_bytes - FRAME_BYTES)
+        reader = ByteReader(self._payload(chunk, section), section, base_offset=chunk.payload_offset)
+        timing = GopTiming.read(reader)
+        payload = reader.take(reader.remaining)
+        header = read_gop_header(payload)
+        if timing != entry.timing or (header.n_frames, header.n_gaussians) != (entry.n_frames, entry.n_gaussians):
+            raise reader.error("the GoP is not what the index says: frames, timestamps or Gaussians differ", at=0)
+        return payload
+
+    def read_chunk(self, index: int) -> bytes:
+        """The payload of any chunk.
+
+        Args:
+            index: Into `chunks`.
+
+        Raises:
+            BitstreamError: the chunk is damaged, or is not what the index says.
+        """
+        chunk = self.chunks[index]
+        return self._payload(chunk, chunk.name)
+
+    def verify(self) -> None:
+        """Read every chunk, those too that decoding skips.
+
+        Raises:
+            BitstreamError: a byte of the file is damaged.
+        """
+        for index in range(len(self.chunks)):
+            self.read_chunk(index)
+        for index in range(len(self.gops)):
+            self.read_gop(index)
+
+    def _payload(self, chunk: Chunk, section: str) -> bytes:
+        if self._source.chunk_at(chunk.offset) != chunk:
+            raise BitstreamError(
+                "damaged: the chunk that the index names is not here; --keep-going renders the GoPs that are intact",
+                section=section,
+                offset=chunk.offset,
+            )
+        return self._source.payload(chunk, section)
+
+    def _open_header(self) -> Chunk:
+        """Read magic and file header; returns the latter's chunk."""
+        magic = self._source.read_at(0, len(MAGIC))
+        if magic != MAGIC:
+            raise BitstreamError(_magic_fault(magic), section="file", offset=0)
+        chunk = self._source.chunk_at(len(MAGIC))
+        if chunk is None or chunk.type != ChunkType.FILE_HEADER:
+            message = "damaged or cut short, so that nothing can be decoded"
+            raise BitstreamError(message, section="file header", offset=len(MAGIC))
+        self.header = StreamHeader.from_bytes(self._source.payload(chunk, "file header"), chunk.payload_offset)
+        return chunk
+
+    def _open_index(self, header_chunk: Chunk) -> tuple[list[Chunk], list[GopEntry]]:
+        tail = self._source.read_at(max(header_chunk.end, self.file_bytes - END_TAIL_BYTES), END_TAIL_BYTES)
+        size = int.from_bytes(tail[:4], "little")
+        end_chunk = self._source.chunk_at(self.file_bytes - size) if size <= self.file_bytes else None
+        if (
+            end_chunk is None
+            or end_chunk.type != ChunkType.END
+            or end_chunk.end != self.file_bytes
+            or end_chunk.offset < header_chunk.end
+        ):
+            raise missing_end_error(self._source, header_chunk.end)
+        payload = self._source.payload(end_chunk, "end chunk")
+        newer_minor = self.header.format_version[1] > FORMAT_VERSION[1]
+        return read_end_chunk(payload, end_chunk, header_chunk.end, newer_minor=newer_minor)
+
+
+def _magic_fault(magic: bytes) -> str:
+    if not magic:
+        return "the file is empty, expected a .stgv file"
+    if magic != MAGIC[: len(magic)] and b"STG" in magic:
+        return "line ends or characters were changed, as by a transfer in text mode: copy the file again as binary"
+    if len(magic) < len(MAGIC) and MAGIC.startswith(magic):
+        return f"cut short: the file has {len(magic)} bytes"
+    return f"not a .stgv file: it begins with {magic.hex(' ')}, expected {MAGIC.hex(' ')}"
+
+
+def stream_bytes(reader: StgvReader) -> dict[str, int]:
+    """What each stream costs over a file.
+
+    Args:
+        reader: An open file; all its GoPs are read.
+
+    Returns:
+        Bytes by stream name, and as "container" everything else; the sum is `reader.file_bytes`.
+
+    Raises:
+        BitstreamError: a GoP is damaged.
+    """
+    totals = dict.fromkeys(STREAMS, 0)
+    for index in range(len(reader.gops)):
+        for name, n_bytes in gop_stream_bytes(reader.read_gop(index)).items():
+            totals[name] += n_bytes
+    return {**totals, "container": reader.file_bytes - sum(totals.values())}

@@ -1,0 +1,225 @@
+"""Damaged files: what is wrong with one that cannot be opened, and every intact GoP of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from stgvcodec.bitstream.framing import (
+    HEADER_BYTES,
+    MAGIC,
+    SYNC,
+    Chunk,
+    ChunkType,
+    is_critical,
+    is_known,
+    parse_chunk_header,
+)
+from stgvcodec.bitstream.gop_payload import read_gop_header
+from stgvcodec.bitstream.header import StreamHeader
+from stgvcodec.bitstream.index import GopEntry, GopTiming
+from stgvcodec.bitstream.layout import INDEX, read_fields
+from stgvcodec.bitstream.primitives import ByteReader
+from stgvcodec.bitstream.source import ByteSource
+from stgvcodec.errors import BitstreamError
+
+_BLOCK_BYTES = 1 << 20
+_MAX_PASSES = 8
+_ADVICE = "--keep-going renders the GoPs that are intact"
+
+
+@dataclass
+class Recovered:
+    """What a scan found.
+
+    Attributes:
+        header: The file header.
+        chunks: All intact chunks behind it that are neither file headers nor end chunks.
+        gops: The GoPs among them, frames in order, none twice.
+        notes: What is damaged or missing, with byte offsets.
+    """
+
+    header: StreamHeader
+    chunks: list[Chunk] = field(default_factory=list)
+    gops: list[GopEntry] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def missing_end_error(source: ByteSource, offset: int) -> BitstreamError:
+    """Why a file has no end chunk where it should be: in its last bytes.
+
+    Args:
+        source: The file; its header is intact.
+        offset: Of the first chunk behind the file header.
+    """
+    while offset < source.n_bytes:
+        chunk = source.chunk_at(offset)
+        if chunk is None:
+            return BitstreamError(
+                f"damaged or cut short: no chunk begins here, and the file has no end chunk; {_ADVICE}",
+                section="file",
+                offset=offset,
+            )
+        if chunk.end > source.n_bytes:
+            return BitstreamError(
+                f"cut short: the {chunk.name} ends at byte {chunk.end}, the file at {source.n_bytes}; {_ADVICE}",
+                section="file",
+                offset=offset,
+            )
+        if chunk.type == ChunkType.END:
+            extra = source.n_bytes - chunk.end
+            if extra:
+                message = f"{extra} bytes follow the end chunk, expected none: remove them; {_ADVICE}"
+                return BitstreamError(message, section="file", offset=chunk.end)
+            message = f"the end chunk is damaged: its CRC-32 or its size is wrong; {_ADVICE}"
+            return BitstreamError(message, section="end chunk", offset=chunk.offset)
+        offset = chunk.end
+    return BitstreamError(
+        f"no end chunk, so the file was not finished or is cut short; {_ADVICE}", section="file", offset=source.n_bytes
+    )
+
+
+def scan(source: ByteSource) -> Recovered:
+    """Find everything that is intact, from sync marker to sync marker.
+
+    Args:
+        source: The file.
+
+    Returns:
+        What was found.
+
+    Raises:
+        BitstreamError: no file header or no GoP is intact, or the file needs a newer reader.
+    """
+    notes: list[str] = []
+    start = len(MAGIC)
+    if source.read_at(0, len(MAGIC)) != MAGIC:
+        notes.append("byte 0: the magic bytes are damaged")
+        start = 0
+    result: Recovered | None = None
+    end_at: int | None = None
+    declared_frames: int | None = None
+    early_gops = 0
+    for chunk in _intact_chunks(source, start, notes):
+        if is_critical(chunk.type) and not is_known(chunk.type):
+            raise BitstreamError(
+                f"critical {chunk.name} is not known: use a newer stgvcodec", section="file", offset=chunk.offset
+            )
+        if chunk.type == ChunkType.FILE_HEADER:
+            if result is not None:
+                notes.append(f"byte {chunk.offset}: a second file header was skipped")
+                continue
+            payload = source.payload(chunk, "file header")
+            result = Recovered(StreamHeader.from_bytes(payload, chunk.payload_offset), notes=notes)
+        elif chunk.type == ChunkType.END:
+            if end_at is None:
+                end_at = chunk.end
+                reader = ByteReader(source.payload(chunk, "index"), "index", base_offset=chunk.payload_offset)
+                try:
+                    declared_frames = read_fields(reader, INDEX)["n_frames"]
+                except BitstreamError as error:
+                    notes.append(str(error))
+        elif result is None:
+            early_gops += 1
+        else:
+            result.chunks.append(chunk)
+            if chunk.type == ChunkType.GOP:
+                _add_gop(source, chunk, result)
+    if result is None:
+        raise BitstreamError(
+            f"the file header is damaged, so that nothing can be decoded ({early_gops} intact chunks follow)",
+            section="file header",
+            offset=len(MAGIC),
+        )
+    if not result.gops:
+        raise BitstreamError("no GoP is intact, so that nothing can be decoded", section="file", offset=0)
+    if end_at is None:
+        notes.append(f"byte {source.n_bytes}: the end chunk is missing or damaged")
+    elif end_at < source.n_bytes:
+        notes.append(f"byte {end_at}: {source.n_bytes - end_at} bytes follow the end chunk")
+    _note_missing_frames(result, declared_frames)
+    return result
+
+
+def _add_gop(source: ByteSource, chunk: Chunk, result: Recovered) -> None:
+    reader = ByteReader(source.payload(chunk, "GoP"), "GoP", base_offset=chunk.payload_offset)
+    try:
+        timing = GopTiming.read(reader)
+        header = read_gop_header(reader.data[reader.position :])
+    except BitstreamError as error:
+        result.notes.append(str(error))
+        return
+    last = result.gops[-1].timing if result.gops else None
+    if last and (timing.first_frame < last.first_frame + last.n_frames or timing.pts_first <= last.pts_last):
+        result.notes.append(f"byte {chunk.offset}: a GoP that begins again at frame {timing.first_frame} was skipped")
+        return
+    if header.n_frames != timing.n_frames:
+        result.notes.append(
+            f"byte {chunk.offset}: a GoP of {header.n_frames} frames declared as {timing.n_frames} was skipped"
+        )
+        return
+    result.gops.append(GopEntry(timing, header.n_gaussians, chunk.offset, chunk.n_bytes))
+
+
+def _note_missing_frames(result: Recovered, declared_frames: int | None) -> None:
+    next_frame = 0
+    for gop in result.gops:
+        if gop.first_frame > next_frame:
+            result.notes.append(f"frames {next_frame} to {gop.first_frame - 1} are missing")
+        next_frame = gop.first_frame + gop.n_frames
+    if declared_frames is not None and declared_frames > next_frame:
+        result.notes.append(f"frames {next_frame} to {declared_frames - 1} are missing")
+
+
+def _intact_chunks(source: ByteSource, start: int, notes: list[str]) -> Iterator[Chunk]:
+    """Every chunk whose two CRCs hold, front to back; what lies between goes to `notes`."""
+    # a hostile file may hold many headers that each claim most of it: bound the bytes that are checked
+    budget = _MAX_PASSES * source.n_bytes
+    position = damage_start = start
+    reason = "no chunk begins here"
+    fault: str | None
+    while (chunk := _next_header(source, position)) is not None:
+        if chunk.end > source.n_bytes:
+            fault = f"a {chunk.name} is cut short: it ends at byte {chunk.end}, the file at {source.n_bytes}"
+        elif budget < chunk.n_bytes:
+            notes.append(f"byte {chunk.offset}: too much damage, the rest of the file was not searched")
+            return
+        else:
+            budget -= chunk.n_bytes
+            fault = _payload_fault(source, chunk)
+        if not fault:
+            if chunk.offset > damage_start:
+                notes.append(f"byte {damage_start}: {chunk.offset - damage_start} bytes were skipped, {reason}")
+            yield chunk
+            position = damage_start = chunk.end
+            reason = "no chunk begins here"
+            continue
+        if chunk.offset == damage_start:
+            reason = fault
+        else:
+            notes.append(f"byte {chunk.offset}: {fault}")
+        position = chunk.offset + HEADER_BYTES  # bytes may be gone, so the next chunk may begin inside this one
+    if damage_start < source.n_bytes:
+        notes.append(f"byte {damage_start}: {source.n_bytes - damage_start} bytes were skipped, {reason}")
+
+
+def _payload_fault(source: ByteSource, chunk: Chunk) -> str | None:
+    try:
+        source.payload(chunk, chunk.name)
+    except BitstreamError:
+        return f"the payload of a {chunk.name} is damaged"
+    return None
+
+
+def _next_header(source: ByteSource, position: int) -> Chunk | None:
+    """The first intact chunk header at or behind a position."""
+    while position < source.n_bytes:
+        block = source.read_at(position, _BLOCK_BYTES + HEADER_BYTES - 1)
+        at = block.find(SYNC)
+        while 0 <= at < _BLOCK_BYTES:
+            chunk = parse_chunk_header(block[at : at + HEADER_BYTES], position + at)
+            if chunk is not None:
+                return chunk
+            at = block.find(SYNC, at + 1)
+        position += _BLOCK_BYTES
+    return None

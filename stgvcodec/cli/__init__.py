@@ -1,0 +1,64 @@
+"""The command line, one file a command: parses, calls the public API, prints. No torch until a command runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from stgvcodec import __version__
+from stgvcodec.cli.compare import compare_command
+from stgvcodec.cli.decode import decode_command
+from stgvcodec.cli.demo import demo_command
+from stgvcodec.cli.encode import encode_command
+from stgvcodec.cli.exits import exit_code_of, raised_signals
+from stgvcodec.cli.info import info_command
+from stgvcodec.cli.verbosity import Verbosity, logging_to_stderr
+
+__all__ = ["main"]
+
+
+@click.group(
+    invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
+@click.version_option(__version__, prog_name="stgvcodec")
+@click.pass_context
+def commands(context: click.Context) -> None:
+    """Neural video codec: 2D Gaussians and a deformation field per group of pictures, in one seekable file.
+
+    INPUT and OUTPUT are video files or folders of images; an OUTPUT without a suffix is a folder of PNGs.
+    """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+for _command in (encode_command, decode_command, info_command, compare_command, demo_command):
+    commands.add_command(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: Without the program's name; those of the process by default.
+
+    Returns:
+        The exit code: 0, that of the `StgvError`, 2 for a wrong use, 70 for a bug, 128 + signal when interrupted.
+    """
+    verbosity = Verbosity()
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        # Not by click's own `main`, which has other ideas of how errors, signals and closed pipes end a run.
+        with (
+            raised_signals(),
+            logging_to_stderr(),
+            commands.make_context("stgvcodec", given, obj=verbosity) as context,
+        ):
+            commands.invoke(context)
+            sys.stdout.flush()
+    except click.exceptions.Exit as finished:
+        return finished.exit_code
+    except BaseException as error:
+        return exit_code_of(error, traceback_wanted=verbosity.level > 0)
+    return 0

@@ -1,0 +1,83 @@
+"""`stgvcodec compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from stgvcodec.cli import options, output
+from stgvcodec.cli.progress import shown_progress
+from stgvcodec.cli.verbosity import Verbosity, verbosity_options
+
+if TYPE_CHECKING:
+    from stgvcodec.codec.reports import Comparison
+    from stgvcodec.media.selection import Selection
+
+
+@click.command("compare", short_help="Measure one video against another.")
+@click.argument("reference", metavar="REFERENCE", type=options.PATH)
+@click.argument("distorted", metavar="DISTORTED", type=options.PATH)
+@options.selection_options
+@options.matrix_option
+@options.device_options
+@options.json_flag
+@verbosity_options
+def compare_command(
+    verbosity: Verbosity,
+    reference: Path,
+    distorted: Path,
+    *,
+    selection: Selection,
+    matrix: str | None,
+    device: str,
+    backend: str,
+    as_json: bool,
+) -> None:
+    """Measure DISTORTED against REFERENCE; each a video file, a folder of images or a .stgv file.
+
+    A .stgv file is measured on its own RGB frames. --frames, --crop and --resize apply to both sides.
+    """
+    from stgvcodec import compare
+
+    with shown_progress("comparing", verbosity) as progress:
+        comparison = compare(
+            reference,
+            distorted,
+            selection=selection,
+            matrix=matrix,
+            device=device,
+            backend=backend,
+            progress=progress,
+        )
+    if as_json:
+        output.print_result(output.json_text(comparison))
+        return
+    output.print_result(summary(comparison))
+    if verbosity.level > 0:
+        output.print_result(frame_table(comparison))
+
+
+def summary(comparison: Comparison) -> str:
+    """Both measures in a few lines."""
+    pairs = [
+        ("PSNR", output.decibel(comparison.psnr_db)),
+        ("MS-SSIM", quality(comparison.ms_ssim)),
+        ("frames", f"{comparison.n_frames}, of them {comparison.n_identical_frames} identical"),
+    ]
+    return output.facts(pairs)
+
+
+def frame_table(comparison: Comparison) -> str:
+    """A line for each frame."""
+    rows = [
+        [str(frame.index), output.decibel(frame.psnr_db), "" if frame.ms_ssim is None else f"{frame.ms_ssim:.5f}"]
+        for frame in comparison.per_frame
+    ]
+    return output.table(["frame", "PSNR", "MS-SSIM"], rows)
+
+
+def quality(ms_ssim: float | None) -> str:
+    """An MS-SSIM, or why there is none."""
+    return "none: the short side is 160 pixels or less" if ms_ssim is None else f"{ms_ssim:.5f}"

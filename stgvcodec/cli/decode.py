@@ -1,0 +1,73 @@
+"""`stgvcodec decode`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from stgvcodec.cli import options, output
+from stgvcodec.cli.progress import shown_progress
+from stgvcodec.cli.verbosity import Verbosity, verbosity_options
+
+if TYPE_CHECKING:
+    from stgvcodec.codec.reports import DecodeReport
+    from stgvcodec.media.selection import Selection
+
+
+@click.command("decode", short_help="Decode a .stgv file into a video.")
+@click.argument("source", metavar="INPUT", type=options.PATH)
+@click.argument("destination", metavar="OUTPUT", type=options.PATH)
+@click.option("--scale", type=float, default=1.0, metavar="F", help="Render at F times the size; nothing is resampled.")
+@click.option("--keep-going", is_flag=True, help="Render every intact GoP of a damaged file.")
+@options.frames_option
+@options.device_options
+@options.json_file_option
+@verbosity_options
+def decode_command(
+    verbosity: Verbosity,
+    source: Path,
+    destination: Path,
+    *,
+    scale: float,
+    keep_going: bool,
+    selection: Selection,
+    device: str,
+    backend: str,
+    json_path: Path | None,
+) -> None:
+    """Decode the .stgv file INPUT into OUTPUT, a video file, or a folder of PNGs where OUTPUT has no suffix."""
+    output.check_json_path(json_path, source, destination)
+    from stgvcodec import decode
+
+    with shown_progress("decoding", verbosity) as progress:
+        report = decode(
+            source,
+            destination,
+            scale=scale,
+            keep_going=keep_going,
+            selection=selection,
+            device=device,
+            backend=backend,
+            progress=progress,
+        )
+    output.write_json(json_path, report)
+    for what in report.damage:
+        click.echo(f"stgvcodec: skipped: {what}", err=True)
+    if verbosity.level >= 0:
+        output.print_result(summary(report))
+
+
+def summary(report: DecodeReport) -> str:
+    """What was written, in a few lines."""
+    pairs = [
+        ("video", f"{report.width}x{report.height}, {report.n_frames} frames"),
+        ("time", f"{output.duration(report.seconds)} on {report.device}, {report.backend}"),
+    ]
+    if report.render_seconds > 0:
+        rate = report.n_frames / report.render_seconds
+        pairs.append(("rendering", f"{output.duration(report.render_seconds)} of it, {rate:.1f} frames a second"))
+    if report.damage:
+        pairs.append(("damage", f"{len(report.damage)} parts were skipped, listed above"))
+    return f"{output.name(report.path)}\n{output.facts(pairs)}"

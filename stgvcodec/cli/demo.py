@@ -1,0 +1,218 @@
+"""`stgvcodec demo`: the shipped clip through the whole codec, with its figures and a picture."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.resources
+import importlib.util
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from stgvcodec.cli import options, output
+from stgvcodec.cli.compare import quality
+from stgvcodec.cli.progress import shown_progress
+from stgvcodec.cli.verbosity import Verbosity, verbosity_options
+from stgvcodec.errors import OutputError, StgvError
+
+if TYPE_CHECKING:
+    from stgvcodec.codec.reports import Comparison, EncodeReport
+    from stgvcodec.media.selection import Selection
+
+# What is encoded, and how: two minutes on two cores.
+CLIP = "data/bunny.mp4"
+PRESET = "fast"
+FRAMES = "0:30"
+RESIZE = "320x180"
+SEED = 0
+
+# The frame in the picture, out of those encoded, and by how much its panels are enlarged.
+PICTURED_FRAME = 15
+MAGNIFICATION = 2
+
+
+@dataclass(frozen=True)
+class DemoReport:
+    """Result of the demo.
+
+    Attributes:
+        stgv: The encoded file.
+        video: The decoded video.
+        picture: The panels.
+        encode: Report of the encoder.
+        bpp: From the size of the file on the disk.
+        psnr_db: Of the file against the source; None if they are identical.
+        ms_ssim: Likewise; None where frames are too small for it.
+        encode_seconds: Wall-clock time of encoding.
+        jit_seconds: Part of it that went into compiling kernels; 0 when all came from the cache.
+        decode_seconds: Wall-clock time of the decoding process, start of Python and imports included.
+        render_seconds: Part of it from bytes to frames.
+        seconds: Everything.
+    """
+
+    stgv: Path
+    video: Path
+    picture: Path
+    encode: EncodeReport
+    bpp: float
+    psnr_db: float | None
+    ms_ssim: float | None
+    encode_seconds: float
+    jit_seconds: float
+    decode_seconds: float
+    render_seconds: float
+    seconds: float
+
+
+@click.command("demo", short_help="Encode, decode and measure the shipped clip.")
+@click.option(
+    "--output",
+    "folder",
+    type=options.PATH,
+    default=Path("stgv-demo"),
+    show_default=True,
+    metavar="DIR",
+    help="Folder for the files written; made if it is not there.",
+)
+@options.device_options
+@options.json_file_option
+@verbosity_options
+def demo_command(verbosity: Verbosity, folder: Path, *, device: str, backend: str, json_path: Path | None) -> None:
+    """Encode the shipped clip, decode it in a new process, and show what came of it.
+
+    Writes demo.stgv, demo.mp4, and demo.png with source, decoded frame, error and Gaussians side by side.
+    """
+    started = time.perf_counter()
+    stgv, video, picture = (folder / f"demo.{suffix}" for suffix in ("stgv", "mp4", "png"))
+    _make_folder(folder)
+    output.check_json_path(json_path, stgv, video, picture)
+    from stgvcodec import EncodeConfig, Selection, compare, encode
+
+    selection = Selection.parse(frames=FRAMES, resize=RESIZE)
+    with importlib.resources.as_file(importlib.resources.files("stgvcodec") / CLIP) as clip:
+        with shown_progress("encoding", verbosity) as progress, _compile_timer() as compiling:
+            encoded = encode(
+                clip,
+                stgv,
+                config=EncodeConfig(preset=PRESET, seed=SEED),
+                selection=selection,
+                device=device,
+                backend=backend,
+                progress=progress,
+            )
+        decode_seconds, render_seconds = _decode_in_new_process(stgv, video, device, backend)
+        with shown_progress("comparing", verbosity) as progress:
+            comparison: Comparison = compare(
+                clip, stgv, selection=selection, device=device, backend=backend, progress=progress
+            )
+        _write_picture(picture, clip, selection, stgv, device, backend)
+    n_bytes = stgv.stat().st_size
+    report = DemoReport(
+        stgv=stgv,
+        video=video,
+        picture=picture,
+        encode=encoded,
+        bpp=8 * n_bytes / (encoded.width * encoded.height * encoded.n_frames),
+        psnr_db=comparison.psnr_db,
+        ms_ssim=comparison.ms_ssim,
+        encode_seconds=encoded.seconds,
+        jit_seconds=sum(compiling),
+        decode_seconds=decode_seconds,
+        render_seconds=render_seconds,
+        seconds=time.perf_counter() - started,
+    )
+    output.write_json(json_path, report)
+    if verbosity.level >= 0:
+        output.print_result(summary(report))
+
+
+def summary(report: DemoReport) -> str:
+    """The figures and the files, in a few lines."""
+    encoded = report.encode
+    rendered = (
+        f"{output.duration(report.render_seconds)}, {encoded.n_frames / report.render_seconds:.1f} frames a second"
+    )
+    pairs = [
+        ("video", f"{encoded.width}x{encoded.height}, {encoded.n_frames} frames in {len(encoded.gops)} GoPs"),
+        ("rate", f"{report.bpp:.4f} bits a pixel, {output.number(encoded.file_bytes)} bytes"),
+        ("PSNR", output.decibel(report.psnr_db)),
+        ("MS-SSIM", quality(report.ms_ssim)),
+        ("encoding", f"{output.duration(report.encode_seconds)} on {encoded.device}, {encoded.backend}"),
+        ("compiling", f"{output.duration(report.jit_seconds)} of it"),
+        ("decoding", f"{output.duration(report.decode_seconds)} in a new process"),
+        ("rendering", f"{rendered} of it"),
+        ("in all", output.duration(report.seconds)),
+    ]
+    files = "\n".join(output.name(path) for path in (report.stgv, report.video, report.picture))
+    return f"{output.facts(pairs)}\n{files}"
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be made as a folder: {error.strerror}; choose another --output") from error
+
+
+@contextlib.contextmanager
+def _compile_timer() -> Iterator[list[float]]:
+    """Collect the seconds that numba spends compiling inside the block; kernels from its cache cost none."""
+    seconds: list[float] = []
+    if importlib.util.find_spec("numba") is None:
+        yield seconds
+        return
+    from numba.core.event import install_timer
+
+    with install_timer("numba:compile", seconds.append):
+        yield seconds
+
+
+def _decode_in_new_process(stgv: Path, video: Path, device: str, backend: str) -> tuple[float, float]:
+    """Decode by the command line of a fresh interpreter, which knows nothing but the file.
+
+    Returns:
+        Seconds of the whole process, and of rendering in it.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        report = Path(scratch) / "decode.json"
+        command = [sys.executable, "-m", "stgvcodec", "decode", "--quiet", "--device", device, "--backend", backend]
+        started = time.perf_counter()
+        _run([*command, "--json", str(report), "--", str(stgv), str(video)])
+        seconds = time.perf_counter() - started
+        return seconds, json.loads(report.read_text(encoding="utf-8"))["render_seconds"]
+
+
+def _run(command: list[str]) -> None:
+    # In a session of its own: Ctrl-C on the terminal reaches this process alone, which then ends the other one by a
+    # single SIGTERM and waits, so that it has the time to remove what it has half written.
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True)
+    with process:
+        try:
+            _, complaint = process.communicate()
+        except BaseException:
+            process.terminate()
+            raise
+    if process.returncode != 0:
+        lines = complaint.strip().splitlines() or [f"exit code {process.returncode} and no message"]
+        raise StgvError(f"the decoding process failed: {lines[-1].removeprefix('stgvcodec: error: ')}")
+
+
+def _write_picture(picture: Path, clip: Path, selection: Selection, stgv: Path, device: str, backend: str) -> None:
+    from stgvcodec import VideoDecoder
+    from stgvcodec.media import open_video, write_png
+    from stgvcodec.report.explain import explain_frame
+
+    with open_video(clip, selection=selection) as frames, VideoDecoder(stgv, device=device, backend=backend) as decoder:
+        index = min(PICTURED_FRAME, len(decoder) - 1)
+        source = next(frame.rgb for i, frame in enumerate(frames) if i == index)
+        decoded = decoder[index].permute(1, 2, 0).cpu().numpy()
+        means_px, cholesky_px, _ = (tensor.detach().cpu().numpy() for tensor in decoder.gaussians_at(index))
+        write_png(picture, explain_frame(source, decoded, means_px, cholesky_px, magnification=MAGNIFICATION))

@@ -1,0 +1,128 @@
+"""How a run ends: errors as one line and an exit code, signals as exceptions so that half-written output is removed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from types import FrameType
+
+import click
+
+from stgvcodec.errors import StgvError
+
+EXIT_USAGE = 2
+EXIT_UNEXPECTED = 70
+EXIT_BROKEN_PIPE = 128 + 13
+
+_SIGNALS = {
+    name: getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+}  # SIGHUP does not exist on Windows.
+
+
+class Interrupted(BaseException):
+    """A signal asked the run to end. Not an Exception, so that nothing on the way takes it for a failure.
+
+    Attributes:
+        exit_code: 128 + the number of the signal, as a shell reports it.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"interrupted by {signal.Signals(signum).name}; unfinished output was removed")
+        self.exit_code = 128 + signum
+
+
+@contextlib.contextmanager
+def raised_signals() -> Iterator[None]:
+    """Turn SIGINT, SIGTERM and SIGHUP into `Interrupted` inside the block; a second one ends the process at once.
+
+    A signal that the parent process chose to ignore (nohup) stays ignored. Outside the main thread nothing changes,
+    since Python allows handlers only there.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    before = {number: signal.getsignal(number) for number in _SIGNALS.values()}
+    caught = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]
+
+    def handle(signum: int, _: FrameType | None) -> None:
+        for number in caught:
+            signal.signal(number, signal.SIG_DFL)
+        raise Interrupted(signum)
+
+    for number in caught:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number in caught:
+            signal.signal(number, before[number])
+
+
+def exit_code_of(error: BaseException, *, traceback_wanted: bool) -> int:
+    """Print the one line that an error deserves, on stderr.
+
+    Args:
+        error: What ended the run.
+        traceback_wanted: Whether an unexpected error is shown in full.
+
+    Returns:
+        The process's exit code.
+    """
+    if _is_broken_pipe(error):
+        _silence_standard_streams()
+        return EXIT_BROKEN_PIPE
+    try:
+        return _report(error, traceback_wanted=traceback_wanted)
+    except BrokenPipeError:
+        _silence_standard_streams()
+        return EXIT_BROKEN_PIPE
+
+
+def _report(error: BaseException, *, traceback_wanted: bool) -> int:
+    if isinstance(error, Interrupted):
+        _print_error(str(error))
+        return error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        _print_error(str(Interrupted(signal.SIGINT)))
+        return 128 + signal.SIGINT
+    if isinstance(error, StgvError):
+        _print_error(str(error))
+        return error.exit_code
+    if isinstance(error, click.ClickException):
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context is not None else "stgvcodec"
+        _print_error(f"{error.format_message().rstrip('.')}; see '{path} --help'")
+        return EXIT_USAGE
+    if traceback_wanted:
+        click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+    else:
+        what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        _print_error(f"unexpected {what}; this is a bug, run the same command with -v for the traceback")
+    return EXIT_UNEXPECTED
+
+
+def _print_error(message: str) -> None:
+    click.echo(f"stgvcodec: error: {' '.join(message.split())}", err=True)
+
+
+def _is_broken_pipe(error: BaseException) -> bool:
+    # An output error may be one too: the reader of stderr went away while a file was being written.
+    return isinstance(error.__cause__ if isinstance(error, StgvError) else error, BrokenPipeError)
+
+
+def _silence_standard_streams() -> None:
+    """Point stdout and stderr where their last buffered bytes can go, so that the interpreter's exit stays quiet."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+            continue
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(null, stream.fileno())
+    os.close(null)

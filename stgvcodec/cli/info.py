@@ -1,0 +1,156 @@
+"""`stgvcodec info`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from stgvcodec.cli import options, output
+from stgvcodec.cli.verbosity import Verbosity, verbosity_options
+
+if TYPE_CHECKING:
+    from stgvcodec.codec.reports import GopInfo, StreamInfo
+
+
+@click.command("info", short_help="Say what a .stgv file holds.")
+@click.argument("file", metavar="FILE", type=options.PATH)
+@options.json_flag
+@verbosity_options
+def info_command(verbosity: Verbosity, file: Path, *, as_json: bool) -> None:
+    """Say what the .stgv file FILE holds, where its bytes go and what decoding needs.
+
+    -v adds the header of each GoP and the limits of the format.
+    """
+    from stgvcodec import read_info
+
+    info = read_info(file)
+    if as_json:
+        output.print_result(output.json_text(as_dict(info)))
+        return
+    sections = [general(info), rate_table(info), gop_table(info), needs(info)]
+    if verbosity.level > 0:
+        sections += [gop_headers(info), limits(info)]
+    output.print_result("\n\n".join(sections))
+
+
+def as_dict(info: StreamInfo) -> dict[str, object]:
+    """What `info --json` prints; counts and sizes are integers, `fps` is a number beside the exact `frame_rate`."""
+    largest = _largest(info)
+    return {
+        "path": info.path,
+        "file_bytes": info.file_bytes,
+        "width": info.width,
+        "height": info.height,
+        "n_frames": info.n_frames,
+        "fps": float(info.frame_rate),
+        "frame_rate": info.frame_rate,
+        "time_base": info.time_base,
+        "duration_seconds": info.duration_seconds,
+        "bpp": info.bpp,
+        "profile": info.profile,
+        "format_version": info.format_version,
+        "tool": info.tool,
+        "color": info.color,
+        "streams": info.streams,
+        "bits_per_gaussian": info.bits_per_gaussian,
+        "gops": info.gops,
+        "decode_memory_bytes": info.decode_memory_bytes,
+        "largest_gop": largest,
+        "limits": info.limits,
+    }
+
+
+def general(info: StreamInfo) -> str:
+    """The file as a whole."""
+    color = ", ".join(f"{name.replace('_', ' ')} {_shown(value)}" for name, value in info.color.items())
+    pairs = [
+        ("format", f"version {info.format_version}, profile {info.profile}, written by {info.tool}"),
+        ("size", f"{output.number(info.file_bytes)} bytes, {info.bpp:.4f} bits a pixel"),
+        ("picture", f"{info.width}x{info.height}"),
+        (
+            "frames",
+            f"{info.n_frames} in {output.duration(info.duration_seconds)}, {float(info.frame_rate):.6g} a second",
+        ),
+        ("rate", f"{_ratio(info.frame_rate)}, time base {_ratio(info.time_base)} s"),
+        ("source", color),
+    ]
+    return f"{output.name(info.path)}\n{output.facts(pairs)}"
+
+
+def rate_table(info: StreamInfo) -> str:
+    """Bytes, share and bits per Gaussian of each stream."""
+    rows = [
+        [
+            stream,
+            output.number(n_bytes),
+            f"{100 * n_bytes / info.file_bytes:.1f} %",
+            f"{info.bits_per_gaussian[stream]:.2f}" if stream in info.bits_per_gaussian else "",
+        ]
+        for stream, n_bytes in info.streams.items()
+    ]
+    per_gaussian = f"{sum(info.bits_per_gaussian.values()):.2f}" if info.bits_per_gaussian else ""
+    rows.append(["total", output.number(sum(info.streams.values())), "100.0 %", per_gaussian])
+    return output.table(["stream", "bytes", "share", "bits a Gaussian"], rows)
+
+
+def gop_table(info: StreamInfo) -> str:
+    """A line for each GoP."""
+    rows = []
+    for i, gop in enumerate(info.gops):
+        bpp = 8 * gop.bytes / (info.width * info.height * gop.n_frames)
+        counts = (gop.first_frame, gop.n_frames, gop.n_gaussians, gop.bytes)
+        rows.append([str(i), *(output.number(n) for n in counts), f"{bpp:.4f}"])
+    return output.table(["GoP", "first", "frames", "Gaussians", "bytes", "bpp"], rows)
+
+
+def needs(info: StreamInfo) -> str:
+    """What decoding needs."""
+    pairs = [("memory", f"about {output.size(info.decode_memory_bytes)} to decode")]
+    largest = _largest(info)
+    if largest is not None:
+        gop = info.gops[largest]
+        pairs.append(
+            (
+                "largest",
+                f"GoP {largest}: {output.number(gop.n_gaussians)} Gaussians, {gop.n_frames} frames, "
+                f"{output.number(gop.bytes)} bytes",
+            )
+        )
+    return output.facts(pairs)
+
+
+def gop_headers(info: StreamInfo) -> str:
+    """Every field of every GoP's header."""
+    return "\n".join(
+        f"GoP {i}\n" + output.facts([(name, _shown(value)) for name, value in gop.header.items()])
+        for i, gop in enumerate(info.gops)
+        if gop.header
+    )
+
+
+def limits(info: StreamInfo) -> str:
+    """The limits that a reader of the format checks."""
+    return "limits of the format\n" + output.facts([(name, output.number(n)) for name, n in info.limits.items()])
+
+
+def _largest(info: StreamInfo) -> int | None:
+    """Index of the GoP with the most Gaussians; None in a file without any."""
+
+    def gaussians(i: int) -> tuple[int, int]:
+        gop: GopInfo = info.gops[i]
+        return gop.n_gaussians, gop.bytes
+
+    return max(range(len(info.gops)), key=gaussians, default=None)
+
+
+def _ratio(value: object) -> str:
+    return str(output.plain(value))
+
+
+def _shown(value: object) -> str:
+    shown = output.plain(value)
+    if isinstance(shown, bool):
+        return "yes" if shown else "no"
+    return str(shown)

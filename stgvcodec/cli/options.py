@@ -1,0 +1,143 @@
+"""Options that several commands share, and the objects they become.
+
+A decorator adds its options to a command and hands it one value, so that commands take few arguments and build nothing
+twice.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from stgvcodec.codec.config import EncodeConfig
+    from stgvcodec.media.selection import Selection
+
+# Written out, since the modules that define them import torch and `--help` must not; tests hold them equal.
+PRESETS = ("draft", "fast", "medium", "slow", "paper")
+DEVICES = ("auto", "cpu", "cuda")
+BACKENDS = ("auto", "reference", "numba", "triton")
+MATRICES = ("bt601", "bt709", "bt2020")
+KEY_FRAMES = ("first", "middle", "auto")
+INITIALIZATIONS = ("content", "random")
+
+_Command = Callable[..., None]
+_Value = TypeVar("_Value")
+
+PATH = click.Path(path_type=Path)
+
+
+def device_options(command: _Command) -> _Command:
+    """Add --device and --backend."""
+    command = click.option(
+        "--backend",
+        type=click.Choice(BACKENDS),
+        default="auto",
+        show_default=True,
+        help="Implementation of the operators.",
+    )(command)
+    return click.option(
+        "--device", type=click.Choice(DEVICES), default="auto", show_default=True, help="Where to compute."
+    )(command)
+
+
+def frames_option(command: _Command) -> _Command:
+    """Add --frames; the command gets `selection`."""
+    return _gathered(command, "selection", (_FRAMES,), _selection)
+
+
+def selection_options(command: _Command) -> _Command:
+    """Add --frames, --crop and --resize; the command gets `selection`."""
+    return _gathered(command, "selection", (_FRAMES, _CROP, _RESIZE), _selection)
+
+
+def matrix_option(command: _Command) -> _Command:
+    """Add --matrix."""
+    return click.option(
+        "--matrix",
+        type=click.Choice(MATRICES),
+        help="Read YUV sources with this colour matrix. By default as they are tagged, untagged ones as BT.601.",
+    )(command)
+
+
+def json_file_option(command: _Command) -> _Command:
+    """Add --json FILE; the command gets `json_path`."""
+    return click.option("--json", "json_path", type=PATH, metavar="FILE", help="Write the report to FILE.")(command)
+
+
+def json_flag(command: _Command) -> _Command:
+    """Add the flag --json; the command gets `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(command)
+
+
+def config_options(command: _Command) -> _Command:
+    """Add the encoder's options; the command gets `config`."""
+    options = (
+        click.option("--preset", type=click.Choice(PRESETS), help="Effort of the fit.  [default: medium]"),
+        click.option("--bpp-target", type=float, metavar="BPP", help="File size to reach, bits a pixel and frame."),
+        click.option("--gaussians", "n_gaussians", type=int, metavar="N", help="Gaussians in each GoP."),
+        click.option("--gop", type=int, metavar="N", help="Most frames in a GoP."),
+        click.option("--key-frame", type=click.Choice(KEY_FRAMES), help="Frame of a GoP that is fitted first."),
+        click.option(
+            "--init",
+            "initialization",
+            type=click.Choice(INITIALIZATIONS),
+            help="Start Gaussians from the picture, or at random.",
+        ),
+        click.option("--no-scene-cut", is_flag=True, help="Let GoPs run across scene cuts."),
+        click.option("--seed", type=int, metavar="N", help="Seed of everything random.  [default: 0]"),
+        click.option("--color-stages", type=int, metavar="N", help="Stages of the colour quantiser.  [default: 2]"),
+        click.option(
+            "--color-codebook",
+            "color_codebook_size",
+            type=int,
+            metavar="N",
+            help="Codewords of each of its stages.  [default: 8]",
+        ),
+    )
+    return _gathered(command, "config", options, _config)
+
+
+_FRAMES = click.option("--frames", metavar="A:B", help="Frames A to B - 1, counted from 0; either end may be left out.")
+_CROP = click.option("--crop", metavar="WxH[+X+Y]", help="Part of the picture, centred without an offset.")
+_RESIZE = click.option("--resize", metavar="WxH", help="Resize to this size, after any crop.")
+
+
+def _selection(frames: str | None = None, crop: str | None = None, resize: str | None = None) -> Selection:
+    from stgvcodec import Selection
+
+    return Selection.parse(frames=frames, crop=crop, resize=resize)
+
+
+def _config(*, no_scene_cut: bool, **given: Any) -> EncodeConfig:
+    from stgvcodec import EncodeConfig
+
+    # What is not given is left to the defaults of EncodeConfig, which leaves most to the preset.
+    return EncodeConfig(
+        scene_cut=not no_scene_cut, **{name: value for name, value in given.items() if value is not None}
+    )
+
+
+def _gathered(
+    command: _Command,
+    name: str,
+    options: tuple[Callable[[_Command], _Command], ...],
+    build: Callable[..., _Value],
+) -> _Command:
+    """Add `options` to a command and pass what `build` makes of their values as one argument `name`."""
+
+    @functools.wraps(command)
+    def with_value(*args: Any, **values: Any) -> None:
+        own = {key: values.pop(key) for key in own_names}
+        command(*args, **values, **{name: build(**own)})
+
+    n_before = len(getattr(with_value, "__click_params__", ()))
+    decorated: _Command = with_value
+    for option in reversed(options):
+        decorated = option(decorated)
+    own_names = [parameter.name for parameter in decorated.__click_params__[n_before:]]  # type: ignore[attr-defined]
+    return decorated

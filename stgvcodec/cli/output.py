@@ -1,0 +1,162 @@
+"""Results as text and as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import numbers
+import os
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path, PurePath
+from typing import TypeAlias
+
+import click
+
+from stgvcodec.errors import ConfigError
+
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+
+
+def plain(value: object) -> Json:
+    """What JSON can hold of a value.
+
+    Args:
+        value: Built of dataclasses, mappings, sequences, paths, fractions, numbers, strings and None.
+
+    Returns:
+        The same in dicts, lists, numbers and strings: a fraction as "24/1", a number that is not finite as None.
+
+    Raises:
+        TypeError: anything else.
+    """
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, Fraction):
+        return f"{value.numerator}/{value.denominator}"
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, PurePath):
+        return os.fspath(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence):
+        return [plain(item) for item in value]
+    raise TypeError(f"cannot write a {type(value).__name__} as JSON: {value!r}")
+
+
+def json_text(value: object) -> str:
+    """A value as JSON text, without NaN or Infinity."""
+    return json.dumps(plain(value), indent=2, allow_nan=False)
+
+
+def check_json_path(path: Path | None, *others: Path) -> None:
+    """Refuse, before any work, a report that could not be written or would overwrite something of the same run.
+
+    Args:
+        path: Where the report shall go; None if none was asked for.
+        others: Input and output of the run.
+
+    Raises:
+        ConfigError: one of `others` has the same name.
+        OutputError: the report could not be written there.
+    """
+    if path is None:
+        return
+    from stgvcodec.media.atomic import check_output_file
+
+    for other in others:
+        if Path(os.path.realpath(path)) == Path(os.path.realpath(other)):
+            raise ConfigError(f"--json {path}: is the input or output of the same run; choose another name")
+    check_output_file(path)
+
+
+def write_json(path: Path | None, value: object) -> None:
+    """Write a report, complete or not at all; nothing if `path` is None.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    if path is None:
+        return
+    from stgvcodec.media.atomic import atomic_output
+
+    with atomic_output(path) as part:
+        part.write_text(json_text(value) + "\n", encoding="utf-8")
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Aligned columns, the first to the left, the others to the right.
+
+    Args:
+        header: Column titles.
+        rows: Cells, as many a row as titles.
+
+    Returns:
+        Lines without a trailing newline, indented by two spaces.
+    """
+    lines = [header, *rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    return "\n".join(
+        "  "
+        + "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def facts(pairs: Sequence[tuple[str, str]]) -> str:
+    """Named values, one a line, values aligned.
+
+    Returns:
+        Lines without a trailing newline, indented by two spaces.
+    """
+    width = max(len(name) for name, _ in pairs)
+    return "\n".join(f"  {name.ljust(width)}  {value}" for name, value in pairs)
+
+
+def print_result(text: str) -> None:
+    """Print a line or more on stdout."""
+    click.echo(text)
+
+
+def number(n: int) -> str:
+    """A count with its thousands apart: 1 048 576."""
+    return f"{n:,}".replace(",", " ")
+
+
+def size(n_bytes: int) -> str:
+    """A memory size: 512 B, 3.4 MiB."""
+    value = float(n_bytes)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024 or unit == "GiB":
+            break
+        value /= 1024
+    return f"{n_bytes} B" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def decibel(value_db: float | None) -> str:
+    """A PSNR: 31.24 dB; "identical" for none or infinity."""
+    return "identical" if value_db is None or math.isinf(value_db) else f"{value_db:.2f} dB"
+
+
+def duration(seconds: float) -> str:
+    """A time: 4.2 s, 3 min 05 s, 2 h 07 min."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def name(path: Path) -> str:
+    """A path as a terminal can show it."""
+    return click.format_filename(path)

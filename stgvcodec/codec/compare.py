@@ -1,0 +1,132 @@
+"""`compare`: PSNR and MS-SSIM between two videos, folders or `.stgv` files, frame by frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from stgvcodec.codec.decoder import VideoDecoder
+from stgvcodec.codec.reports import Comparison, FrameComparison, Progress, ProgressCallback
+from stgvcodec.errors import ConfigError
+from stgvcodec.media.reader import open_video
+from stgvcodec.media.selection import Selection
+from stgvcodec.metrics import SequenceMetrics
+
+_STGV_SUFFIX = ".stgv"
+
+_Frames = Iterator[npt.NDArray[np.uint8]]
+
+
+def compare(
+    reference: str | Path,
+    distorted: str | Path,
+    *,
+    selection: Selection | None = None,
+    matrix: str | None = None,
+    device: str = "auto",
+    backend: str = "auto",
+    progress: ProgressCallback | None = None,
+) -> Comparison:
+    """Measure one video against another.
+
+    A `.stgv` file is measured on its own RGB frames. The selection says which frames and which part of the pictures
+    are compared; where a side already has the size that crop and resize lead to, as a file encoded with the same
+    selection has, it is taken as it is.
+
+    Args:
+        reference: A video file, a folder of images, or a `.stgv` file.
+        distorted: Likewise.
+        selection: Frames, crop and resize.
+        matrix: "bt601", "bt709" or "bt2020", over what a video is tagged with.
+        device: For `.stgv` files: "auto", "cpu" or "cuda".
+        backend: For `.stgv` files: "auto", "reference", "numba" or "triton".
+        progress: Called after each frame.
+
+    Returns:
+        Means and the figures of each frame.
+
+    Raises:
+        ConfigError: the two differ in size or in number of frames.
+        InputVideoError, BitstreamError: a side cannot be read.
+        BackendUnavailableError: device or back end is not to be had here.
+    """
+    selection = selection or Selection()
+    with ExitStack() as stack:
+        sides = [_Side(path, matrix, device, backend, stack) for path in (reference, distorted)]
+        n_selected = None if sides[0].n_frames is None else selection.count(sides[0].n_frames)
+        (size, frames), (other_size, other_frames) = (side.frames(selection, n_selected) for side in sides)
+        if size != other_size:
+            raise ConfigError(
+                f"{reference} is {size[0]}x{size[1]} and {distorted} is {other_size[0]}x{other_size[1]}, expected the "
+                "same size; crop or resize one of them (--crop, --resize)"
+            )
+        metrics = SequenceMetrics()
+        for index in count():
+            pair = next(frames, None), next(other_frames, None)
+            if pair[0] is None or pair[1] is None:
+                break
+            metrics.add(pair[0], pair[1])
+            if progress is not None:
+                fraction = min(1.0, (index + 1) / n_selected) if n_selected else None
+                progress(Progress("comparing", index + 1, n_selected, fraction=fraction))
+        if (pair[0] is None) != (pair[1] is None):
+            shorter, longer = (reference, distorted) if pair[0] is None else (distorted, reference)
+            raise ConfigError(f"{shorter} ends after {index} frames but {longer} goes on; compare a part with --frames")
+        result = metrics.result()
+    return Comparison(
+        psnr_db=result.psnr_db,
+        ms_ssim=result.ms_ssim,
+        n_frames=result.n_frames,
+        n_identical_frames=result.n_identical_frames,
+        per_frame=tuple(FrameComparison(i, frame.psnr_db, frame.ms_ssim) for i, frame in enumerate(result.per_frame)),
+    )
+
+
+class _Side:
+    """One side of a comparison before it is known which part of it is compared."""
+
+    def __init__(self, path: str | Path, matrix: str | None, device: str, backend: str, stack: ExitStack) -> None:
+        self._path, self._matrix, self._stack = path, matrix, stack
+        self._decoder: VideoDecoder | None = None
+        self.n_frames: int | None
+        if Path(path).suffix.lower() == _STGV_SUFFIX:
+            self._decoder = stack.enter_context(VideoDecoder(path, device=device, backend=backend))
+            self.size = (self._decoder.metadata.width, self._decoder.metadata.height)
+            self.n_frames = len(self._decoder)
+        else:
+            with open_video(path, matrix=matrix) as video:
+                self.size, self.n_frames = (video.width, video.height), video.n_frames
+
+    def frames(self, selection: Selection, n_selected: int | None) -> tuple[tuple[int, int], _Frames]:
+        """Size and frames of the part that is compared.
+
+        Args:
+            selection: As the user gave it.
+            n_selected: Frames that it leaves of the reference; a side that has just so many is taken whole.
+        """
+        wanted = selection.resize
+        if wanted is None and selection.crop is not None:
+            wanted = (selection.crop.width, selection.crop.height)
+        keeps_picture = wanted is None or wanted == self.size
+        keeps_frames = selection.frames is None or (n_selected is not None and self.n_frames == n_selected)
+        own = Selection(
+            frames=None if keeps_frames else selection.frames,
+            crop=None if keeps_picture else selection.crop,
+            resize=None if keeps_picture else selection.resize,
+        )
+        if self._decoder is None:
+            video = self._stack.enter_context(open_video(self._path, selection=own, matrix=self._matrix))
+            return (video.width, video.height), (frame.rgb for frame in video)
+        if not keeps_picture:
+            assert wanted is not None
+            raise ConfigError(
+                f"{self._path} is {self.size[0]}x{self.size[1]}, but --crop and --resize ask for "
+                f"{wanted[0]}x{wanted[1]}; a .stgv file is measured as it is, so decode it first"
+            )
+        indices = range(len(self._decoder))[own.first_frame : own.end_frame]
+        return self.size, (frame.cpu().numpy() for frame in self._decoder.iter_frames(indices))

@@ -1,0 +1,105 @@
+"""`decode`: a `.stgv` file in, a video file or a folder of images out."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from stgvcodec.codec.decoder import VideoDecoder
+from stgvcodec.codec.reports import DecodeReport, Progress, ProgressCallback
+from stgvcodec.errors import BitstreamError, ConfigError
+from stgvcodec.media.atomic import refuse_same_file
+from stgvcodec.media.colour import ColorTags
+from stgvcodec.media.selection import Selection
+from stgvcodec.media.writer import open_writer
+
+
+def decode(
+    source: str | Path,
+    destination: str | Path,
+    *,
+    scale: float = 1.0,
+    keep_going: bool = False,
+    selection: Selection | None = None,
+    device: str = "auto",
+    backend: str = "auto",
+    progress: ProgressCallback | None = None,
+) -> DecodeReport:
+    """Decode a `.stgv` file.
+
+    Args:
+        source: The file.
+        destination: A video file, or without a suffix a folder of PNGs; moved into place when complete.
+        scale: Output size over encoded size. The Gaussians are rendered at that size; nothing is resampled.
+        keep_going: Render every intact GoP of a damaged file.
+        selection: Which frames; crop and resize are refused, since a decoder renders whole pictures (see `scale`).
+        device: "auto", "cpu" or "cuda".
+        backend: "auto", "reference", "numba" or "triton".
+        progress: Called after each frame.
+
+    Returns:
+        Sizes, times, and what was damaged.
+
+    Raises:
+        BitstreamError: not a `.stgv` file, or damaged.
+        ConfigError: options that cannot be met.
+        OutputError: a destination that cannot be written.
+        BackendUnavailableError: device or back end is not to be had here.
+    """
+    started = time.perf_counter()
+    selection = selection or Selection()
+    if selection.crop is not None or selection.resize is not None:
+        raise ConfigError(
+            "decode renders whole pictures: --crop and --resize belong to encode; use --scale for the size"
+        )
+    refuse_same_file(source, destination)
+    with VideoDecoder(source, device=device, backend=backend, keep_going=keep_going) as decoder:
+        if len(decoder) == 0:
+            raise BitstreamError(f"{source}: no intact GoP is left to render", section="file")
+        indices = range(len(decoder))[selection.first_frame : selection.end_frame]
+        if not indices:
+            raise ConfigError(f"frames {selection.frames_text}: {source} has only {len(decoder)} frames")
+        info = decoder.metadata
+        frames = decoder.iter_frames(indices, scale=scale)
+        render_seconds = 0.0
+
+        def next_frame() -> npt.NDArray[np.uint8] | None:
+            nonlocal render_seconds
+            before = time.perf_counter()
+            frame = next(frames, None)
+            rgb = None if frame is None else frame.cpu().numpy()
+            render_seconds += time.perf_counter() - before
+            return rgb
+
+        rgb = next_frame()
+        assert rgb is not None
+        height, width, _ = rgb.shape
+        with open_writer(
+            destination,
+            width=width,
+            height=height,
+            frame_rate=info.frame_rate,
+            time_base=info.time_base,
+            color=ColorTags(**dataclasses.asdict(info.color)),
+        ) as writer:
+            for n_done, index in enumerate(indices, start=1):
+                assert rgb is not None
+                writer.write(rgb, decoder.pts(index))
+                if progress is not None:
+                    progress(Progress("rendering", n_done, len(indices), fraction=n_done / len(indices)))
+                rgb = next_frame()
+        return DecodeReport(
+            path=Path(destination),
+            width=width,
+            height=height,
+            n_frames=len(indices),
+            seconds=time.perf_counter() - started,
+            render_seconds=render_seconds,
+            damage=decoder.damage,
+            device=str(decoder.device),
+            backend=decoder.backend,
+        )

@@ -1,0 +1,270 @@
+"""`VideoDecoder`: random access to the frames of a `.stgv` file, as tensors on the device."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import overload
+
+import torch
+from torch import Tensor
+
+from stgvcodec.bitstream.reader import StgvReader
+from stgvcodec.codec.device import resolve_device
+from stgvcodec.codec.gop_renderer import GopRenderer
+from stgvcodec.codec.info import stream_info
+from stgvcodec.codec.reports import StreamInfo
+from stgvcodec.errors import BitstreamError, ConfigError
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One decoded frame.
+
+    Attributes:
+        data: RGB. [3, H, W] uint8, on the decoder's device.
+        pts_seconds: When it is shown.
+        duration_seconds: For how long.
+    """
+
+    data: Tensor
+    pts_seconds: float
+    duration_seconds: float
+
+    def __repr__(self) -> str:
+        """Shape and times, not pixels."""
+        return (
+            f"Frame(data={_describe(self.data)}, pts_seconds={self.pts_seconds}, "
+            f"duration_seconds={self.duration_seconds})"
+        )
+
+
+@dataclass(frozen=True)
+class FrameBatch:
+    """Several decoded frames.
+
+    Attributes:
+        data: RGB. [n, 3, H, W] uint8, on the decoder's device.
+        pts_seconds: When each is shown. [n] float64.
+        duration_seconds: For how long. [n] float64.
+    """
+
+    data: Tensor
+    pts_seconds: Tensor
+    duration_seconds: Tensor
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return int(self.data.shape[0])
+
+    def __repr__(self) -> str:
+        """Shapes, not pixels."""
+        return f"FrameBatch(data={_describe(self.data)}, n_frames={len(self)})"
+
+
+class VideoDecoder:
+    """Decodes a `.stgv` file, any frame in any order; each GoP is independent.
+
+    `d[i]` is a frame [3, H, W] uint8 and `d[a:b]` a batch [n, 3, H, W]; negative indices count from the end. The
+    methods return `Frame` and `FrameBatch`, which carry times. The last GoP that was read stays decoded.
+
+    Attributes:
+        metadata: Everything the file says about itself.
+        damage: With `keep_going`, what was skipped and why.
+        device: Where frames are rendered.
+        backend: Name of the operators that render.
+    """
+
+    def __init__(
+        self, path: str | Path, *, device: str = "auto", backend: str = "auto", keep_going: bool = False
+    ) -> None:
+        """Open a file and read its index.
+
+        Args:
+            path: A `.stgv` file.
+            device: "auto", "cpu" or "cuda".
+            backend: "auto", "reference", "numba" or "triton".
+            keep_going: Read every intact GoP of a damaged file; frames then count only what is left.
+
+        Raises:
+            BitstreamError: not a `.stgv` file, or damaged.
+            InputVideoError: no such file.
+            BackendUnavailableError: device or back end is not to be had here.
+        """
+        self.device, self.backend = resolve_device(device, backend)
+        self._reader = StgvReader(path, keep_going=keep_going)
+        try:
+            self.metadata: StreamInfo = stream_info(self._reader, Path(path))
+        except BaseException:
+            self._reader.close()
+            raise
+        self.damage: tuple[str, ...] = self._reader.damage
+        self._gops = self._reader.gops
+        # Frames are counted over the GoPs at hand, which in a damaged file are not all.
+        self._starts: list[int] = []
+        n_frames = 0
+        for gop in self._gops:
+            self._starts.append(n_frames)
+            n_frames += gop.n_frames
+        self._n_frames = n_frames
+        self._pts = [pts for gop in self._gops for pts in gop.pts]
+        self._open_gop: tuple[int, GopRenderer] | None = None
+
+    def __enter__(self) -> VideoDecoder:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the file."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; frames can no longer be read."""
+        self._reader.close()
+        self._open_gop = None
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return self._n_frames
+
+    @overload
+    def __getitem__(self, key: int) -> Tensor: ...
+    @overload
+    def __getitem__(self, key: slice) -> Tensor: ...
+    def __getitem__(self, key: int | slice) -> Tensor:
+        """Frame `d[i]` [3, H, W], or frames `d[a:b:step]` [n, 3, H, W]; uint8."""
+        if isinstance(key, slice):
+            return self._stack(range(*key.indices(self._n_frames)))
+        return next(self.iter_frames([self._checked(key)])).permute(2, 0, 1).contiguous()
+
+    def get_frame_at(self, index: int) -> Frame:
+        """Frame `index`, with its times."""
+        index = self._checked(index)
+        return Frame(self[index], self._seconds(index), self._duration(index))
+
+    def get_frames_at(self, indices: Sequence[int]) -> FrameBatch:
+        """Frames at `indices`, in that order; repeated ones are allowed."""
+        checked = [self._checked(i) for i in indices]
+        return FrameBatch(
+            self._stack(checked),
+            torch.tensor([self._seconds(i) for i in checked], dtype=torch.float64),
+            torch.tensor([self._duration(i) for i in checked], dtype=torch.float64),
+        )
+
+    def get_frames_in_range(self, start: int, stop: int, step: int = 1) -> FrameBatch:
+        """Frames `start` to `stop`, half-open."""
+        return self.get_frames_at(range(*slice(start, stop, step).indices(self._n_frames)))
+
+    def get_frame_played_at(self, seconds: float) -> Frame:
+        """The frame that is on the screen at a time.
+
+        Raises:
+            IndexError: before the first frame or after the last one's end.
+        """
+        index = bisect_right(self._pts, Fraction(seconds) / self.metadata.time_base) - 1
+        end = self._seconds(self._n_frames - 1) + self._duration(self._n_frames - 1) if self._n_frames else 0.0
+        if index < 0 or seconds >= end:
+            start = self._seconds(0) if self._n_frames else 0.0
+            raise IndexError(f"no frame is played at {seconds} s; the video runs from {start} s to {end} s")
+        return self.get_frame_at(index)
+
+    def iter_frames(self, indices: Sequence[int] | None = None, *, scale: float = 1.0) -> Iterator[Tensor]:
+        """Render frames one after the other.
+
+        Args:
+            indices: Frames in the order wanted; all of them by default.
+            scale: Output size over encoded size; the Gaussians are rendered at that size, nothing is resampled.
+
+        Yields:
+            [H, W, 3] uint8, on the device.
+
+        Raises:
+            ConfigError: scale is not a number above 0, or the picture would pass the format's limits.
+        """
+        self._check_scale(scale)
+        indices = range(self._n_frames) if indices is None else indices
+        position = 0
+        while position < len(indices):
+            gop = self._gop_of(indices[position])
+            first, n = self._starts[gop], self._gops[gop].n_frames
+            run = [indices[position]]
+            while position + len(run) < len(indices) and first <= indices[position + len(run)] < first + n:
+                run.append(indices[position + len(run)])
+            yield from self._renderer(gop).frames([i - first for i in run], scale=scale)
+            position += len(run)
+
+    def pts(self, index: int) -> int:
+        """Timestamp of a frame, in units of `metadata.time_base`."""
+        return self._pts[self._checked(index)]
+
+    def gaussians_at(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Gaussians from which a frame is rendered.
+
+        Returns:
+            Centres [N, 2] and Cholesky factors (l1, l2, l3) [N, 3] in pixels, weighted colours [N, 3].
+        """
+        index = self._checked(index)
+        gop = self._gop_of(index)
+        return self._renderer(gop).gaussians(index - self._starts[gop])
+
+    def _checked(self, index: int) -> int:
+        wrapped = index + self._n_frames if index < 0 else index
+        if not 0 <= wrapped < self._n_frames:
+            raise IndexError(f"frame {index} of a video of {self._n_frames} frames")
+        return wrapped
+
+    def _gop_of(self, index: int) -> int:
+        return bisect_right(self._starts, index) - 1
+
+    def _renderer(self, gop: int) -> GopRenderer:
+        if self._open_gop is None or self._open_gop[0] != gop:
+            self._open_gop = None
+            payload = self._reader.read_gop(gop)
+            try:
+                renderer = GopRenderer(
+                    payload,
+                    width=self.metadata.width,
+                    height=self.metadata.height,
+                    device=self.device,
+                    backend=self.backend,
+                )
+            except BitstreamError as error:
+                raise BitstreamError(
+                    str(error), section=f"GoP {gop} of {self.metadata.path}", offset=self._gops[gop].offset
+                ) from error
+            self._open_gop = (gop, renderer)
+        return self._open_gop[1]
+
+    def _stack(self, indices: Sequence[int]) -> Tensor:
+        frames = [frame.permute(2, 0, 1) for frame in self.iter_frames(indices)]
+        if not frames:
+            size = (0, 3, self.metadata.height, self.metadata.width)
+            return torch.empty(size, dtype=torch.uint8, device=self.device)
+        return torch.stack(frames)
+
+    def _seconds(self, index: int) -> float:
+        return float(self._pts[index] * self.metadata.time_base)
+
+    def _duration(self, index: int) -> float:
+        if index + 1 < self._n_frames:
+            return float((self._pts[index + 1] - self._pts[index]) * self.metadata.time_base)
+        return float(1 / self.metadata.frame_rate)
+
+    def _check_scale(self, scale: float) -> None:
+        limit = self.metadata.limits["width"]
+        longest = max(self.metadata.width, self.metadata.height)
+        if not (scale > 0 and longest * scale <= limit):
+            raise ConfigError(
+                f"scale is {scale}, expected more than 0 and at most {limit / longest:g} for this video "
+                f"({self.metadata.width}x{self.metadata.height}; no side may pass {limit} pixels)"
+            )
+
+
+def _describe(data: Tensor) -> str:
+    return f"{data.dtype} {list(data.shape)} on {data.device}"

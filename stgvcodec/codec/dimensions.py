@@ -1,0 +1,120 @@
+"""Dimensions of a GoP's model, from a preset's sizes to a spec and between a spec and the transmitted header."""
+
+from __future__ import annotations
+
+import math
+
+from stgvcodec.bitstream.symbols import GopHeader
+from stgvcodec.codec.presets import FIELD_SIZES, FieldSize, Preset
+from stgvcodec.model.deformation import FieldSpec
+from stgvcodec.model.gop_model import GopSpec
+from stgvcodec.ops.hash_encode import HashGridSpec
+
+# Octaves of the time encoding, as in the paper.
+N_FREQUENCIES = 6
+WEIGHT_BITS = 8
+CHOLESKY_BITS = 8
+
+# The least that the format can say: nothing moves in a GoP of one frame, and its field is never trained.
+STILL_FIELD = FieldSpec(
+    static_grid=HashGridSpec(n_features_per_level=1, log2_hashmap_size=2, resolutions=((1, 1),)),
+    dynamic_grid=HashGridSpec(n_features_per_level=1, log2_hashmap_size=3, resolutions=((1, 1, 1),)),
+    mlp_width=1,
+    n_frequencies=1,
+)
+
+# The paper's set for Bunny (640x1280) and its set for 720p.
+_PAPER_SMALL = (640 * 1280, 20_000)
+_PAPER_LARGE = (720 * 1280, 40_000)
+# Gaussians and field parameters that the other presets take where no rate is asked for.
+_PIXELS_PER_GAUSSIAN = 40
+_PIXELS_PER_FIELD_PARAMETER = 100
+
+
+def default_n_gaussians(preset: Preset, width: int, height: int) -> int:
+    """Gaussians per GoP where the user names neither a number nor a rate."""
+    n_pixels = width * height
+    if preset.name == "paper":
+        size, n = _PAPER_SMALL if n_pixels <= _PAPER_SMALL[0] else _PAPER_LARGE
+        return max(1, round(n * min(1.0, n_pixels / size) if n_pixels < size else n * n_pixels / size))
+    return max(1, round(n_pixels / _PIXELS_PER_GAUSSIAN))
+
+
+def default_field_size(preset: Preset, width: int, height: int, n_frames: int) -> FieldSize:
+    """Field where no rate is asked for: the preset's own, or the largest that the GoP's pixels warrant."""
+    if preset.field is not None:
+        return preset.field
+    allowed = width * height * n_frames / _PIXELS_PER_FIELD_PARAMETER
+    for size in FIELD_SIZES[:-1]:
+        spec = field_spec(size, n_frames)
+        if spec.n_parameters <= allowed:
+            return size
+    return FIELD_SIZES[-1]
+
+
+def field_spec(size: FieldSize, n_frames: int) -> FieldSpec:
+    """Dimensions of a field of this size for a GoP of `n_frames`; `STILL_FIELD` for a single frame."""
+    if n_frames == 1:
+        return STILL_FIELD
+    spatial = [math.floor(size.base_resolution * size.per_level_scale**level) for level in range(size.n_levels)]
+    if size.full_temporal_resolution:
+        temporal = spatial
+    else:
+        # Coarse to fine in time as in space, but never finer than the frames.
+        ramp = [round((n_frames - 1) * (level + 1) / size.n_levels) for level in range(size.n_levels)]
+        temporal = [min(max(1, n), finest) for n, finest in zip(ramp, spatial, strict=True)]
+    return FieldSpec(
+        static_grid=HashGridSpec(
+            n_features_per_level=size.static_features,
+            log2_hashmap_size=size.log2_hashmap_size,
+            resolutions=tuple((n, n) for n in spatial),
+        ),
+        dynamic_grid=HashGridSpec(
+            n_features_per_level=size.dynamic_features,
+            log2_hashmap_size=size.log2_hashmap_size,
+            resolutions=tuple((n, n, n_t) for n, n_t in zip(spatial, temporal, strict=True)),
+        ),
+        mlp_width=size.mlp_width,
+        n_frequencies=N_FREQUENCIES,
+    )
+
+
+def header_of(spec: GopSpec, *, color_stages: int, color_codebook_size: int) -> GopHeader:
+    """The transmitted header of a GoP of these dimensions."""
+    field = spec.field
+    static, dynamic = field.static_grid, field.dynamic_grid
+    return GopHeader(
+        n_frames=spec.n_frames,
+        n_gaussians=spec.n_gaussians,
+        low_pass=spec.low_pass,
+        cholesky_bits=CHOLESKY_BITS,
+        color_stages=color_stages,
+        color_codebook_size=color_codebook_size,
+        static_resolutions=tuple((x, y) for x, y in static.resolutions),
+        static_features=static.n_features_per_level,
+        static_log2_size=static.log2_hashmap_size,
+        dynamic_resolutions=tuple((x, y, t) for x, y, t in dynamic.resolutions),
+        dynamic_features=dynamic.n_features_per_level,
+        dynamic_log2_size=dynamic.log2_hashmap_size,
+        mlp_width=field.mlp_width,
+        n_frequencies=field.n_frequencies,
+        weight_bits=WEIGHT_BITS,
+    )
+
+
+def spec_of(header: GopHeader, width: int, height: int) -> GopSpec:
+    """Dimensions that a transmitted header describes."""
+    field = FieldSpec(
+        static_grid=HashGridSpec(header.static_features, header.static_log2_size, header.static_resolutions),
+        dynamic_grid=HashGridSpec(header.dynamic_features, header.dynamic_log2_size, header.dynamic_resolutions),
+        mlp_width=header.mlp_width,
+        n_frequencies=header.n_frequencies,
+    )
+    return GopSpec(
+        width=width,
+        height=height,
+        n_frames=header.n_frames,
+        n_gaussians=header.n_gaussians,
+        field=field,
+        low_pass=float(header.low_pass),
+    )

@@ -1,0 +1,230 @@
+"""`encode`: a video file in, a `.stgv` file out, one GoP of frames in memory at a time."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import stgvcodec
+from stgvcodec.bitstream.header import ColorDescription, StreamHeader
+from stgvcodec.bitstream.writer import StgvWriter
+from stgvcodec.codec.config import EncodeConfig
+from stgvcodec.codec.device import resolve_device
+from stgvcodec.codec.dimensions import default_field_size, default_n_gaussians
+from stgvcodec.codec.gop_encoder import FitCallback, GopConfig, GopPayload, encode_gop
+from stgvcodec.codec.gop_splitter import Gop, split_gops
+from stgvcodec.codec.presets import PRESETS
+from stgvcodec.codec.rate_control import RateControl
+from stgvcodec.codec.reports import EncodeReport, GopReport, Progress, ProgressCallback
+from stgvcodec.errors import InputVideoError
+from stgvcodec.fit.phases import Phase
+from stgvcodec.fit.trainer import mse_to_psnr_db
+from stgvcodec.media.atomic import atomic_output, check_output_file, refuse_same_file
+from stgvcodec.media.reader import VideoReader, open_video
+from stgvcodec.media.selection import Selection
+
+logger = logging.getLogger(__name__)
+
+# Seconds between two calls of a progress callback.
+_PROGRESS_INTERVAL_SECONDS = 0.2
+
+
+def encode(
+    source: str | Path,
+    destination: str | Path,
+    *,
+    config: EncodeConfig | None = None,
+    selection: Selection | None = None,
+    matrix: str | None = None,
+    device: str = "auto",
+    backend: str = "auto",
+    progress: ProgressCallback | None = None,
+) -> EncodeReport:
+    """Encode a video.
+
+    Args:
+        source: A video file or a folder of images.
+        destination: The `.stgv` file; written under a temporary name and moved into place when complete.
+        config: What to make of it; the default is preset "medium".
+        selection: Which frames and which part of the picture.
+        matrix: "bt601", "bt709" or "bt2020", over what the source is tagged with.
+        device: "auto", "cpu" or "cuda".
+        backend: "auto", "reference", "numba" or "triton".
+        progress: Called several times a second.
+
+    Returns:
+        Sizes and quality, the latter from the decoder's path over the written bytes.
+
+    Raises:
+        ConfigError: options that cannot be met.
+        InputVideoError: a source that cannot be read.
+        OutputError: a destination that cannot be written.
+        BackendUnavailableError: device or back end is not to be had here.
+    """
+    started = time.perf_counter()
+    config = config or EncodeConfig()
+    refuse_same_file(source, destination)
+    check_output_file(destination)
+    torch_device, backend_name = resolve_device(device, backend)
+    with (
+        open_video(source, selection=selection or Selection(), matrix=matrix) as video,
+        atomic_output(destination) as temporary,
+    ):
+        job = _Job(config, video, torch_device, backend_name)
+        gops = []
+        with temporary.open("wb") as file:
+            writer = StgvWriter(file, _stream_header(video, config))
+            for gop in split_gops(video, job.gop_length, scene_cut=config.scene_cut):
+                first_byte = writer.n_bytes
+                gop_started = time.perf_counter()
+                payload = job.encode(gop, progress)
+                writer.add_gop(payload.bytes, gop.pts)
+                n_bytes = writer.n_bytes - first_byte
+                gops.append(_gop_report(job.n_frames_done, gop, payload, n_bytes, time.perf_counter() - gop_started))
+                job.done(gop, n_bytes)
+                # Frames of this GoP are not kept while the next one is read.
+                del gop
+            if not gops:
+                raise InputVideoError(f"{source}: no frames to encode; expected at least one")
+            writer.finish()
+            file.flush()
+            os.fsync(file.fileno())
+        width, height = video.width, video.height
+        file_bytes = temporary.stat().st_size
+    n_frames = sum(gop.n_frames for gop in gops)
+    return EncodeReport(
+        path=Path(destination),
+        file_bytes=file_bytes,
+        bpp=8.0 * file_bytes / (width * height * n_frames),
+        bpp_target=config.bpp_target,
+        psnr_db=sum(gop.psnr_db * gop.n_frames for gop in gops) / n_frames,
+        width=width,
+        height=height,
+        n_frames=n_frames,
+        gops=tuple(gops),
+        seconds=time.perf_counter() - started,
+        device=str(torch_device),
+        backend=backend_name,
+    )
+
+
+class _Job:
+    """One encode: turns GoPs into payloads and keeps count."""
+
+    def __init__(self, config: EncodeConfig, video: VideoReader, device: torch.device, backend: str) -> None:
+        self.config = config
+        self.preset = PRESETS[config.preset]
+        self.n_frames_done = 0
+        self._gop_index = 0
+        self._width, self._height = video.width, video.height
+        self._n_frames = video.n_frames
+        self._device, self._backend = device, backend
+        self._gop = config.gop or self.preset.gop
+        self._color_stages = config.color_stages or self.preset.color_stages
+        self._color_codebook_size = config.color_codebook_size or self.preset.color_codebook_size
+        self._rate: RateControl | None = None
+        if config.bpp_target is not None:
+            self._rate = RateControl(
+                config.bpp_target,
+                width=video.width,
+                height=video.height,
+                gop=self._gop,
+                fixed_gop=config.gop is not None,
+                color_bits=self._color_stages * math.log2(self._color_codebook_size),
+            )
+            self._gop = self._rate.gop_length
+
+    def gop_length(self) -> int:
+        """Most frames of the next GoP."""
+        return self._gop
+
+    def encode(self, gop: Gop, progress: ProgressCallback | None) -> GopPayload:
+        """Fit and code one GoP."""
+        n_frames = len(gop.pts)
+        if self._rate is not None:
+            plan = self._rate.plan(n_frames)
+            n_gaussians, field, target = plan.n_gaussians, plan.field, plan.target_bytes
+        else:
+            n_gaussians = self.config.n_gaussians or default_n_gaussians(self.preset, self._width, self._height)
+            field, target = default_field_size(self.preset, self._width, self._height, n_frames), None
+        return encode_gop(
+            gop.frames,
+            GopConfig(
+                preset=self.preset,
+                n_gaussians=n_gaussians,
+                field=field,
+                key_frame=self.config.key_frame or self.preset.key_frame,
+                initialization=self.config.initialization or self.preset.initialization,
+                color_stages=self._color_stages,
+                color_codebook_size=self._color_codebook_size,
+                target_bytes=target,
+                device=self._device,
+                backend=self._backend,
+            ),
+            # Each GoP draws its own numbers, whichever others there are.
+            seed=self.config.seed + self._gop_index,
+            on_step=None if progress is None else self._step_callback(progress, n_frames),
+        )
+
+    def done(self, gop: Gop, n_bytes: int) -> None:
+        """Take note of a GoP that is in the file."""
+        self.n_frames_done += len(gop.pts)
+        self._gop_index += 1
+        if self._rate is not None:
+            self._rate.spent(len(gop.pts), n_bytes)
+
+    def _step_callback(self, progress: ProgressCallback, n_frames: int) -> FitCallback:
+        last = 0.0
+
+        def on_step(phase: Phase, step: int, share: float, loss: Tensor) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if now - last < _PROGRESS_INTERVAL_SECONDS and step < phase.n_steps:
+                return
+            last = now
+            total = self._n_frames
+            progress(
+                Progress(
+                    phase=f"gop {self._gop_index}: {phase.name}",
+                    frames_done=self.n_frames_done,
+                    n_frames=total,
+                    step=step,
+                    n_steps=phase.n_steps,
+                    psnr_db=mse_to_psnr_db(float(loss)),
+                    fraction=min(1.0, (self.n_frames_done + share * n_frames) / total) if total else None,
+                )
+            )
+
+        return on_step
+
+
+def _stream_header(video: VideoReader, config: EncodeConfig) -> StreamHeader:
+    color = video.color
+    return StreamHeader(
+        width=video.width,
+        height=video.height,
+        frame_rate=video.frame_rate,
+        time_base=video.time_base,
+        color=ColorDescription(color.primaries, color.transfer, color.matrix, color.full_range),
+        profile=config.profile,
+        tool=f"stgvcodec {stgvcodec.__version__}",
+    )
+
+
+def _gop_report(first_frame: int, gop: Gop, payload: GopPayload, n_bytes: int, seconds: float) -> GopReport:
+    stats = payload.stats
+    return GopReport(
+        first_frame=first_frame,
+        n_frames=len(gop.pts),
+        n_gaussians=stats.n_gaussians,
+        n_bytes=n_bytes,
+        psnr_db=sum(stats.psnr_db) / len(stats.psnr_db),
+        quantizer_cost_db=stats.quantizer_cost_db,
+        seconds=seconds,
+    )

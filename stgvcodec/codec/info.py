@@ -1,0 +1,86 @@
+"""`read_info`: what a `.stgv` file holds and what decoding it needs, without decoding it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from stgvcodec.bitstream.gop_payload import gop_stream_bytes, read_gop_header
+from stgvcodec.bitstream.limits import LIMITS
+from stgvcodec.bitstream.reader import StgvReader, stream_bytes
+from stgvcodec.bitstream.symbols import GopHeader
+from stgvcodec.codec.reports import GopInfo, StreamInfo
+
+_GAUSSIAN_STREAMS = ("means", "cholesky", "color_indices")
+
+
+def read_info(path: str | Path) -> StreamInfo:
+    """Describe a `.stgv` file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Everything that `stgvcodec info` prints.
+
+    Raises:
+        BitstreamError: not a `.stgv` file, or damaged.
+        InputVideoError: no such file.
+    """
+    with StgvReader(path) as reader:
+        return stream_info(reader, Path(path))
+
+
+def stream_info(reader: StgvReader, path: Path) -> StreamInfo:
+    """Describe an open file; see `read_info`."""
+    header = reader.header
+    gops: list[GopInfo] = []
+    memory = 0
+    for i, entry in enumerate(reader.gops):
+        payload = reader.read_gop(i)
+        gop_header = read_gop_header(payload)
+        memory = max(memory, _decode_memory_bytes(gop_header, header.width, header.height))
+        gops.append(
+            GopInfo(
+                first_frame=entry.first_frame,
+                n_frames=entry.n_frames,
+                n_gaussians=entry.n_gaussians,
+                bytes=entry.n_bytes,
+                streams=gop_stream_bytes(payload),
+                header=dataclasses.asdict(gop_header),
+            )
+        )
+    n_frames = sum(gop.n_frames for gop in gops)
+    n_gaussians = sum(gop.n_gaussians for gop in gops)
+    streams = stream_bytes(reader)
+    pts = [pts for entry in reader.gops for pts in entry.pts]
+    duration = float((pts[-1] - pts[0]) * header.time_base + 1 / header.frame_rate) if pts else 0.0
+    return StreamInfo(
+        path=path,
+        file_bytes=reader.file_bytes,
+        width=header.width,
+        height=header.height,
+        n_frames=n_frames,
+        frame_rate=header.frame_rate,
+        time_base=header.time_base,
+        duration_seconds=duration,
+        bpp=8.0 * reader.file_bytes / max(header.width * header.height * n_frames, 1),
+        profile=header.profile,
+        format_version=".".join(str(number) for number in header.format_version),
+        tool=header.tool,
+        color=header.color,
+        streams=streams,
+        bits_per_gaussian={name: 8.0 * streams[name] / max(n_gaussians, 1) for name in _GAUSSIAN_STREAMS},
+        gops=tuple(gops),
+        decode_memory_bytes=memory,
+        limits=dict(LIMITS),
+    )
+
+
+def _decode_memory_bytes(header: GopHeader, width: int, height: int) -> int:
+    """Estimate for one frame at a time: parameters, activations of the field, float and 8-bit frame, pixel buffers."""
+    n_tables = (
+        sum(header.static_entries) * header.static_features + sum(header.dynamic_entries) * header.dynamic_features
+    )
+    per_gaussian = 4 * (8 + 5 + header.n_field_inputs + 3 * header.mlp_width)
+    return 4 * n_tables + per_gaussian * header.n_gaussians + width * height * 3 * (4 + 4 + 1)

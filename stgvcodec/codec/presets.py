@@ -1,0 +1,127 @@
+"""Presets: how much effort a fit takes. All data; nothing here computes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stgvcodec.fit.phases import LearningRates, Phase, finetuning_phases
+from stgvcodec.model.spaces import MeansSpace
+
+
+@dataclass(frozen=True)
+class FieldSize:
+    """Dimensions of a deformation field that do not depend on the GoP.
+
+    Attributes:
+        n_levels: Resolution levels of both encodings.
+        log2_hashmap_size: Entries per level, as a power of two, of both.
+        static_features: Features per level of the 2D encoding.
+        dynamic_features: Features per level of the 3D encoding.
+        base_resolution: Cells per axis of the coarsest level.
+        per_level_scale: Ratio of successive resolutions.
+        mlp_width: Width of both hidden layers.
+        full_temporal_resolution: Whether time is cut as finely as space, as in the paper; else never finer than the
+            frames, which leaves the times between frames trained.
+    """
+
+    n_levels: int
+    log2_hashmap_size: int
+    static_features: int
+    dynamic_features: int
+    base_resolution: int
+    per_level_scale: float
+    mlp_width: int
+    full_temporal_resolution: bool = False
+
+
+PAPER_FIELD = FieldSize(8, 10, 2, 4, 16, 1.5, 128, full_temporal_resolution=True)
+
+# Largest first: rate control and presets take the first that fits. The parameters in brackets are for a GoP of 10.
+FIELD_SIZES = (
+    FieldSize(8, 10, 2, 4, 16, 1.5, 128),  # 72 K
+    FieldSize(8, 9, 2, 4, 12, 1.5, 64),  # 31 K
+    FieldSize(6, 8, 2, 4, 8, 1.6, 48),  # 14 K
+    FieldSize(5, 7, 2, 4, 6, 1.7, 32),  # 6 K
+    FieldSize(4, 6, 2, 2, 4, 1.8, 16),  # 2 K
+    FieldSize(3, 4, 1, 2, 3, 1.8, 8),  # 0.4 K
+)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Everything that a fit needs beyond the video.
+
+    Attributes:
+        name: As the user gives it.
+        gop: Most frames in a GoP.
+        phases: Phases before fine-tuning.
+        finetuning: Phases through the quantisers.
+        key_frame: "first", "middle" or "auto".
+        initialization: "content" or "random".
+        means_space: Training space of the means.
+        field: Fixed field; None scales it with the pixels.
+        color_stages: Stages of the colours' vector quantiser.
+        color_codebook_size: Codewords of each stage.
+    """
+
+    name: str
+    gop: int
+    phases: tuple[Phase, ...]
+    finetuning: tuple[Phase, ...]
+    key_frame: str = "middle"
+    initialization: str = "content"
+    means_space: MeansSpace = "pixels"
+    field: FieldSize | None = None
+    color_stages: int = 3
+    color_codebook_size: int = 32
+
+
+_FINE_RATES = LearningRates(means=0.03, cholesky=0.02, colors=2e-3, hash_tables=2e-3, mlp=4e-4)
+# The paper gives one rate for the Gaussians (through tanh) and one for hash tables and MLP, to be divided by ten.
+_PAPER_RATES = LearningRates(means=7e-3, cholesky=7e-3, colors=7e-3, hash_tables=1.6e-4, mlp=1.6e-4)
+_PAPER_FINE_RATES = LearningRates(means=7e-4, cholesky=7e-4, colors=7e-4, hash_tables=1.6e-5, mlp=1.6e-5)
+
+
+def _effort(name: str, *, gop: int, key: int, joint: int, finetuning: int) -> Preset:
+    return Preset(
+        name=name,
+        gop=gop,
+        phases=(
+            Phase("key-frame", frames="key", n_steps=key, final_rate=0.3),
+            Phase("joint", frames="all", n_steps=joint, final_rate=0.1),
+        ),
+        finetuning=finetuning_phases(finetuning, _FINE_RATES),
+    )
+
+
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        _effort("draft", gop=10, key=100, joint=250, finetuning=90),
+        _effort("fast", gop=10, key=300, joint=900, finetuning=300),
+        _effort("medium", gop=10, key=800, joint=3000, finetuning=900),
+        _effort("slow", gop=10, key=2000, joint=12000, finetuning=3000),
+        Preset(
+            name="paper",
+            gop=10,
+            phases=(
+                Phase("key-frame", frames="key", n_steps=10_000, rates=_PAPER_RATES, final_rate=1.0),
+                Phase(
+                    "joint",
+                    frames="all",
+                    n_steps=60_000,
+                    rates=_PAPER_RATES,
+                    final_rate=0.1,
+                    gaussian_final_rate=1.0,
+                ),
+            ),
+            finetuning=finetuning_phases(10_000, _PAPER_FINE_RATES),
+            key_frame="first",
+            initialization="random",
+            means_space="tanh",
+            field=PAPER_FIELD,
+            color_stages=2,
+            color_codebook_size=8,
+        ),
+    )
+}

@@ -1,0 +1,38 @@
+"""Pictures in and out: video files, y4m, folders of images, colour, and output that is complete or not there."""
+
+from __future__ import annotations
+
+from stgvcodec.media.atomic import (
+    atomic_folder,
+    atomic_output,
+    check_output_file,
+    check_output_folder,
+    refuse_same_file,
+)
+from stgvcodec.media.colour import MATRICES, ColorTags
+from stgvcodec.media.reader import VideoFrame, VideoReader, open_video, read_image
+from stgvcodec.media.selection import Crop, Selection, parse_crop, parse_frames, parse_size
+from stgvcodec.media.writer import VideoWriter, encode_png, open_writer, write_png
+
+__all__ = [
+    "MATRICES",
+    "ColorTags",
+    "Crop",
+    "Selection",
+    "VideoFrame",
+    "VideoReader",
+    "VideoWriter",
+    "atomic_folder",
+    "atomic_output",
+    "check_output_file",
+    "check_output_folder",
+    "encode_png",
+    "open_video",
+    "open_writer",
+    "parse_crop",
+    "parse_frames",
+    "parse_size",
+    "read_image",
+    "refuse_same_file",
+    "write_png",
+]

@@ -1,0 +1,153 @@
+"""Output that is complete or not there: written under a temporary name beside its destination, renamed at the end."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from stgvcodec.errors import ConfigError, OutputError
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+PathLike = str | os.PathLike[str]
+
+
+def check_output_file(destination: PathLike) -> Path:
+    """Refuse, before any work, a file that could not be written.
+
+    Args:
+        destination: The file to be. An existing file will be replaced when the new one is complete.
+
+    Returns:
+        The path with symbolic links followed.
+
+    Raises:
+        OutputError: a directory, a device or the like, a missing or read-only parent.
+    """
+    with _os_errors(destination):
+        path = Path(os.path.realpath(destination))
+        if path.is_dir():
+            raise OutputError(f"{destination}: is a folder, expected the name of a file; add a file name")
+        if path.exists() and not path.is_file():
+            raise OutputError(f"{destination}: is not a regular file; choose another name")
+        _check_parent(destination, path)
+    return path
+
+
+def check_output_folder(destination: PathLike) -> Path:
+    """Refuse, before any work, a folder that could not be written.
+
+    Args:
+        destination: The folder to be: not there yet, or empty.
+
+    Returns:
+        The path with symbolic links followed.
+
+    Raises:
+        OutputError: a file, a folder with anything in it, a missing or read-only parent.
+    """
+    with _os_errors(destination):
+        path = Path(os.path.realpath(destination))
+        if path.is_dir():
+            if any(path.iterdir()):
+                raise OutputError(f"{destination}: is a folder that is not empty; choose a new one, or empty it first")
+        elif path.exists():
+            raise OutputError(f"{destination}: is a file, expected the name of a folder; choose another name")
+        _check_parent(destination, path)
+    return path
+
+
+def refuse_same_file(source: PathLike, destination: PathLike) -> None:
+    """Refuse to write over what is read.
+
+    Raises:
+        ConfigError: both names are one file or folder, or the destination lies in the source folder.
+    """
+    source_path, destination_path = Path(os.path.realpath(source)), Path(os.path.realpath(destination))
+    same = source_path == destination_path or (
+        source_path.exists() and destination_path.exists() and source_path.samefile(destination_path)
+    )
+    if same or source_path in destination_path.parents:
+        raise ConfigError(f"{destination}: would overwrite the input {source}; choose another output")
+
+
+@contextmanager
+def atomic_output(destination: PathLike) -> Iterator[Path]:
+    """A temporary path beside `destination` that takes its name when the block ends well.
+
+    On any exception, KeyboardInterrupt included, the temporary file is removed and what was under the final name stays.
+
+    Args:
+        destination: As for `check_output_file`.
+
+    Yields:
+        A path that does not exist yet, `.NAME.part-XXXXXXXX`; the block creates the file.
+
+    Raises:
+        OutputError: from `check_output_file`, or the file system refuses.
+    """
+    path = check_output_file(destination)
+    part = _part_name(path)
+    try:
+        with _os_errors(destination, part):
+            yield part
+        with _os_errors(destination):
+            part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(destination: PathLike) -> Iterator[Path]:
+    """A new temporary folder beside `destination` that takes its name when the block ends well.
+
+    Args:
+        destination: As for `check_output_folder`.
+
+    Yields:
+        An empty folder.
+
+    Raises:
+        OutputError: from `check_output_folder`, or the file system refuses.
+    """
+    path = check_output_folder(destination)
+    part = _part_name(path)
+    try:
+        with _os_errors(destination):
+            part.mkdir()
+        with _os_errors(destination, part):
+            yield part
+        with _os_errors(destination):
+            if path.is_dir():
+                path.rmdir()
+            part.rename(path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+@contextmanager
+def _os_errors(destination: PathLike, part: Path | None = None) -> Iterator[None]:
+    """Turn the file system's refusals into OutputError; with `part`, only those that concern it or a full disk."""
+    try:
+        yield
+    except OSError as error:
+        concerns_output = part is None or error.errno in _DISK_FULL or str(error.filename or "").startswith(str(part))
+        if not concerns_output:
+            raise
+        raise OutputError(f"{destination}: cannot be written: {error.strerror or error}") from error
+
+
+def _part_name(path: Path) -> Path:
+    return path.with_name(f".{path.name}.part-{secrets.token_hex(4)}")
+
+
+def _check_parent(destination: PathLike, path: Path) -> None:
+    if not path.parent.is_dir():
+        raise OutputError(f"{destination}: the folder {path.parent} does not exist; create it first")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise OutputError(f"{destination}: the folder {path.parent} is not writable; choose another place")

@@ -1,0 +1,228 @@
+"""Colour descriptions, and the one place where YUV and RGB are converted into each other.
+
+The rules:
+    - A source without a matrix is BT.601, without a range limited, at any size: ffmpeg's default.
+    - A tagged source is what its tags say; `--matrix` overrides the matrix, never the range.
+    - RGB sources have matrix 0, are full range, and pass through unchanged.
+
+Conversions are libswscale's through the filter `scale`, with matrix and range passed explicitly, accurate rounding and
+full chroma interpolation: the frames equal, bit for bit, those of
+`ffmpeg -vf scale=in_color_matrix=M:in_range=R:out_range=pc:flags=F,format=rgb24`, F being `_FLAGS` below.
+As in ffmpeg, 4:2:0 chroma is taken as centred between its pixels, whatever the stream's chroma location says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.filter import Graph
+
+from stgvcodec.errors import ConfigError, InputVideoError
+
+RgbImage = npt.NDArray[np.uint8]
+"""[H, W, 3] uint8, contiguous, full range."""
+
+UNSPECIFIED = 2
+RGB_MATRIX = 0
+MATRICES = {"bt601": 6, "bt709": 1, "bt2020": 9}
+"""`--matrix` -> H.273 matrix coefficients."""
+
+HDR_TRANSFERS = {16: "PQ (SMPTE ST 2084)", 18: "HLG (ARIB STD-B67)"}
+
+_SWSCALE_MATRICES = {1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020"}
+_FLAGS = "accurate_rnd+full_chroma_int+full_chroma_inp+bicubic"
+_LIMITED, _FULL = 1, 2
+_RANGE_NAMES = {_LIMITED: "tv", _FULL: "pc"}
+
+
+@dataclass(frozen=True)
+class ColorTags:
+    """Code points of ITU-T H.273; 2 is "unspecified".
+
+    Attributes:
+        primaries: ColourPrimaries.
+        transfer: TransferCharacteristics.
+        matrix: MatrixCoefficients; 0 for RGB.
+        full_range: VideoFullRangeFlag.
+    """
+
+    primaries: int = UNSPECIFIED
+    transfer: int = UNSPECIFIED
+    matrix: int = UNSPECIFIED
+    full_range: bool = False
+
+    def __str__(self) -> str:
+        extent = "full" if self.full_range else "limited"
+        return f"primaries {self.primaries}, transfer {self.transfer}, matrix {self.matrix}, {extent} range"
+
+
+def check_matrix_option(matrix: str | None) -> int | None:
+    """Code point of `--matrix`, None if it is not given.
+
+    Raises:
+        ConfigError: a matrix that does not exist.
+    """
+    if matrix is None:
+        return None
+    if matrix not in MATRICES:
+        raise ConfigError(f"matrix '{matrix}' does not exist; choose one of {', '.join(MATRICES)}")
+    return MATRICES[matrix]
+
+
+def is_rgb(picture: av.VideoFrame) -> bool:
+    """Whether the samples are red, green and blue (palettes included)."""
+    return picture.format.is_rgb or picture.format.has_palette
+
+
+def has_alpha(picture: av.VideoFrame) -> bool:
+    """Whether the format carries transparency (a palette may)."""
+    return picture.format.has_palette or any(part.is_alpha for part in picture.format.components)
+
+
+def bits_per_sample(picture: av.VideoFrame) -> int:
+    """Most bits of any component."""
+    return max(part.bits for part in picture.format.components)
+
+
+def resolve_tags(picture: av.VideoFrame, tags: ColorTags, override: int | None, name: str) -> ColorTags:
+    """What a decoded picture is, after the rules for untagged sources.
+
+    Args:
+        picture: The decoded picture; its own matrix and range win over the stream's.
+        tags: The stream's tags; `full_range` is not looked at.
+        override: Matrix of `--matrix`; None to believe the tags.
+        name: What the picture is called in an error.
+
+    Returns:
+        Tags with a matrix and a range that are certain.
+
+    Raises:
+        InputVideoError: a matrix that cannot be converted.
+    """
+    tags = replace(tags, primaries=tags.primaries or UNSPECIFIED, transfer=tags.transfer or UNSPECIFIED)
+    if is_rgb(picture):
+        return replace(tags, matrix=RGB_MATRIX, full_range=True)
+    color_range = int(picture.color_range)
+    gray = len([part for part in picture.format.components if not part.is_alpha]) == 1
+    # swscale knows gray pictures as full range only, and so do the image formats that hold them.
+    full_range = color_range == _FULL or picture.format.name.startswith("yuvj") or gray
+    tagged = int(picture.colorspace)
+    matrix = override if override is not None else (MATRICES["bt601"] if tagged == UNSPECIFIED or gray else tagged)
+    if matrix not in _SWSCALE_MATRICES:
+        raise InputVideoError(
+            f"{name}: got H.273 matrix coefficients {matrix}, expected one of {sorted(_SWSCALE_MATRICES)}; "
+            "convert the source first, or say which it is with --matrix"
+        )
+    return replace(tags, matrix=matrix, full_range=full_range)
+
+
+def output_matrix(tags: ColorTags) -> int:
+    """Matrix for writing RGB as YUV: the source's own, BT.709 where that cannot be written (RGB sources)."""
+    return tags.matrix if tags.matrix in _SWSCALE_MATRICES else MATRICES["bt709"]
+
+
+class ColorConverter:
+    """Converts and scales pictures, keeping the filter graph between equal ones. Bicubic where the size changes."""
+
+    def __init__(self) -> None:
+        self._key: tuple[object, ...] = ()
+        self._graph: Graph | None = None
+
+    def to_rgb(self, picture: av.VideoFrame, tags: ColorTags, size: tuple[int, int] | None = None) -> RgbImage:
+        """A decoded picture as RGB.
+
+        Args:
+            picture: Decoded picture of any format without alpha.
+            tags: From `resolve_tags`.
+            size: (width, height) of the result, scaled in the same pass; None keeps the size.
+
+        Returns:
+            [H, W, 3] uint8.
+        """
+        if is_rgb(picture) and bits_per_sample(picture) > 8:
+            return _to_8_bits(self._convert(picture, "rgb48le", [], tags, size))
+        return _array(self._convert(picture, "rgb24", _source_options(picture, tags), tags, size))
+
+    def to_rgba(self, picture: av.VideoFrame, tags: ColorTags) -> npt.NDArray[np.uint8]:
+        """A decoded picture with alpha. [H, W, 4] uint8."""
+        if is_rgb(picture) and bits_per_sample(picture) > 8:
+            return _to_8_bits(self._convert(picture, "rgba64le", [], tags, None))
+        return _array(self._convert(picture, "rgba", _source_options(picture, tags), tags, None))
+
+    def resize(self, rgb: RgbImage, size: tuple[int, int]) -> RgbImage:
+        """RGB at another (width, height). [H, W, 3] uint8."""
+        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
+        return _array(self._convert(picture, "rgb24", [], ColorTags(matrix=RGB_MATRIX, full_range=True), size))
+
+    def from_rgb(self, rgb: RgbImage, pixel_format: str, matrix: int) -> av.VideoFrame:
+        """RGB as limited-range YUV.
+
+        Args:
+            rgb: [H, W, 3] uint8.
+            pixel_format: "yuv420p" or "yuv444p".
+            matrix: H.273 matrix coefficients, from `output_matrix`.
+
+        Returns:
+            A picture without a timestamp.
+        """
+        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
+        options = [f"out_color_matrix={_SWSCALE_MATRICES[matrix]}", "out_range=tv"]
+        return self._convert(picture, pixel_format, options, ColorTags(matrix=RGB_MATRIX, full_range=True), None)
+
+    def _convert(
+        self,
+        picture: av.VideoFrame,
+        pixel_format: str,
+        options: list[str],
+        tags: ColorTags,
+        size: tuple[int, int] | None,
+    ) -> av.VideoFrame:
+        if picture.format.name == pixel_format and size in (None, (picture.width, picture.height)):
+            return picture
+        # Stated on the frame too, so that what the graph is told and what it sees agree.
+        picture.colorspace = tags.matrix
+        picture.color_range = _FULL if tags.full_range else _LIMITED
+        width, height = size or (picture.width, picture.height)
+        key = (picture.format.name, picture.width, picture.height, tags, pixel_format, *options, width, height)
+        if self._graph is None or key != self._key:
+            scale = ":".join([f"w={width}:h={height}", *options, f"flags={_FLAGS}"])
+            self._graph, self._key = _build_graph(picture, scale, pixel_format), key
+        self._graph.push(picture)
+        converted = self._graph.pull()
+        assert isinstance(converted, av.VideoFrame)
+        return converted
+
+
+def _array(picture: av.VideoFrame) -> npt.NDArray[np.uint8]:
+    return np.asarray(picture.to_ndarray(), dtype=np.uint8)
+
+
+def _to_8_bits(picture: av.VideoFrame) -> npt.NDArray[np.uint8]:
+    # swscale's own step from 16 to 8 bits is off by up to 1.5 levels.
+    wide = np.asarray(picture.to_ndarray(), dtype=np.uint32)
+    return ((wide + 128) // 257).astype(np.uint8)
+
+
+def _source_options(picture: av.VideoFrame, tags: ColorTags) -> list[str]:
+    if is_rgb(picture):
+        return []
+    extent = _RANGE_NAMES[_FULL if tags.full_range else _LIMITED]
+    return [f"in_color_matrix={_SWSCALE_MATRICES[tags.matrix]}", f"in_range={extent}", "out_range=pc"]
+
+
+def _build_graph(picture: av.VideoFrame, scale: str, pixel_format: str) -> Graph:
+    graph = Graph()
+    source = graph.add(
+        "buffer",
+        f"video_size={picture.width}x{picture.height}:pix_fmt={picture.format.name}:time_base=1/1:pixel_aspect=1/1"
+        f":colorspace={int(picture.colorspace)}:range={int(picture.color_range)}",
+    )
+    chain = [source, graph.add("scale", scale), graph.add("format", pixel_format), graph.add("buffersink")]
+    for upstream, downstream in pairwise(chain):
+        upstream.link_to(downstream)
+    graph.configure()
+    return graph

@@ -1,0 +1,238 @@
+"""Reading video: one lazy stream of RGB frames with timestamps, whatever the source is."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from stgvcodec.errors import ConfigError, InputVideoError
+from stgvcodec.media.atomic import PathLike
+from stgvcodec.media.colour import (
+    HDR_TRANSFERS,
+    ColorConverter,
+    ColorTags,
+    RgbImage,
+    bits_per_sample,
+    check_matrix_option,
+    has_alpha,
+    is_rgb,
+    resolve_tags,
+)
+from stgvcodec.media.image_folder import IMAGE_SUFFIXES, ImageFolderSource
+from stgvcodec.media.selection import Selection
+from stgvcodec.media.source import UPRIGHT, DecodedPicture, FrameSource, orientation_of
+from stgvcodec.media.video_file import VideoFileSource, alpha_message
+
+_log = logging.getLogger(__name__)
+
+DEFAULT_IMAGE_RATE = Fraction(24)
+_EVERYTHING = Selection()
+
+
+@dataclass(frozen=True)
+class VideoFrame:
+    """One frame.
+
+    Attributes:
+        rgb: Full-range RGB, contiguous. [H, W, 3] uint8.
+        pts: Timestamp in the reader's time base.
+    """
+
+    rgb: RgbImage = field(repr=False)
+    pts: int
+
+
+class VideoReader:
+    """Frames of a video file or of a folder of images, after frames, crop and resize.
+
+    Iterating decodes from the beginning, each time anew, and holds one frame (beside the few of the decoder) at a time.
+    Use it in a `with` block, which closes the files of iterations that were left early.
+
+    Attributes:
+        name: What the source is called in messages.
+        width: Columns of the frames, after crop and resize.
+        height: Rows of the frames, after crop and resize.
+        frame_rate: Nominal frames per second.
+        time_base: Seconds per unit of `VideoFrame.pts`.
+        color: What the source was, after the rules for untagged sources; the frames themselves are full-range RGB.
+        n_frames: How many frames to expect, for a progress display; None if unknown.
+    """
+
+    def __init__(self, source: FrameSource, selection: Selection, matrix: int | None) -> None:
+        self.name = source.name
+        self.frame_rate = source.frame_rate
+        self.time_base = source.time_base
+        self.n_frames = None if source.n_frames is None else selection.count(source.n_frames)
+        self._source = source
+        self._selection = selection
+        self._matrix = matrix
+        self._open_iterators: list[Generator[object, None, None]] = []
+        pictures = source.pictures()
+        try:
+            first = next(pictures)
+        finally:
+            pictures.close()
+        if matrix is not None and is_rgb(first.picture):
+            raise ConfigError(f"{self.name}: got --matrix for an RGB source, which has none; leave the option out")
+        if has_alpha(first.picture) and not source.alpha_allowed:
+            raise InputVideoError(alpha_message(self.name))
+        self.color = resolve_tags(first.picture, first.tags, matrix, first.name)
+        self._coded_size = (first.picture.width, first.picture.height)
+        display_size = orientation_of(first.picture, first.name).size(*self._coded_size)
+        self.width, self.height = selection.output_size(*display_size)
+        self._describe(first)
+
+    def __enter__(self) -> VideoReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[VideoFrame]:
+        frames = self._frames()
+        self._open_iterators.append(frames)
+        return frames
+
+    def __repr__(self) -> str:
+        count = "?" if self.n_frames is None else self.n_frames
+        return f"VideoReader({self.name!r}, {self.width}x{self.height}, {self.frame_rate} fps, {count} frames)"
+
+    def close(self) -> None:
+        """End every iteration and close its files."""
+        while self._open_iterators:
+            self._open_iterators.pop().close()
+
+    def _frames(self) -> Generator[VideoFrame, None, None]:
+        start, stop = self._selection.first_frame, self._selection.end_frame
+        converter = ColorConverter()
+        n_read = 0
+        pictures = self._source.pictures()
+        try:
+            for decoded in pictures:
+                self._check_size(decoded)
+                if n_read >= start:
+                    yield VideoFrame(self._convert(decoded, converter), decoded.pts)
+                n_read += 1
+                if n_read == stop:
+                    return
+        finally:
+            pictures.close()
+        if n_read <= start:
+            raise ConfigError(
+                f"frames {self._selection.frames_text}: got a first frame of {start}, "
+                f"expected one of the {n_read} frames of {self.name}"
+            )
+        if stop is not None:
+            _log.warning("%s: has %d frames; --frames %s stops there", self.name, n_read, self._selection.frames_text)
+
+    def _convert(self, decoded: DecodedPicture, converter: ColorConverter) -> RgbImage:
+        picture = decoded.picture
+        tags = resolve_tags(picture, decoded.tags, None if is_rgb(picture) else self._matrix, decoded.name)
+        orientation = orientation_of(picture, decoded.name)
+        crop, resize = self._selection.crop, self._selection.resize
+        if has_alpha(picture):
+            rgb = self._opaque(decoded, tags, converter)
+        elif orientation == UPRIGHT and crop is None:
+            # The whole picture is scaled in the pass that converts it, without rounding in between.
+            return converter.to_rgb(picture, tags, resize)
+        else:
+            rgb = converter.to_rgb(picture, tags)
+        rgb = orientation.apply(rgb)
+        if crop is not None:
+            x, y = crop.place(rgb.shape[1], rgb.shape[0])
+            rgb = rgb[y : y + crop.height, x : x + crop.width]
+        if resize is not None and resize != (rgb.shape[1], rgb.shape[0]):
+            return converter.resize(rgb, resize)
+        return np.ascontiguousarray(rgb)
+
+    def _opaque(self, decoded: DecodedPicture, tags: ColorTags, converter: ColorConverter) -> RgbImage:
+        rgba = converter.to_rgba(decoded.picture, tags)
+        if not self._source.alpha_allowed or int(rgba[..., 3].min()) < 255:
+            raise InputVideoError(alpha_message(decoded.name))
+        return np.ascontiguousarray(rgba[..., :3])
+
+    def _check_size(self, decoded: DecodedPicture) -> None:
+        size = (decoded.picture.width, decoded.picture.height)
+        if size != self._coded_size:
+            raise InputVideoError(
+                f"{decoded.name}: got a picture of {size[0]}x{size[1]}, expected {self._coded_size[0]}x"
+                f"{self._coded_size[1]} throughout; bring the source to one size first, or cut it with --frames"
+            )
+
+    def _describe(self, first: DecodedPicture) -> None:
+        depth = bits_per_sample(first.picture)
+        if depth > 8:
+            _log.warning("%s: has %d bits a sample; it is coded at 8", self.name, depth)
+        if self.color.transfer in HDR_TRANSFERS:
+            _log.warning(
+                "%s: is HDR, %s; its values are coded as they are, at 8 bits, which may show banding",
+                self.name,
+                HDR_TRANSFERS[self.color.transfer],
+            )
+        _log.debug("%s: %s, read as %s", self.name, first.picture.format.name, self.color)
+
+
+def open_video(
+    source: PathLike,
+    *,
+    selection: Selection = _EVERYTHING,
+    matrix: str | None = None,
+    frame_rate: Fraction = DEFAULT_IMAGE_RATE,
+) -> VideoReader:
+    """Open a video file, a y4m file, an image, or a folder of images.
+
+    Args:
+        source: Path of the file or folder.
+        selection: Frames, crop and resize, applied in this order.
+        matrix: "bt601", "bt709" or "bt2020" to override the source's tag; None to believe it.
+        frame_rate: Frames per second of a folder of images; video files have their own.
+
+    Returns:
+        An iterable of `VideoFrame` and a context manager.
+
+    Raises:
+        ConfigError: an impossible selection or matrix.
+        InputVideoError: the source is missing, empty, damaged, interlaced, transparent, or not a video.
+    """
+    override = check_matrix_option(matrix)
+    if frame_rate <= 0:
+        raise ConfigError(f"frame rate: got {frame_rate}, expected more than 0")
+    path = Path(source)
+    if path.is_dir():
+        return VideoReader(ImageFolderSource(path, frame_rate), selection, override)
+    if not path.exists():
+        raise InputVideoError(f"{source}: does not exist; expected a video file or a folder of images")
+    if not path.is_file():
+        raise InputVideoError(f"{source}: is not a regular file; expected a video file or a folder of images")
+    if path.stat().st_size == 0:
+        raise InputVideoError(f"{source}: is empty (0 bytes); expected a video file or a folder of images")
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return VideoReader(ImageFolderSource(path, frame_rate), selection, override)
+    return VideoReader(VideoFileSource(path), selection, override)
+
+
+def read_image(path: PathLike) -> RgbImage:
+    """One image file as RGB, colour as in `open_video`.
+
+    Args:
+        path: PNG, JPEG, BMP, TIFF or WebP.
+
+    Returns:
+        [H, W, 3] uint8.
+
+    Raises:
+        InputVideoError: missing, damaged, transparent, or not an image.
+    """
+    if not Path(path).is_file():
+        raise InputVideoError(f"{path}: does not exist; expected an image")
+    reader = VideoReader(ImageFolderSource(Path(path), DEFAULT_IMAGE_RATE), _EVERYTHING, None)
+    with reader:
+        return next(iter(reader)).rgb

@@ -1,0 +1,70 @@
+"""YUV4MPEG2: the uncompressed pipe format of mjpegtools, x264, VMAF and many more.
+
+Written here as 8-bit C444, BT.601, limited range: the format has no field for the matrix, so its readers (this
+package's included) take it for BT.601. It has no timestamps either: frames are at the nominal rate.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+_MAGIC = b"YUV4MPEG2 "
+_FRAME = b"FRAME\n"
+_MAX_HEADER_BYTES = 4096
+_CHROMA = re.compile(r"(420|422|444|mono)(?:jpeg|mpeg2|paldv)?(?:p?(\d+))?")
+
+
+def header(width: int, height: int, frame_rate: Fraction) -> bytes:
+    """The line before the frames."""
+    return (
+        f"YUV4MPEG2 W{width} H{height} F{frame_rate.numerator}:{frame_rate.denominator} Ip A1:1 C444 "
+        "XYSCSS=444 XCOLORRANGE=LIMITED\n"
+    ).encode()
+
+
+def frame(picture: av.VideoFrame) -> bytes:
+    """One frame of format yuv444p with its marker."""
+    planes = picture.to_ndarray()  # [3, H, W]
+    return _FRAME + np.ascontiguousarray(planes).tobytes()
+
+
+def shortfall(path: Path) -> str | None:
+    """What is missing at the end of a y4m file (FFmpeg drops a last partial frame without a word).
+
+    Returns:
+        None for a whole file, for other formats, and where the frames carry parameters of their own.
+    """
+    with path.open("rb") as file:
+        start = file.read(_MAX_HEADER_BYTES)
+    line, newline, rest = start.partition(b"\n")
+    if not line.startswith(_MAGIC) or not newline or not rest.startswith(_FRAME):
+        return None
+    frame_bytes = _picture_bytes(line.decode("ascii", "replace").split(" ")[1:])
+    if frame_bytes is None:
+        return None
+    left_over = (path.stat().st_size - len(line) - 1) % (len(_FRAME) + frame_bytes)
+    return f"{left_over} bytes of a frame of {len(_FRAME) + frame_bytes}" if left_over else None
+
+
+def _picture_bytes(parameters: list[str]) -> int | None:
+    values = {parameter[0]: parameter[1:] for parameter in reversed(parameters) if parameter}
+    try:
+        width, height = int(values["W"]), int(values["H"])
+    except (KeyError, ValueError):
+        return None
+    chroma = _CHROMA.fullmatch(values.get("C", "420"))
+    if chroma is None:
+        return None
+    half_width, half_height = (width + 1) // 2, (height + 1) // 2
+    samples = {
+        "420": width * height + 2 * half_width * half_height,
+        "422": width * height + 2 * half_width * height,
+        "444": 3 * width * height,
+        "mono": width * height,
+    }[chroma[1]]
+    return samples * (2 if int(chroma[2] or 8) > 8 else 1)

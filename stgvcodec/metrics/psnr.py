@@ -1,0 +1,43 @@
+"""Peak signal-to-noise ratio of 8-bit pictures."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+PEAK = 255.0
+
+
+def psnr_db(reference: npt.NDArray[np.uint8], distorted: npt.NDArray[np.uint8]) -> float:
+    """10 log10(255^2 / MSE), the mean taken over all samples of all channels together.
+
+    Args:
+        reference: [H, W, 3] uint8 (any shape will do).
+        distorted: The same shape, uint8.
+
+    Returns:
+        Decibels; inf where the pictures are identical.
+
+    Raises:
+        ValueError: shapes or dtypes differ from the above, or the pictures are empty.
+    """
+    check_pair(reference, distorted)
+    difference = reference.astype(np.int16) - distorted
+    # Whole numbers, so that the sum is exact and its order is of no concern.
+    squares = int(np.square(difference, dtype=np.int32).sum(dtype=np.int64))
+    if squares == 0:
+        return math.inf
+    return 10.0 * math.log10(PEAK * PEAK * reference.size / squares)
+
+
+def check_pair(reference: npt.NDArray[np.uint8], distorted: npt.NDArray[np.uint8]) -> None:
+    """Refuse two pictures that cannot be compared, with a ValueError."""
+    for name, picture in (("reference", reference), ("distorted", distorted)):
+        if picture.dtype != np.uint8:
+            raise ValueError(f"{name}: got dtype {picture.dtype}, expected uint8")
+    if reference.shape != distorted.shape or reference.size == 0:
+        raise ValueError(
+            f"pictures: got shapes {list(reference.shape)} and {list(distorted.shape)}, expected equal ones, not empty"
+        )

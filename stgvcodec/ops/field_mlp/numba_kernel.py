@@ -1,0 +1,338 @@
+"""The field's network on CPU threads: float32, forward and backward, the same bits for any number of threads.
+
+Points are processed in blocks of `_BLOCK`, features-major, so that points lie in SIMD lanes whatever the width is.
+Every point goes through the same chain of fused multiply-adds, whichever block, chunk or batch of frames it lies in.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numba import njit
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from stgvcodec.ops.field_mlp.weights import FieldWeights
+from stgvcodec.ops.threads import run_chunks
+
+# Points in SIMD lanes: long enough to pay for loading 16 weights, short enough for a [128, _BLOCK] array to stay in L2.
+_BLOCK = 128
+# Rows of the right factor that stay in L1 while every row of the left one passes.
+_PANEL = 32
+# Splits of the work (each has its own weight gradients); they depend on the data alone.
+_MAX_CHUNKS = 16
+_N_OUTPUTS = 5  # two of the displacement, three of the colour
+
+_ZERO = np.float32(0.0)
+
+
+def field_mlp(
+    static_features: Tensor, dynamic_features: Tensor, time_encoding: Tensor, weights: FieldWeights
+) -> tuple[Tensor, Tensor]:
+    """Numba twin of `stgvcodec.ops.field_mlp.reference.field_mlp`, float32 on a CPU.
+
+    Raises:
+        ValueError: the tensors are not float32.
+    """
+    if static_features.dtype != torch.float32:
+        raise ValueError(
+            f"backend 'numba' computes in float32, got {static_features.dtype}; convert, or use backend 'reference'"
+        )
+    heads = torch.cat([weights.w_means, weights.w_colors])  # [5, width]
+    head_biases = torch.cat([weights.b_means, weights.b_colors])
+    tensors = (static_features, dynamic_features, time_encoding, *weights[:4], heads, head_biases)
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+        delta_means, delta_colors = _FieldMlp.apply(*tensors)
+    else:
+        delta_means, delta_colors, _ = _run_forward(*(t.contiguous() for t in tensors), keep_hidden=False)
+    return delta_means, delta_colors
+
+
+def _run_forward(*tensors: Tensor, keep_hidden: bool) -> tuple[Tensor, Tensor, Tensor]:
+    n_frames, n_points, _ = tensors[1].shape
+    width = tensors[3].shape[0]
+    n_blocks, n_chunks, span = _split(n_points)
+    delta_means = torch.empty((n_frames, n_points, 2), dtype=torch.float32)
+    delta_colors = torch.empty((n_frames, n_points, 3), dtype=torch.float32)
+    # Both hidden layers of every block for the backward; without one, a chunk uses its own slot again and again.
+    n_slots = n_frames * n_blocks if keep_hidden else n_chunks
+    hidden = torch.empty((n_slots, 2, width, _BLOCK), dtype=torch.float32)
+    arrays = _arrays(*tensors, delta_means, delta_colors, hidden)
+    run_chunks(lambda i: _forward(*(*arrays, -1 if keep_hidden else i, *span(i))), n_chunks)
+    return delta_means, delta_colors, hidden
+
+
+class _FieldMlp(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *tensors: Tensor) -> tuple[Tensor, Tensor]:
+        tensors = tuple(tensor.contiguous() for tensor in tensors)
+        delta_means, delta_colors, hidden = _run_forward(*tensors, keep_hidden=True)
+        static, dynamic, time, w1, _, w2, _, heads, _ = tensors
+        ctx.save_for_backward(static, dynamic, time, w1, w2, heads, hidden)
+        return delta_means, delta_colors
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_means: Tensor, grad_colors: Tensor) -> tuple[Tensor | None, ...]:
+        static, dynamic, time, w1, w2, heads, hidden = ctx.saved_tensors
+        n_features, n_time = static.shape[1] + dynamic.shape[2], time.shape[1]
+        n_frames, n_points, _ = dynamic.shape
+        width = w1.shape[0]
+        _, n_chunks, span = _split(n_points)
+        grad_static, grad_dynamic = torch.empty_like(static), torch.empty_like(dynamic)
+        # A row of partials, one a chunk: gradients of w1 without its time columns (transposed), of the first layer's
+        # bias in each frame, of w2 (transposed), b2, the heads and their biases.
+        shapes = ((n_features, width), (n_frames, width), (width, width), (width,), (_N_OUTPUTS, width), (_N_OUTPUTS,))
+        ends = list(itertools.accumulate(map(math.prod, shapes), initial=0))
+        partials = np.zeros((n_chunks, ends[-1]), dtype=np.float32)
+        arrays = _arrays(
+            static,
+            dynamic,
+            w1,
+            w2,
+            heads,
+            hidden,
+            grad_means.contiguous(),
+            grad_colors.contiguous(),
+            grad_static,
+            grad_dynamic,
+        )
+        needs_features = bool(ctx.needs_input_grad[0] or ctx.needs_input_grad[1])
+        run_chunks(lambda i: _backward(*(*arrays, partials[i], needs_features, *span(i))), n_chunks)
+
+        total = np.add.reduce(partials, axis=0)
+        grad_w1, grad_bias, grad_w2, grad_b2, grad_heads, grad_head_biases = (
+            total[start:stop].reshape(shape)
+            for (start, stop), shape in zip(itertools.pairwise(ends), shapes, strict=True)
+        )
+        gamma, w_time = time.detach().numpy(), w1.detach().numpy()[:, n_features:]
+        grad_w_time = np.add.reduce(grad_bias[:, :, None] * gamma[:, None, :], axis=0)  # [width, n_time]
+        grad_time = np.add.reduce(grad_bias[:, :, None] * w_time, axis=1)  # [B, n_time]
+        gradients = (
+            grad_time.reshape(n_frames, n_time),
+            np.concatenate([grad_w1.T, grad_w_time], axis=1),
+            np.add.reduce(grad_bias, axis=0),
+            np.ascontiguousarray(grad_w2.T),
+            grad_b2,
+            grad_heads,
+            grad_head_biases,
+        )
+        feature_gradients = (grad_static, grad_dynamic) if needs_features else (None, None)
+        return *feature_gradients, *(torch.from_numpy(gradient) for gradient in gradients)
+
+
+def _arrays(*tensors: Tensor) -> tuple[np.ndarray, ...]:
+    return tuple(tensor.detach().numpy() for tensor in tensors)
+
+
+def _split(n_points: int) -> tuple[int, int, Callable[[int], tuple[int, int]]]:
+    """Number of blocks, number of chunks, and the range of blocks of a chunk."""
+    n_blocks = -(-n_points // _BLOCK)
+    n_chunks = min(n_blocks, _MAX_CHUNKS)
+    return n_blocks, n_chunks, lambda i: (i * n_blocks // n_chunks, (i + 1) * n_blocks // n_chunks)
+
+
+@njit(nogil=True, cache=True, fastmath={"contract"})
+def _add_product(left, right, out):  # type: ignore[no-untyped-def]
+    """Add left @ right to out, every element by one chain of multiply-adds in the order of the inner index.
+
+    Four rows by four inner indices at a time: eight loads and four stores for sixteen multiply-adds.
+    """
+    n_rows, n_lanes = out.shape
+    n_inner = left.shape[1]
+    quads = n_rows // 4 * 4
+    for first in range(0, n_inner, _PANEL):
+        last = min(first + _PANEL, n_inner)
+        whole = first + (last - first) // 4 * 4
+        for i in range(0, quads, 4):
+            for k in range(first, whole, 4):
+                a0, a1, a2, a3 = left[i, k], left[i, k + 1], left[i, k + 2], left[i, k + 3]
+                b0, b1, b2, b3 = left[i + 1, k], left[i + 1, k + 1], left[i + 1, k + 2], left[i + 1, k + 3]
+                c0, c1, c2, c3 = left[i + 2, k], left[i + 2, k + 1], left[i + 2, k + 2], left[i + 2, k + 3]
+                d0, d1, d2, d3 = left[i + 3, k], left[i + 3, k + 1], left[i + 3, k + 2], left[i + 3, k + 3]
+                for p in range(n_lanes):
+                    r0, r1, r2, r3 = right[k, p], right[k + 1, p], right[k + 2, p], right[k + 3, p]
+                    out[i, p] = out[i, p] + a0 * r0 + a1 * r1 + a2 * r2 + a3 * r3
+                    out[i + 1, p] = out[i + 1, p] + b0 * r0 + b1 * r1 + b2 * r2 + b3 * r3
+                    out[i + 2, p] = out[i + 2, p] + c0 * r0 + c1 * r1 + c2 * r2 + c3 * r3
+                    out[i + 3, p] = out[i + 3, p] + d0 * r0 + d1 * r1 + d2 * r2 + d3 * r3
+        for i in range(n_rows):
+            # What the quads left: the last inner indices, and for the last rows all of them.
+            for k in range(whole if i < quads else first, last):
+                factor = left[i, k]
+                for p in range(n_lanes):
+                    out[i, p] = out[i, p] + factor * right[k, p]
+
+
+@njit(nogil=True, cache=True)
+def _load(points, start, lanes):  # type: ignore[no-untyped-def]
+    """Points from `start` on, [N, F], into lanes [F, _BLOCK]; lanes past the last point become zero."""
+    n = min(points.shape[0] - start, _BLOCK)
+    for f in range(points.shape[1]):
+        for p in range(n):
+            lanes[f, p] = points[start + p, f]
+        for p in range(n, _BLOCK):
+            lanes[f, p] = _ZERO
+
+
+@njit(nogil=True, cache=True)
+def _store(lanes, start, points):  # type: ignore[no-untyped-def]
+    for p in range(min(points.shape[0] - start, _BLOCK)):
+        for f in range(points.shape[1]):
+            points[start + p, f] = lanes[f, p]
+
+
+@njit(nogil=True, cache=True)
+def _transpose(matrix, out):  # type: ignore[no-untyped-def]
+    for j in range(matrix.shape[1]):
+        for i in range(matrix.shape[0]):
+            out[j, i] = matrix[i, j]
+
+
+@njit(nogil=True, cache=True)
+def _relu(lanes):  # type: ignore[no-untyped-def]
+    # NaN stays NaN, as in torch.
+    for j in range(lanes.shape[0]):
+        for p in range(lanes.shape[1]):
+            lanes[j, p] = _ZERO if lanes[j, p] < _ZERO else lanes[j, p]
+
+
+@njit(nogil=True, cache=True)
+def _forward(  # type: ignore[no-untyped-def]
+    static, dynamic, time, w1, b1, w2, b2, heads, head_biases, delta_means, delta_colors, hidden, slot, first, last
+):
+    """Blocks [first, last) of all frames.
+
+    Their hidden layers go to hidden[frame * n_blocks + block], or all to hidden[slot] if slot >= 0.
+    """
+    n_frames, n_points, n_dynamic = dynamic.shape
+    n_static, width = static.shape[1], w1.shape[0]
+    n_features = n_static + n_dynamic
+    n_blocks = (n_points + _BLOCK - 1) // _BLOCK
+    w_static, w_dynamic = w1[:, :n_static].copy(), w1[:, n_static:n_features].copy()
+    frame_bias = np.empty((n_frames, width), np.float32)
+    for b in range(n_frames):
+        for j in range(width):
+            total = b1[j]
+            for k in range(time.shape[1]):
+                total += w1[j, n_features + k] * time[b, k]
+            frame_bias[b, j] = total
+    static_lanes = np.empty((n_static, _BLOCK), np.float32)
+    dynamic_lanes = np.empty((n_dynamic, _BLOCK), np.float32)
+    shared = np.empty((width, _BLOCK), np.float32)
+    outputs = np.empty((_N_OUTPUTS, _BLOCK), np.float32)
+    for block in range(first, last):
+        start = block * _BLOCK
+        _load(static, start, static_lanes)
+        shared[:] = _ZERO
+        _add_product(w_static, static_lanes, shared)
+        for b in range(n_frames):
+            layers = hidden[slot if slot >= 0 else b * n_blocks + block]
+            hidden1, hidden2 = layers[0], layers[1]
+            _load(dynamic[b], start, dynamic_lanes)
+            for j in range(width):
+                for p in range(_BLOCK):
+                    hidden1[j, p] = shared[j, p] + frame_bias[b, j]
+                    hidden2[j, p] = b2[j]
+            _add_product(w_dynamic, dynamic_lanes, hidden1)
+            _relu(hidden1)
+            _add_product(w2, hidden1, hidden2)
+            _relu(hidden2)
+            for o in range(_N_OUTPUTS):
+                outputs[o] = head_biases[o]
+            _add_product(heads, hidden2, outputs)
+            _store(outputs[:2], start, delta_means[b])
+            _store(outputs[2:], start, delta_colors[b])
+
+
+@njit(nogil=True, cache=True)
+def _backward_layer(weights_t, gradient, activation, out, out_t):  # type: ignore[no-untyped-def]
+    """Gradient before a ReLU, both ways round: out = (weights_t @ gradient) where activation > 0."""
+    out[:] = _ZERO
+    _add_product(weights_t, gradient, out)
+    for j in range(out.shape[0]):
+        for p in range(out.shape[1]):
+            out[j, p] = out[j, p] if activation[j, p] > _ZERO else _ZERO
+    _transpose(out, out_t)
+
+
+@njit(nogil=True, cache=True)
+def _add_rows(rows, total):  # type: ignore[no-untyped-def]
+    for p in range(rows.shape[0]):
+        for j in range(rows.shape[1]):
+            total[j] += rows[p, j]
+
+
+@njit(nogil=True, cache=True)
+def _backward(  # type: ignore[no-untyped-def]
+    static,
+    dynamic,
+    w1,
+    w2,
+    heads,
+    hidden,
+    grad_means,
+    grad_colors,
+    grad_static,
+    grad_dynamic,
+    partial,
+    needs_features,
+    first,
+    last,
+):
+    """Blocks [first, last) of all frames: feature gradients into place, weight gradients added to `partial`."""
+    n_frames, n_points, n_dynamic = dynamic.shape
+    n_static, width = static.shape[1], w1.shape[0]
+    n_features = n_static + n_dynamic
+    n_blocks = (n_points + _BLOCK - 1) // _BLOCK
+    at_bias = n_features * width
+    at_w2 = at_bias + n_frames * width
+    at_b2 = at_w2 + width * width
+    at_heads = at_b2 + width
+    at_head_biases = at_heads + _N_OUTPUTS * width
+    grad_w1_t = partial[:at_bias].reshape(n_features, width)
+    grad_frame_bias = partial[at_bias:at_w2].reshape(n_frames, width)
+    grad_w2_t = partial[at_w2:at_b2].reshape(width, width)
+    grad_b2 = partial[at_b2:at_heads]
+    grad_heads = partial[at_heads:at_head_biases].reshape(_N_OUTPUTS, width)
+    grad_head_biases = partial[at_head_biases:]
+
+    features_t, w2_t, heads_t = w1[:, :n_features].T.copy(), w2.T.copy(), heads.T.copy()
+    features = np.empty((n_features, _BLOCK), np.float32)
+    grad_features = np.empty((n_features, _BLOCK), np.float32)
+    grad_outputs = np.empty((_N_OUTPUTS, _BLOCK), np.float32)
+    grad_hidden1, grad_hidden2 = np.empty((width, _BLOCK), np.float32), np.empty((width, _BLOCK), np.float32)
+    by_point = np.empty((_BLOCK, width), np.float32)
+    for block in range(first, last):
+        start = block * _BLOCK
+        _load(static, start, features[:n_static])
+        grad_features[:n_static] = _ZERO
+        for b in range(n_frames):
+            layers = hidden[b * n_blocks + block]
+            hidden1, hidden2 = layers[0], layers[1]
+            _load(grad_means[b], start, grad_outputs[:2])
+            _load(grad_colors[b], start, grad_outputs[2:])
+            _transpose(hidden2, by_point)
+            _add_product(grad_outputs, by_point, grad_heads)
+            for o in range(_N_OUTPUTS):
+                for p in range(_BLOCK):
+                    grad_head_biases[o] += grad_outputs[o, p]
+            _backward_layer(heads_t, grad_outputs, hidden2, grad_hidden2, by_point)
+            _add_product(hidden1, by_point, grad_w2_t)
+            _add_rows(by_point, grad_b2)
+            _backward_layer(w2_t, grad_hidden2, hidden1, grad_hidden1, by_point)
+            _load(dynamic[b], start, features[n_static:])
+            _add_product(features, by_point, grad_w1_t)
+            _add_rows(by_point, grad_frame_bias[b])
+            if needs_features:
+                # The static rows go on adding up over the frames.
+                grad_features[n_static:] = _ZERO
+                _add_product(features_t, grad_hidden1, grad_features)
+                _store(grad_features[n_static:], start, grad_dynamic[b])
+        if needs_features:
+            _store(grad_features[:n_static], start, grad_static)

@@ -1,0 +1,71 @@
+"""From parameters to integer symbols and back, one quantiser a file.
+
+Profile `paper` of Lin et al. 2026 (arXiv 2604.10910), appendix A-C:
+
+| stream | quantiser | symbols | side information |
+|---|---|---|---|
+| means | `half_float.HalfFloatQuantizer` | uint16 half bit patterns | none |
+| Cholesky factors | `affine.AffineQuantizer`, Eq. (10) | uint8 | float32 scale and offset per component |
+| colours | `residual_vq.ResidualVectorQuantizer`, Eqs. (11)-(12) | uint8 indices | codebooks as half bit patterns |
+| hash tables, MLP | `symmetric.SymmetricQuantizer` | int8 | one float32 scale per group |
+
+Each class is a `torch.nn.Module` that follows `Quantizer`; the residual vector quantiser's forward also returns the
+commitment loss, and its `update` moves the codebooks. Beside each class stands a function `dequantize(symbols, **side,
+device=...)`, all that the decoder needs.
+
+Three rules hold for all of them:
+
+- **One value.** `q(x)` runs `dequantize`'s arithmetic on the codes themselves and equals `dequantize(q.symbols(x),
+  **q.side())` bit for bit, on every device; a gradient never changes a value (no `x + (v - x).detach()`). A
+  product and the sum after it are two float32 roundings: a port that contracts them into a fused multiply-add decodes
+  something else.
+- **Always finite.** NaN counts as zero and infinities saturate, so that every input has symbols. Empty, constant and
+  single-row inputs work.
+- **Learned steps are relative.** `gain` (scale = unit * exp(gain)) and `shift` (offset = anchor + unit * shift) start
+  at zero, where `unit` and `anchor` are what `initialize` found in the data. One learning rate thus means the same for
+  every stream: 1e-3 under Adam moves a scale by 0.1 % and an offset by a thousandth of a step per update.
+
+Which quantiser is on is the trainer's business: it calls `initialize` and then the quantiser for one stream at a time,
+passes the other streams through unchanged, and logs what each switch costs in dB.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stgvcodec.quant import affine, half_float, residual_vq, symmetric
+from stgvcodec.quant.affine import AffineQuantizer
+from stgvcodec.quant.half_float import HalfFloatQuantizer
+from stgvcodec.quant.residual_vq import ResidualVectorQuantizer
+from stgvcodec.quant.symmetric import SymmetricQuantizer
+
+__all__ = [
+    "AffineQuantizer",
+    "HalfFloatQuantizer",
+    "Quantizer",
+    "ResidualVectorQuantizer",
+    "SymmetricQuantizer",
+    "affine",
+    "half_float",
+    "residual_vq",
+    "symmetric",
+]
+
+
+class Quantizer(Protocol):
+    """What the trainer and the codec may ask of any quantiser, beside calling it."""
+
+    def initialize(self, x: Tensor) -> None:
+        """Choose scales, offsets or codebooks from the data, once, before the first forward."""
+        ...
+
+    def symbols(self, x: Tensor) -> NDArray[Any]:
+        """Integers to transmit for `x`."""
+        ...
+
+    def side(self) -> dict[str, NDArray[Any]]:
+        """Side parameters as transmitted, under the names that the file's `dequantize` takes."""
+        ...

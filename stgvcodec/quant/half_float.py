@@ -1,0 +1,97 @@
+"""Means as IEEE half floats."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+HALF_MAX = 65504.0
+"""Largest finite half; larger magnitudes saturate to it."""
+
+
+def round_to_half(x: Tensor) -> Tensor:
+    """Nearest finite IEEE half, ties to even.
+
+    Args:
+        x: Values; NaN counts as zero. Any shape, float32.
+
+    Returns:
+        float16 tensor of the same shape, finite everywhere.
+    """
+    return torch.nan_to_num(x.detach(), nan=0.0).clamp(-HALF_MAX, HALF_MAX).to(torch.float16)
+
+
+def bit_patterns(halves: Tensor) -> NDArray[np.uint16]:
+    """Bit patterns of a float16 tensor.
+
+    Args:
+        halves: Any shape, float16.
+
+    Returns:
+        uint16 array of the same shape, in the machine's byte order.
+    """
+    return halves.detach().cpu().contiguous().numpy().view(np.uint16)
+
+
+def dequantize(symbols: NDArray[np.uint16], *, device: torch.device | str = "cpu") -> Tensor:
+    """Values of half bit patterns.
+
+    Args:
+        symbols: Bit patterns, finite. Any shape, uint16.
+        device: Where the result lives.
+
+    Returns:
+        float32 tensor of the same shape; every half is exact in float32.
+
+    Raises:
+        ValueError: symbols are not uint16.
+    """
+    if symbols.dtype != np.uint16:
+        raise ValueError(f"half-float symbols have dtype {symbols.dtype}, expected uint16 bit patterns")
+    return torch.from_numpy(np.ascontiguousarray(symbols).view(np.float16).astype(np.float32)).to(device)
+
+
+class _HalfRound(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return round_to_half(x).to(torch.float32)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+        return grad_outputs[0]
+
+
+class HalfFloatQuantizer(nn.Module):
+    """Rounds to half precision; meant for means in [-1, 1]^2, where a step is at most 2^-11.
+
+    Nothing is learned and nothing is transmitted beside the symbols. The sign of zero is kept.
+    """
+
+    def initialize(self, x: Tensor) -> None:
+        """Do nothing: there is nothing to choose from the data."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the decoder's values.
+
+        Args:
+            x: Means, picture coordinates, nominal [-1, 1]. [N, 2] float32 (any shape works).
+
+        Returns:
+            Values as decoded. Same shape, float32.
+
+        Gradients: straight-through (identity) to x, not through the conversion. Deterministic: yes.
+        """
+        result: Tensor = _HalfRound.apply(x)
+        return result
+
+    def symbols(self, x: Tensor) -> NDArray[np.uint16]:
+        """Half bit patterns to transmit. Same shape as `x`, uint16."""
+        return bit_patterns(round_to_half(x))
+
+    def side(self) -> dict[str, NDArray[np.float32]]:
+        """Nothing but the symbols is transmitted."""
+        return {}

@@ -1,0 +1,118 @@
+"""k-means with k-means++ seeding, repeatable from a generator on any number of threads."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+# Bounds the [K, rows] block of distances; fixed, so that results never depend on the machine.
+_BLOCK_ELEMENTS = 1 << 16
+
+
+def nearest(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
+    """Index of and squared distance to the nearest centroid; the first among equals.
+
+    Args:
+        points: [N, D] float.
+        centroids: [K, D], K >= 1, same dtype.
+
+    Returns:
+        indices: [N] int64.
+        squared_distances: [N], same dtype.
+    """
+    # Differences, not the expanded square: no cancellation, and no matrix product that rounds by threads or TF32.
+    rows = max(_BLOCK_ELEMENTS // centroids.shape[0], 1)
+    blocks = [_block_distances(block, centroids).min(dim=0) for block in points.split(rows)]
+    return torch.cat([block.indices for block in blocks]), torch.cat([block.values for block in blocks])
+
+
+def _block_distances(points: Tensor, centroids: Tensor) -> Tensor:
+    columns = points.t().contiguous()  # [D, N]
+    distances = torch.zeros(centroids.shape[0], points.shape[0], dtype=points.dtype, device=points.device)
+    for column, coordinate in zip(columns, centroids.t(), strict=True):
+        distances += (column - coordinate[:, None]).square_()
+    return distances  # [K, N]
+
+
+def cluster_sums(points: Tensor, indices: Tensor, n_clusters: int) -> tuple[Tensor, Tensor]:
+    """Number and sum of the points in each cluster.
+
+    Args:
+        points: [N, D] float.
+        indices: Cluster of each point. [N] int64.
+        n_clusters: K.
+
+    Returns:
+        counts: [K] float64.
+        sums: [K, D] float64.
+    """
+    # One-dimensional index_add_ is serial on a CPU: the same bits for any number of threads.
+    n_dims = points.shape[1]
+    flat = (indices[:, None] * n_dims + torch.arange(n_dims, device=points.device)).reshape(-1)
+    sums = torch.zeros(n_clusters * n_dims, dtype=torch.float64, device=points.device)
+    sums.index_add_(0, flat, points.double().reshape(-1))
+    counts = torch.bincount(indices, minlength=n_clusters).double()
+    return counts, sums.reshape(n_clusters, n_dims)
+
+
+def kmeans(
+    points: Tensor, n_clusters: int, generator: torch.Generator, *, n_iterations: int = 50
+) -> tuple[Tensor, Tensor]:
+    """Cluster centres by Lloyd's iterations from k-means++ seeds.
+
+    Clusters that run empty move to the points farthest from their centres. With fewer distinct points than clusters the
+    surplus centres repeat the first one and own no points.
+
+    Args:
+        points: [N, D] float, finite, on any device; the work is done on the CPU in float64.
+        n_clusters: K >= 1.
+        generator: CPU generator that the seeds are drawn from.
+        n_iterations: Upper bound; stops when no point changes its cluster.
+
+    Returns:
+        centroids: [K, D] float64 on the CPU; zeros when N = 0.
+        counts: Points of each cluster. [K] float64.
+    """
+    points = points.detach().cpu().double()
+    if points.shape[0] == 0:
+        return points.new_zeros(n_clusters, points.shape[1]), points.new_zeros(n_clusters)
+    centroids = _plus_plus_seeds(points, n_clusters, generator)
+    indices, distances = nearest(points, centroids)
+    for _ in range(n_iterations):
+        counts, sums = cluster_sums(points, indices, n_clusters)
+        centroids = torch.where(counts[:, None] > 0, sums / counts.clamp_min(1.0)[:, None], centroids)
+        _refill(centroids, counts, points, distances)
+        previous = indices
+        indices, distances = nearest(points, centroids)
+        if torch.equal(indices, previous):
+            break
+    return centroids, torch.bincount(indices, minlength=n_clusters).double()
+
+
+def _refill(centroids: Tensor, counts: Tensor, points: Tensor, distances: Tensor) -> None:
+    """Move the centres of empty clusters, in place, to the points that are farthest from theirs (not to exact ones)."""
+    empty = torch.nonzero(counts == 0).flatten().tolist()
+    if not empty:
+        return
+    order = distances.sort(descending=True, stable=True).indices.tolist()
+    for cluster, point in zip(empty, order, strict=False):
+        if distances[point] > 0:
+            centroids[cluster] = points[point]
+
+
+def _plus_plus_seeds(points: Tensor, n_clusters: int, generator: torch.Generator) -> Tensor:
+    """Seeds drawn in proportion to the squared distance from earlier ones (Arthur and Vassilvitskii 2007). [K, D]."""
+    first = int(torch.randint(points.shape[0], (1,), generator=generator))
+    centroids = points[first].repeat(n_clusters, 1)
+    distances = (points - centroids[0]).square().sum(dim=1)
+    for cluster in range(1, n_clusters):
+        cumulative = distances.cumsum(dim=0)
+        total = cumulative[-1]
+        if total <= 0:
+            break
+        threshold = torch.rand((), generator=generator, dtype=torch.float64) * total
+        # right=True skips points of zero weight; the minimum is for a threshold that rounds up to the total.
+        drawn = min(int(torch.searchsorted(cumulative, threshold, right=True)), points.shape[0] - 1)
+        centroids[cluster] = points[drawn]
+        distances = torch.minimum(distances, (points - centroids[cluster]).square().sum(dim=1))
+    return centroids

@@ -1,0 +1,52 @@
+"""Labelled pictures side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from stgvcodec.report.bitmap_font import ADVANCE_PX, GLYPH_HEIGHT_PX, text_mask
+
+_BACKGROUND = (24, 24, 24)
+_TEXT = (235, 235, 235)
+_GAP_PX = 4
+_PADDING_PX = 4
+
+
+def contact_sheet(panels: Sequence[tuple[str, npt.NDArray[np.uint8]]]) -> npt.NDArray[np.uint8]:
+    """Put pictures in one row, each under its label.
+
+    Args:
+        panels: (label, picture [H, W, 3] uint8), left to right; sizes may differ. A label is doubled in size where all
+            labels fit so, and cut where it is wider than its picture.
+
+    Returns:
+        [H', W', 3] uint8, with a strip of labels on top and a gap around every picture.
+
+    Raises:
+        ValueError: no panels, or a picture that is not uint8 [H, W, 3] with at least one pixel.
+    """
+    if not panels:
+        raise ValueError("no panels were given, expected at least one (label, picture)")
+    for label, image in panels:
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+            raise ValueError(
+                f"panel '{label}' is {image.dtype} {list(image.shape)}, expected uint8 [H, W, 3] with H, W > 0"
+            )
+
+    fits_doubled = all(2 * ADVANCE_PX * len(label) <= image.shape[1] for label, image in panels)
+    magnification = 2 if fits_doubled else 1
+    strip = magnification * GLYPH_HEIGHT_PX + 2 * _PADDING_PX
+    height = strip + max(image.shape[0] for _, image in panels) + _GAP_PX
+    width = sum(image.shape[1] + _GAP_PX for _, image in panels) + _GAP_PX
+    sheet = np.full((height, width, 3), _BACKGROUND, dtype=np.uint8)
+    left = _GAP_PX
+    for label, image in panels:
+        h, w = image.shape[:2]
+        mask = text_mask(label).repeat(magnification, 0).repeat(magnification, 1)[:, :w]
+        sheet[_PADDING_PX : _PADDING_PX + mask.shape[0], left : left + mask.shape[1]][mask] = _TEXT
+        sheet[strip : strip + h, left : left + w] = image
+        left += w + _GAP_PX
+    return sheet

@@ -1,0 +1,48 @@
+"""How the field tables and test values of the package look in bitstream_spec.md."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+SPEC = Path(__file__).parents[2] / "bitstream_spec.md"
+
+
+def number(value):
+    mantissa, exponent = math.frexp(abs(value))
+    if mantissa == 0.5 and not 0 <= exponent - 1 <= 16:
+        return f"{'-' if value < 0 else ''}2^{exponent - 1}"
+    return str(int(value))
+
+
+def field_rows(table):
+    """The Markdown rows of a field table."""
+    rows = ["| field | type | shape | min | max | meaning |", "|---|---|---|---|---|---|"]
+    for field in table:
+        shape = "".join(f"[{size}]" for size in field.shape)
+        bounds = f"{number(field.minimum)} | {number(field.maximum)}"
+        rows.append(f"| {field.name} | {field.type} | {shape} | {bounds} | {field.doc} |")
+    return rows
+
+
+def limit_rows(limits):
+    """The Markdown rows of the limits."""
+    return ["| limit | largest |", "|---|---|", *(f"| {name} | {number(value)} |" for name, value in limits.items())]
+
+
+def rows_after(marker):
+    """The Markdown table that follows a line of the spec."""
+    lines = SPEC.read_text(encoding="utf-8").splitlines()
+    start = lines.index(marker) + 1
+    while not lines[start].startswith("|"):
+        assert not lines[start].strip(), f"no table follows {marker!r}"
+        start += 1
+    stop = start
+    while stop < len(lines) and lines[stop].startswith("|"):
+        stop += 1
+    return lines[start:stop]
+
+
+def cells_after(marker):
+    """The cells of the table that follows a line of the spec, without its head."""
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows_after(marker)[2:]]

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+import stgvcodec.cli.exits as exits
+from stgvcodec.errors import (
+    BackendUnavailableError,
+    BitstreamError,
+    ConfigError,
+    InputVideoError,
+    OutputError,
+    StgvError,
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (StgvError("what, got, expected"), 1),
+        (ConfigError("what, got, expected"), 2),
+        (InputVideoError("what, got, expected"), 3),
+        (BitstreamError("what, got, expected", section="header"), 4),
+        (OutputError("what, got, expected"), 5),
+        (BackendUnavailableError("what, got, expected"), 6),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+@pytest.mark.parametrize("traceback_wanted", [False, True], ids=["plain", "-v"])
+def test_a_users_error_is_one_line_and_its_code(capsys, error: StgvError, code: int, traceback_wanted: bool) -> None:
+    assert exits.exit_code_of(error, traceback_wanted=traceback_wanted) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == f"stgvcodec: error: {error}\n"
+
+
+def test_a_message_of_several_lines_is_put_on_one(capsys) -> None:
+    exits.exit_code_of(InputVideoError("first\nsecond\r\nthird"), traceback_wanted=False)
+    assert capsys.readouterr().err == "stgvcodec: error: first second third\n"
+
+
+def test_a_bug_is_one_line_that_asks_for_v(capsys) -> None:
+    assert exits.exit_code_of(KeyError("x"), traceback_wanted=False) == 70
+    assert capsys.readouterr().err == (
+        "stgvcodec: error: unexpected KeyError: 'x'; this is a bug, run the same command with -v for the traceback\n"
+    )
+
+
+def test_a_bug_has_a_traceback_with_v(capsys) -> None:
+    with pytest.raises(KeyError) as caught:
+        {}["x"]
+    assert exits.exit_code_of(caught.value, traceback_wanted=True) == 70
+    err = capsys.readouterr().err
+    assert err.startswith("Traceback (most recent call last):")
+    assert err.endswith("KeyError: 'x'\n")
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_becomes_an_exception_and_a_line(capsys, name: str) -> None:
+    number = getattr(signal, name)
+    before = signal.getsignal(number)
+    with pytest.raises(exits.Interrupted) as caught, exits.raised_signals():
+        signal.raise_signal(number)
+    assert signal.getsignal(number) == before
+    assert exits.exit_code_of(caught.value, traceback_wanted=True) == 128 + number
+    assert capsys.readouterr().err == f"stgvcodec: error: interrupted by {name}; unfinished output was removed\n"
+
+
+def test_an_ignored_signal_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with exits.raised_signals():
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_other_threads_leave_signals_alone() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    seen = []
+
+    def work() -> None:
+        with exits.raised_signals():
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [before]
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_reader_that_is_gone_is_no_error(tmp_path: Path, stream: str) -> None:
+    arguments = ["--help"] if stream == "stdout" else ["info", str(tmp_path / "missing")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "stgvcodec", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    closed, kept = (process.stdout, process.stderr) if stream == "stdout" else (process.stderr, process.stdout)
+    closed.close()
+    with kept:
+        assert kept.read() == b""
+    assert process.wait() == 141

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from stgvcodec import __version__
+from stgvcodec.cli import commands
+
+COMMANDS = ("compare", "decode", "demo", "encode", "info")
+
+
+def test_version(cli) -> None:
+    outcome = cli("--version")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out == f"stgvcodec, version {__version__}\n"
+
+
+def test_without_arguments_help_is_shown(cli) -> None:
+    assert cli() == cli("--help")
+    assert all(f"\n  {command} " in cli().out for command in COMMANDS)
+
+
+def test_the_commands_are_those_promised() -> None:
+    assert sorted(commands.commands) == list(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_of_a_command_is_explained(command: str) -> None:
+    for parameter in commands.commands[command].params:
+        if parameter.param_type_name == "option":
+            assert parameter.help, parameter.name
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([command, "--help"] for command in COMMANDS)], ids=" ".join)
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    program = (
+        "import json, sys\n"
+        "from stgvcodec.cli import main\n"
+        f"code = main({arguments})\n"
+        "print(json.dumps([code, sorted(m for m in ('av', 'constriction', 'numba', 'torch') if m in sys.modules)]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    *help_lines, last = done.stdout.splitlines()
+    assert json.loads(last) == [0, []]
+    assert help_lines[0].startswith("Usage: stgvcodec")
+
+
+def test_python_m_runs_it_and_hands_on_the_exit_code(fresh_cli) -> None:
+    assert fresh_cli("--version").out == f"stgvcodec, version {__version__}\n"
+    assert fresh_cli("encode").code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["frobnicate"], "No such command 'frobnicate'; see 'stgvcodec --help'"),
+        (["encode", "a"], "Missing argument 'OUTPUT'; see 'stgvcodec encode --help'"),
+        (["encode", "a", "b", "--preset", "turbo"], "'turbo' is not one of 'draft', 'fast'"),
+        (["encode", "a", "b", "--gaussians", "many"], "'many' is not a valid integer"),
+        (["encode", "a", "b", "--frobnicate"], "No such option"),
+        (["decode", "a", "b", "--crop", "4x4"], "No such option"),
+        (["info", "a", "-q", "-v"], "--quiet and --verbose were both given"),
+        (["encode", "a", "b", "--frames", "5"], "frames '5': expected A:B"),
+        (["encode", "a", "b", "--frames", "5:5"], "range is empty"),
+        (["encode", "a", "b", "--resize", "0x4"], "resize 0x4"),
+        (["compare", "a", "b", "--crop", "4"], "crop '4': expected WxH"),
+        (["encode", "a", "b", "--gop", "0"], "frames per GoP: got 0, expected 1 to"),
+        (["encode", "a", "b", "--bpp-target", "nan"], "bpp target is nan"),
+        (["encode", "a", "b", "--bpp-target", "1", "--gaussians", "9"], "drop one"),
+        (["encode", "a", "b", "--json", "b"], "--json b: is the input or output of the same run"),
+    ],
+    ids=lambda value: " ".join(value[1:]) if isinstance(value, list) else "",
+)
+def test_wrong_use_is_one_line_and_exit_code_2(cli, arguments: list[str], said: str) -> None:
+    outcome = cli(*arguments)
+    assert outcome.code == 2
+    assert outcome.out == ""
+    assert outcome.err.startswith("stgvcodec: error: ")
+    assert outcome.err.count("\n") == 1
+    assert said in outcome.err

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import click
+import pytest
+
+from stgvcodec import EncodeConfig, Selection
+from stgvcodec.cli import options
+from stgvcodec.cli.encode import encode_command
+from stgvcodec.codec import config, device, presets
+from stgvcodec.media import MATRICES, Crop
+from stgvcodec.ops import backends
+
+
+def parsed(decorator, *arguments: str) -> dict[str, object]:
+    """What a command with these options is given."""
+    seen: dict[str, object] = {}
+
+    @click.command()
+    @decorator
+    def command(**values: object) -> None:
+        seen.update(values)
+
+    command.main(list(arguments), standalone_mode=False)
+    return seen
+
+
+def test_choices_are_those_of_the_codec() -> None:
+    assert tuple(presets.PRESETS) == options.PRESETS
+    assert device.DEVICES == options.DEVICES
+    assert backends.BACKENDS == options.BACKENDS
+    assert config.KEY_FRAMES == options.KEY_FRAMES
+    assert config.INITIALIZATIONS == options.INITIALIZATIONS
+    assert tuple(MATRICES) == options.MATRICES
+
+
+@pytest.mark.parametrize(
+    ("option", "default"),
+    [
+        ("preset", EncodeConfig().preset),
+        ("seed", EncodeConfig().seed),
+        ("color_stages", EncodeConfig().color_stages),
+        ("color_codebook_size", EncodeConfig().color_codebook_size),
+    ],
+)
+def test_defaults_in_the_help_are_those_of_the_codec(option: str, default: object) -> None:
+    parameter = next(p for p in encode_command.params if p.name == option)
+    assert isinstance(parameter, click.Option)
+    assert parameter.help is not None
+    assert parameter.help.endswith(f"[default: {default}]")
+
+
+def test_nothing_given_leaves_the_defaults() -> None:
+    assert parsed(options.config_options) == {"config": EncodeConfig()}
+    assert parsed(options.selection_options) == {"selection": Selection()}
+    assert parsed(options.frames_option) == {"selection": Selection()}
+
+
+def test_every_encoder_option_arrives() -> None:
+    given = (
+        "--preset paper --gaussians 123 --gop 7 --key-frame middle --init random --no-scene-cut --seed 5 "
+        "--color-stages 3 --color-codebook 16"
+    )
+    assert parsed(options.config_options, *given.split())["config"] == EncodeConfig(
+        preset="paper",
+        n_gaussians=123,
+        gop=7,
+        key_frame="middle",
+        initialization="random",
+        scene_cut=False,
+        seed=5,
+        color_stages=3,
+        color_codebook_size=16,
+    )
+    assert parsed(options.config_options, "--bpp-target", "0.25")["config"] == EncodeConfig(bpp_target=0.25)
+
+
+def test_zero_is_a_value_and_not_left_out() -> None:
+    assert parsed(options.config_options, "--seed", "0")["config"] == EncodeConfig(seed=0)
+    with pytest.raises(config.ConfigError, match="colour stages: got 0"):
+        parsed(options.config_options, "--color-stages", "0")
+
+
+def test_frames_crop_and_resize_become_one_selection() -> None:
+    given = ("--frames", "3:9", "--crop", "40x20+1+2", "--resize", "20x10")
+    expected = Selection(frames=(3, 9), crop=Crop(40, 20, 1, 2), resize=(20, 10))
+    assert parsed(options.selection_options, *given) == {"selection": expected}
+
+
+def test_options_keep_the_order_in_which_they_are_declared() -> None:
+    names = [parameter.name for parameter in encode_command.params]
+    assert names[:3] == ["source", "destination", "preset"]
+    assert names[-6:] == ["matrix", "device", "backend", "json_path", "quiet", "verbose"]

@@ -1,0 +1,234 @@
+"""The field's network against one written out in numpy and finite differences, its numba twin against the reference."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+
+from stgvcodec.errors import BackendUnavailableError
+from stgvcodec.ops.field_mlp import FieldWeights, field_mlp
+
+# Largest difference between back ends, relative to the largest value: float32 sums over the width, or over the points.
+FORWARD_TOLERANCE = 2e-6
+GRADIENT_TOLERANCE = 1e-5
+
+
+class Sizes(NamedTuple):
+    n_frames: int
+    n_points: int
+    n_static: int
+    n_dynamic: int
+    n_time: int
+    width: int
+
+
+SIZES = [
+    Sizes(1, 0, 4, 8, 12, 16),
+    Sizes(2, 1, 3, 5, 2, 1),
+    Sizes(1, 63, 2, 3, 4, 7),
+    Sizes(3, 100, 16, 32, 12, 33),
+    Sizes(2, 128, 1, 1, 1, 8),
+    Sizes(2, 301, 16, 32, 12, 128),
+    Sizes(2, 40, 0, 6, 0, 5),
+    Sizes(1, 40, 6, 0, 3, 6),
+]
+SIZE_IDS = ["B{}-N{}-Fs{}-Fd{}-T{}-W{}".format(*size) for size in SIZES]
+
+
+def make_weights(sizes: Sizes, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> FieldWeights:
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator, dtype=dtype) / max(shape[-1], 1) ** 0.5
+
+    _, _, n_static, n_dynamic, n_time, width = sizes
+    return FieldWeights(
+        w1=normal(width, n_static + n_dynamic + n_time),
+        b1=normal(width),
+        w2=normal(width, width),
+        b2=normal(width),
+        w_means=normal(2, width),
+        b_means=normal(2),
+        w_colors=normal(3, width),
+        b_colors=normal(3),
+    )
+
+
+def make_inputs(sizes: Sizes, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
+    """Features, time encoding and the eight weights, in order."""
+    generator = torch.Generator().manual_seed(sum(sizes))
+    n_frames, n_points, n_static, n_dynamic, n_time, _ = sizes
+    return [
+        torch.randn(n_points, n_static, generator=generator, dtype=dtype),
+        torch.randn(n_frames, n_points, n_dynamic, generator=generator, dtype=dtype),
+        torch.randn(n_frames, n_time, generator=generator, dtype=dtype),
+        *make_weights(sizes, generator, dtype),
+    ]
+
+
+def evaluate(inputs: list[torch.Tensor], backend: str) -> tuple[torch.Tensor, torch.Tensor]:
+    return field_mlp(*inputs[:3], FieldWeights(*inputs[3:]), backend=backend)
+
+
+def run_with_gradients(sizes: Sizes, backend: str) -> list[torch.Tensor]:
+    """Both outputs and the gradients to all eleven inputs."""
+    inputs = [tensor.requires_grad_() for tensor in make_inputs(sizes)]
+    outputs = evaluate(inputs, backend)
+    generator = torch.Generator().manual_seed(9)
+    upstream = [torch.randn(output.shape, generator=generator) for output in outputs]
+    return [*(output.detach() for output in outputs), *torch.autograd.grad(outputs, inputs, upstream)]
+
+
+def assert_close(actual: torch.Tensor, expected: torch.Tensor, tolerance: float) -> None:
+    assert actual.shape == expected.shape
+    scale = max(1.0, expected.abs().max().item()) if expected.numel() else 1.0
+    torch.testing.assert_close(actual, expected, rtol=0, atol=tolerance * scale)
+
+
+@pytest.mark.parametrize("backend", ["reference", "numba"])
+def test_matches_the_network_written_out(backend: str) -> None:
+    sizes = Sizes(2, 9, 3, 4, 5, 6)
+    inputs = make_inputs(sizes)
+    static, dynamic, time, *weights = (tensor.double().numpy() for tensor in inputs)
+    w1, b1, w2, b2, w_means, b_means, w_colors, b_colors = weights
+    delta_means, delta_colors = evaluate(inputs, backend)
+    for b in range(sizes.n_frames):
+        for n in range(sizes.n_points):
+            hidden = np.maximum(w1 @ np.concatenate([static[n], dynamic[b, n], time[b]]) + b1, 0)
+            hidden = np.maximum(w2 @ hidden + b2, 0)
+            np.testing.assert_allclose(delta_means[b, n], w_means @ hidden + b_means, atol=2e-6)
+            np.testing.assert_allclose(delta_colors[b, n], w_colors @ hidden + b_colors, atol=2e-6)
+
+
+@pytest.mark.parametrize("sizes", [Sizes(2, 3, 2, 3, 2, 5), Sizes(1, 1, 1, 1, 1, 1)], ids=["small", "ones"])
+def test_gradcheck_of_the_reference(sizes: Sizes) -> None:
+    inputs = [tensor.requires_grad_() for tensor in make_inputs(sizes, torch.float64)]
+    assert torch.autograd.gradcheck(lambda *tensors: evaluate(list(tensors), "reference"), inputs)
+
+
+@pytest.mark.parametrize("sizes", SIZES, ids=SIZE_IDS)
+def test_numba_matches_the_reference(sizes: Sizes) -> None:
+    expected = run_with_gradients(sizes, "reference")
+    actual = run_with_gradients(sizes, "numba")
+    assert len(actual) == 13
+    for i, (one, other) in enumerate(zip(actual, expected, strict=True)):
+        assert_close(one, other, FORWARD_TOLERANCE if i < 2 else GRADIENT_TOLERANCE)
+
+
+def test_numba_bits_do_not_depend_on_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    results = []
+    for n_threads in ("1", "2", "3"):
+        monkeypatch.setenv("STGV_THREADS", n_threads)
+        results.append(run_with_gradients(Sizes(2, 2_500, 16, 32, 12, 40), "numba"))
+    for other in results[1:]:
+        assert all(torch.equal(one, same) for one, same in zip(results[0], other, strict=True))
+
+
+@pytest.mark.parametrize("backend", ["reference", "numba"])
+@pytest.mark.parametrize("sizes", [Sizes(4, 63, 3, 5, 2, 7), Sizes(3, 301, 16, 32, 12, 128)], ids=["odd", "wide"])
+def test_a_frame_has_the_same_bits_alone_in_a_batch_and_in_any_order(sizes: Sizes, backend: str) -> None:
+    static, dynamic, time, *weights = make_inputs(sizes)
+    batch = evaluate([static, dynamic, time, *weights], backend)
+    backwards = evaluate([static, dynamic.flip(0), time.flip(0), *weights], backend)
+    trained = evaluate([static, dynamic, time, *(tensor.clone().requires_grad_() for tensor in weights)], backend)
+    for b in range(sizes.n_frames):
+        alone = evaluate([static, dynamic[b : b + 1].clone(), time[b : b + 1].clone(), *weights], backend)
+        for i in range(2):
+            assert torch.equal(batch[i][b], alone[i][0])
+            assert torch.equal(batch[i][b], backwards[i][-1 - b])
+            assert torch.equal(batch[i][b], trained[i][b])
+
+
+def test_numba_bits_of_a_point_do_not_depend_on_its_place() -> None:
+    static, dynamic, time, *weights = make_inputs(Sizes(1, 301, 16, 32, 12, 128))
+    whole = evaluate([static, dynamic, time, *weights], "numba")
+    part = evaluate([static[77:210], dynamic[:, 77:210], time, *weights], "numba")
+    assert all(torch.equal(one[:, 77:210], same) for one, same in zip(whole, part, strict=True))
+
+
+def test_numba_writes_every_element(monkeypatch: pytest.MonkeyPatch) -> None:
+    def poisoned(*args: object, **kwargs: object) -> torch.Tensor:
+        return empty(*args, **kwargs).fill_(math.nan)
+
+    def poisoned_like(tensor: torch.Tensor) -> torch.Tensor:
+        return torch.full_like(tensor, math.nan)
+
+    sizes = Sizes(2, 131, 3, 5, 2, 7)
+    empty = torch.empty
+    expected = run_with_gradients(sizes, "numba")
+    monkeypatch.setattr(torch, "empty", poisoned)
+    monkeypatch.setattr(torch, "empty_like", poisoned_like)
+    for one, other in zip(run_with_gradients(sizes, "numba"), expected, strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("wanted", range(11), ids=["static", "dynamic", "time", *FieldWeights._fields])
+def test_numba_gradient_of_one_input_alone(wanted: int) -> None:
+    sizes = Sizes(2, 63, 3, 5, 2, 7)
+    inputs = make_inputs(sizes)
+    inputs[wanted].requires_grad_()
+
+    def squares(backend: str) -> torch.Tensor:
+        delta_means, delta_colors = evaluate(inputs, backend)
+        return delta_means.square().sum() + delta_colors.square().sum()
+
+    expected = torch.autograd.grad(squares("reference"), inputs[wanted])[0]
+    actual = torch.autograd.grad(squares("numba"), inputs[wanted])[0]
+    assert_close(actual, expected, GRADIENT_TOLERANCE)
+
+
+def test_numba_takes_non_contiguous_tensors() -> None:
+    inputs = make_inputs(Sizes(2, 63, 3, 5, 2, 7))
+    expected = evaluate(inputs, "numba")
+    strided = [tensor.mT.contiguous().mT if tensor.ndim > 1 else tensor for tensor in inputs]
+    assert all(torch.equal(one, same) for one, same in zip(evaluate(strided, "numba"), expected, strict=True))
+
+
+@pytest.mark.parametrize("backend", ["reference", "numba"])
+def test_nan_stays_with_its_point(backend: str) -> None:
+    inputs = make_inputs(Sizes(1, 63, 3, 5, 2, 7))
+    inputs[0][5, 1] = math.nan
+    delta_means, delta_colors = evaluate(inputs, backend)
+    assert delta_means.isnan().nonzero()[:, 1].unique().tolist() == [5]
+    assert delta_colors.isnan().nonzero()[:, 1].unique().tolist() == [5]
+
+
+@pytest.mark.parametrize(
+    ("index", "shape", "message"),
+    [
+        (0, (9,), r"static_features has shape \(9,\), expected \[N, Fs\]"),
+        (0, (8, 3), r"dynamic_features has shape \(2, 9, 4\), expected \(2, 8, 4\)"),
+        (1, (9, 4), r"dynamic_features has shape \(9, 4\), expected \[B, N, Fd\]"),
+        (1, (0, 9, 4), "got 0 frames and width 6, expected at least one"),
+        (2, (3, 5), r"time_encoding has shape \(3, 5\), expected \(2, 5\)"),
+        (3, (6, 11), r"weights.w1 has shape \(6, 11\), expected \(6, 12\)"),
+        (4, (5,), r"weights.b1 has shape \(5,\), expected \(6,\)"),
+        (5, (6, 5), r"weights.w2 has shape \(6, 5\), expected \(6, 6\)"),
+        (6, (5,), r"weights.b2 has shape \(5,\), expected \(6,\)"),
+        (7, (3, 6), r"weights.w_means has shape \(3, 6\), expected \(2, 6\)"),
+        (8, (3,), r"weights.b_means has shape \(3,\), expected \(2,\)"),
+        (9, (2, 6), r"weights.w_colors has shape \(2, 6\), expected \(3, 6\)"),
+        (10, (2,), r"weights.b_colors has shape \(2,\), expected \(3,\)"),
+    ],
+)
+def test_wrong_shapes_are_refused(index: int, shape: tuple[int, ...], message: str) -> None:
+    inputs = make_inputs(Sizes(2, 9, 3, 4, 5, 6))
+    inputs[index] = torch.zeros(shape)
+    with pytest.raises(ValueError, match=message):
+        evaluate(inputs, "auto")
+
+
+def test_wrong_dtypes_and_unknown_back_ends_are_refused() -> None:
+    sizes = Sizes(2, 9, 3, 4, 5, 6)
+    doubles = make_inputs(sizes, torch.float64)
+    assert evaluate(doubles, "auto")[0].dtype == torch.float64
+    with pytest.raises(ValueError, match=r"'numba' computes in float32, got torch.float64"):
+        evaluate(doubles, "numba")
+    with pytest.raises(ValueError, match=r"torch.float64 on cpu, another argument torch.float32"):
+        evaluate([*doubles[:-1], doubles[-1].float()], "auto")
+    with pytest.raises(ValueError, match=r"torch.float16, expected float32 or float64"):
+        evaluate([tensor.half() for tensor in doubles], "auto")
+    with pytest.raises(BackendUnavailableError, match="does not exist"):
+        evaluate(doubles, "fast")

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from stgvcodec.quant import HalfFloatQuantizer, half_float
+
+
+def test_every_finite_half_survives() -> None:
+    patterns = np.arange(2**16, dtype=np.uint32).astype(np.uint16)
+    patterns = patterns[np.isfinite(patterns.view(np.float16))]
+    values = half_float.dequantize(patterns)
+    assert np.array_equal(HalfFloatQuantizer().symbols(values), patterns)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        pytest.param(1 + 2**-11, 1.0, id="tie_to_even_down"),
+        pytest.param(1 + 3 * 2**-11, 1 + 2**-9, id="tie_to_even_up"),
+        pytest.param(1 + 2**-11 + 2**-20, 1 + 2**-10, id="above_tie"),
+        pytest.param(2.0**-25, 0.0, id="tie_to_zero"),
+        pytest.param(2.0**-24, 2.0**-24, id="smallest_subnormal"),
+        pytest.param(70000.0, 65504.0, id="overflow"),
+        pytest.param(-1e38, -65504.0, id="negative_overflow"),
+        pytest.param(float("inf"), 65504.0, id="inf"),
+        pytest.param(float("-inf"), -65504.0, id="minus_inf"),
+        pytest.param(float("nan"), 0.0, id="nan"),
+    ],
+)
+def test_rounding(value: float, expected: float) -> None:
+    assert HalfFloatQuantizer()(torch.tensor([[value, value]])).tolist() == [[expected, expected]]
+
+
+def test_agrees_with_numpy_on_random_values() -> None:
+    x = torch.rand(10000, 2, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    symbols = HalfFloatQuantizer().symbols(x)
+    assert symbols.dtype == np.uint16
+    assert np.array_equal(symbols, x.numpy().astype(np.float16).view(np.uint16))
+
+
+def test_gradient_is_the_identity_even_for_subnormals_and_overflow() -> None:
+    x = torch.tensor([[0.3, 1e-7], [1e6, -3.0]], requires_grad=True)
+    upstream = torch.tensor([[1e-9, 2.0], [3.0, -4e6]])
+    HalfFloatQuantizer()(x).backward(upstream)
+    # Through .half() the first would become 0 and the last -inf.
+    assert torch.equal(x.grad, upstream)
+
+
+def test_dequantize_refuses_other_dtypes() -> None:
+    with pytest.raises(ValueError, match="dtype int16, expected uint16"):
+        half_float.dequantize(np.zeros((2, 2), np.int16))

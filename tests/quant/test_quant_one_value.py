@@ -1,0 +1,205 @@
+"""What every quantiser promises: forward is the decoder's value, bit for bit, for any input."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from stgvcodec import quant
+
+ROWS = 12
+GROUP_SHARES = (0, 5, 0, 6, 1)
+
+INPUTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "normal": lambda noise: noise,
+    "tiny": lambda noise: noise * 1e-30,
+    "subnormal": lambda noise: noise * 1e-41,
+    "huge": lambda noise: noise * 1e30,
+    "overflow": lambda noise: torch.sign(noise) * torch.finfo(torch.float32).max,
+    "around_half_max": lambda noise: torch.sign(noise) * (65504 + 40 * noise.abs()),
+    "all_equal": lambda noise: torch.full_like(noise, 0.3),
+    "all_zero": torch.zeros_like,
+    "negative_zero": lambda noise: torch.full_like(noise, -0.0),
+    "two_values": lambda noise: torch.where(noise > 0, 1.7, -0.1),
+    "almost_equal": lambda noise: 1.0 + torch.sign(noise) * 2.0**-23,
+    "one_outlier": lambda noise: torch.where(torch.arange(len(noise))[:, None] == 0, 1e6, noise * 1e-3),
+    "nan_and_inf": lambda noise: torch.where(noise > 1, torch.inf, torch.where(noise < -1, torch.nan, noise)),
+    "minus_inf": lambda noise: torch.where(noise > 0, -torch.inf, noise),
+}
+
+
+def _quantizer(name: str, n_rows: int) -> torch.nn.Module:
+    if name == "symmetric_grouped":
+        sizes = [share * n_rows // ROWS for share in GROUP_SHARES]
+        sizes[3] += n_rows - sum(sizes)
+        return quant.SymmetricQuantizer(sizes)
+    return {
+        "half_float": quant.HalfFloatQuantizer,
+        "affine8": quant.AffineQuantizer,
+        "affine1": lambda: quant.AffineQuantizer(bits=1),
+        "affine6": lambda: quant.AffineQuantizer(bits=6),
+        "residual_vq": quant.ResidualVectorQuantizer,
+        "residual_vq_1x1": lambda: quant.ResidualVectorQuantizer(n_stages=1, codebook_size=1),
+        "residual_vq_3x256": lambda: quant.ResidualVectorQuantizer(n_stages=3, codebook_size=256),
+        "symmetric8": quant.SymmetricQuantizer,
+        "symmetric2": lambda: quant.SymmetricQuantizer(bits=2),
+    }[name]()
+
+
+NAMES = (
+    "half_float",
+    "affine8",
+    "affine1",
+    "affine6",
+    "residual_vq",
+    "residual_vq_1x1",
+    "residual_vq_3x256",
+    "symmetric8",
+    "symmetric2",
+    "symmetric_grouped",
+)
+
+
+def _forward(quantizer: torch.nn.Module, x: Tensor) -> Tensor:
+    result = quantizer(x)
+    return result[0] if isinstance(result, tuple) else result
+
+
+def _dequantize(quantizer: torch.nn.Module, x: Tensor, device: str = "cpu") -> Tensor:
+    module = {
+        quant.HalfFloatQuantizer: quant.half_float,
+        quant.AffineQuantizer: quant.affine,
+        quant.ResidualVectorQuantizer: quant.residual_vq,
+        quant.SymmetricQuantizer: quant.symmetric,
+    }[type(quantizer)]
+    header = {"group_sizes": quantizer.group_sizes} if module is quant.symmetric else {}
+    return module.dequantize(quantizer.symbols(x), **quantizer.side(), **header, device=device)
+
+
+def _bits(x: Tensor) -> Tensor:
+    return x.detach().cpu().contiguous().view(torch.int32)
+
+
+def _assert_one_value(quantizer: torch.nn.Module, x: Tensor) -> None:
+    value = _forward(quantizer, x)
+    decoded = _dequantize(quantizer, x)
+    assert value.dtype == decoded.dtype == torch.float32
+    assert value.shape == decoded.shape == x.shape
+    assert torch.equal(_bits(value), _bits(decoded))
+    assert torch.isfinite(value).all()
+    for array in quantizer.side().values():
+        as_float = array.view(np.float16) if array.dtype == np.uint16 else array
+        assert np.isfinite(as_float).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("n_rows", [0, 1, 2, 100])
+@pytest.mark.parametrize("kind", INPUTS)
+def test_forward_is_what_is_decoded(name: str, n_rows: int, kind: str) -> None:
+    noise = torch.randn(n_rows, 3, generator=torch.Generator().manual_seed(n_rows))
+    x = INPUTS[kind](noise).requires_grad_()
+    quantizer = _quantizer(name, n_rows)
+    _assert_one_value(quantizer, x)
+    quantizer.initialize(x)
+    _assert_one_value(quantizer, x)
+    for parameter in quantizer.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    _assert_one_value(quantizer, x)
+    _forward(quantizer, x).sum().backward()
+    assert torch.isfinite(x.grad).all()
+    for parameter in quantizer.parameters():
+        assert torch.isfinite(parameter.grad).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_forward_is_what_is_decoded_during_training(name: str) -> None:
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(200, 3, generator=generator).requires_grad_()
+    quantizer = _quantizer(name, 200)
+    quantizer.initialize(x)
+    optimizer = torch.optim.Adam([x, *quantizer.parameters()], lr=0.02)
+    for _ in range(25):
+        optimizer.zero_grad()
+        (_forward(quantizer, x) - torch.randn(200, 3, generator=generator)).square().mean().backward()
+        optimizer.step()
+        if isinstance(quantizer, quant.ResidualVectorQuantizer):
+            quantizer.update(x)
+        _assert_one_value(quantizer, x)
+
+
+def test_naive_straight_through_would_differ() -> None:
+    x = torch.randn(20000, 3, generator=torch.Generator().manual_seed(0))
+    quantizer = quant.ResidualVectorQuantizer()
+    quantizer.initialize(x)
+    decoded = _dequantize(quantizer, x)
+    naive = x + (decoded - x)
+    assert (naive != decoded).float().mean() > 0.01
+
+
+def test_product_and_sum_round_one_after_the_other() -> None:
+    generator = np.random.default_rng(0)
+    symbols = generator.integers(0, 256, (5000, 3), dtype=np.uint8)
+    scale = generator.random(3, dtype=np.float32)
+    offset = generator.standard_normal(3, dtype=np.float32)
+    two_roundings = (symbols.astype(np.float32) * scale).astype(np.float32) + offset
+    fused = (symbols.astype(np.float64) * scale + offset).astype(np.float32)
+    assert (two_roundings != fused).any()
+    assert np.array_equal(quant.affine.dequantize(symbols, scale, offset).numpy(), two_roundings)
+
+
+@pytest.fixture
+def restore_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("restore_threads")
+@pytest.mark.parametrize("name", ["affine8", "residual_vq", "symmetric8", "symmetric_grouped"])
+def test_same_symbols_and_side_for_any_number_of_threads(name: str) -> None:
+    x = torch.randn(50000, 3, generator=torch.Generator().manual_seed(0))
+    results = []
+    for n_threads in (1, 2, 5):
+        torch.set_num_threads(n_threads)
+        quantizer = _quantizer(name, 50000)
+        quantizer.initialize(x)
+        if isinstance(quantizer, quant.ResidualVectorQuantizer):
+            for _ in range(3):
+                quantizer.update(x)
+        results.append((quantizer.symbols(x), quantizer.side()))
+    for symbols, side in results[1:]:
+        assert np.array_equal(symbols, results[0][0])
+        assert {key: array.tobytes() for key, array in side.items()} == {
+            key: array.tobytes() for key, array in results[0][1].items()
+        }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_state_dict_restores_symbols_and_side(name: str) -> None:
+    x = torch.randn(ROWS, 3, generator=torch.Generator().manual_seed(1))
+    trained = _quantizer(name, ROWS)
+    trained.initialize(x)
+    restored = _quantizer(name, ROWS)
+    restored.load_state_dict(trained.state_dict())
+    assert np.array_equal(trained.symbols(x), restored.symbols(x))
+    for key, array in trained.side().items():
+        assert array.tobytes() == restored.side()[key].tobytes()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(
+    not torch.cuda.is_available() and os.environ.get("STGV_REQUIRE_GPU") != "1", reason="needs a CUDA device"
+)
+@pytest.mark.parametrize("name", NAMES)
+def test_cuda_decodes_the_same_bits(name: str) -> None:
+    x = torch.randn(5000, 3, generator=torch.Generator().manual_seed(2))
+    quantizer = _quantizer(name, 5000).cuda()
+    quantizer.initialize(x.cuda())
+    value = _forward(quantizer, x.cuda())
+    assert torch.equal(_bits(value), _bits(_dequantize(quantizer, x.cuda(), "cpu")))
+    assert torch.equal(_bits(value), _bits(_dequantize(quantizer, x.cuda(), "cuda")))

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from stgvcodec.quant import SymmetricQuantizer, symmetric
+
+
+@pytest.mark.parametrize(
+    ("x", "code", "grad_x", "grad_scale"),
+    [
+        pytest.param(0.7, 1, 1.0, 1 - 1.4, id="inside"),
+        pytest.param(-0.7, -1, 1.0, -1 + 1.4, id="inside_negative"),
+        pytest.param(0.25, 0, 1.0, 0 - 0.5, id="tie_to_even"),
+        pytest.param(1.5, 3, 1.0, 0.0, id="at_upper_clamp"),
+        pytest.param(-2.0, -4, 1.0, 0.0, id="at_lower_clamp"),
+        pytest.param(1.6, 3, 0.0, 3.0, id="just_above"),
+        pytest.param(-2.1, -4, 0.0, -4.0, id="just_below"),
+        pytest.param(50.0, 3, 0.0, 3.0, id="far_above"),
+        pytest.param(0.0, 0, 1.0, 0.0, id="zero"),
+    ],
+)
+def test_gradients_by_hand(x: float, code: int, grad_x: float, grad_scale: float) -> None:
+    quantizer = SymmetricQuantizer(bits=3)
+    quantizer.unit.fill_(0.5)
+    values = torch.tensor([[x]], requires_grad=True)
+    upstream = -2.0
+    result = quantizer(values)
+    result.backward(torch.tensor([[upstream]]))
+    assert quantizer.symbols(values).tolist() == [[code]]
+    assert result.item() == code * 0.5
+    assert values.grad.item() == upstream * grad_x
+    assert quantizer.gain.grad.item() == pytest.approx(0.5 * upstream * grad_scale / math.sqrt(1 * 3), abs=1e-6)
+
+
+def test_each_group_has_its_own_scale_and_gradient() -> None:
+    quantizer = SymmetricQuantizer([2, 0, 1], bits=3)
+    quantizer.unit.copy_(torch.tensor([1.0, 1.0, 10.0]))
+    x = torch.tensor([[0.75, 9.0], [0.0, -9.0], [4.0, 90.0]])
+    result = quantizer(x)
+    assert result.tolist() == [[1.0, 3.0], [0.0, -4.0], [0.0, 30.0]]
+    result.backward(torch.tensor([[1.0, 1.0], [1.0, 2.0], [1.0, 1.0]]))
+    first = (0.25 + 3.0 + 0.0 - 8.0) / math.sqrt(4 * 3)
+    last = 10.0 * (-0.4 + 3.0) / math.sqrt(2 * 3)
+    assert quantizer.gain.grad.tolist() == pytest.approx([first, 0.0, last])
+
+
+def test_grouped_equals_separate_quantisers() -> None:
+    x = torch.randn(30, 4, generator=torch.Generator().manual_seed(0)) * torch.logspace(-4, 2, 30)[:, None]
+    sizes = (7, 3, 20)
+    grouped = SymmetricQuantizer(sizes)
+    grouped.initialize(x)
+    start = 0
+    for size in sizes:
+        single = SymmetricQuantizer()
+        single.initialize(x[start : start + size])
+        assert torch.equal(single(x[start : start + size]), grouped(x)[start : start + size])
+        start += size
+
+
+def test_zero_stays_exactly_zero_without_a_sign() -> None:
+    x = torch.tensor([0.0, -0.0, -1e-9, 1e-9, 1.0])
+    quantizer = SymmetricQuantizer()
+    quantizer.initialize(x)
+    value = quantizer(x).detach()
+    assert value[:4].view(torch.int32).tolist() == [0, 0, 0, 0]
+    assert value[4] != 0
+
+
+@pytest.mark.parametrize("kind", ["normal", "uniform", "laplace", "one_outlier"])
+def test_initial_scale_beats_both_plain_choices(kind: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    uniform = torch.rand(5000, generator=generator) * 2 - 1
+    x = {
+        "normal": torch.randn(5000, generator=generator),
+        "uniform": uniform,
+        "laplace": -torch.sign(uniform) * torch.log1p(-uniform.abs()),
+        "one_outlier": torch.cat([uniform[1:] * 1e-4, torch.tensor([0.01])]),
+    }[kind]
+    quantizer = SymmetricQuantizer()
+    quantizer.initialize(x)
+    fitted = (quantizer(x) - x).square().mean().item()
+    for scale in (2 * x.abs().mean() / math.sqrt(127), x.abs().max() / 127):
+        plain = SymmetricQuantizer()
+        plain.unit.fill_(scale.item())
+        assert fitted <= (plain(x) - x).square().mean().item()
+    # The uniform distribution's 2^-16 of the energy, with room for long tails; the outlier alone has its own price.
+    assert fitted < (0.02 if kind == "one_outlier" else 2.5e-4) * x.square().mean().item()
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 2), (6,), (3, 2), (1,)])
+def test_all_zero_groups(shape: tuple[int, ...]) -> None:
+    x = torch.zeros(shape)
+    quantizer = SymmetricQuantizer()
+    quantizer.initialize(x)
+    assert quantizer.side()["scales"] > 0
+    assert not quantizer.symbols(x).any()
+    assert torch.equal(quantizer(x), x)
+
+
+def test_learned_scale_reduces_the_error() -> None:
+    x = torch.randn(3000, generator=torch.Generator().manual_seed(0))
+    fitted = SymmetricQuantizer(bits=4)
+    fitted.initialize(x)
+    best = (fitted(x) - x).square().mean().item()
+    for start in (0.05, 2.0):
+        quantizer = SymmetricQuantizer(bits=4)
+        quantizer.unit.fill_(start)
+        optimizer = torch.optim.SGD(quantizer.parameters(), lr=0.3)
+        before = (quantizer(x) - x).square().mean().item()
+        for _ in range(300):
+            optimizer.zero_grad()
+            (quantizer(x) - x).square().sum().div(20).backward()
+            optimizer.step()
+        after = (quantizer(x) - x).square().mean().item()
+        assert after < 0.5 * before
+        assert after < 1.02 * best
+
+
+def test_transmitted_scale_stays_positive_whatever_the_gain() -> None:
+    quantizer = SymmetricQuantizer([1, 1, 1, 1])
+    with torch.no_grad():
+        quantizer.gain.copy_(torch.tensor([-1e4, -90.0, 90.0, 1e4]))
+    scales = quantizer.side()["scales"]
+    assert (scales >= symmetric.SCALE_MIN).all()
+    assert np.isfinite(scales).all()
+    assert scales.dtype == np.float32
+
+
+def test_uses_every_code() -> None:
+    symbols = np.arange(-128, 128).astype(np.int8)
+    quantizer = SymmetricQuantizer()
+    values = symmetric.dequantize(symbols, np.array([0.5], np.float32))
+    quantizer.unit.fill_(0.5)
+    assert np.array_equal(quantizer.symbols(values), symbols)
+    assert quantizer.symbols(values * 3).min() == -128
+    assert quantizer.symbols(values * 3).max() == 127
+
+
+@pytest.mark.parametrize("bits", [1, 9])
+def test_refuses_bits(bits: int) -> None:
+    with pytest.raises(ValueError, match=f"bits is {bits}, expected 2 to 8"):
+        SymmetricQuantizer(bits=bits)
+
+
+@pytest.mark.parametrize("sizes", [[], [3, -1]])
+def test_refuses_group_sizes(sizes: list[int]) -> None:
+    with pytest.raises(ValueError, match="group_sizes is"):
+        SymmetricQuantizer(sizes)
+
+
+def test_refuses_inputs() -> None:
+    with pytest.raises(ValueError, match=r"expected torch\.float32"):
+        SymmetricQuantizer()(torch.zeros(3, dtype=torch.float64))
+    with pytest.raises(ValueError, match=r"shape \[4, 2\], expected 5 rows"):
+        SymmetricQuantizer([2, 3])(torch.zeros(4, 2))
+
+
+def test_dequantize_refuses_mismatches() -> None:
+    scales = np.ones(2, np.float32)
+    with pytest.raises(ValueError, match="dtype uint8, expected int8"):
+        symmetric.dequantize(np.zeros(3, np.uint8), scales[:1])
+    with pytest.raises(ValueError, match=r"float32 \[2\], expected float32 \[1\]"):
+        symmetric.dequantize(np.zeros(3, np.int8), scales)
+    with pytest.raises(ValueError, match="expected 4 rows"):
+        symmetric.dequantize(np.zeros(3, np.int8), scales, group_sizes=(1, 3))
