@@ -5,6 +5,7 @@ bitstream_spec.md section "Entropy coder" is the definition. The coder sees inte
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -30,6 +31,7 @@ _FAMILIES = {_GEOMETRIC: "geometric", _NORMAL: "normal"}
 _MODE_BITS = 2
 _TABLE_TOTALS = range(6, 14)
 _COARSE_STEP = 4
+_START_BITS = 32.0
 
 Symbols = npt.NDArray[np.uint8]
 
@@ -53,6 +55,11 @@ class Context:
         """Bits of a symbol that is not coded."""
         return (self.alphabet - 1).bit_length()
 
+    @property
+    def raw_cost_bits(self) -> float:
+        """Bits of the run where it is not coded, model byte included."""
+        return 8.0 + self.n_symbols * self.raw_bits
+
 
 @dataclass(frozen=True)
 class _Model:
@@ -73,8 +80,17 @@ def encode_stream(contexts: Sequence[tuple[Context, Symbols]]) -> bytes:
     Returns:
         The descriptors of all contexts, then the coder's words.
     """
-    coder = constriction.stream.stack.AnsCoder()
     models = [_choose(context, symbols) for context, symbols in contexts]
+    if not _is_worth_a_coder(contexts, models):
+        models = [
+            _raw_model(context, symbols) if model.frequencies is not None else model
+            for (context, symbols), model in zip(contexts, models, strict=True)
+        ]
+        return b"".join(model.descriptor for model in models)
+    coded_symbols = [
+        symbols for (_, symbols), model in zip(contexts, models, strict=True) if model.frequencies is not None
+    ]
+    coder = constriction.stream.stack.AnsCoder(np.array([_first_state(coded_symbols)], np.uint32))
     for (_, symbols), model in zip(reversed(contexts), reversed(models), strict=True):
         if model.frequencies is None:
             continue
@@ -95,7 +111,7 @@ def decode_stream(reader: ByteReader, contexts: Sequence[Context]) -> list[Symbo
         The symbols of each context, flat.
 
     Raises:
-        BitstreamError: a descriptor is not valid, or the coder does not end empty.
+        BitstreamError: a descriptor is not valid, or the coder does not end where the encoder began.
     """
     pending: list[tuple[int, _Model]] = []
     results: list[Symbols] = []
@@ -110,14 +126,27 @@ def decode_stream(reader: ByteReader, contexts: Sequence[Context]) -> list[Symbo
     words = reader.take(reader.remaining)
     if words.endswith(b"\0"):
         raise reader.error("the coder's last byte is 0, so bytes are damaged or missing", at=words_start)
+    if not pending:
+        if words:
+            raise reader.error(f"{len(words)} bytes more than the models need", at=words_start)
+        return results
     coder = constriction.stream.stack.AnsCoder(np.frombuffer(words + bytes(-len(words) % 4), "<u4").astype(np.uint32))
     for index, model in pending:
         assert model.frequencies is not None
         coded = coder.decode(_categorical(model.frequencies), contexts[index].n_symbols)
         results[index] = coded.astype(np.uint8) if model.symbols is None else model.symbols[coded]
-    if not coder.is_empty():
-        raise reader.error("the coder does not end empty, so bytes are damaged or missing", at=words_start)
+    if coder.get_compressed().tolist() != [_first_state([results[index] for index, _ in pending])]:
+        raise reader.error("the coder ends in a wrong state, so bytes are damaged or missing", at=words_start)
     return results
+
+
+def _first_state(coded_symbols: Sequence[Symbols]) -> int:
+    # The first symbol takes 24 bits from an empty coder and from this one alike. A coder that has run dry can end
+    # empty, and one that starts at a wrong word can fall into step again: the symbols' checksum shows both.
+    checksum = 0
+    for symbols in coded_symbols:
+        checksum = zlib.crc32(symbols.tobytes(), checksum)
+    return (checksum & 0xFFFF) + 1
 
 
 def _categorical(frequencies: Frequencies) -> constriction.stream.model.Categorical:
@@ -175,9 +204,18 @@ def _read_raw(reader: ByteReader, context: Context) -> Symbols:
     return symbols
 
 
-def _pack_raw(context: Context, symbols: Symbols) -> bytes:
+def _raw_model(context: Context, symbols: Symbols) -> _Model:
     rows = np.unpackbits(symbols[:, None], axis=1)[:, 8 - context.raw_bits :]
-    return np.packbits(rows).tobytes()
+    return _Model(bytes([_UNCODED | _RAW << _MODE_BITS]) + np.packbits(rows).tobytes(), context.raw_cost_bits)
+
+
+def _is_worth_a_coder(contexts: Sequence[tuple[Context, Symbols]], models: Sequence[_Model]) -> bool:
+    saved_bits = sum(
+        context.raw_cost_bits - model.bits
+        for (context, _), model in zip(contexts, models, strict=True)
+        if model.frequencies is not None
+    )
+    return saved_bits > _START_BITS
 
 
 def _choose(context: Context, symbols: Symbols) -> _Model:
@@ -188,13 +226,12 @@ def _choose(context: Context, symbols: Symbols) -> _Model:
     present = np.flatnonzero(counts)
     if len(present) == 1:
         return _Model(bytes([_UNCODED | _CONSTANT << _MODE_BITS, int(present[0])]), 16.0)
-    raw_cost = 8.0 + context.n_symbols * context.raw_bits
+    raw_cost = context.raw_cost_bits
     best = min((_fit_family(mode, counts, present) for mode in _FAMILIES), key=lambda model: model.bits)
     best = _fit_table(counts, present, min(best.bits, raw_cost)) or best
     if best.bits < raw_cost:
         return best
-    descriptor = bytes([_UNCODED | _RAW << _MODE_BITS])
-    return _Model(descriptor + _pack_raw(context, symbols), raw_cost)
+    return _raw_model(context, symbols)
 
 
 def _fit_family(mode: int, counts: npt.NDArray[np.int64], present: npt.NDArray[np.int64]) -> _Model:
@@ -238,7 +275,10 @@ def _fit_table(counts: npt.NDArray[np.int64], present: npt.NDArray[np.int64], to
             continue
         descriptor = bytes([_TABLE | log2_total << _MODE_BITS]) + pack_table(frequencies)
         bits = payload + 8.0 * len(descriptor)
-        if bits < to_beat:
-            to_beat = bits
-            best = _Model(descriptor, bits, used << (PRECISION - log2_total), present.astype(np.uint8))
+        if bits >= to_beat:
+            if best:  # finer totals only make the table longer
+                break
+            continue
+        to_beat = bits
+        best = _Model(descriptor, bits, used << (PRECISION - log2_total), present.astype(np.uint8))
     return best

@@ -1,4 +1,4 @@
-"""The frame of every chunk: sync marker, type, length, header CRC, payload, payload CRC. bitstream_spec.md section 3."""
+"""The frame of every chunk: sync marker, type, length, header CRC, payload, payload CRC. bitstream_spec.md, 3."""
 
 from __future__ import annotations
 

@@ -180,7 +180,7 @@ def _intact_chunks(source: ByteSource, start: int, notes: list[str]) -> Iterator
     fault: str | None
     while (chunk := _next_header(source, position)) is not None:
         if chunk.end > source.n_bytes:
-            fault = f"a {chunk.name} is cut short: it ends at byte {chunk.end}, the file at {source.n_bytes}"
+            fault = f"the {chunk.name} is cut short: it ends at byte {chunk.end}, the file at {source.n_bytes}"
         elif budget < chunk.n_bytes:
             notes.append(f"byte {chunk.offset}: too much damage, the rest of the file was not searched")
             return
@@ -207,7 +207,7 @@ def _payload_fault(source: ByteSource, chunk: Chunk) -> str | None:
     try:
         source.payload(chunk, chunk.name)
     except BitstreamError:
-        return f"the payload of a {chunk.name} is damaged"
+        return f"the payload of the {chunk.name} is damaged"
     return None
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import BinaryIO
 
 from stgvcodec.bitstream.framing import MAGIC, Chunk, ChunkType, frame_chunk, is_critical
-from stgvcodec.bitstream.gop_payload import read_gop_header
+from stgvcodec.bitstream.gop_payload import gop_stream_bytes, read_gop_header
 from stgvcodec.bitstream.header import StreamHeader
 from stgvcodec.bitstream.index import GopEntry, GopTiming, pack_end_chunk
 from stgvcodec.bitstream.limits import LIMITS
@@ -49,6 +49,7 @@ class StgvWriter:
             ValueError: the timestamps do not fit the GoP or do not increase, or the file is finished.
             BitstreamError: the payload is not a GoP's.
         """
+        gop_stream_bytes(payload)  # refuses what is cut short
         header = read_gop_header(payload)
         if len(pts) != header.n_frames:
             raise ValueError(f"{len(pts)} timestamps for a GoP of {header.n_frames} frames, expected one a frame")

@@ -37,7 +37,8 @@ def compare_command(
 ) -> None:
     """Measure DISTORTED against REFERENCE; each a video file, a folder of images or a .stgv file.
 
-    A .stgv file is measured on its own RGB frames. --frames, --crop and --resize apply to both sides.
+    A .stgv file is measured on its own RGB frames. --frames, --crop and --resize apply to both sides; one that has
+    that size or that many frames already, as a file encoded with the same options has, is taken as it is.
     """
     from stgvcodec import compare
 
@@ -64,7 +65,7 @@ def summary(comparison: Comparison) -> str:
     pairs = [
         ("PSNR", output.decibel(comparison.psnr_db)),
         ("MS-SSIM", quality(comparison.ms_ssim)),
-        ("frames", f"{comparison.n_frames}, of them {comparison.n_identical_frames} identical"),
+        ("frames", f"{output.number(comparison.n_frames)}, {output.number(comparison.n_identical_frames)} identical"),
     ]
     return output.facts(pairs)
 

@@ -62,12 +62,12 @@ def decode_command(
 def summary(report: DecodeReport) -> str:
     """What was written, in a few lines."""
     pairs = [
-        ("video", f"{report.width}x{report.height}, {report.n_frames} frames"),
+        ("video", f"{report.width}x{report.height}, {output.counted(report.n_frames, 'frame')}"),
         ("time", f"{output.duration(report.seconds)} on {report.device}, {report.backend}"),
     ]
     if report.render_seconds > 0:
         rate = report.n_frames / report.render_seconds
         pairs.append(("rendering", f"{output.duration(report.render_seconds)} of it, {rate:.1f} frames a second"))
     if report.damage:
-        pairs.append(("damage", f"{len(report.damage)} parts were skipped, listed above"))
+        pairs.append(("damage", f"{output.counted(len(report.damage), 'part')} skipped, listed above"))
     return f"{output.name(report.path)}\n{output.facts(pairs)}"

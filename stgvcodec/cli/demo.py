@@ -137,18 +137,17 @@ def demo_command(verbosity: Verbosity, folder: Path, *, device: str, backend: st
 def summary(report: DemoReport) -> str:
     """The figures and the files, in a few lines."""
     encoded = report.encode
-    rendered = (
-        f"{output.duration(report.render_seconds)}, {encoded.n_frames / report.render_seconds:.1f} frames a second"
-    )
+    rendering_rate = encoded.n_frames / report.render_seconds
+    extent = f"{output.counted(encoded.n_frames, 'frame')} in {output.counted(len(encoded.gops), 'GoP')}"
     pairs = [
-        ("video", f"{encoded.width}x{encoded.height}, {encoded.n_frames} frames in {len(encoded.gops)} GoPs"),
+        ("video", f"{encoded.width}x{encoded.height}, {extent}"),
         ("rate", f"{report.bpp:.4f} bits a pixel, {output.number(encoded.file_bytes)} bytes"),
         ("PSNR", output.decibel(report.psnr_db)),
         ("MS-SSIM", quality(report.ms_ssim)),
         ("encoding", f"{output.duration(report.encode_seconds)} on {encoded.device}, {encoded.backend}"),
         ("compiling", f"{output.duration(report.jit_seconds)} of it"),
         ("decoding", f"{output.duration(report.decode_seconds)} in a new process"),
-        ("rendering", f"{rendered} of it"),
+        ("rendering", f"{output.duration(report.render_seconds)} of it, {rendering_rate:.1f} frames a second"),
         ("in all", output.duration(report.seconds)),
     ]
     files = "\n".join(output.name(path) for path in (report.stgv, report.video, report.picture))

@@ -66,12 +66,13 @@ def summary(report: EncodeReport) -> str:
     if report.bpp_target is not None:
         off = 100 * (report.bpp / report.bpp_target - 1)
         rate += f", {off:+.1f} % off the target of {report.bpp_target:g}"
+    extent = f"{output.counted(report.n_frames, 'frame')} in {output.counted(len(report.gops), 'GoP')}"
     n_gaussians = sum(gop.n_gaussians for gop in report.gops)
     pairs = [
         ("size", f"{output.number(report.file_bytes)} bytes"),
         ("rate", rate),
         ("quality", f"{output.decibel(report.psnr_db)} (PSNR of RGB, as decoded)"),
-        ("video", f"{report.width}x{report.height}, {report.n_frames} frames in {len(report.gops)} GoPs"),
+        ("video", f"{report.width}x{report.height}, {extent}"),
         ("Gaussians", output.number(n_gaussians)),
         ("time", f"{output.duration(report.seconds)} on {report.device}, {report.backend}"),
     ]
@@ -85,7 +86,8 @@ def gop_table(report: EncodeReport) -> str:
     rows = []
     for i, gop in enumerate(report.gops):
         bpp = 8 * gop.n_bytes / (report.width * report.height * gop.n_frames)
-        costs = [f"{gop.quantizer_cost_db[s]:.2f} dB" if s in gop.quantizer_cost_db else "" for s in streams]
+        # Adding 0.0 turns a cost of -0.00 into 0.00.
+        costs = [f"{round(gop.quantizer_cost_db.get(s, 0.0), 2) + 0.0:.2f} dB" for s in streams]
         counts = [str(n) for n in (i, gop.first_frame, gop.n_frames, gop.n_gaussians, gop.n_bytes)]
         rows.append([*counts, f"{bpp:.4f}", output.decibel(gop.psnr_db), f"{gop.seconds:.1f}", *costs])
     return output.table([*header, *(f"cost: {stream}" for stream in streams)], rows)

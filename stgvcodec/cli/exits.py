@@ -103,7 +103,7 @@ def _report(error: BaseException, *, traceback_wanted: bool) -> int:
         click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
     else:
         what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        _print_error(f"unexpected {what}; this is a bug, run the same command with -v for the traceback")
+        _print_error(f"unexpected {what}; run the same command with -v for the traceback")
     return EXIT_UNEXPECTED
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,17 +65,16 @@ def as_dict(info: StreamInfo) -> dict[str, object]:
 
 def general(info: StreamInfo) -> str:
     """The file as a whole."""
-    color = ", ".join(f"{name.replace('_', ' ')} {_shown(value)}" for name, value in info.color.items())
+    source = [
+        f"{field.name.replace('_', ' ')} {_shown(getattr(info.color, field.name))}" for field in fields(info.color)
+    ]
+    extent = f"{output.counted(info.n_frames, 'frame')} in {output.duration(info.duration_seconds)}"
     pairs = [
         ("format", f"version {info.format_version}, profile {info.profile}, written by {info.tool}"),
         ("size", f"{output.number(info.file_bytes)} bytes, {info.bpp:.4f} bits a pixel"),
-        ("picture", f"{info.width}x{info.height}"),
-        (
-            "frames",
-            f"{info.n_frames} in {output.duration(info.duration_seconds)}, {float(info.frame_rate):.6g} a second",
-        ),
-        ("rate", f"{_ratio(info.frame_rate)}, time base {_ratio(info.time_base)} s"),
-        ("source", color),
+        ("video", f"{info.width}x{info.height}, {extent}"),
+        ("rate", f"{_ratio(info.frame_rate)} frames a second, time base {_ratio(info.time_base)} s"),
+        ("source", ", ".join(source)),
     ]
     return f"{output.name(info.path)}\n{output.facts(pairs)}"
 
@@ -111,13 +111,8 @@ def needs(info: StreamInfo) -> str:
     largest = _largest(info)
     if largest is not None:
         gop = info.gops[largest]
-        pairs.append(
-            (
-                "largest",
-                f"GoP {largest}: {output.number(gop.n_gaussians)} Gaussians, {gop.n_frames} frames, "
-                f"{output.number(gop.bytes)} bytes",
-            )
-        )
+        extent = f"{output.counted(gop.n_gaussians, 'Gaussian')}, {output.counted(gop.n_frames, 'frame')}"
+        pairs.append(("largest", f"GoP {largest}: {extent}, {output.counted(gop.bytes, 'byte')}"))
     return output.facts(pairs)
 
 

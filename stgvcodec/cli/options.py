@@ -90,13 +90,13 @@ def config_options(command: _Command) -> _Command:
         ),
         click.option("--no-scene-cut", is_flag=True, help="Let GoPs run across scene cuts."),
         click.option("--seed", type=int, metavar="N", help="Seed of everything random.  [default: 0]"),
-        click.option("--color-stages", type=int, metavar="N", help="Stages of the colour quantiser.  [default: 2]"),
+        click.option("--color-stages", type=int, metavar="N", help="Stages of the colour quantiser."),
         click.option(
             "--color-codebook",
             "color_codebook_size",
             type=int,
             metavar="N",
-            help="Codewords of each of its stages.  [default: 8]",
+            help="Codewords of each of its stages.",
         ),
     )
     return _gathered(command, "config", options, _config)

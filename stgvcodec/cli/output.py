@@ -132,6 +132,11 @@ def number(n: int) -> str:
     return f"{n:,}".replace(",", " ")
 
 
+def counted(n: int, noun: str) -> str:
+    """A count with its noun: 1 GoP, 2 GoPs."""
+    return f"{number(n)} {noun}" if n == 1 else f"{number(n)} {noun}s"
+
+
 def size(n_bytes: int) -> str:
     """A memory size: 512 B, 3.4 MiB."""
     value = float(n_bytes)

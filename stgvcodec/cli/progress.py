@@ -76,7 +76,8 @@ class PlainProgress:
         click.echo(f"{self._title}: {', '.join(self._parts(progress, now))}", err=True)
 
     def _parts(self, progress: Progress, now: float) -> Iterator[str]:
-        yield progress.phase
+        if progress.phase != self._title:
+            yield progress.phase
         if progress.n_steps:
             yield f"step {progress.step}/{progress.n_steps}"
         if progress.n_frames is None:

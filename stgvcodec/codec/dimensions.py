@@ -1,19 +1,15 @@
-"""Dimensions of a GoP's model, from a preset's sizes to a spec and between a spec and the transmitted header."""
+"""Dimensions of a GoP's model where the user leaves them to the preset."""
 
 from __future__ import annotations
 
 import math
 
-from stgvcodec.bitstream.symbols import GopHeader
 from stgvcodec.codec.presets import FIELD_SIZES, FieldSize, Preset
 from stgvcodec.model.deformation import FieldSpec
-from stgvcodec.model.gop_model import GopSpec
 from stgvcodec.ops.hash_encode import HashGridSpec
 
 # Octaves of the time encoding, as in the paper.
 N_FREQUENCIES = 6
-WEIGHT_BITS = 8
-CHOLESKY_BITS = 8
 
 # The least that the format can say: nothing moves in a GoP of one frame, and its field is never trained.
 STILL_FIELD = FieldSpec(
@@ -76,45 +72,4 @@ def field_spec(size: FieldSize, n_frames: int) -> FieldSpec:
         ),
         mlp_width=size.mlp_width,
         n_frequencies=N_FREQUENCIES,
-    )
-
-
-def header_of(spec: GopSpec, *, color_stages: int, color_codebook_size: int) -> GopHeader:
-    """The transmitted header of a GoP of these dimensions."""
-    field = spec.field
-    static, dynamic = field.static_grid, field.dynamic_grid
-    return GopHeader(
-        n_frames=spec.n_frames,
-        n_gaussians=spec.n_gaussians,
-        low_pass=spec.low_pass,
-        cholesky_bits=CHOLESKY_BITS,
-        color_stages=color_stages,
-        color_codebook_size=color_codebook_size,
-        static_resolutions=tuple((x, y) for x, y in static.resolutions),
-        static_features=static.n_features_per_level,
-        static_log2_size=static.log2_hashmap_size,
-        dynamic_resolutions=tuple((x, y, t) for x, y, t in dynamic.resolutions),
-        dynamic_features=dynamic.n_features_per_level,
-        dynamic_log2_size=dynamic.log2_hashmap_size,
-        mlp_width=field.mlp_width,
-        n_frequencies=field.n_frequencies,
-        weight_bits=WEIGHT_BITS,
-    )
-
-
-def spec_of(header: GopHeader, width: int, height: int) -> GopSpec:
-    """Dimensions that a transmitted header describes."""
-    field = FieldSpec(
-        static_grid=HashGridSpec(header.static_features, header.static_log2_size, header.static_resolutions),
-        dynamic_grid=HashGridSpec(header.dynamic_features, header.dynamic_log2_size, header.dynamic_resolutions),
-        mlp_width=header.mlp_width,
-        n_frequencies=header.n_frequencies,
-    )
-    return GopSpec(
-        width=width,
-        height=height,
-        n_frames=header.n_frames,
-        n_gaussians=header.n_gaussians,
-        field=field,
-        low_pass=float(header.low_pass),
     )

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from stgvcodec.bitstream.gop_payload import pack_gop
 from stgvcodec.bitstream.symbols import GopSymbols
-from stgvcodec.codec.dimensions import CHOLESKY_BITS, WEIGHT_BITS, field_spec, header_of
+from stgvcodec.codec.dimensions import field_spec
+from stgvcodec.codec.gop_header import CHOLESKY_BITS, WEIGHT_BITS, header_of
 from stgvcodec.codec.gop_renderer import GopRenderer
 from stgvcodec.codec.presets import FieldSize, Preset
 from stgvcodec.fit.initialization import initial_gaussians

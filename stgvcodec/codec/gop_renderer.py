@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stgvcodec.bitstream.gop_payload import unpack_gop
 from stgvcodec.bitstream.symbols import GopSymbols
-from stgvcodec.codec.dimensions import spec_of
+from stgvcodec.codec.gop_header import spec_of
 from stgvcodec.model.gaussians import bounded_cholesky
 from stgvcodec.model.gop_model import (
     FieldValues,

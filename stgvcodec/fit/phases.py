@@ -29,6 +29,10 @@ class LearningRates:
     mlp: float = 2e-3
     steps: float = 1e-3
 
+    def scaled(self, factor: float) -> LearningRates:
+        """All rates times `factor`."""
+        return LearningRates(**{name: rate * factor for name, rate in vars(self).items()})
+
 
 @dataclass(frozen=True)
 class Phase:

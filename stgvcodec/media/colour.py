@@ -143,14 +143,14 @@ class ColorConverter:
         Returns:
             [H, W, 3] uint8.
         """
-        if is_rgb(picture) and bits_per_sample(picture) > 8:
-            return _to_8_bits(self._convert(picture, "rgb48le", [], tags, size))
+        if tags.full_range and bits_per_sample(picture) > 8:
+            return _to_8_bits(self._convert(picture, "rgb48le", _source_options(picture, tags), tags, size))
         return _array(self._convert(picture, "rgb24", _source_options(picture, tags), tags, size))
 
     def to_rgba(self, picture: av.VideoFrame, tags: ColorTags) -> npt.NDArray[np.uint8]:
         """A decoded picture with alpha. [H, W, 4] uint8."""
-        if is_rgb(picture) and bits_per_sample(picture) > 8:
-            return _to_8_bits(self._convert(picture, "rgba64le", [], tags, None))
+        if tags.full_range and bits_per_sample(picture) > 8:
+            return _to_8_bits(self._convert(picture, "rgba64le", _source_options(picture, tags), tags, None))
         return _array(self._convert(picture, "rgba", _source_options(picture, tags), tags, None))
 
     def resize(self, rgb: RgbImage, size: tuple[int, int]) -> RgbImage:
@@ -198,11 +198,12 @@ class ColorConverter:
 
 
 def _array(picture: av.VideoFrame) -> npt.NDArray[np.uint8]:
-    return np.asarray(picture.to_ndarray(), dtype=np.uint8)
+    # PyAV returns a view with gaps where the rows are padded.
+    return np.ascontiguousarray(picture.to_ndarray(), dtype=np.uint8)
 
 
 def _to_8_bits(picture: av.VideoFrame) -> npt.NDArray[np.uint8]:
-    # swscale's own step from 16 to 8 bits is off by up to 1.5 levels.
+    # swscale takes deep full-range samples for 256ths, not 255ths: its own step to 8 bits is off by up to 1.5 levels.
     wide = np.asarray(picture.to_ndarray(), dtype=np.uint32)
     return ((wide + 128) // 257).astype(np.uint8)
 

@@ -11,6 +11,7 @@ import av
 
 from stgvcodec.errors import InputVideoError
 from stgvcodec.media.colour import ColorTags
+from stgvcodec.media.orientation import orientation_by_angle
 from stgvcodec.media.source import DecodedPicture
 
 # Refuses whole files when it is strict; reports missing bytes all the same.
@@ -54,7 +55,7 @@ class ImageFolderSource:
                     f"{path}: got an image of {size[0]}x{size[1]}, expected {first[0]}x{first[1]} as in "
                     f"{self._files[0].name}; make all images of a folder the same size"
                 )
-            yield DecodedPicture(picture, index, tags, str(path))
+            yield DecodedPicture(picture, index, tags, orientation_by_angle(picture, str(path)), str(path))
 
 
 def decode_image(path: Path) -> tuple[av.VideoFrame, ColorTags]:

@@ -25,8 +25,9 @@ from stgvcodec.media.colour import (
     resolve_tags,
 )
 from stgvcodec.media.image_folder import IMAGE_SUFFIXES, ImageFolderSource
+from stgvcodec.media.orientation import UPRIGHT
 from stgvcodec.media.selection import Selection
-from stgvcodec.media.source import UPRIGHT, DecodedPicture, FrameSource, orientation_of
+from stgvcodec.media.source import DecodedPicture, FrameSource
 from stgvcodec.media.video_file import VideoFileSource, alpha_message
 
 _log = logging.getLogger(__name__)
@@ -84,7 +85,7 @@ class VideoReader:
             raise InputVideoError(alpha_message(self.name))
         self.color = resolve_tags(first.picture, first.tags, matrix, first.name)
         self._coded_size = (first.picture.width, first.picture.height)
-        display_size = orientation_of(first.picture, first.name).size(*self._coded_size)
+        display_size = first.orientation.size(*self._coded_size)
         self.width, self.height = selection.output_size(*display_size)
         self._describe(first)
 
@@ -136,16 +137,15 @@ class VideoReader:
     def _convert(self, decoded: DecodedPicture, converter: ColorConverter) -> RgbImage:
         picture = decoded.picture
         tags = resolve_tags(picture, decoded.tags, None if is_rgb(picture) else self._matrix, decoded.name)
-        orientation = orientation_of(picture, decoded.name)
         crop, resize = self._selection.crop, self._selection.resize
         if has_alpha(picture):
             rgb = self._opaque(decoded, tags, converter)
-        elif orientation == UPRIGHT and crop is None:
+        elif decoded.orientation == UPRIGHT and crop is None:
             # The whole picture is scaled in the pass that converts it, without rounding in between.
             return converter.to_rgb(picture, tags, resize)
         else:
             rgb = converter.to_rgb(picture, tags)
-        rgb = orientation.apply(rgb)
+        rgb = decoded.orientation.apply(rgb)
         if crop is not None:
             x, y = crop.place(rgb.shape[1], rgb.shape[0])
             rgb = rgb[y : y + crop.height, x : x + crop.width]

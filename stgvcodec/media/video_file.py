@@ -16,6 +16,7 @@ from av.video.stream import VideoStream
 from stgvcodec.errors import InputVideoError
 from stgvcodec.media import y4m
 from stgvcodec.media.colour import ColorTags
+from stgvcodec.media.orientation import UPRIGHT, orientation_by_matrix
 from stgvcodec.media.source import DecodedPicture
 
 _log = logging.getLogger(__name__)
@@ -58,7 +59,7 @@ class VideoFileSource:
             InputVideoError: damaged, cut short, interlaced, or timestamps that do not rise.
         """
         step = max(1, round(1 / (self.frame_rate * self.time_base)))
-        n_read, pts = 0, -step
+        n_read, pts, orientation = 0, -step, UPRIGHT
         for picture in self._decoded():
             name = f"{self.name}, frame {n_read}"
             if picture.interlaced_frame:
@@ -72,7 +73,9 @@ class VideoFileSource:
                     f"{name}: got timestamp {pts} after {previous}, expected them to rise; "
                     f"repair the file first, for example with ffmpeg -i {self.name} -fps_mode cfr repaired.mp4"
                 )
-            yield DecodedPicture(picture, pts, self._tags, name)
+            if n_read == 0:
+                orientation = orientation_by_matrix(picture, name)
+            yield DecodedPicture(picture, pts, self._tags, orientation, name)
             n_read += 1
         if n_read == 0:
             raise InputVideoError(f"{self.name}: has no frames, expected at least one; give another video")

@@ -129,7 +129,8 @@ def _fit_scale(values: Tensor, max_code: int) -> float:
         return _IDLE_SCALE
     magnitude = values.abs()
     shrink = torch.exp2(-torch.arange(_SHRINK_STEPS + 1, device=values.device) / _STEPS_PER_OCTAVE)
-    lsq_start = 2.0 * magnitude.mean() / math.sqrt(max_code)
+    # In float64, so that the order of summation, which depends on threads, is rounded away.
+    lsq_start = (2.0 * magnitude.double().mean() / math.sqrt(max_code)).float()
     candidates = torch.cat([lsq_start.reshape(1), magnitude.max() / max_code * shrink]).clamp(SCALE_MIN, _SCALE_MAX)
     errors = torch.stack(
         [(_values(_codes(values, s, max_code), s).double() - values).square_().mean() for s in candidates]

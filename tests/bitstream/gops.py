@@ -37,23 +37,23 @@ def halves(values):
 
 
 def gop_header(**changes):
-    sizes = dict(
-        n_frames=5,
-        n_gaussians=63,
-        low_pass=0.25,
-        cholesky_bits=8,
-        color_stages=2,
-        color_codebook_size=7,
-        static_resolutions=((4, 3), (17, 9)),
-        static_features=2,
-        static_log2_size=6,
-        dynamic_resolutions=((3, 5, 2), (8, 9, 4), (11, 13, 5)),
-        dynamic_features=3,
-        dynamic_log2_size=7,
-        mlp_width=9,
-        n_frequencies=3,
-        weight_bits=8,
-    )
+    sizes = {
+        "n_frames": 5,
+        "n_gaussians": 63,
+        "low_pass": 0.25,
+        "cholesky_bits": 8,
+        "color_stages": 2,
+        "color_codebook_size": 7,
+        "static_resolutions": ((4, 3), (17, 9)),
+        "static_features": 2,
+        "static_log2_size": 6,
+        "dynamic_resolutions": ((3, 5, 2), (8, 9, 4), (11, 13, 5)),
+        "dynamic_features": 3,
+        "dynamic_log2_size": 7,
+        "mlp_width": 9,
+        "n_frequencies": 3,
+        "weight_bits": 8,
+    }
     return GopHeader(**{**sizes, **changes})
 
 

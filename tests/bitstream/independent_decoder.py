@@ -1,6 +1,6 @@
-"""A second decoder of `.stgv` files in plain Python integers, written from bitstream_spec.md alone: it shares no code with the package.
+"""A second decoder of `.stgv` files in plain Python integers, after bitstream_spec.md; shares no code with the package.
 
-It checks container, fields and entropy coder; floats stay bit patterns. Slow and strict: any violation is a `SpecError`.
+It checks container, fields and entropy coder; floats stay bit patterns. Slow; any violation is a `SpecError`.
 """
 
 from __future__ import annotations
@@ -138,6 +138,10 @@ def raw(stream, count, alphabet):
     return digits
 
 
+def first_state(symbols):
+    return crc32(symbols) % 2**16 + 1
+
+
 def ans_decode(words, contexts):
     """contexts: (count, frequencies) in decoding order -> symbols of each. words: 32-bit integers in file order."""
     words = list(words)
@@ -158,7 +162,8 @@ def ans_decode(words, contexts):
                 state = state << 32 | words.pop()
             symbols.append(symbol)
         results.append(symbols)
-    check(state == 0 and not words, "the coder does not end empty")
+    symbols = [symbol for symbols in results for symbol in symbols]
+    check(state == first_state(symbols) and not words, "the coder ends in a wrong state")
     return results
 
 
@@ -192,6 +197,9 @@ def decode_stream(data, contexts):
     tail = list(stream.take(stream.left()))
     check(not tail or tail[-1] != 0, "last byte of the coder is 0")
     tail += [0] * (-len(tail) % 4)
+    if not coded:
+        check(not tail, "bytes behind the models")
+        return results
     words = [sum(tail[i + j] << (8 * j) for j in range(4)) for i in range(0, len(tail), 4)]
     decoded = ans_decode(words, [(count, frequencies) for _, count, frequencies in coded])
     for (index, _, _), symbols in zip(coded, decoded, strict=True):
@@ -253,9 +261,7 @@ def parse_gop(data):
     stages = decode_stream(indices, [(n, k)] * m)
     g["color_indices"] = [stage[i] for i in range(n) for stage in stages]
     parts = decode_stream(codebooks, [(3 * k, 256)] * (2 * m))
-    g["codebooks"] = [
-        parts[2 * stage][i] << 8 | parts[2 * stage + 1][i] for stage in range(m) for i in range(3 * k)
-    ]
+    g["codebooks"] = [parts[2 * stage][i] << 8 | parts[2 * stage + 1][i] for stage in range(m) for i in range(3 * k)]
     check(all(is_finite(h, 0x7C00) for h in g["means"] + g["codebooks"]), "NaN or Inf")
 
     alphabet = 2 ** g["weight_bits"]

@@ -4,8 +4,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -15,8 +15,7 @@ from stgvcodec.cli import main
 N_FRAMES, HEIGHT, WIDTH = 6, 32, 48
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     code: int
     out: str
     err: str

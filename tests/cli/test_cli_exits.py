@@ -48,7 +48,7 @@ def test_a_message_of_several_lines_is_put_on_one(capsys) -> None:
 def test_a_bug_is_one_line_that_asks_for_v(capsys) -> None:
     assert exits.exit_code_of(KeyError("x"), traceback_wanted=False) == 70
     assert capsys.readouterr().err == (
-        "stgvcodec: error: unexpected KeyError: 'x'; this is a bug, run the same command with -v for the traceback\n"
+        "stgvcodec: error: unexpected KeyError: 'x'; run the same command with -v for the traceback\n"
     )
 
 

@@ -38,8 +38,6 @@ def test_choices_are_those_of_the_codec() -> None:
     [
         ("preset", EncodeConfig().preset),
         ("seed", EncodeConfig().seed),
-        ("color_stages", EncodeConfig().color_stages),
-        ("color_codebook_size", EncodeConfig().color_codebook_size),
     ],
 )
 def test_defaults_in_the_help_are_those_of_the_codec(option: str, default: object) -> None:

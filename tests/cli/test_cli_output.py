@@ -121,3 +121,7 @@ def test_decibel(value: float | None, text: str) -> None:
 
 def test_number_keeps_thousands_apart() -> None:
     assert [output.number(n) for n in (7, 1000, 1048576)] == ["7", "1 000", "1 048 576"]
+
+
+def test_counted_agrees_with_its_noun() -> None:
+    assert [output.counted(n, "frame") for n in (0, 1, 2000)] == ["0 frames", "1 frame", "2 000 frames"]

@@ -38,7 +38,8 @@ def test_a_plain_line_says_phase_step_quality_share_and_time_left(capsys: pytest
 
 def test_what_is_unknown_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     PlainProgress("decoding")(Progress("rendering", frames_done=3, n_frames=None))
-    assert capsys.readouterr().err == "decoding: rendering, 3 frames done\n"
+    PlainProgress("comparing")(Progress("comparing", frames_done=3, n_frames=None))
+    assert capsys.readouterr().err == "decoding: rendering, 3 frames done\ncomparing: 3 frames done\n"
 
 
 def test_plain_lines_come_at_growing_intervals_up_to_a_minute(capsys: pytest.CaptureFixture[str]) -> None:

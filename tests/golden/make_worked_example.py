@@ -1,4 +1,4 @@
-"""Writes tests/golden/worked_example.stgv and its hex dump into bitstream_spec.md: `python tests/golden/make_worked_example.py`."""
+"""Writes tests/golden/worked_example.stgv, and its hex dump into bitstream_spec.md. Takes no arguments."""
 
 from __future__ import annotations
 

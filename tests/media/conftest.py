@@ -12,8 +12,6 @@ import pytest
 
 import stgvcodec
 
-BUNNY = Path(stgvcodec.__file__).parent / "data" / "bunny.mp4"
-
 Planes = Sequence[np.ndarray]
 WriteVideo = Callable[..., Path]
 
@@ -28,6 +26,36 @@ def picture_from_planes(pixel_format: str, planes: Planes) -> av.VideoFrame:
         rows[: data.shape[0], : data.shape[1]] = data
         plane.update(rows.tobytes())
     return picture
+
+
+@pytest.fixture
+def bunny() -> Path:
+    """The shipped clip: 132 frames of 1280x720, untagged."""
+    return Path(stgvcodec.__file__).parent / "data" / "bunny.mp4"
+
+
+@pytest.fixture
+def make_picture() -> Callable[[str, Planes], av.VideoFrame]:
+    return picture_from_planes
+
+
+@pytest.fixture
+def write_image(tmp_path: Path) -> Callable[..., Path]:
+    """Factory: planes -> an image file of FFmpeg's codec of that name."""
+
+    def write(name: str, planes: Planes, pixel_format: str, codec: str = "png") -> Path:
+        context = av.CodecContext.create(codec, "w")
+        context.height, context.width = planes[0].shape[:2]
+        context.pix_fmt = pixel_format
+        context.time_base = Fraction(1)
+        picture = picture_from_planes(pixel_format, planes)
+        picture.pts = 0
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"".join(bytes(packet) for packet in [*context.encode(picture), *context.encode(None)]))
+        return path
+
+    return write
 
 
 @pytest.fixture
@@ -47,9 +75,10 @@ def write_video(tmp_path: Path) -> WriteVideo:
         pts: Sequence[int] | None = None,
         time_base: Fraction = Fraction(1, 1000),
         options: dict[str, str] | None = None,
+        container_options: dict[str, str] | None = None,
     ) -> Path:
         path = tmp_path / name
-        with av.open(str(path), "w") as container:
+        with av.open(str(path), "w", options=container_options or {}) as container:
             stream = container.add_stream(codec, rate=25, options=options or {})
             context = stream.codec_context
             context.height, context.width = frames[0][0].shape[:2]
@@ -74,7 +103,9 @@ def write_video(tmp_path: Path) -> WriteVideo:
 def noise() -> Callable[..., list[np.ndarray]]:
     """Factory: three planes of noise in [low, high)."""
 
-    def make(height: int, width: int, low: int = 0, high: int = 256, seed: int = 0, dtype: str = "u1") -> list:
+    def make(
+        height: int, width: int, low: int = 0, high: int = 256, *, seed: int = 0, dtype: str = "u1"
+    ) -> list[np.ndarray]:
         return list(np.random.default_rng(seed).integers(low, high, (3, height, width)).astype(dtype))
 
     return make

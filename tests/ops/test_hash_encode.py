@@ -31,8 +31,9 @@ def make_inputs(spec: HashGridSpec, n_points: int, *, seed: int = 0) -> tuple[to
     """Random positions, some of them on or past the borders, and a random table."""
     generator = torch.Generator().manual_seed(seed)
     positions = torch.rand(n_points, spec.n_dims, generator=generator)
-    for i, edge in enumerate(EDGES[: n_points // 3]):
-        positions[3 * i, i % spec.n_dims] = edge
+    for i, (edge, axis) in enumerate(itertools.product(EDGES, range(spec.n_dims))):
+        if 2 * i < n_points - 1:
+            positions[2 * i, axis] = edge
     return positions, torch.randn(spec.n_entries, spec.n_features_per_level, generator=generator)
 
 

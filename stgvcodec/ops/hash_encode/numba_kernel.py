@@ -133,6 +133,12 @@ def _corners(positions, m, grid, rows, weights):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
+def _corner_buffers():  # type: ignore[no-untyped-def]
+    # Unsigned rows: numba then leaves out the check for negative indices, a tenth of the time.
+    return np.empty(8, np.uint64), np.empty(8, np.float32)
+
+
+@njit(nogil=True, cache=True)
 def _side_weight(place, side):  # type: ignore[no-untyped-def]
     return place if side else _ONE - place
 
@@ -141,7 +147,7 @@ def _side_weight(place, side):  # type: ignore[no-untyped-def]
 def _encode(levels, positions, table, encoding, start, stop):  # type: ignore[no-untyped-def]
     n_features = table.shape[1]
     n_corners = 1 << positions.shape[1]
-    rows, weights = np.empty(8, np.int64), np.empty(8, np.float32)
+    rows, weights = _corner_buffers()
     for level in range(levels.shape[0]):
         grid = levels[level]
         for m in range(start, stop):
@@ -157,7 +163,7 @@ def _encode(levels, positions, table, encoding, start, stop):  # type: ignore[no
 def _grad_table(levels, positions, table, grad_encoding, grad_table, level, start, stop):  # type: ignore[no-untyped-def]
     n_features = table.shape[1]
     n_corners = 1 << positions.shape[1]
-    rows, weights = np.empty(8, np.int64), np.empty(8, np.float32)
+    rows, weights = _corner_buffers()
     grid = levels[level]
     for m in range(start, stop):
         _corners(positions, m, grid, rows, weights)
@@ -170,7 +176,7 @@ def _grad_table(levels, positions, table, grad_encoding, grad_table, level, star
 def _grad_positions(levels, positions, table, grad_encoding, grad_positions, start, stop):  # type: ignore[no-untyped-def]
     n_features = table.shape[1]
     n_dims = positions.shape[1]
-    rows, weights = np.empty(8, np.int64), np.empty(8, np.float32)
+    rows, weights = _corner_buffers()
     for m in range(start, stop):
         total_x, total_y, total_z = _ZERO, _ZERO, _ZERO
         for level in range(levels.shape[0]):

@@ -130,18 +130,24 @@ def _backward(
 
 
 @_kernel
-def _row_blocks(y: int, mean_x: float, mean_y: float, shape: NDArray[np.float64], width: int) -> tuple[int, int]:
-    """The pixels [first, end) of row y that the support may touch; first is moved back to a block's beginning.
+def _row(
+    y: int, mean_x: float, mean_y: float, shape: NDArray[np.float64], width: int
+) -> tuple[int, int, int, np.float32, np.float32]:
+    """The pixels [first, end) of row y that the support may touch, a pixel in their middle, and u and v there.
 
-    In this row the support ends where sigma = SIGMA_MAX, a quadratic in x whose roots have this closed form without
-    cancellation. The margin covers rounding: w vanishes at the ends, so that a thousandth of a pixel shows nowhere.
+    The support ends where sigma = SIGMA_MAX, a quadratic in x whose roots have this closed form without cancellation.
+    The margin covers rounding: w vanishes at the ends, so that a thousandth of a pixel shows nowhere. Counted from
+    the middle, u and v differ by 3 sqrt(2) at most within the support, so that float32 steps lose nothing.
+    `first` is moved back to the beginning of a block.
     """
     dy = y + 0.5 - mean_y
     half = shape[2] * math.sqrt(max(shape[0] - dy * dy, 0.0)) + 1e-3
     middle = mean_x + dy * shape[1] - 0.5
     first = math.ceil(min(max(middle - half, 0.0), float(width)))
     end = math.floor(min(max(middle + half, -1.0), width - 1.0)) + 1
-    return first // _LANES * _LANES, end
+    centre = math.floor(min(max(middle + 0.5, 0.0), width - 1.0))
+    dx = centre + 0.5 - mean_x
+    return first // _LANES * _LANES, end, centre, _F32(dx * shape[3]), _F32(dy * shape[4] - dx * shape[5])
 
 
 @_kernel
@@ -172,16 +178,16 @@ def _draw_band(
         shape = shapes[n]
         step_u, step_v = _F32(shape[3]), _F32(shape[5])
         for y in range(max(rows[n, 0], first_row), min(rows[n, 1], end_row)):
-            first, end = _row_blocks(y, mean_x, mean_y, shape, width)
+            first, end, centre, u0, v0 = _row(y, mean_x, mean_y, shape, width)
             for x in range(first, end, _LANES):
-                dx = x + 0.5 - mean_x
-                u0, v0 = _F32(dx * shape[3]), _F32((y + 0.5 - mean_y) * shape[4] - dx * shape[5])
+                begin = _F32(x - centre)
                 # Unsigned: numba would look for negative indices otherwise.
                 r = np.uint64((y - first_row) * row_size + 3 * x)
                 g, b = r + np.uint64(_LANES), r + np.uint64(2 * _LANES)
                 for k in range(_LANES):
                     i = np.uint64(k)
-                    u, v = u0 + _F32(k) * step_u, v0 - _F32(k) * step_v
+                    dx = begin + _F32(k)
+                    u, v = u0 + dx * step_u, v0 - dx * step_v
                     sigma = u * u + v * v
                     w = _exp_minus(sigma) - _EXP_MAX if sigma < _SIGMA_MAX else _ZERO
                     w = w if w > _ZERO else _ZERO
@@ -234,16 +240,16 @@ def _collect_chunk(
         sums[:] = 0
         n_px = 0
         for y in range(rows[n, 0], rows[n, 1]):
-            first, end = _row_blocks(y, mean_x, mean_y, shape, width)
+            first, end, centre, u0, v0 = _row(y, mean_x, mean_y, shape, width)
             grad_row = grad_blocks[y]
             for x in range(first, end, _LANES):
-                dx = x + 0.5 - mean_x
-                u0, v0 = _F32(dx * shape[3]), _F32((y + 0.5 - mean_y) * shape[4] - dx * shape[5])
+                begin = _F32(x - centre)
                 r = np.uint64(3 * x)
                 g, b = r + np.uint64(_LANES), r + np.uint64(2 * _LANES)
                 for k in range(_LANES):
                     i = np.uint64(k)
-                    u, v = u0 + _F32(k) * step_u, v0 - _F32(k) * step_v
+                    dx = begin + _F32(k)
+                    u, v = u0 + dx * step_u, v0 - dx * step_v
                     sigma = u * u + v * v
                     # Outside, all is zeroed by choice, not by a product: 0 * Inf is not 0.
                     inside = sigma < _SIGMA_MAX

@@ -19,7 +19,7 @@ from stgvcodec.ops.rasterize import MAX_MAGNITUDE, MIN_SCALE_PX, SIGMA_MAX
 _TILE = 16
 # Pairs evaluated at once: on a CPU [pairs, 256] numbers should stay in the cache, on a GPU launches should be few.
 _CHUNK_CPU = 1024
-_CHUNK_GPU = 32768
+_CHUNK_GPU = 65536
 _EXP_MAX = math.exp(-SIGMA_MAX)
 
 

@@ -1,0 +1,108 @@
+"""PSNR against steps and seconds for one GoP of Big Buck Bunny: 640x1280, 10 frames, 20 000 Gaussians.
+
+    python benchmarks/gop_fit.py --csv benchmarks/data/gop_fit_cpu.csv --steps 100
+    python benchmarks/gop_fit.py --device cuda --csv benchmarks/data/gop_fit_cuda.csv
+
+Trains in float, without quantisers, as the paper's tables do: a fifth of the steps on the key frame, the rest jointly.
+PSNR is the mean over frames of the float pictures' RGB PSNR.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from harness import commit, device_name, print_rows, write_csv
+
+from stgvcodec.codec.dimensions import field_spec
+from stgvcodec.codec.presets import PAPER_FIELD
+from stgvcodec.fit.initialization import initial_gaussians
+from stgvcodec.fit.phases import Phase
+from stgvcodec.fit.quantizers import QuantizerConfig
+from stgvcodec.fit.trainer import GopTrainer, one_torch_thread
+from stgvcodec.media import Selection, open_video
+from stgvcodec.model.deformation import DeformationField
+from stgvcodec.model.gop_model import GopModel, GopSpec
+from stgvcodec.ops.backends import resolve_backend
+
+COLUMNS = ("phase", "steps", "seconds", "ms_per_step", "psnr_db", "device", "backend", "commit")
+CLIP = Path(__file__).parent.parent / "stgvcodec" / "data" / "bunny.mp4"
+N_FRAMES, N_GAUSSIANS = 10, 20_000
+N_STRETCHES = 8
+
+
+def make_trainer(device: torch.device, backend: str, seed: int) -> GopTrainer:
+    selection = Selection.parse(frames=f"0:{N_FRAMES}", crop="1280x640")
+    with open_video(CLIP, selection=selection) as video:
+        frames = np.stack([frame.rgb for frame in video])
+    pictures = torch.from_numpy(frames).to(device).float().div_(255.0)
+    _, height, width, _ = frames.shape
+    spec = GopSpec(width, height, N_FRAMES, N_GAUSSIANS, field_spec(PAPER_FIELD, N_FRAMES))
+    rng = np.random.default_rng(seed)
+    gaussians = initial_gaussians(
+        pictures[0], N_GAUSSIANS, method="content", rng=rng, means_space="pixels", backend=backend
+    )
+    field = DeformationField(spec.field, generator=torch.Generator().manual_seed(seed), device=device)
+    return GopTrainer(
+        pictures,
+        GopModel(gaussians, field),
+        spec,
+        key_frame=0,
+        quantizers=QuantizerConfig(8, 2, 8, 8, seed),
+        rng=rng,
+        backend=backend,
+    )
+
+
+def measure(device: torch.device, n_steps: int, seed: int) -> list[tuple[object, ...]]:
+    backend = resolve_backend("auto", device)
+    trainer = make_trainer(device, backend, seed)
+    # Compiles whatever compiles, on a trainer that is thrown away.
+    make_trainer(device, backend, seed).run(Phase("warm-up", frames="all", n_steps=2))
+    rows: list[tuple[object, ...]] = []
+    steps, seconds = 0, 0.0
+
+    def row(phase: str, ms_per_step: str) -> None:
+        psnr = f"{trainer.psnr_db():.2f}"
+        rows.append((phase, steps, f"{seconds:.1f}", ms_per_step, psnr, device_name(device), backend, commit()))
+
+    row("initial", "")
+    n_key = n_steps // 5
+    phases = [Phase("key-frame", frames="key", n_steps=n_key, final_rate=0.3)]
+    # One rate schedule in several stretches, so that PSNR can be read on the way.
+    n_joint = n_steps - n_key
+    for i in range(N_STRETCHES):
+        start, stop = (0.1 ** (k / N_STRETCHES) for k in (i, i + 1))
+        rates = phases[0].rates.scaled(start)
+        n_stretch = n_joint * (i + 1) // N_STRETCHES - n_joint * i // N_STRETCHES
+        phases.append(Phase("joint", frames="all", n_steps=n_stretch, rates=rates, final_rate=stop / start))
+    for phase in phases:
+        begin = time.perf_counter()
+        trainer.run(phase)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        elapsed = time.perf_counter() - begin
+        steps, seconds = steps + phase.n_steps, seconds + elapsed
+        row(phase.name, f"{1e3 * elapsed / max(phase.n_steps, 1):.1f}")
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--csv", type=Path, help="write the rows to this file")
+    options = parser.parse_args()
+    with one_torch_thread():
+        rows = measure(torch.device(options.device), options.steps, options.seed)
+    print_rows(rows, COLUMNS)
+    if options.csv:
+        write_csv(options.csv, rows, COLUMNS)
+
+
+if __name__ == "__main__":
+    main()

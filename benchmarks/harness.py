@@ -1,0 +1,59 @@
+"""What every benchmark does alike: time, name the device and the commit, print rows and write them as CSV."""
+
+from __future__ import annotations
+
+import csv
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+COLUMNS = ("op", "shape", "unit", "p20", "p50", "p80", "device", "commit")
+# An OpenMP worker spins for a while after a torch operator, on a core that the next operator wants.
+_SETTLE_SECONDS = 0.3
+
+
+def percentiles_ms(work: Callable[[], object], device: torch.device, repeats: int) -> tuple[float, float, float]:
+    """20th, 50th and 80th percentile of a call's time, after a few calls that do not count."""
+    times = []
+    time.sleep(_SETTLE_SECONDS)
+    for i in range(-1 if repeats < 10 else -3, repeats):
+        begin = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        if i >= 0:
+            times.append((time.perf_counter() - begin) * 1e3)
+    p20, p50, p80 = np.percentile(times, (20, 50, 80))
+    return float(p20), float(p50), float(p80)
+
+
+def device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{models[0] if models else platform.machine()}, {torch.get_num_threads()} threads"
+
+
+def commit() -> str:
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
+
+
+def print_rows(rows: Sequence[Sequence[object]], columns: Sequence[str] = COLUMNS) -> None:
+    table = [columns, *rows]
+    widths = [max(len(str(row[i])) for row in table) for i in range(len(columns))]
+    for row in table:
+        print("  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def write_csv(path: Path, rows: Sequence[Sequence[object]], columns: Sequence[str] = COLUMNS) -> None:
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([columns, *rows])

@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import constriction
+import independent_decoder
+import numpy as np
+import pytest
+from spec_tables import cells_after
+
+from stgvcodec.bitstream.entropy import Context, decode_stream, encode_stream
+from stgvcodec.bitstream.primitives import ByteReader
+from stgvcodec.errors import BitstreamError
+
+TOTAL = 2**24
+
+
+def integer_table(rng, kind, alphabet):
+    """Integer frequencies, at least 1 each, that sum to 2^24."""
+    if kind == "smooth":
+        cuts = np.sort(rng.choice(TOTAL - 1, alphabet - 1, replace=False) + 1)
+        return np.diff(np.concatenate([[0], cuts, [TOTAL]]))
+    frequencies = np.ones(alphabet, np.int64)
+    if kind == "one dominates":
+        frequencies[rng.integers(alphabet)] += TOTAL - alphabet
+    else:
+        weights = rng.gamma(0.05, 1, alphabet)
+        frequencies += (weights / weights.sum() * (TOTAL - alphabet)).astype(np.int64)
+        frequencies[rng.integers(alphabet)] += TOTAL - frequencies.sum()
+    return frequencies
+
+
+@pytest.mark.parametrize("kind", ["smooth", "one dominates", "skewed"])
+def test_constriction_reproduces_integer_tables_exactly(kind):
+    rng = np.random.default_rng(7)
+    for trial in range(70):
+        alphabet = [2, 3, 256][trial] if trial < 3 else int(rng.integers(2, 257))
+        frequencies = integer_table(rng, kind, alphabet)
+        symbols = rng.integers(0, alphabet, 300).astype(np.int32)  # rare ones too, which would show a shifted boundary
+        first_state = independent_decoder.first_state(symbols.tolist())
+        coder = constriction.stream.stack.AnsCoder(np.array([first_state], np.uint32))
+        model = constriction.stream.model.Categorical((frequencies - 1).astype(np.float64), perfect=False)
+        coder.encode_reverse(symbols, model)
+        decoded = independent_decoder.ans_decode(coder.get_compressed().tolist(), [(300, frequencies.tolist())])
+        assert decoded == [symbols.tolist()]
+
+
+@pytest.mark.parametrize("row", cells_after("ANS test values:"), ids=lambda row: row[2])
+def test_ans_values_of_the_spec(row):
+    frequencies, symbols = ([int(value) for value in cell.split()] for cell in row[:2])
+    words = [int(word, 16) for word in row[2].split()]
+    assert independent_decoder.ans_decode(words, [(len(symbols), frequencies)]) == [symbols]
+    coder = constriction.stream.stack.AnsCoder(np.array(words, np.uint32))
+    model = constriction.stream.model.Categorical(np.array(frequencies, np.float64) - 1, perfect=False)
+    assert coder.decode(model, len(symbols)).tolist() == symbols
+    assert coder.get_compressed().tolist() == [independent_decoder.first_state(symbols)]
+
+
+RUNS = {
+    "constant": lambda rng: (np.full(1000, 200, np.uint8), 256),
+    "uniform bytes": lambda rng: (rng.integers(0, 256, 5000).astype(np.uint8), 256),
+    "uniform over 8": lambda rng: (rng.integers(0, 8, 41).astype(np.uint8), 8),
+    "uniform over 6": lambda rng: (rng.integers(0, 6, 40).astype(np.uint8), 6),
+    "few laplace": lambda rng: (np.clip(np.rint(rng.laplace(100, 3, 30)), 0, 255).astype(np.uint8), 256),
+    "many normal": lambda rng: (np.clip(np.rint(rng.normal(90, 9, 500)), 0, 255).astype(np.uint8), 256),
+    "two peaks": lambda rng: (rng.choice(np.array([0, 1, 200, 255], np.uint8), 3000, p=[0.4, 0.1, 0.2, 0.3]), 256),
+    "one symbol alphabet": lambda rng: (np.zeros(17, np.uint8), 1),
+    "a single symbol": lambda rng: (np.array([3], np.uint8), 5),
+    "bits": lambda rng: ((rng.random(999) < 0.03).astype(np.uint8), 2),
+}
+MODES = {
+    "constant": 0 | 0 << 2,
+    "uniform bytes": 0 | 1 << 2,
+    "uniform over 8": 0 | 1 << 2,
+    "few laplace": 2,
+    "many normal": 3,
+    "two peaks": 1,
+}
+
+
+def run(name):
+    symbols, alphabet = RUNS[name](np.random.default_rng(3))
+    return Context(name, len(symbols), alphabet), symbols
+
+
+def decode(data, contexts):
+    return decode_stream(ByteReader(data, "test"), contexts)
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_each_kind_of_run_gets_its_model(name):
+    first = encode_stream([run(name)])[0]
+    expected = MODES[name]
+    assert (first if expected in (0, 4) else first & 3) == expected
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_single_context_round_trip(name):
+    context, symbols = run(name)
+    data = encode_stream([(context, symbols)])
+    assert decode(data, [context])[0].tolist() == symbols.tolist()
+    assert independent_decoder.decode_stream(data, [(context.n_symbols, context.alphabet)]) == [symbols.tolist()]
+
+
+def test_many_contexts_share_a_coder():
+    runs = [run(name) for name in [*RUNS, *reversed(RUNS)]]
+    data = encode_stream(runs)
+    decoded = decode(data, [context for context, _ in runs])
+    independent = independent_decoder.decode_stream(data, [(c.n_symbols, c.alphabet) for c, _ in runs])
+    for (_, symbols), got, other in zip(runs, decoded, independent, strict=True):
+        assert got.tolist() == symbols.tolist() == other
+
+
+@pytest.mark.parametrize("n_symbols", [1, 2, 3, 8, 20])
+def test_small_runs_do_not_pay_for_tables(n_symbols):
+    symbols = np.clip(np.rint(np.random.default_rng(n_symbols).laplace(128, 3, n_symbols)), 0, 255).astype(np.uint8)
+    data = encode_stream([(Context("small", n_symbols, 256), symbols)])
+    assert len(data) <= 1 + n_symbols
+    assert len(data) <= 2 + 4 + (n_symbols * 5 + 7) // 8
+
+
+def test_coded_size_is_near_the_entropy():
+    rng = np.random.default_rng(1)
+    symbols = np.clip(np.rint(rng.laplace(128, 6, 4096)), 0, 255).astype(np.uint8)
+    counts = np.bincount(symbols)
+    counts = counts[counts > 0]
+    entropy_bytes = float(counts @ np.log2(4096 / counts)) / 8
+    assert len(encode_stream([(Context("laplace", 4096, 256), symbols)])) < 1.02 * entropy_bytes + 8
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("", "cut short"),
+        ("0007", "symbol 7 is outside the alphabet of 6 symbols"),
+        ("0206", "symbol 6 is outside the alphabet"),
+        ("08", "model byte 8 is not defined"),
+        ("01", "model byte 1 is not defined"),
+        ("3d", "model byte 61 is not defined"),
+        ("0411", "cut short"),
+        ("04fff8", "raw symbol is outside the alphabet"),
+        ("04000001", "1 bytes more than the models need"),
+        ("040001", "padded with bits other than 0"),
+        ("000000", "last byte is 0"),
+        ("000001", "1 bytes more than the models need"),
+        ("5202deadbeef", "ends in a wrong state"),
+        ("5202", "ends in a wrong state"),
+    ],
+)
+def test_malformed_streams_are_refused(data, message):
+    with pytest.raises(BitstreamError, match=message):
+        decode(bytes.fromhex(data), [Context("run", 5, 6)])
+
+
+@pytest.mark.parametrize("names", [("bits", "two peaks"), ("few laplace", "many normal")], ids=" ".join)
+def test_cut_streams_are_refused(names):
+    runs = [run(name) for name in names]
+    data = encode_stream(runs)
+    for length in range(len(data)):
+        with pytest.raises(BitstreamError):
+            decode(data[:length], [context for context, _ in runs])
+
+
+def test_damaged_streams_give_an_error_or_symbols_of_the_alphabet():
+    runs = [run(name) for name in RUNS]
+    contexts = [context for context, _ in runs]
+    data = encode_stream(runs)
+    rng = np.random.default_rng(2)
+    refused = 0
+    for _ in range(500):
+        damaged = bytearray(data[: rng.integers(len(data))] if rng.random() < 0.3 else data)
+        for _ in range(rng.integers(1, 4)):
+            if damaged:
+                damaged[rng.integers(len(damaged))] = int(rng.integers(256))
+        try:
+            decoded = decode(bytes(damaged), contexts)
+        except BitstreamError:
+            refused += 1
+        else:
+            for context, symbols in zip(contexts, decoded, strict=True):
+                assert len(symbols) == context.n_symbols
+                assert symbols.max() < context.alphabet
+    assert 100 < refused < 500

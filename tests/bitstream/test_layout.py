@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import struct
+
+import pytest
+from spec_tables import field_rows, limit_rows, rows_after
+
+from stgvcodec.bitstream.layout import FILE_HEADER, GOP_CHUNK, METADATA, SIDE_INFO, TABLES, read_fields, write_fields
+from stgvcodec.bitstream.limits import LIMITS
+from stgvcodec.bitstream.primitives import PACKERS, ByteReader
+from stgvcodec.errors import BitstreamError
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_spec_shows_the_field_table(name):
+    assert rows_after(next_marker(name)) == field_rows(TABLES[name])
+
+
+def next_marker(name):
+    special = {
+        "INDEX_ENTRY": "Then, n_chunks times, table INDEX_ENTRY:",
+        "INDEX_GOP": "followed, where chunk_type is 0x8002 (GOP), by table INDEX_GOP:",
+        "INDEX_TAIL": "whose last five fields repeat the GOP chunk's. The payload ends with table INDEX_TAIL:",
+        "SIDE_INFO": "Table SIDE_INFO (its bytes are what the stream side_info decodes to):",
+    }
+    return special.get(name, f"Table {name}:")
+
+
+def test_spec_shows_the_limits():
+    assert rows_after("Table of limits:") == limit_rows(LIMITS)
+
+
+@pytest.mark.parametrize("value", [0, 1, 127, 128, 300, 16383, 16384, 2**32, 2**63, 2**64 - 1])
+def test_uint_round_trip(value):
+    reader = ByteReader(PACKERS["uint"](value), "test")
+    assert reader.uint() == value
+    reader.expect_end()
+
+
+@pytest.mark.parametrize("value", [0, -1, 1, -3, 63, -64, 64, -65, 2**62, -(2**62)])
+def test_sint_round_trip(value):
+    reader = ByteReader(PACKERS["sint"](value), "test")
+    assert reader.sint() == value
+    reader.expect_end()
+
+
+def test_integers_of_the_spec():
+    assert PACKERS["uint"](300) == bytes.fromhex("ac02")
+    assert PACKERS["sint"](-3) == bytes.fromhex("05")
+
+
+@pytest.mark.parametrize(
+    "data", ["80", "8000", "ffffffffffffffffff7f", "80808080808080808080", "ffffffffffffffffffff01"]
+)
+def test_uint_refuses_short_long_and_overlong(data):
+    with pytest.raises(BitstreamError, match="test, at byte"):
+        ByteReader(bytes.fromhex(data), "test").uint()
+
+
+@pytest.mark.parametrize(("data", "message"), [(b"\x02\xff\xfe", "not UTF-8"), (b"\x03a\x1b[", "cannot be printed")])
+def test_text_refuses_bytes_that_would_reach_a_terminal(data, message):
+    with pytest.raises(BitstreamError, match=message):
+        ByteReader(data, "test").text()
+
+
+def test_metadata_layout_round_trip():
+    values = {"n_entries": 2, "keys": ("title", "note"), "values": ("Bunny, größer", "")}
+    reader = ByteReader(write_fields(values, METADATA), "test")
+    assert read_fields(reader, METADATA) == values
+    reader.expect_end()
+
+
+@pytest.mark.parametrize(
+    ("step", "deltas"), [(512, ()), (0, (1, 5000, 2))], ids=["constant step", "explicit differences"]
+)
+def test_number_of_differences_follows_from_the_step(step, deltas):
+    values = {"first_frame": 7, "n_frames": 4, "pts_first": -5, "pts_step": step, "pts_deltas": deltas}
+    reader = ByteReader(write_fields(values, GOP_CHUNK), "test")
+    assert read_fields(reader, GOP_CHUNK) == values
+    reader.expect_end()
+
+
+def test_write_refuses_values_outside_their_limits():
+    values = {"first_frame": 0, "n_frames": 1025, "pts_first": 0, "pts_step": 1, "pts_deltas": ()}
+    with pytest.raises(ValueError, match="n_frames is 1025, expected 1 to 1024"):
+        write_fields(values, GOP_CHUNK)
+
+
+def test_read_checks_the_count_before_it_reads():
+    data = write_fields(
+        {"first_frame": 0, "n_frames": 1024, "pts_first": 0, "pts_step": 1, "pts_deltas": ()}, GOP_CHUNK
+    )
+    with pytest.raises(BitstreamError, match="pts_deltas needs 1023 items, 2 bytes left"):
+        read_fields(ByteReader(data[:-1] + b"\0\1\1", "test"), GOP_CHUNK)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), 0.0, -1.0, 2.0**97], ids=str)
+def test_scales_are_finite_and_positive(bad):
+    data = struct.pack("<f", bad) + bytes(100)
+    with pytest.raises(BitstreamError, match="cholesky_scale is"):
+        read_fields(ByteReader(data, "test"), SIDE_INFO, {"n_static_levels": 1, "n_dynamic_levels": 1})
+
+
+def test_header_text_is_limited_in_bytes():
+    field = FILE_HEADER[-1:]
+    with pytest.raises(ValueError, match="expected 0 to 64 bytes"):
+        write_fields({"tool": "ö" * 33}, field)

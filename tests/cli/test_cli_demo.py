@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import importlib.resources
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from stgvcodec import Selection
+from stgvcodec.cli import demo
+from stgvcodec.errors import StgvError
+from stgvcodec.media import open_video
+
+
+def test_the_clip_is_shipped_and_long_enough() -> None:
+    selection = Selection.parse(frames=demo.FRAMES, resize=demo.RESIZE)
+    shipped = importlib.resources.files("stgvcodec") / demo.CLIP
+    with importlib.resources.as_file(shipped) as clip, open_video(clip, selection=selection) as video:
+        assert next(iter(video)).rgb.shape == (video.height, video.width, 3)
+        assert video.n_frames is not None
+        assert video.n_frames >= 24
+        assert video.width >= 320
+        assert video.height >= 176
+
+
+def test_demo_writes_what_it_says(cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "PRESET", "draft")
+    monkeypatch.setattr(demo, "FRAMES", "0:3")
+    monkeypatch.setattr(demo, "RESIZE", "64x36")
+    folder, report_path = tmp_path / "new" / "demo", tmp_path / "report.json"
+    outcome = cli("demo", "--output", folder, "--json", report_path, "--device", "cpu")
+    assert outcome.code == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["demo.mp4", "demo.png", "demo.stgv"]
+
+    report = json.loads(report_path.read_text(), parse_constant=pytest.fail)
+    n_bytes = (folder / "demo.stgv").stat().st_size
+    assert report["bpp"] == pytest.approx(8 * n_bytes / (64 * 36 * 3))
+    # Two paths to the same number: the encoder's own report, and the comparison of the file with its source.
+    assert report["psnr_db"] == pytest.approx(report["encode"]["psnr_db"], abs=1e-3)
+    assert report["ms_ssim"] is None
+    assert 0 <= report["jit_seconds"] < report["encode_seconds"]
+    assert 0 < report["render_seconds"] < report["decode_seconds"] < report["seconds"]
+    for text in (f"{report['bpp']:.4f} bits a pixel", f"{report['psnr_db']:.2f} dB", "64x36, 3 frames", "demo.png"):
+        assert text in outcome.out
+
+    with open_video(folder / "demo.mp4") as video:
+        assert len([frame.rgb for frame in video]) == 3
+    with open_video(folder / "demo.png") as video:
+        sheet = next(iter(video)).rgb
+    assert sheet.shape[1] == 4 + 4 * (demo.MAGNIFICATION * 64 + 4)
+    assert len({sheet[20:, 4 + i * 132 : 132 + i * 132].tobytes() for i in range(4)}) == 4
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(cli, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    outcome = cli("demo", "--output", tmp_path / "file")
+    assert outcome.code == 5
+    assert outcome.err.startswith(f"stgvcodec: error: {tmp_path / 'file'}: cannot be made as a folder")
+    assert outcome.err.count("\n") == 1
+
+
+def test_what_the_decoding_process_complains_of_is_passed_on() -> None:
+    program = "import sys; sys.stderr.write('chatter\\nstgvcodec: error: GoP 3: damaged\\n'); sys.exit(4)"
+    with pytest.raises(StgvError, match=r"^the decoding process failed: GoP 3: damaged$"):
+        demo._run([sys.executable, "-c", program])
+
+
+def test_kernels_compiled_are_timed() -> None:
+    import numba
+
+    with demo._compile_timer() as nothing:
+        pass
+    assert nothing == []
+
+    @numba.njit
+    def kernel(n: int) -> int:
+        return n * n
+
+    with demo._compile_timer() as seconds:
+        assert kernel(3) == 9
+    assert sum(seconds) > 0
+    with demo._compile_timer() as again:
+        assert kernel(4) == 16
+    assert again == []
+
+
+def test_a_signal_ends_the_decoding_process_too_and_leaves_it_time_to_clean_up(tmp_path: Path) -> None:
+    # Stands for the decoder: cleans up when asked to end, and says so.
+    child = (
+        "import pathlib, signal, sys, time\n"
+        "def clean_up(*_): pathlib.Path(sys.argv[1], 'cleaned').touch(); sys.exit(1)\n"
+        "signal.signal(signal.SIGTERM, clean_up)\n"
+        "pathlib.Path(sys.argv[1], 'ready').touch()\n"
+        "time.sleep(60)\n"
+    )
+    parent = (
+        "import sys\n"
+        "from stgvcodec.cli import demo, exits\n"
+        "try:\n"
+        "    with exits.raised_signals():\n"
+        f"        demo._run([sys.executable, '-c', {child!r}, {str(tmp_path)!r}])\n"
+        "except exits.Interrupted as interrupted:\n"
+        "    sys.exit(interrupted.exit_code)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", parent])
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "ready").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    assert process.wait() == 130
+    assert (tmp_path / "cleaned").exists()

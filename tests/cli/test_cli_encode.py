@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stgvcodec.cli.encode import gop_table, summary
+from stgvcodec.codec.reports import EncodeReport, GopReport
+
+DRAFT = ("--preset", "draft", "--gaussians", "20", "--device", "cpu", "--frames", "0:2")
+
+
+def gop_rows(text: str) -> list[list[str]]:
+    lines = text.splitlines()
+    header = next(i for i, line in enumerate(lines) if line.split()[:2] == ["GoP", "first"])
+    return [line.split()[:4] for line in lines[header + 1 :]]
+
+
+def test_summary_and_report_agree_with_the_file(cli, clip: Path, tmp_path: Path) -> None:
+    destination, report_path = tmp_path / "out.stgv", tmp_path / "report.json"
+    outcome = cli("encode", clip, destination, *DRAFT, "--gop", "1", "-v", "--json", report_path)
+    assert outcome.code == 0
+    n_bytes = destination.stat().st_size
+    report = json.loads(report_path.read_text(), parse_constant=pytest.fail)
+    assert report["file_bytes"] == n_bytes
+    assert report["path"] == str(destination)
+    assert report["bpp"] == pytest.approx(8 * n_bytes / (48 * 32 * 2))
+    assert (report["width"], report["height"], report["n_frames"], report["bpp_target"]) == (48, 32, 2, None)
+    assert [(gop["first_frame"], gop["n_frames"], gop["n_gaussians"]) for gop in report["gops"]] == [
+        (0, 1, 20),
+        (1, 1, 20),
+    ]
+    assert outcome.out.startswith(f"{destination}\n")
+    assert f"{n_bytes:,} bytes".replace(",", " ") in outcome.out
+    assert f"{report['psnr_db']:.2f} dB" in outcome.out
+    assert "48x32, 2 frames in 2 GoPs" in outcome.out
+    assert gop_rows(outcome.out) == [["0", "0", "1", "20"], ["1", "1", "1", "20"]]
+    assert re.search(r"^encoding: gop 0: \S+, step \d+/\d+, 0 of 2 frames done", outcome.err, re.MULTILINE)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.stgv", "report.json"]
+
+
+def report_of(psnr_db: float, bpp_target: float | None) -> EncodeReport:
+    gops = (
+        GopReport(0, 10, 1200, 9_000, 31.0, {"means": 0.25, "colors": -0.001}, 4.2),
+        GopReport(10, 1, 7, 250, math.inf, {"means": 0.0, "field": 1.5}, 0.1),
+    )
+    return EncodeReport(
+        Path("out.stgv"), 9_300, 0.165, bpp_target, psnr_db, 200, 205, 11, gops, 64.0, device="cpu", backend="numba"
+    )
+
+
+def test_summary_names_the_target_and_how_far_off_it_is() -> None:
+    assert summary(report_of(30.518, 0.15)).splitlines() == [
+        "out.stgv",
+        "  size       9 300 bytes",
+        "  rate       0.1650 bits a pixel, +10.0 % off the target of 0.15",
+        "  quality    30.52 dB (PSNR of RGB, as decoded)",
+        "  video      200x205, 11 frames in 2 GoPs",
+        "  Gaussians  1 207",
+        "  time       1 min 04 s on cpu, numba",
+    ]
+
+
+def test_gop_table_has_a_column_for_each_quantizer() -> None:
+    header, first, second = gop_table(report_of(math.inf, None)).splitlines()
+    assert header.split("  ")[-3:] == ["cost: means", "cost: colors", "cost: field"]
+    assert " ".join(first.split()) == "0 0 10 1200 9000 0.1756 31.00 dB 4.2 0.25 dB 0.00 dB 0.00 dB"
+    assert " ".join(second.split()) == "1 10 1 7 250 0.0488 identical 0.1 0.00 dB 0.00 dB 1.50 dB"
+
+
+def bad_input(kind: str, folder: Path) -> Path:
+    path = folder / f"{kind}.mp4"
+    if kind == "empty":
+        path.touch()
+    elif kind == "text":
+        path.write_text("not a video\n" * 500)
+    elif kind == "folder":
+        path.mkdir()
+    return path
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "text", "folder"])
+def test_a_bad_input_is_one_line_and_writes_nothing(cli, tmp_path: Path, kind: str) -> None:
+    destination = tmp_path / "out" / "old.stgv"
+    destination.parent.mkdir()
+    destination.write_bytes(b"kept")
+    outcome = cli("encode", bad_input(kind, tmp_path), destination)
+    assert outcome.code == 3
+    assert outcome.out == ""
+    assert re.fullmatch(rf"stgvcodec: error: .*{kind}\.mp4.*\n", outcome.err)
+    assert destination.read_bytes() == b"kept"
+    assert list(destination.parent.iterdir()) == [destination]
+
+
+@pytest.mark.parametrize("where", ["missing/out.stgv", "folder"])
+def test_an_unwritable_output_is_refused_before_the_work(cli, clip: Path, tmp_path: Path, where: str) -> None:
+    (tmp_path / "folder").mkdir()
+    outcome = cli("encode", clip, tmp_path / where, "--preset", "paper")
+    assert outcome.code == 5
+    assert outcome.out == ""
+    assert re.fullmatch(r"stgvcodec: error: .*\n", outcome.err)
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder"]
+
+
+def test_an_impossible_crop_is_refused(cli, clip: Path, tmp_path: Path) -> None:
+    outcome = cli("encode", clip, tmp_path / "out.stgv", "--crop", "64x64")
+    assert outcome.code == 2
+    assert re.fullmatch(r"stgvcodec: error: crop 64x64 does not fit.*48x32.*\n", outcome.err)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_target_below_the_smallest_file_names_the_minimum(cli, clip: Path, tmp_path: Path) -> None:
+    outcome = cli("encode", clip, tmp_path / "out.stgv", "--bpp-target", "0.0001")
+    assert outcome.code == 2
+    assert re.fullmatch(r"stgvcodec: error: .*0\.0001.*minimum is [\d.]+.*\n", outcome.err)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_ends_it_and_leaves_what_was_there(clip: Path, tmp_path: Path, name: str) -> None:
+    destination = tmp_path / "out.stgv"
+    destination.write_bytes(b"kept")
+    command = [sys.executable, "-m", "stgvcodec", "encode", str(clip), str(destination), "--preset", "paper"]
+    process = subprocess.Popen([*command, "--gaussians", "50"], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    with process.stderr:
+        # The first line of progress: the fit runs, and the temporary file is there.
+        assert process.stderr.readline().startswith("encoding: gop 0")
+        assert len(list(tmp_path.iterdir())) == 2
+        os.kill(process.pid, getattr(signal, name))
+        rest = process.stderr.read()
+    assert process.wait() == 128 + getattr(signal, name)
+    assert rest.splitlines()[-1] == f"stgvcodec: error: interrupted by {name}; unfinished output was removed"
+    assert destination.read_bytes() == b"kept"
+    assert list(tmp_path.iterdir()) == [destination]

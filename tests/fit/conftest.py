@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+import torch
+from clips import moving_clip
+
+from stgvcodec.fit.initialization import initial_gaussians
+from stgvcodec.fit.quantizers import QuantizerConfig
+from stgvcodec.fit.trainer import GopTrainer, one_torch_thread
+from stgvcodec.model.deformation import DeformationField, FieldSpec
+from stgvcodec.model.gop_model import GopModel, GopSpec
+from stgvcodec.ops.hash_encode import HashGridSpec
+
+FIELD = FieldSpec(
+    static_grid=HashGridSpec(1, 5, ((2, 2), (6, 6))),
+    dynamic_grid=HashGridSpec(2, 5, ((2, 2, 1), (4, 4, 3))),
+    mlp_width=8,
+    n_frequencies=2,
+)
+
+
+@pytest.fixture(autouse=True)
+def _one_torch_thread() -> Iterator[None]:
+    """As `encode_gop` trains."""
+    with one_torch_thread():
+        yield
+
+
+@pytest.fixture
+def make_trainer() -> Callable[..., GopTrainer]:
+    """Trainers of a small clip; two made alike are alike bit for bit."""
+
+    def make(
+        n_frames: int = 4,
+        n_gaussians: int = 60,
+        *,
+        seed: int = 0,
+        key_frame: int = 0,
+        method: str = "content",
+        means_space: str = "pixels",
+        frames: np.ndarray | None = None,
+    ) -> GopTrainer:
+        frames = moving_clip(n_frames) if frames is None else frames
+        pictures = torch.from_numpy(frames).float() / 255
+        rng = np.random.default_rng(seed)
+        gaussians = initial_gaussians(
+            pictures[key_frame], n_gaussians, method=method, rng=rng, means_space=means_space, backend="auto"
+        )
+        field = DeformationField(FIELD, generator=torch.Generator().manual_seed(seed), device=torch.device("cpu"))
+        spec = GopSpec(pictures.shape[2], pictures.shape[1], pictures.shape[0], n_gaussians, FIELD)
+        quantizers = QuantizerConfig(
+            cholesky_bits=8, color_stages=2, color_codebook_size=8, weight_bits=8, seed=seed
+        )
+        return GopTrainer(
+            pictures,
+            GopModel(gaussians, field),
+            spec,
+            key_frame=key_frame,
+            quantizers=quantizers,
+            rng=rng,
+            backend="auto",
+        )
+
+    return make

@@ -1,0 +1,283 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from clips import moving_clip
+
+from stgvcodec.fit.phases import QUANTIZED_STREAMS, LearningRates, Phase, finetuning_phases
+from stgvcodec.fit.trainer import COMMITMENT_WEIGHT, mse_to_psnr_db, one_torch_thread
+from stgvcodec.model.gop_model import frame_time, render, render_canonical
+
+FINE_RATES = LearningRates(means=0.03, cholesky=0.02, colors=2e-3, hash_tables=2e-3, mlp=4e-4)
+
+
+def snapshot(module: torch.nn.Module) -> list[torch.Tensor]:
+    return [parameter.detach().clone() for parameter in module.parameters()]
+
+
+def unchanged(module: torch.nn.Module, before: list[torch.Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(module.parameters(), before, strict=True))
+
+
+def test_key_phase_trains_the_gaussians_alone(make_trainer):
+    trainer = make_trainer()
+    gaussians, field = snapshot(trainer.model.gaussians), snapshot(trainer.model.field)
+
+    trainer.run(Phase("key-frame", frames="key", n_steps=3))
+
+    assert unchanged(trainer.model.field, field)
+    for parameter, before in zip(trainer.model.gaussians.parameters(), gaussians, strict=True):
+        assert not torch.equal(parameter, before)
+
+
+def test_key_phase_trains_on_the_key_frame(make_trainer):
+    """With another key frame the canonical picture becomes another one."""
+    frames = moving_clip(4)
+    pictures = torch.from_numpy(frames).float() / 255
+    for key_frame in (0, 3):
+        trainer = make_trainer(key_frame=key_frame)
+        trainer.run(Phase("key-frame", frames="key", n_steps=40))
+        with torch.no_grad():
+            canonical = render_canonical(trainer.model.values(), trainer.spec)[0]
+        errors = [float(((canonical - picture) ** 2).mean()) for picture in pictures]
+        assert errors.index(min(errors)) == key_frame
+
+
+def test_joint_phase_trains_everything(make_trainer):
+    trainer = make_trainer()
+    gaussians, field = snapshot(trainer.model.gaussians), snapshot(trainer.model.field)
+
+    # With heads of zero the first step reaches nothing below them.
+    trainer.run(Phase("joint", frames="all", n_steps=4))
+
+    for module, before in ((trainer.model.gaussians, gaussians), (trainer.model.field, field)):
+        for parameter, old in zip(module.parameters(), before, strict=True):
+            assert not torch.equal(parameter, old)
+
+
+def test_rates_of_zero_train_nothing(make_trainer):
+    trainer = make_trainer()
+    before = snapshot(trainer.model)
+    nothing = LearningRates(means=0, cholesky=0, colors=0, hash_tables=0, mlp=0, steps=0)
+
+    trainer.run(Phase("joint", frames="all", n_steps=3, rates=nothing))
+
+    assert unchanged(trainer.model, before)
+
+
+@pytest.mark.parametrize("stream", ["means", "cholesky", "colors", "hash_tables", "mlp"])
+def test_each_rate_is_that_of_its_stream(make_trainer, stream):
+    trainer = make_trainer()
+    trainer.run(Phase("joint", frames="all", n_steps=2))
+    model = trainer.model
+    tensors = {
+        "means": [model.gaussians.raw_means],
+        "cholesky": [model.gaussians.cholesky],
+        "colors": [model.gaussians.colors],
+        "hash_tables": [model.field.static_table, model.field.dynamic_table],
+        "mlp": list(model.field.mlp),
+    }
+    before = {name: [tensor.detach().clone() for tensor in group] for name, group in tensors.items()}
+    nothing = dict.fromkeys(before, 0.0)
+
+    trainer.run(Phase("joint", frames="all", n_steps=1, rates=LearningRates(**{**nothing, stream: 1e-2})))
+
+    for name, group in tensors.items():
+        moved = [not torch.equal(a, b) for a, b in zip(group, before[name], strict=True)]
+        assert any(moved) == (name == stream), name
+
+
+def test_rates_fall_exponentially_to_the_final_share(make_trainer):
+    trainer = make_trainer()
+    seen = []
+    optimizer = trainer._optimizer
+    phase = Phase("joint", frames="all", n_steps=5, final_rate=0.01, gaussian_final_rate=1.0)
+
+    trainer.run(phase, lambda *_: seen.append({group["name"]: group["lr"] for group in optimizer.param_groups}))
+
+    for step, rates in enumerate(seen):
+        assert rates["mlp"] == pytest.approx(phase.rates.mlp * 0.01 ** (step / 4))
+        assert rates["means"] == pytest.approx(phase.rates.means)
+
+
+def test_loss_falls_phase_by_phase(make_trainer):
+    trainer = make_trainer()
+    losses = []
+    start = trainer.psnr_db()
+    trainer.run(Phase("key-frame", frames="key", n_steps=20), lambda _p, _s, loss: losses.append(float(loss)))
+    after_key = trainer.psnr_db()
+    trainer.run(Phase("joint", frames="all", n_steps=20))
+
+    assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
+    assert start < after_key < trainer.psnr_db()
+
+
+def test_the_field_learns_what_changes(make_trainer):
+    """From bright to dark: a still picture can get no closer than half the way to either end."""
+    frames = np.broadcast_to(np.array([200, 150, 100, 50], np.uint8)[:, None, None, None], (4, 16, 24, 3))
+    trainer = make_trainer(frames=frames.copy(), n_gaussians=40)
+    rates = LearningRates(hash_tables=0.05, mlp=0.02)
+
+    trainer.run(Phase("joint", frames="all", n_steps=40, rates=rates))
+
+    with torch.no_grad():
+        means = [float(render(trainer.model.values(), trainer.spec, [frame_time(k, 4)]).mean()) for k in range(4)]
+    assert means[0] - means[3] > 0.5 * (200 - 50) / 255
+    assert means == sorted(means, reverse=True)
+
+
+def test_steps_are_reported_in_order(make_trainer):
+    seen = []
+    phase = Phase("joint", frames="all", n_steps=4)
+
+    make_trainer().run(phase, lambda of, step, loss: seen.append((of, step, loss.shape, bool(loss.requires_grad))))
+
+    assert seen == [(phase, step, torch.Size([]), False) for step in (1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize("frames_per_step", [1, 3, 6])
+def test_every_frame_comes_once_before_any_comes_again(make_trainer, monkeypatch, frames_per_step):
+    from stgvcodec.fit import trainer as module
+
+    times = []
+
+    def recording(values, spec, at, **rest):
+        times.extend(at)
+        return render(values, spec, at, **rest)
+
+    trainer = make_trainer(n_frames=4)
+    phase = Phase("joint", frames="all", n_steps=12 // frames_per_step, frames_per_step=frames_per_step)
+    monkeypatch.setattr(module, "render", recording)
+    trainer.run(phase)
+
+    steps = times[:12]  # psnr_db at the end of a phase renders too
+    for round_ in range(3):
+        assert sorted(steps[4 * round_ : 4 * round_ + 4]) == [frame_time(k, 4) for k in range(4)]
+
+
+def test_psnr_is_the_mean_over_clamped_frames(make_trainer):
+    trainer = make_trainer()
+    pictures = torch.from_numpy(moving_clip(4)).double() / 255
+    with torch.no_grad():
+        times = [frame_time(k, 4) for k in range(4)]
+        images = render(trainer.model.values(), trainer.spec, times).double().clamp(0, 1)
+    mses = ((images - pictures) ** 2).mean(dim=(1, 2, 3))
+
+    assert trainer.psnr_db() == pytest.approx(float((-10 * torch.log10(mses)).mean()), abs=1e-4)
+
+
+def test_quantisers_are_switched_on_one_by_one_and_their_cost_is_logged(make_trainer, caplog):
+    caplog.set_level("INFO", logger="stgvcodec")
+    trainer = make_trainer()
+    trainer.run(Phase("joint", frames="all", n_steps=15))
+    enabled = []
+    for phase in finetuning_phases(6, FINE_RATES):
+        trainer.run(phase)
+        enabled.append(tuple(trainer.quantizer_cost_db))
+
+    assert enabled == [QUANTIZED_STREAMS[:n] for n in (1, 2, 3, 4)]
+    assert all(math.isfinite(cost) for cost in trainer.quantizer_cost_db.values())
+    for stream in QUANTIZED_STREAMS:
+        assert any(stream in message and "costs" in message and "dB" in message for message in caplog.messages)
+
+
+def test_the_cost_is_what_the_switch_loses(make_trainer):
+    """Two codewords for all colours cost much, and exactly the PSNR before less that after."""
+    trainer = make_trainer(n_gaussians=150)
+    trainer.run(Phase("joint", frames="all", n_steps=15))
+    before = trainer.psnr_db()
+
+    trainer.run(Phase("finetune", frames="all", n_steps=0, quantized=("colors",)))
+
+    assert trainer.quantizer_cost_db["colors"] == pytest.approx(before - trainer.psnr_db(("colors",)), abs=1e-9)
+    assert trainer.quantizer_cost_db["colors"] > 0.01
+
+
+def test_finetuning_wins_back_what_the_quantisers_cost(make_trainer):
+    trainer = make_trainer(n_gaussians=150)
+    trainer.run(Phase("joint", frames="all", n_steps=30))
+    trainer.run(Phase("switch on", frames="all", n_steps=0, quantized=QUANTIZED_STREAMS))
+    switched_on = trainer.psnr_db(QUANTIZED_STREAMS)
+
+    trainer.run(Phase("finetune", frames="all", n_steps=30, rates=FINE_RATES, quantized=QUANTIZED_STREAMS))
+
+    assert trainer.psnr_db(QUANTIZED_STREAMS) > switched_on + 0.1
+
+
+def test_learned_steps_and_codebooks_move(make_trainer):
+    trainer = make_trainer()
+    trainer.run(Phase("joint", frames="all", n_steps=10))
+    trainer.run(Phase("switch on", frames="all", n_steps=0, quantized=QUANTIZED_STREAMS))
+    quantizers = trainer.quantizers
+    steps = [step.detach().clone() for step in quantizers.learned_steps(QUANTIZED_STREAMS)]
+    codebooks = quantizers.colors.side()["codebooks"].copy()
+
+    trainer.run(Phase("finetune", frames="all", n_steps=8, quantized=QUANTIZED_STREAMS))
+
+    assert len(steps) > 0
+    moved = [not torch.equal(a, b) for a, b in zip(quantizers.learned_steps(QUANTIZED_STREAMS), steps, strict=True)]
+    assert any(moved)
+    assert (codebooks != quantizers.colors.side()["codebooks"]).any()
+
+
+def test_the_commitment_loss_pulls_colours_to_their_codewords(make_trainer, monkeypatch):
+    """Its gradient is lambda times that of the quantiser's own loss, beside the L2 gradient."""
+    from stgvcodec.fit import trainer as module
+
+    gradients = {}
+    for weight in (0.0, COMMITMENT_WEIGHT):
+        monkeypatch.setattr(module, "COMMITMENT_WEIGHT", weight)
+        trainer = make_trainer()
+        trainer.run(Phase("finetune", frames="all", n_steps=1, quantized=("colors",), rates=LearningRates(colors=0.0)))
+        gradients[weight] = trainer.model.gaussians.colors.grad.clone()
+    trainer = make_trainer()
+    trainer.quantizers.initialize("colors", trainer.model.values())
+    _, commitment = trainer.quantizers.quantize(trainer.model.values(), ("colors",))
+    commitment.backward()
+
+    pull = gradients[COMMITMENT_WEIGHT] - gradients[0.0]
+    assert COMMITMENT_WEIGHT == 0.1  # Eq. (13)
+    torch.testing.assert_close(pull, 0.1 * trainer.model.gaussians.colors.grad, rtol=1e-3, atol=1e-7)
+    assert pull.abs().max() > 0
+
+
+@pytest.mark.parametrize("quantized", [(), QUANTIZED_STREAMS], ids=["plain", "quantised"])
+def test_a_gop_of_one_frame_trains(make_trainer, quantized):
+    trainer = make_trainer(n_frames=1)
+    before = trainer.psnr_db()
+
+    trainer.run(Phase("joint", frames="all", n_steps=20, quantized=quantized))
+
+    assert trainer.psnr_db(quantized) > before
+
+
+@pytest.mark.parametrize("means_space", ["pixels", "tanh"])
+@pytest.mark.parametrize("method", ["content", "random"])
+def test_same_seed_same_parameters(make_trainer, means_space, method):
+    models = []
+    for _ in range(2):
+        trainer = make_trainer(seed=3, method=method, means_space=means_space)
+        trainer.run(Phase("joint", frames="all", n_steps=5))
+        trainer.run(Phase("finetune", frames="all", n_steps=3, quantized=QUANTIZED_STREAMS))
+        models.append(snapshot(trainer.model))
+    assert all(torch.equal(a, b) for a, b in zip(*models, strict=True))
+
+
+def test_one_torch_thread_gives_the_threads_back():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(KeyboardInterrupt), one_torch_thread():
+            assert torch.get_num_threads() == 1
+            raise KeyboardInterrupt
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("mse", "db"), [(1.0, 0.0), (0.01, 20.0), (0.0, math.inf)])
+def test_mse_to_psnr(mse, db):
+    assert mse_to_psnr_db(mse) == pytest.approx(db)

@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from stgvcodec.errors import ConfigError, OutputError
+from stgvcodec.media import ColorTags, VideoWriter, open_video, open_writer
+from stgvcodec.metrics import psnr_db
+
+BT709 = ColorTags(primaries=1, transfer=1, matrix=1, full_range=False)
+
+
+def smooth_frames(n_frames: int, height: int, width: int) -> list[np.ndarray]:
+    y, x = np.mgrid[0:height, 0:width]
+    return [
+        np.stack([128 + 90 * np.sin((x + 3 * k) / 23 + c) * np.cos(y / 19 - c) for c in range(3)], -1)
+        .round()
+        .astype(np.uint8)
+        for k in range(n_frames)
+    ]
+
+
+def writer_for(
+    path: Path,
+    frames: Sequence[np.ndarray],
+    *,
+    frame_rate: Fraction = Fraction(25),
+    time_base: Fraction = Fraction(1, 1000),
+    color: ColorTags = BT709,
+) -> VideoWriter:
+    height, width = frames[0].shape[:2]
+    return open_writer(path, width=width, height=height, frame_rate=frame_rate, time_base=time_base, color=color)
+
+
+def write_and_fail(path: Path, frames: Sequence[np.ndarray], failure: type[BaseException]) -> None:
+    with writer_for(path, frames) as writer:
+        for index, rgb in enumerate(frames):
+            writer.write(rgb, 40 * index)
+        raise failure
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize(("height", "width"), [(48, 64), (63, 64), (63, 101)], ids=["even", "odd-height", "odd"])
+@pytest.mark.parametrize(("suffix", "least_db"), [(".mp4", 44), (".mov", 44), (".mkv", 44), (".y4m", 50), ("", 99)])
+def test_round_trip(tmp_path: Path, suffix: str, least_db: float, height: int, width: int) -> None:
+    frames = smooth_frames(5, height, width)
+    path = tmp_path / f"out{suffix}"
+    with writer_for(path, frames) as writer:
+        for index, rgb in enumerate(frames):
+            writer.write(rgb, 40 * index)
+        assert not path.exists()
+    assert names(tmp_path) == [path.name]
+    with open_video(path) as reader:
+        back = [frame.rgb for frame in reader]
+    worst = min(psnr_db(a, b) for a, b in zip(frames, back, strict=True))
+    assert worst >= least_db
+
+
+def test_pngs_are_numbered_from_zero(tmp_path: Path) -> None:
+    frames = smooth_frames(3, 8, 8)
+    with writer_for(tmp_path / "frames", frames) as writer:
+        for index, rgb in enumerate(frames):
+            writer.write(rgb, index)
+    assert names(tmp_path / "frames") == ["000000.png", "000001.png", "000002.png"]
+
+
+@pytest.mark.parametrize(
+    ("color", "expected"),
+    [
+        (BT709, (1, 1, 1)),
+        (ColorTags(2, 2, 6, False), (2, 2, 6)),
+        (ColorTags(9, 16, 9, True), (9, 16, 9)),
+        (ColorTags(1, 13, 0, True), (1, 13, 1)),
+    ],
+    ids=["709", "untagged", "2020-pq-full", "rgb"],
+)
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_the_output_is_tagged_as_what_it_is(
+    tmp_path: Path, suffix: str, color: ColorTags, expected: tuple[int, int, int]
+) -> None:
+    frames = smooth_frames(2, 48, 64)
+    path = tmp_path / f"out{suffix}"
+    with writer_for(path, frames, color=color) as writer:
+        writer.write(frames[0], 0)
+    with av.open(str(path)) as container:
+        picture = next(container.decode(video=0))
+        context = container.streams.video[0].codec_context
+        assert (int(context.color_primaries), int(context.color_trc), int(picture.colorspace)) == expected
+        assert int(picture.color_range) == 1
+    # The tags are true: read by them, the colours come back.
+    (frame,) = open_video(path)
+    assert psnr_db(frames[0], frame.rgb) > 44
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+@pytest.mark.parametrize(
+    ("time_base", "pts"),
+    [
+        (Fraction(1, 1000), [0, 40, 85, 120, 160, 300, 301, 333, 400]),
+        (Fraction(1, 12800), [5001 + 512 * index for index in range(9)]),
+        (Fraction(1001, 30000), [0, 1, 2, 5, 6, 7, 8, 9, 11]),
+        (Fraction(1, 90000), [7 + 3003 * index for index in range(9)]),
+        (Fraction(1, 24), [0, 1, 2, 3, 4, 5, 6, 7, 8]),
+        (Fraction(2, 3), [4, 5, 9]),
+    ],
+    ids=["vfr", "late-start", "ntsc", "mpeg", "film", "slides"],
+)
+def test_timestamps_are_kept_exactly(tmp_path: Path, suffix: str, time_base: Fraction, pts: list[int]) -> None:
+    frames = smooth_frames(len(pts), 48, 64)
+    path = tmp_path / f"out{suffix}"
+    with writer_for(path, frames, time_base=time_base) as writer:
+        for rgb, timestamp in zip(frames, pts, strict=True):
+            writer.write(rgb, timestamp)
+    with open_video(path) as reader:
+        assert [frame.pts * reader.time_base for frame in reader] == [value * time_base for value in pts]
+
+
+@pytest.mark.parametrize(("time_base", "noted"), [(Fraction(1, 1000), False), (Fraction(1, 90000), True)])
+def test_matroska_keeps_whole_milliseconds(
+    tmp_path: Path, time_base: Fraction, noted: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    frames = smooth_frames(6, 48, 64)
+    with caplog.at_level(logging.WARNING), writer_for(tmp_path / "out.mkv", frames, time_base=time_base) as writer:
+        for index, rgb in enumerate(frames):
+            writer.write(rgb, 3001 * index + 7)
+    assert ("whole milliseconds" in caplog.text) == noted
+    with open_video(tmp_path / "out.mkv") as reader:
+        errors = [
+            abs(frame.pts * reader.time_base - (3001 * index + 7) * time_base) for index, frame in enumerate(reader)
+        ]
+    assert max(errors) <= (Fraction(1, 2000) if noted else 0)
+
+
+def test_a_negative_start_is_moved_to_zero(tmp_path: Path) -> None:
+    frames = smooth_frames(4, 48, 64)
+    with writer_for(tmp_path / "out.mp4", frames) as writer:
+        for index, rgb in enumerate(frames):
+            writer.write(rgb, -80 + 40 * index)
+    with open_video(tmp_path / "out.mp4") as reader:
+        assert [frame.pts * reader.time_base * 1000 for frame in reader] == [0, 40, 80, 120]
+
+
+def test_the_last_frame_lasts_as_long_as_the_others(tmp_path: Path) -> None:
+    frames = smooth_frames(10, 48, 64)
+    with writer_for(tmp_path / "out.mp4", frames) as writer:
+        for index, rgb in enumerate(frames):
+            writer.write(rgb, 40 * index)
+    assert open_video(tmp_path / "out.mp4").frame_rate == 25
+
+
+def test_y4m_says_what_it_loses(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    frames = smooth_frames(3, 8, 8)
+    with caplog.at_level(logging.WARNING), writer_for(tmp_path / "out.y4m", frames) as writer:
+        for rgb, pts in zip(frames, (0, 40, 400), strict=True):
+            writer.write(rgb, pts)
+    assert "y4m has no timestamps" in caplog.text
+    header = (tmp_path / "out.y4m").read_bytes().partition(b"\n")[0]
+    assert header == b"YUV4MPEG2 W8 H8 F25:1 Ip A1:1 C444 XYSCSS=444 XCOLORRANGE=LIMITED"
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".y4m", ""])
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, RuntimeError], ids=lambda kind: kind.__name__)
+def test_a_failure_leaves_nothing(tmp_path: Path, suffix: str, failure: type[BaseException]) -> None:
+    frames = smooth_frames(3, 48, 64)
+    with pytest.raises(failure):
+        write_and_fail(tmp_path / f"out{suffix}", frames, failure)
+    assert names(tmp_path) == []
+
+
+def test_a_failure_keeps_the_existing_file(tmp_path: Path) -> None:
+    (tmp_path / "out.mp4").write_bytes(b"precious")
+    frames = smooth_frames(1, 48, 64)
+    with pytest.raises(KeyboardInterrupt):
+        write_and_fail(tmp_path / "out.mp4", frames, KeyboardInterrupt)
+    assert names(tmp_path) == ["out.mp4"]
+    assert (tmp_path / "out.mp4").read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".y4m", ""])
+def test_no_frames_is_refused_and_leaves_nothing(tmp_path: Path, suffix: str) -> None:
+    with (
+        pytest.raises(OutputError, match="no frame was written"),
+        writer_for(tmp_path / f"out{suffix}", smooth_frames(1, 48, 64)),
+    ):
+        pass
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("suffix", [".webm", ".png", ".stgv", ".MP5"])
+def test_an_unknown_suffix_is_refused(tmp_path: Path, suffix: str) -> None:
+    with pytest.raises(ConfigError, match=r"expected \.mp4, \.mov, \.mkv, \.y4m, or none for a folder of PNGs"):
+        writer_for(tmp_path / f"out{suffix}", smooth_frames(1, 8, 8))
+
+
+@pytest.mark.parametrize("name", ["missing/out.mp4", "missing/frames", "folder.mp4", "full"])
+def test_destinations_are_refused_before_any_work(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder.mp4").mkdir()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "x").write_bytes(b"")
+    with pytest.raises(OutputError):
+        writer_for(tmp_path / name, smooth_frames(1, 8, 8))
+    assert names(tmp_path) == ["folder.mp4", "full"]
+
+
+def test_frames_are_checked(tmp_path: Path) -> None:
+    frames = smooth_frames(1, 48, 64)
+    writer = writer_for(tmp_path / "out.y4m", frames)
+    with pytest.raises(ValueError, match="not open"):
+        writer.write(frames[0], 0)
+    with writer:
+        writer.write(frames[0], 5)
+        with pytest.raises(ValueError, match="timestamp 5 after 5"):
+            writer.write(frames[0], 5)
+        with pytest.raises(ValueError, match=r"got uint8 \[47, 64, 3\], expected uint8 \[48, 64, 3\]"):
+            writer.write(frames[0][1:], 6)
+        with pytest.raises(ValueError, match="float32"):
+            writer.write(frames[0].astype(np.float32), 6)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"width": 0}, {"frame_rate": Fraction(0)}, {"time_base": Fraction(-1)}],
+    ids=lambda wrong: next(iter(wrong)),
+)
+def test_impossible_parameters_are_refused(tmp_path: Path, wrong: dict[str, int | Fraction]) -> None:
+    good = {"width": 8, "height": 8, "frame_rate": Fraction(25), "time_base": Fraction(1, 25), "color": BT709}
+    with pytest.raises(ConfigError, match="expected more than 0"):
+        open_writer(tmp_path / "out.mp4", **{**good, **wrong})
