@@ -194,7 +194,7 @@ def choose_key_frame(frames: npt.NDArray[np.uint8], rule: str) -> int:
         frames: RGB. [T, H, W, 3] uint8.
         rule: "first", "middle", or "auto": the frame with the least squared error to all others, on thumbnails.
     """
-    n_frames = frames.shape[0]
+    n_frames: int = frames.shape[0]
     if rule == "first":
         return 0
     if rule == "middle":

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from clips import moving_clip, write_folder, write_video
+
+from stgvcodec.codec.config import EncodeConfig
+from stgvcodec.codec.encoder import encode
+from stgvcodec.codec.presets import PRESETS, Preset
+from stgvcodec.codec.reports import EncodeReport
+from stgvcodec.fit.phases import LearningRates, Phase, finetuning_phases
+
+# Enough steps to go through every phase, and no more.
+TINY = Preset(
+    name="tiny",
+    gop=4,
+    phases=(Phase("key-frame", frames="key", n_steps=8), Phase("joint", frames="all", n_steps=6)),
+    finetuning=finetuning_phases(
+        8, LearningRates(means=0.03, cholesky=0.02, colors=2e-3, hash_tables=2e-3, mlp=4e-4)
+    ),
+    color_stages=2,
+    color_codebook_size=8,
+)
+# Uneven on purpose, and not from zero.
+PTS = (80, 120, 200, 210, 330, 350, 390)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A file of two GoPs, of four frames and three, and where it comes from."""
+
+    path: Path
+    report: EncodeReport
+    source: Path
+    frames: np.ndarray  # [7, 32, 48, 3] uint8
+    pts: tuple[int, ...]
+
+
+@pytest.fixture(autouse=True)
+def _tiny_preset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PRESETS, "tiny", TINY)
+
+
+@pytest.fixture(scope="session")
+def clip() -> np.ndarray:
+    return moving_clip(len(PTS))
+
+
+@pytest.fixture(scope="session")
+def clip_folder(tmp_path_factory: pytest.TempPathFactory, clip: np.ndarray) -> Path:
+    return write_folder(clip, tmp_path_factory.mktemp("folder") / "clip")
+
+
+@pytest.fixture(scope="session")
+def clip_video(tmp_path_factory: pytest.TempPathFactory, clip: np.ndarray) -> Path:
+    """The clip with uneven timestamps in milliseconds."""
+    return write_video(clip, tmp_path_factory.mktemp("video") / "clip.mkv", PTS)
+
+
+@pytest.fixture(scope="session")
+def encoded(tmp_path_factory: pytest.TempPathFactory, clip_video: Path, clip: np.ndarray) -> Encoded:
+    path = tmp_path_factory.mktemp("encoded") / "clip.stgv"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PRESETS, "tiny", TINY)
+        config = EncodeConfig(preset="tiny", n_gaussians=60, scene_cut=False)
+        report = encode(clip_video, path, config=config, device="cpu")
+    return Encoded(path, report, clip_video, clip, PTS)
+
