@@ -58,7 +58,9 @@ def compare(
     selection = selection or Selection()
     with ExitStack() as stack:
         sides = [_Side(path, matrix, device, backend, stack) for path in (reference, distorted)]
-        n_selected = None if sides[0].n_frames is None else selection.count(sides[0].n_frames)
+        # Either side may be the one that was encoded with this selection; the other one is longer.
+        counts = [selection.count(side.n_frames) for side in sides if side.n_frames is not None]
+        n_selected = max(counts, default=None)
         (size, frames), (other_size, other_frames) = (side.frames(selection, n_selected) for side in sides)
         if size != other_size:
             raise ConfigError(
@@ -107,7 +109,7 @@ class _Side:
 
         Args:
             selection: As the user gave it.
-            n_selected: Frames that it leaves of the reference; a side that has just so many is taken whole.
+            n_selected: Frames that it leaves of the longer side; a side that has just so many is taken whole.
         """
         wanted = selection.resize
         if wanted is None and selection.crop is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import overload
@@ -167,18 +166,18 @@ class VideoDecoder:
         Raises:
             IndexError: before the first frame or after the last one's end.
         """
-        index = bisect_right(self._pts, Fraction(seconds) / self.metadata.time_base) - 1
-        end = self._seconds(self._n_frames - 1) + self._duration(self._n_frames - 1) if self._n_frames else 0.0
-        if index < 0 or seconds >= end:
-            start = self._seconds(0) if self._n_frames else 0.0
+        last = self._n_frames - 1
+        start, end = (self._seconds(0), self._seconds(last) + self._duration(last)) if self._n_frames else (0.0, 0.0)
+        if not start <= seconds < end:
             raise IndexError(f"no frame is played at {seconds} s; the video runs from {start} s to {end} s")
-        return self.get_frame_at(index)
+        # As `Frame.pts_seconds` has them: a frame is played at its own time, however that rounds.
+        return self.get_frame_at(bisect_right(range(self._n_frames), seconds, key=self._seconds) - 1)
 
     def iter_frames(self, indices: Sequence[int] | None = None, *, scale: float = 1.0) -> Iterator[Tensor]:
         """Render frames one after the other.
 
         Args:
-            indices: Frames in the order wanted; all of them by default.
+            indices: Frames in the order wanted, negative ones counted from the end; all of them by default.
             scale: Output size over encoded size; the Gaussians are rendered at that size, nothing is resampled.
 
         Yields:
@@ -186,9 +185,10 @@ class VideoDecoder:
 
         Raises:
             ConfigError: scale is not a number above 0, or the picture would pass the format's limits.
+            IndexError: there is no such frame.
         """
         self._check_scale(scale)
-        indices = range(self._n_frames) if indices is None else indices
+        indices = range(self._n_frames) if indices is None else [self._checked(i) for i in indices]
         position = 0
         while position < len(indices):
             gop = self._gop_of(indices[position])

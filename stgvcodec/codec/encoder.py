@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -77,7 +78,8 @@ def encode(
         atomic_output(destination) as temporary,
     ):
         job = _Job(config, video, torch_device, backend_name)
-        gops = []
+        gops: list[GopReport] = []
+        psnrs: list[float] = []
         with temporary.open("wb") as file:
             writer = StgvWriter(file, _stream_header(video, config))
             for gop in split_gops(video, job.gop_length, scene_cut=config.scene_cut):
@@ -87,6 +89,7 @@ def encode(
                 writer.add_gop(payload.bytes, gop.pts)
                 n_bytes = writer.n_bytes - first_byte
                 gops.append(_gop_report(job.n_frames_done, gop, payload, n_bytes, time.perf_counter() - gop_started))
+                psnrs.extend(payload.stats.psnr_db)
                 job.done(gop, n_bytes)
                 # Frames of this GoP are not kept while the next one is read.
                 del gop
@@ -103,7 +106,7 @@ def encode(
         file_bytes=file_bytes,
         bpp=8.0 * file_bytes / (width * height * n_frames),
         bpp_target=config.bpp_target,
-        psnr_db=sum(gop.psnr_db * gop.n_frames for gop in gops) / n_frames,
+        psnr_db=_mean_psnr_db(psnrs),
         width=width,
         height=height,
         n_frames=n_frames,
@@ -224,7 +227,13 @@ def _gop_report(first_frame: int, gop: Gop, payload: GopPayload, n_bytes: int, s
         n_frames=len(gop.pts),
         n_gaussians=stats.n_gaussians,
         n_bytes=n_bytes,
-        psnr_db=sum(stats.psnr_db) / len(stats.psnr_db),
+        psnr_db=_mean_psnr_db(stats.psnr_db),
         quantizer_cost_db=stats.quantizer_cost_db,
         seconds=seconds,
     )
+
+
+def _mean_psnr_db(psnrs: Sequence[float]) -> float:
+    """Mean over the frames that differ from their source, as `compare` takes it; inf if none does."""
+    finite = [psnr for psnr in psnrs if math.isfinite(psnr)]
+    return math.fsum(finite) / len(finite) if finite else math.inf

@@ -80,7 +80,9 @@ class GopRenderer:
                     scale=scale,
                     static=self._static,
                 )
-                yield from to_uint8(images)
+                pictures = to_uint8(images)
+            # Outside the block: a generator that waits in it would switch gradients off for its caller.
+            yield from pictures
 
     def gaussians(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
         """Deformed Gaussians of frame `index`.

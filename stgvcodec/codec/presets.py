@@ -82,13 +82,13 @@ _PAPER_RATES = LearningRates(means=7e-3, cholesky=7e-3, colors=7e-3, hash_tables
 _PAPER_FINE_RATES = LearningRates(means=7e-4, cholesky=7e-4, colors=7e-4, hash_tables=1.6e-5, mlp=1.6e-5)
 
 
-def _effort(name: str, *, gop: int, key: int, joint: int, finetuning: int) -> Preset:
+def _effort(name: str, *, key: int, joint: int, final_rate: float, finetuning: int) -> Preset:
     return Preset(
         name=name,
-        gop=gop,
+        gop=10,
         phases=(
-            Phase("key-frame", frames="key", n_steps=key, final_rate=0.3),
-            Phase("joint", frames="all", n_steps=joint, final_rate=0.1),
+            Phase("key-frame", frames="key", n_steps=key, final_rate=0.5),
+            Phase("joint", frames="all", n_steps=joint, final_rate=final_rate),
         ),
         finetuning=finetuning_phases(finetuning, _FINE_RATES),
     )
@@ -97,10 +97,10 @@ def _effort(name: str, *, gop: int, key: int, joint: int, finetuning: int) -> Pr
 PRESETS = {
     preset.name: preset
     for preset in (
-        _effort("draft", gop=10, key=100, joint=250, finetuning=90),
-        _effort("fast", gop=10, key=300, joint=900, finetuning=300),
-        _effort("medium", gop=10, key=800, joint=3000, finetuning=900),
-        _effort("slow", gop=10, key=2000, joint=12000, finetuning=3000),
+        _effort("draft", key=30, joint=250, final_rate=0.3, finetuning=90),
+        _effort("fast", key=60, joint=900, final_rate=0.2, finetuning=300),
+        _effort("medium", key=200, joint=3000, final_rate=0.1, finetuning=900),
+        _effort("slow", key=600, joint=12000, final_rate=0.05, finetuning=3000),
         Preset(
             name="paper",
             gop=10,

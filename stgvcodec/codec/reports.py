@@ -45,7 +45,8 @@ class GopReport:
         n_frames: Frames in it.
         n_gaussians: Canonical Gaussians transmitted.
         n_bytes: Size of its chunk in the file.
-        psnr_db: Mean over its frames of RGB PSNR, 8-bit, of the decoder's frames; inf if all are identical.
+        psnr_db: Mean over its frames of RGB PSNR, 8-bit, of the decoder's frames; identical ones are left out, and it
+            is inf if all are identical.
         quantizer_cost_db: Stream -> PSNR lost when its quantiser was switched on, before fine-tuning.
         seconds: Time spent on it.
     """
@@ -68,7 +69,8 @@ class EncodeReport:
         file_bytes: Its size.
         bpp: 8 * file_bytes / (width * height * n_frames).
         bpp_target: As asked; None without a target.
-        psnr_db: Mean over frames of RGB PSNR on 8-bit frames, of what a decoder renders from the written bytes.
+        psnr_db: Mean over frames of RGB PSNR on 8-bit frames, of what a decoder renders from the written bytes;
+            identical ones are left out, and it is inf if all are identical.
         width: Pixels.
         height: Pixels.
         n_frames: Frames written.

@@ -23,9 +23,9 @@ class LearningRates:
     """
 
     means: float = 0.2
-    cholesky: float = 0.1
-    colors: float = 1e-2
-    hash_tables: float = 1e-2
+    cholesky: float = 0.2
+    colors: float = 2e-2
+    hash_tables: float = 5e-2
     mlp: float = 2e-3
     steps: float = 1e-3
 
