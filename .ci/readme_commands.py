@@ -1,4 +1,4 @@
-"""Run a README's commands as written: every line of its `sh` blocks but the installing ones, in order, in a new folder."""
+"""Run the commands of a README as written: the lines of its `sh` blocks but the installing ones, in a new folder."""
 
 from __future__ import annotations
 

@@ -3,9 +3,9 @@
     python benchmarks/decode.py --csv benchmarks/data/decode_cpu.csv
     python benchmarks/decode.py --device cuda --csv benchmarks/data/decode_cuda.csv
 
-The GoP is a real one: Big Buck Bunny's first ten frames, fitted for a few steps, written to a file and read back, so that
-sizes, overlaps and weights are what a decoder meets. Rows: entropy decoding alone, payload to model, model to 8-bit
-frames on the device, and file to frames.
+The GoP is a real one: Big Buck Bunny's first ten frames, fitted for a few steps, written to a file and read back, so
+that sizes, overlaps and weights are what a decoder meets. Rows: entropy decoding alone, payload to model, model to
+8-bit frames on the device, and file to frames.
 """
 
 from __future__ import annotations

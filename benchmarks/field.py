@@ -10,7 +10,6 @@ the only back end there so far, is held against itself in float64.
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from rasterize import COLUMNS, commit, device_name, percentiles_ms
+from harness import commit, device_name, percentiles_ms, print_rows, write_csv
 from torch import Tensor
 
 from stgvcodec.ops.field_mlp import FieldWeights, field_mlp
@@ -213,12 +212,9 @@ def main() -> None:
         return
 
     rows = measure(torch.device(options.device), options.seed, options.repeats)
-    widths = [max(len(str(row[i])) for row in (COLUMNS, *rows)) for i in range(len(COLUMNS))]
-    for row in (COLUMNS, *rows):
-        print("  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print_rows(rows)
     if options.csv:
-        with options.csv.open("w", newline="") as file:
-            csv.writer(file).writerows([COLUMNS, *rows])
+        write_csv(options.csv, rows)
 
 
 if __name__ == "__main__":

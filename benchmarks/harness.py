@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import platform
 import subprocess
 import time
@@ -42,6 +43,9 @@ def device_name(device: torch.device) -> str:
 
 
 def commit() -> str:
+    """The commit measured; from STGV_COMMIT where there is no git, as on a lent machine."""
+    if "STGV_COMMIT" in os.environ:
+        return os.environ["STGV_COMMIT"]
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.strip() or "unknown"

@@ -10,29 +10,24 @@ the only back end there so far, is held against itself in float64.
 from __future__ import annotations
 
 import argparse
-import csv
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from harness import commit, device_name, percentiles_ms, print_rows, write_csv
 from torch import Tensor
 
 from stgvcodec.ops.rasterize import SIGMA_MAX, rasterize
 
 HEIGHT, WIDTH, N_GAUSSIANS, N_PAIRS = 640, 1280, 20_000, 7_300_000
-COLUMNS = ("op", "shape", "unit", "p20", "p50", "p80", "device", "commit")
 IMAGE_TOLERANCE = 1e-5
 GRADIENT_TOLERANCE = 1e-4
-# An OpenMP worker spins for a while after a torch operator, on a core that the next operator wants.
-SETTLE_SECONDS = 0.3
 
 
 class Scene(NamedTuple):
@@ -103,20 +98,6 @@ def disagreement(scene: Scene, backend: str, truth: tuple[Tensor, ...]) -> str |
     return None
 
 
-def percentiles_ms(work: Callable[[], object], device: torch.device, repeats: int) -> tuple[float, float, float]:
-    times = []
-    time.sleep(SETTLE_SECONDS)
-    for i in range(-1 if repeats < 10 else -3, repeats):
-        begin = time.perf_counter()
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        if i >= 0:
-            times.append((time.perf_counter() - begin) * 1e3)
-    p20, p50, p80 = np.percentile(times, (20, 50, 80))
-    return float(p20), float(p50), float(p80)
-
-
 def cold_compile_seconds(seed: int) -> float:
     """First forward + backward of a fresh process with an empty cache, its second subtracted."""
     with tempfile.TemporaryDirectory() as folder:
@@ -136,21 +117,6 @@ def first_call_seconds(seed: int) -> float:
         forward_backward(scene, "numba")
         seconds.append(time.perf_counter() - begin)
     return seconds[0] - seconds[1]
-
-
-def device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{models[0] if models else platform.machine()}, {torch.get_num_threads()} threads"
-
-
-def commit() -> str:
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
 
 
 def measure(device: torch.device, seed: int, repeats: int) -> list[tuple[object, ...]]:
@@ -208,13 +174,9 @@ def main() -> None:
         return
 
     rows = measure(torch.device(options.device), options.seed, options.repeats)
-    widths = [max(len(str(row[i])) for row in (COLUMNS, *rows)) for i in range(len(COLUMNS))]
-    for row in (COLUMNS, *rows):
-        print("  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print_rows(rows)
     if options.csv:
-        with options.csv.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerows([COLUMNS, *rows])
+        write_csv(options.csv, rows)
 
 
 if __name__ == "__main__":

@@ -41,10 +41,10 @@ def write_video(frames: np.ndarray, path: Path, pts: Sequence[int], time_base: F
         stream = container.add_stream("ffv1", rate=25)
         context = stream.codec_context
         context.height, context.width = frames.shape[1:3]
-        context.pix_fmt = "gbrp"
+        context.pix_fmt = "bgr0"
         context.time_base = stream.time_base = time_base
         for frame, stamp in zip(frames, pts, strict=True):
-            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24").reformat(format="gbrp")
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24").reformat(format="bgr0")
             picture.pts, picture.time_base = stamp, time_base
             container.mux(stream.encode(picture))
         container.mux(stream.encode(None))

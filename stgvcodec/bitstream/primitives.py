@@ -106,15 +106,16 @@ class ByteReader:
         return (value >> 1) ^ -(value & 1)
 
     def text(self) -> str:
-        """Printable UTF-8 with its length in bytes as `uint` before it."""
+        """UTF-8 without control characters, its length in bytes as `uint` before it."""
         start = self.position
         raw = self.take(self.uint())
         try:
             value = raw.decode("utf-8")
         except UnicodeDecodeError:
             raise self.error("text is not UTF-8", at=start) from None
-        if not value.isprintable():
-            raise self.error("text holds characters that cannot be printed", at=start)
+        # By code point, not by str.isprintable(), whose answer changes with the version of Unicode.
+        if any(ord(character) < 0x20 or 0x7F <= ord(character) <= 0x9F for character in value):
+            raise self.error("text holds control characters, which cannot be printed", at=start)
         return value
 
 

@@ -77,7 +77,7 @@ def json_flag(command: _Command) -> _Command:
 def config_options(command: _Command) -> _Command:
     """Add the encoder's options; the command gets `config`."""
     options = (
-        click.option("--preset", type=click.Choice(PRESETS), help="Effort of the fit.  [default: medium]"),
+        click.option("--preset", type=click.Choice(PRESETS), help="Effort of the fit.  [default: fast]"),
         click.option("--bpp-target", type=float, metavar="BPP", help="File size to reach, bits a pixel and frame."),
         click.option("--gaussians", "n_gaussians", type=int, metavar="N", help="Gaussians in each GoP."),
         click.option("--gop", type=int, metavar="N", help="Most frames in a GoP."),

@@ -98,7 +98,7 @@ class _Side:
         self.n_frames: int | None
         if Path(path).suffix.lower() == _STGV_SUFFIX:
             self._decoder = stack.enter_context(VideoDecoder(path, device=device, backend=backend))
-            self.size = (self._decoder.metadata.width, self._decoder.metadata.height)
+            self.size = (self._decoder.header.width, self._decoder.header.height)
             self.n_frames = len(self._decoder)
         else:
             with open_video(path, matrix=matrix) as video:

@@ -36,7 +36,7 @@ class EncodeConfig:
         ConfigError: a value that cannot be met, or two that exclude each other.
     """
 
-    preset: str = "medium"
+    preset: str = "fast"
     profile: str = "paper"
     n_gaussians: int | None = None
     gop: int | None = None

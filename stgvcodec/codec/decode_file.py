@@ -63,7 +63,7 @@ def decode(
         indices = range(len(decoder))[selection.first_frame : selection.end_frame]
         if not indices:
             raise ConfigError(f"frames {selection.frames_text}: {source} has only {len(decoder)} frames")
-        info = decoder.metadata
+        header = decoder.header
         frames = decoder.iter_frames(indices, scale=scale)
         render_seconds = 0.0
 
@@ -82,9 +82,9 @@ def decode(
             destination,
             width=width,
             height=height,
-            frame_rate=info.frame_rate,
-            time_base=info.time_base,
-            color=ColorTags(**dataclasses.asdict(info.color)),
+            frame_rate=header.frame_rate,
+            time_base=header.time_base,
+            color=ColorTags(**dataclasses.asdict(header.color)),
         ) as writer:
             for n_done, index in enumerate(indices, start=1):
                 assert rgb is not None

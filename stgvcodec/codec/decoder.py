@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import overload
@@ -12,6 +13,8 @@ from typing import overload
 import torch
 from torch import Tensor
 
+from stgvcodec.bitstream.header import StreamHeader
+from stgvcodec.bitstream.limits import LIMITS
 from stgvcodec.bitstream.reader import StgvReader
 from stgvcodec.codec.device import resolve_device
 from stgvcodec.codec.gop_renderer import GopRenderer
@@ -72,7 +75,7 @@ class VideoDecoder:
     methods return `Frame` and `FrameBatch`, which carry times. The last GoP that was read stays decoded.
 
     Attributes:
-        metadata: Everything the file says about itself.
+        header: Size, frame rate, time base and colour of the stream.
         damage: With `keep_going`, what was skipped and why.
         device: Where frames are rendered.
         backend: Name of the operators that render.
@@ -95,13 +98,10 @@ class VideoDecoder:
             BackendUnavailableError: device or back end is not to be had here.
         """
         self.device, self.backend = resolve_device(device, backend)
+        self._path = Path(path)
         self._reader = StgvReader(path, keep_going=keep_going)
-        try:
-            self.metadata: StreamInfo = stream_info(self._reader, Path(path))
-        except BaseException:
-            self._reader.close()
-            raise
         self.damage: tuple[str, ...] = self._reader.damage
+        self.header: StreamHeader = self._reader.header
         self._gops = self._reader.gops
         # Frames are counted over the GoPs at hand, which in a damaged file are not all.
         self._starts: list[int] = []
@@ -112,6 +112,11 @@ class VideoDecoder:
         self._n_frames = n_frames
         self._pts = [pts for gop in self._gops for pts in gop.pts]
         self._open_gop: tuple[int, GopRenderer] | None = None
+
+    @cached_property
+    def metadata(self) -> StreamInfo:
+        """Everything the file says about itself; reads all of it the first time."""
+        return stream_info(self._reader, self._path)
 
     def __enter__(self) -> VideoDecoder:
         """Return itself."""
@@ -200,7 +205,7 @@ class VideoDecoder:
             position += len(run)
 
     def pts(self, index: int) -> int:
-        """Timestamp of a frame, in units of `metadata.time_base`."""
+        """Timestamp of a frame, in units of `header.time_base`."""
         return self._pts[self._checked(index)]
 
     def gaussians_at(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -229,14 +234,14 @@ class VideoDecoder:
             try:
                 renderer = GopRenderer(
                     payload,
-                    width=self.metadata.width,
-                    height=self.metadata.height,
+                    width=self.header.width,
+                    height=self.header.height,
                     device=self.device,
                     backend=self.backend,
                 )
             except BitstreamError as error:
                 raise BitstreamError(
-                    str(error), section=f"GoP {gop} of {self.metadata.path}", offset=self._gops[gop].offset
+                    str(error), section=f"GoP {gop} of {self._path}", offset=self._gops[gop].offset
                 ) from error
             self._open_gop = (gop, renderer)
         return self._open_gop[1]
@@ -244,25 +249,25 @@ class VideoDecoder:
     def _stack(self, indices: Sequence[int]) -> Tensor:
         frames = [frame.permute(2, 0, 1) for frame in self.iter_frames(indices)]
         if not frames:
-            size = (0, 3, self.metadata.height, self.metadata.width)
+            size = (0, 3, self.header.height, self.header.width)
             return torch.empty(size, dtype=torch.uint8, device=self.device)
         return torch.stack(frames)
 
     def _seconds(self, index: int) -> float:
-        return float(self._pts[index] * self.metadata.time_base)
+        return float(self._pts[index] * self.header.time_base)
 
     def _duration(self, index: int) -> float:
         if index + 1 < self._n_frames:
-            return float((self._pts[index + 1] - self._pts[index]) * self.metadata.time_base)
-        return float(1 / self.metadata.frame_rate)
+            return float((self._pts[index + 1] - self._pts[index]) * self.header.time_base)
+        return float(1 / self.header.frame_rate)
 
     def _check_scale(self, scale: float) -> None:
-        limit = self.metadata.limits["width"]
-        longest = max(self.metadata.width, self.metadata.height)
+        limit = LIMITS["width"]
+        longest = max(self.header.width, self.header.height)
         if not (scale > 0 and longest * scale <= limit):
             raise ConfigError(
                 f"scale is {scale}, expected more than 0 and at most {limit / longest:g} for this video "
-                f"({self.metadata.width}x{self.metadata.height}; no side may pass {limit} pixels)"
+                f"({self.header.width}x{self.header.height}; no side may pass {limit} pixels)"
             )
 
 

@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 # Seconds between two calls of a progress callback.
 _PROGRESS_INTERVAL_SECONDS = 0.2
+# A file further from its target than this, relatively, is worth a warning.
+_TARGET_TOLERANCE = 0.1
 
 
 def encode(
@@ -52,7 +54,7 @@ def encode(
     Args:
         source: A video file or a folder of images.
         destination: The `.stgv` file; written under a temporary name and moved into place when complete.
-        config: What to make of it; the default is preset "medium".
+        config: What to make of it; the default is preset "fast".
         selection: Which frames and which part of the picture.
         matrix: "bt601", "bt709" or "bt2020", over what the source is tagged with.
         device: "auto", "cpu" or "cuda".
@@ -101,10 +103,13 @@ def encode(
         width, height = video.width, video.height
         file_bytes = temporary.stat().st_size
     n_frames = sum(gop.n_frames for gop in gops)
+    bpp = 8.0 * file_bytes / (width * height * n_frames)
+    if config.bpp_target is not None and abs(bpp / config.bpp_target - 1.0) > _TARGET_TOLERANCE:
+        logger.warning("%s has %.4f bpp, the target was %.4f", destination, bpp, config.bpp_target)
     return EncodeReport(
         path=Path(destination),
         file_bytes=file_bytes,
-        bpp=8.0 * file_bytes / (width * height * n_frames),
+        bpp=bpp,
         bpp_target=config.bpp_target,
         psnr_db=_mean_psnr_db(psnrs),
         width=width,
@@ -137,9 +142,11 @@ class _Job:
                 config.bpp_target,
                 width=video.width,
                 height=video.height,
+                n_frames=video.n_frames,
                 gop=self._gop,
                 fixed_gop=config.gop is not None,
-                color_bits=self._color_stages * math.log2(self._color_codebook_size),
+                color_stages=self._color_stages,
+                color_codebook_size=self._color_codebook_size,
             )
             self._gop = self._rate.gop_length
 

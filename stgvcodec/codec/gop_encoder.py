@@ -113,10 +113,7 @@ def encode_gop(
     started = time.perf_counter()
     with one_torch_thread():
         trainer = _trainer(frames, config, seed)
-        phases = (*config.preset.phases, *config.preset.finetuning)
-        if trainer.spec.n_frames == 1:
-            # Nothing moves: the steps of joint training go to the one frame.
-            phases = tuple(_on_key_frame(phase) for phase in phases)
+        phases = _phases(config.preset, trainer.spec.n_frames)
         work = _Work(phases, on_step)
         for phase in phases[: len(config.preset.phases)]:
             trainer.run(phase, work.step)
@@ -151,8 +148,18 @@ class _Work:
             self._on_step(phase, step, self._done / self._n_steps, loss)
 
 
-def _on_key_frame(phase: Phase) -> Phase:
-    return dataclasses.replace(phase, frames="key")
+def _phases(preset: Preset, n_frames: int) -> tuple[Phase, ...]:
+    """A preset's phases for a GoP of this length: as many steps a frame in a longer one, one frame's in a still."""
+    longer = max(1.0, n_frames / preset.gop)
+    return tuple(
+        dataclasses.replace(
+            phase,
+            n_steps=phase.n_steps if phase.frames == "key" else round(phase.n_steps * longer),
+            # Nothing moves in a GoP of one frame: the steps of joint training go to its picture.
+            frames="key" if n_frames == 1 else phase.frames,
+        )
+        for phase in (*preset.phases, *preset.finetuning)
+    )
 
 
 def _trainer(frames: npt.NDArray[np.uint8], config: GopConfig, seed: int) -> GopTrainer:

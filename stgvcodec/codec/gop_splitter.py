@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,8 @@ _CUT_RATIO = 3.5
 # Weight of the newest difference in the running average.
 _CUT_MEMORY = 0.25
 _THUMBNAIL_SIDE = 32
+
+_Thumbnail = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -42,11 +45,9 @@ def split_gops(frames: Iterable[VideoFrame], gop_length: Callable[[], int], *, s
     Yields:
         GoPs in order; the last may be shorter.
     """
-    detector = SceneCutDetector()
     pending: list[VideoFrame] = []
     limit = gop_length()
-    for frame in frames:
-        is_cut = detector.is_cut(frame.rgb)
+    for frame, is_cut in scene_cuts(frames):
         if pending and (len(pending) >= limit or (scene_cut and is_cut)):
             yield _gop(pending)
             pending = []
@@ -60,35 +61,54 @@ def _gop(frames: list[VideoFrame]) -> Gop:
     return Gop(np.stack([frame.rgb for frame in frames]), tuple(frame.pts for frame in frames))
 
 
-class SceneCutDetector:
-    """Tells whether a frame starts a new scene, from thumbnails of it and of the frame before.
+def scene_cuts(frames: Iterable[VideoFrame]) -> Iterator[tuple[VideoFrame, bool]]:
+    """Tell of each frame whether a new scene starts with it, reading one frame ahead.
 
-    A cut is a difference that is large in itself and large against the differences just before it, so that neither
-    fast motion nor a cut within a fast scene misleads it much.
+    A cut is a difference between thumbnails that is large in itself and large against the differences just before it,
+    so that neither fast motion nor a cut within a fast scene misleads it much; and it lasts: a flash, after which the
+    picture is as it was, is none.
+
+    Args:
+        frames: In presentation order.
+
+    Yields:
+        Each frame, and whether it starts a scene (never the first).
     """
+    thumbnails: deque[_Thumbnail] = deque(maxlen=4)  # of k - 2, k - 1, k and k + 1
+    waiting: VideoFrame | None = None
+    usual: float | None = None
 
-    def __init__(self) -> None:
-        """Start before the first frame."""
-        self._thumbnail: npt.NDArray[np.float32] | None = None
-        self._usual: float | None = None
-
-    def is_cut(self, rgb: npt.NDArray[np.uint8]) -> bool:
-        """Take the next frame [H, W, 3]; True where a scene starts with it (never for the first)."""
-        thumbnail = _thumbnail(rgb)
-        before, self._thumbnail = self._thumbnail, thumbnail
-        if before is None:
+    def starts_scene(earlier: Sequence[_Thumbnail], now: _Thumbnail, later: _Thumbnail | None) -> bool:
+        nonlocal usual
+        if not earlier:
             return False
-        difference = float(np.abs(thumbnail - before).mean())
-        is_cut = difference > _CUT_LEVELS and difference > _CUT_RATIO * (self._usual or 0.0)
-        if is_cut:
-            self._usual = None
-        else:
-            usual = difference if self._usual is None else self._usual
-            self._usual = (1.0 - _CUT_MEMORY) * usual + _CUT_MEMORY * difference
-        return is_cut
+        threshold = max(_CUT_LEVELS, _CUT_RATIO * (usual or 0.0))
+        difference = _difference(now, earlier[-1])
+        if difference <= threshold:
+            usual = difference if usual is None else (1.0 - _CUT_MEMORY) * usual + _CUT_MEMORY * difference
+            return False
+        lasts = later is None or _difference(later, earlier[-1]) > threshold
+        is_new = all(_difference(now, thumbnail) > threshold for thumbnail in earlier)
+        if lasts and is_new:
+            usual = None
+        return lasts and is_new
+
+    for frame in frames:
+        thumbnails.append(_thumbnail(frame.rgb))
+        if waiting is not None:
+            *earlier, now, later = thumbnails
+            yield waiting, starts_scene(earlier, now, later)
+        waiting = frame
+    if waiting is not None:
+        *earlier, now = list(thumbnails)[-3:]
+        yield waiting, starts_scene(earlier, now, None)
 
 
-def _thumbnail(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+def _difference(a: _Thumbnail, b: _Thumbnail) -> float:
+    return float(np.abs(a - b).mean())
+
+
+def _thumbnail(rgb: npt.NDArray[np.uint8]) -> _Thumbnail:
     """Block means of the green channel, at most 32x32; small motion leaves them nearly unchanged."""
     height, width, _ = rgb.shape
     row_edges = np.linspace(0, height, min(_THUMBNAIL_SIDE, height), endpoint=False).astype(np.int64)

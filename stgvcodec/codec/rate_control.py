@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from stgvcodec.codec.dimensions import field_spec
@@ -10,18 +11,22 @@ from stgvcodec.errors import ConfigError
 
 # What things cost at profile `paper`, measured on Bunny and DAVIS GoPs (benchmarks/data/rate_model.csv). Only a
 # starting point: each GoP's size is corrected before fine-tuning, and what is left over goes to the next GoP.
-_BITS_PER_GAUSSIAN = 45.0
-_BITS_PER_COLOR_BIT = 0.95
-_BITS_PER_FIELD_PARAMETER = 5.5
-_GOP_OVERHEAD_BYTES = 450
-_FILE_OVERHEAD_BYTES = 150
-_CHUNK_OVERHEAD_BYTES = 60
+_BITS_PER_GAUSSIAN = 48.0  # Means and Cholesky factors.
+_BITS_PER_COLOR_BIT = 0.93
+_BITS_PER_FIELD_PARAMETER = 7.4
+_BYTES_PER_CODEWORD = 6
+_GOP_OVERHEAD_BYTES = 160
+_CHUNK_OVERHEAD_BYTES = 40
+_FILE_OVERHEAD_BYTES = 110
 
 # Most of a GoP's bits that the field may take.
-_FIELD_SHARE = 0.35
-# A longer GoP shares one set of Gaussians among more frames; below this density a GoP is made longer instead.
-_MAX_PIXELS_PER_GAUSSIAN = 250
+_FIELD_SHARE = 0.38
+# A longer GoP shares one set of Gaussians among more frames. Below this density a longer one pays: at 0.1 bpp on Bunny
+# (320x180), GoPs of 10, 20 and 40 frames gave 26.6, 28.2 and 29.7 dB; at 0.25 bpp 29.6, 31.6 and 32.0.
+_PIXELS_PER_GAUSSIAN = 22.0
 _MAX_RATE_GOP = 60
+# Float and 8-bit frames of a GoP that are in memory while it is fitted.
+_MAX_GOP_BYTES = 2 << 30
 _MIN_GAUSSIANS = 16
 # How far a GoP's budget may leave its even share to make up for the others.
 _CARRY_LIMIT = 0.35
@@ -43,25 +48,45 @@ class GopPlan:
 
 
 class RateControl:
-    """Plans GoPs so that a file of any length lands on its bits per pixel."""
+    """Plans GoPs so that a file of any length lands on its bits per pixel.
 
-    def __init__(self, bpp_target: float, *, width: int, height: int, gop: int, fixed_gop: bool, color_bits: float):
+    Attributes:
+        gop_length: Most frames of a GoP.
+    """
+
+    def __init__(
+        self,
+        bpp_target: float,
+        *,
+        width: int,
+        height: int,
+        n_frames: int | None,
+        gop: int,
+        fixed_gop: bool,
+        color_stages: int,
+        color_codebook_size: int,
+    ) -> None:
         """Choose a GoP length for a target.
 
         Args:
             bpp_target: Bits per pixel and frame of the whole file.
             width: Pixels.
             height: Pixels.
+            n_frames: Frames of the video; None if unknown.
             gop: The preset's or the user's GoP length, frames.
             fixed_gop: Whether that is the user's and must stay.
-            color_bits: Bits of a colour's indices, before entropy coding.
+            color_stages: Stages of the colours' vector quantiser.
+            color_codebook_size: Codewords of each stage.
 
         Raises:
             ConfigError: the target is below what the smallest model of the longest GoP costs.
         """
         self._bpp = bpp_target
         self._n_pixels = width * height
+        self._n_frames = n_frames
+        color_bits = color_stages * math.log2(color_codebook_size)
         self._bits_per_gaussian = _BITS_PER_GAUSSIAN + _BITS_PER_COLOR_BIT * color_bits
+        self._gop_overhead_bytes = _GOP_OVERHEAD_BYTES + _BYTES_PER_CODEWORD * color_stages * color_codebook_size
         self._spent_bytes = _FILE_OVERHEAD_BYTES
         self._n_frames_done = 0
         self.gop_length = self._choose_gop_length(gop, fixed_gop)
@@ -76,7 +101,7 @@ class RateControl:
         owed = self._frame_bytes * (self._n_frames_done + n_frames) - self._spent_bytes
         target = min(max(owed, share * (1.0 - _CARRY_LIMIT)), share * (1.0 + _CARRY_LIMIT)) - _CHUNK_OVERHEAD_BYTES
         field, n_gaussians = self._divide(target, n_frames)
-        return GopPlan(max(n_gaussians, _MIN_GAUSSIANS), field, max(round(target), 1))
+        return GopPlan(max(n_gaussians, 1), field, max(round(target), 1))
 
     def spent(self, n_frames: int, n_bytes: int) -> None:
         """Take note of a finished GoP: its frames, and its bytes in the file with all framing."""
@@ -88,34 +113,47 @@ class RateControl:
         return self._bpp * self._n_pixels / 8.0
 
     def _choose_gop_length(self, gop: int, fixed: bool) -> int:
-        length = gop
-        while True:
-            budget = self._frame_bytes * length - _CHUNK_OVERHEAD_BYTES
-            _, n_gaussians = self._divide(budget, length)
-            if n_gaussians * _MAX_PIXELS_PER_GAUSSIAN >= self._n_pixels or fixed:
-                break
-            if length >= _MAX_RATE_GOP:
-                break
-            length = min(2 * length, _MAX_RATE_GOP)
-        if n_gaussians < _MIN_GAUSSIANS:
+        length = self._at_most_all(gop)
+        longest = length if fixed else self._at_most_all(max(gop, min(_MAX_RATE_GOP, self._frames_in_memory)))
+        while length < longest and self._n_gaussians(length) * _PIXELS_PER_GAUSSIAN < self._n_pixels:
+            length = min(2 * length, longest)
+        if self._n_frames is not None and not fixed:
+            # Even GoPs: a short last one would have to pay for a set of Gaussians of its own.
+            length = math.ceil(self._n_frames / math.ceil(self._n_frames / length))
+        if self._n_gaussians(length) < _MIN_GAUSSIANS:
             raise ConfigError(
-                f"a bpp target of {self._bpp:g} is below the smallest possible file for this size; "
-                f"the minimum is {self._minimum_bpp(length):.4f} bpp with GoPs of {length} frames"
+                f"a bpp target of {self._bpp:g} is below the smallest possible file for this video; the minimum is "
+                f"{self._minimum_bpp(length):.4f} bpp with GoPs of {length} frames"
             )
         return length
 
+    def _at_most_all(self, length: int) -> int:
+        return length if self._n_frames is None else max(1, min(length, self._n_frames))
+
+    @property
+    def _frames_in_memory(self) -> int:
+        return max(1, _MAX_GOP_BYTES // (self._n_pixels * 3 * 5))
+
+    def _n_gaussians(self, length: int) -> int:
+        budget = self._frame_bytes * length - _CHUNK_OVERHEAD_BYTES - self._file_share_bytes(length)
+        return self._divide(budget, length)[1]
+
+    def _file_share_bytes(self, length: int) -> float:
+        """A GoP's share of what the file costs around its GoPs."""
+        return _FILE_OVERHEAD_BYTES * (1.0 if self._n_frames is None else min(1.0, length / self._n_frames))
+
     def _divide(self, budget_bytes: float, n_frames: int) -> tuple[FieldSize, int]:
         """The largest field that leaves the Gaussians their share, and how many Gaussians the rest pays for."""
-        available = 8.0 * (budget_bytes - _GOP_OVERHEAD_BYTES)
+        available = 8.0 * (budget_bytes - self._gop_overhead_bytes)
         for size in FIELD_SIZES:
             field_bits = _field_bits(size, n_frames)
             if field_bits <= _FIELD_SHARE * available or size is FIELD_SIZES[-1]:
                 break
-        return size, int((available - field_bits) / self._bits_per_gaussian)
+        return size, math.floor((available - field_bits) / self._bits_per_gaussian)
 
     def _minimum_bpp(self, length: int) -> float:
-        bits = _field_bits(FIELD_SIZES[-1], length) + _MIN_GAUSSIANS * self._bits_per_gaussian
-        n_bytes = bits / 8.0 + _GOP_OVERHEAD_BYTES + _CHUNK_OVERHEAD_BYTES
+        bits = _field_bits(FIELD_SIZES[-1], length) + (_MIN_GAUSSIANS + 1) * self._bits_per_gaussian
+        n_bytes = bits / 8.0 + self._gop_overhead_bytes + _CHUNK_OVERHEAD_BYTES + self._file_share_bytes(length)
         return 8.0 * n_bytes / (self._n_pixels * length)
 
 

@@ -132,7 +132,7 @@ def scale_splats(cholesky: Tensor, colors: Tensor, scale: float) -> tuple[Tensor
 
 def _add_isotropic(l1: Tensor, l2: Tensor, l3: Tensor, variance: float) -> tuple[Tensor, Tensor, Tensor]:
     """Cholesky factor of L L^T + variance I."""
+    # l3'^2 = l2^2 + l3^2 + v - l2'^2 cancels for long thin Gaussians; with r = l2 / l1' it is a sum of positive terms.
     m1 = torch.sqrt(l1 * l1 + variance)
-    m2 = l1 * l2 / m1
-    m3 = torch.sqrt(l2 * l2 + l3 * l3 + variance - m2 * m2)
-    return m1, m2, m3
+    ratio = l2 / m1
+    return m1, l1 * ratio, torch.sqrt(l3 * l3 + variance + variance * ratio * ratio)

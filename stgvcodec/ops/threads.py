@@ -16,7 +16,7 @@ from stgvcodec.errors import ConfigError
 
 
 def n_threads() -> int:
-    """Number of threads that CPU kernels use: the environment variable STGV_THREADS, else the CPUs this process may use.
+    """Threads that CPU kernels use: the environment variable STGV_THREADS, else as many CPUs as this process may use.
 
     Raises:
         ConfigError: STGV_THREADS is not a positive integer.

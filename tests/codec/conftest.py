@@ -18,9 +18,7 @@ TINY = Preset(
     name="tiny",
     gop=4,
     phases=(Phase("key-frame", frames="key", n_steps=8), Phase("joint", frames="all", n_steps=6)),
-    finetuning=finetuning_phases(
-        8, LearningRates(means=0.03, cholesky=0.02, colors=2e-3, hash_tables=2e-3, mlp=4e-4)
-    ),
+    finetuning=finetuning_phases(8, LearningRates(means=0.03, cholesky=0.02, colors=2e-3, hash_tables=2e-3, mlp=4e-4)),
     color_stages=2,
     color_codebook_size=8,
 )
@@ -68,4 +66,3 @@ def encoded(tmp_path_factory: pytest.TempPathFactory, clip_video: Path, clip: np
         config = EncodeConfig(preset="tiny", n_gaussians=60, scene_cut=False)
         report = encode(clip_video, path, config=config, device="cpu")
     return Encoded(path, report, clip_video, clip, PTS)
-

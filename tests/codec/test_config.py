@@ -39,9 +39,7 @@ def test_impossible_options_are_refused(options, named):
 
 @pytest.mark.parametrize(
     "options",
-    [
-        {"preset": preset} for preset in ("draft", "fast", "medium", "slow", "paper")
-    ]
+    [{"preset": preset} for preset in ("draft", "fast", "medium", "slow", "paper")]
     + [
         {"n_gaussians": 1, "gop": 1, "seed": (1 << 63) - 1},
         {"color_stages": 1, "color_codebook_size": 1},

@@ -51,9 +51,7 @@ def make_trainer() -> Callable[..., GopTrainer]:
         )
         field = DeformationField(FIELD, generator=torch.Generator().manual_seed(seed), device=torch.device("cpu"))
         spec = GopSpec(pictures.shape[2], pictures.shape[1], pictures.shape[0], n_gaussians, FIELD)
-        quantizers = QuantizerConfig(
-            cholesky_bits=8, color_stages=2, color_codebook_size=8, weight_bits=8, seed=seed
-        )
+        quantizers = QuantizerConfig(cholesky_bits=8, color_stages=2, color_codebook_size=8, weight_bits=8, seed=seed)
         return GopTrainer(
             pictures,
             GopModel(gaussians, field),

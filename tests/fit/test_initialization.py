@@ -108,9 +108,7 @@ def test_any_size_and_number(width, height, n_gaussians, method):
 
 def test_means_space_is_as_asked():
     rng = np.random.default_rng(0)
-    gaussians = initial_gaussians(
-        picture(), 20, method="content", rng=rng, means_space="tanh", backend="reference"
-    )
+    gaussians = initial_gaussians(picture(), 20, method="content", rng=rng, means_space="tanh", backend="reference")
 
     assert gaussians.means_space == "tanh"
     torch.testing.assert_close(gaussians.means, initialize(picture(), 20).means, rtol=0, atol=1e-5)

@@ -126,7 +126,7 @@ def test_the_field_learns_what_changes(make_trainer):
     with torch.no_grad():
         means = [float(render(trainer.model.values(), trainer.spec, [frame_time(k, 4)]).mean()) for k in range(4)]
     assert means[0] - means[3] > 0.5 * (200 - 50) / 255
-    assert means == sorted(means, reverse=True)
+    assert means[0] > means[1] > max(means[2:])
 
 
 def test_steps_are_reported_in_order(make_trainer):
@@ -266,13 +266,17 @@ def test_same_seed_same_parameters(make_trainer, means_space, method):
     assert all(torch.equal(a, b) for a, b in zip(*models, strict=True))
 
 
+def _interrupted_with_one_thread() -> None:
+    assert torch.get_num_threads() == 1
+    raise KeyboardInterrupt
+
+
 def test_one_torch_thread_gives_the_threads_back():
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
         with pytest.raises(KeyboardInterrupt), one_torch_thread():
-            assert torch.get_num_threads() == 1
-            raise KeyboardInterrupt
+            _interrupted_with_one_thread()
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Sequence
 from fractions import Fraction
@@ -235,3 +236,22 @@ def test_impossible_parameters_are_refused(tmp_path: Path, wrong: dict[str, int 
     good = {"width": 8, "height": 8, "frame_rate": Fraction(25), "time_base": Fraction(1, 25), "color": BT709}
     with pytest.raises(ConfigError, match="expected more than 0"):
         open_writer(tmp_path / "out.mp4", **{**good, **wrong})
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".y4m", ""])
+@pytest.mark.parametrize("moment", ["write", "finish"])
+def test_a_full_disk_is_an_output_error_and_leaves_nothing(
+    tmp_path: Path, suffix: str, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def fill_the_disk() -> None:
+        with writer_for(tmp_path / f"out{suffix}", frames) as writer:
+            monkeypatch.setattr(writer._sink, moment, refuse)
+            writer.write(frames[0], 0)
+
+    frames = smooth_frames(2, 48, 64)
+    with pytest.raises(OutputError, match="cannot be written: No space left on device"):
+        fill_the_disk()
+    assert names(tmp_path) == []

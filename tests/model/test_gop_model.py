@@ -44,9 +44,7 @@ def test_render_is_the_sum_of_deformed_gaussians_in_pixels(make_spec, random_val
     image = render(values, spec, [0.3], backend="reference")
 
     means_px = (means + 1) / 2 * torch.tensor([24.0, 17.0])
-    expected = rasterize(
-        means_px, bounded_cholesky(values.cholesky), colors, height=17, width=24, backend="reference"
-    )
+    expected = rasterize(means_px, bounded_cholesky(values.cholesky), colors, height=17, width=24, backend="reference")
     torch.testing.assert_close(image, expected)
 
 

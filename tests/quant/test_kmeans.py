@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from stgvcodec.quant.kmeans import cluster_sums, kmeans, nearest
+from stgvcodec.quant.kmeans import _refill, cluster_sums, kmeans, nearest
 
 
 def _generator(seed: int = 0) -> torch.Generator:
@@ -86,3 +86,10 @@ def test_no_points() -> None:
     centroids, counts = kmeans(torch.zeros(0, 3), 4, _generator())
     assert centroids.tolist() == [[0.0] * 3] * 4
     assert counts.tolist() == [0.0] * 4
+
+
+def test_empty_clusters_move_to_the_farthest_points_that_are_not_exact() -> None:
+    points = torch.tensor([[0.0], [5.0], [9.0]])
+    centroids = torch.tensor([[0.0], [-1.0], [-2.0], [-3.0]])
+    _refill(centroids, torch.tensor([3.0, 0.0, 0.0, 0.0]), points, torch.tensor([0.0, 25.0, 81.0]))
+    assert centroids.tolist() == [[0.0], [9.0], [5.0], [-3.0]]

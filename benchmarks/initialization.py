@@ -1,0 +1,74 @@
+"""What each initialisation of the canonical Gaussians gives at equal steps, on Big Buck Bunny's first frame.
+
+    python benchmarks/initialization.py --csv benchmarks/data/initialization.csv
+
+One frame, 640x1280, 20 000 Gaussians, the same rates for both; PSNR of the float picture.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from gop_fit import CLIP, N_GAUSSIANS
+from harness import commit, device_name, print_rows, write_csv
+
+from stgvcodec.codec.dimensions import STILL_FIELD
+from stgvcodec.fit.initialization import initial_gaussians
+from stgvcodec.fit.phases import INITIALIZATIONS, Phase
+from stgvcodec.fit.quantizers import QuantizerConfig
+from stgvcodec.fit.trainer import GopTrainer, one_torch_thread
+from stgvcodec.media import Selection, open_video
+from stgvcodec.model.deformation import DeformationField
+from stgvcodec.model.gop_model import GopModel, GopSpec
+from stgvcodec.ops.backends import resolve_backend
+
+COLUMNS = ("initialization", "steps", "psnr_db", "device", "commit")
+STRETCHES = (0, 25, 75, 200, 300)  # Steps between two readings: 0, 25, 100, 300, 600 in all.
+
+
+def measure(device: torch.device, seed: int) -> list[tuple[object, ...]]:
+    with open_video(CLIP, selection=Selection.parse(frames="0:1", crop="1280x640")) as video:
+        frame = torch.from_numpy(next(iter(video)).rgb).to(device).float().div_(255.0)
+    height, width, _ = frame.shape
+    spec = GopSpec(width, height, 1, N_GAUSSIANS, STILL_FIELD)
+    backend = resolve_backend("auto", device)
+    rows: list[tuple[object, ...]] = []
+    for method in INITIALIZATIONS:
+        rng = np.random.default_rng(seed)
+        gaussians = initial_gaussians(frame, N_GAUSSIANS, method=method, rng=rng, means_space="pixels", backend=backend)
+        field = DeformationField(STILL_FIELD, generator=torch.Generator().manual_seed(seed), device=device)
+        trainer = GopTrainer(
+            frame[None],
+            GopModel(gaussians, field),
+            spec,
+            key_frame=0,
+            quantizers=QuantizerConfig(8, 2, 8, 8, seed),
+            rng=rng,
+            backend=backend,
+        )
+        steps = 0
+        for n_steps in STRETCHES:
+            trainer.run(Phase("key-frame", frames="key", n_steps=n_steps, final_rate=1.0))
+            steps += n_steps
+            rows.append((method, steps, f"{trainer.psnr_db():.2f}", device_name(device), commit()))
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--csv", type=Path, help="write the rows to this file")
+    options = parser.parse_args()
+    with one_torch_thread():
+        rows = measure(torch.device(options.device), options.seed)
+    print_rows(rows, COLUMNS)
+    if options.csv:
+        write_csv(options.csv, rows, COLUMNS)
+
+
+if __name__ == "__main__":
+    main()

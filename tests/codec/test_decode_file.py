@@ -1,0 +1,274 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stgvcodec import Selection, VideoDecoder, decode
+from stgvcodec.errors import BackendUnavailableError, BitstreamError, ConfigError, InputVideoError, OutputError
+from stgvcodec.media import Crop, open_video, read_image
+
+
+@pytest.fixture(scope="module")
+def decoded(encoded) -> np.ndarray:
+    """What a `VideoDecoder` gives. [7, 32, 48, 3] uint8."""
+    with VideoDecoder(encoded.path, device="cpu") as decoder:
+        return decoder[:].permute(0, 2, 3, 1).numpy()
+
+
+def read_folder(folder: Path) -> np.ndarray:
+    return np.stack([read_image(path) for path in sorted(folder.iterdir())])
+
+
+def files_under(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def test_a_folder_holds_the_frames_exactly(encoded, decoded, tmp_path):
+    report = decode(encoded.path, tmp_path / "out", device="cpu")
+
+    np.testing.assert_array_equal(read_folder(tmp_path / "out"), decoded)
+    assert (report.path, report.width, report.height, report.n_frames) == (tmp_path / "out", 48, 32, 7)
+    assert (report.damage, report.device, report.backend) == ((), "cpu", "numba")
+    assert 0 < report.render_seconds <= report.seconds
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
+def test_a_video_has_the_timestamps_of_the_source(encoded, decoded, tmp_path, suffix):
+    target = tmp_path / f"out{suffix}"
+
+    decode(encoded.path, target, device="cpu")
+
+    with open_video(target) as video, open_video(encoded.source) as source:
+        frames = list(video)
+        assert [frame.pts * video.time_base for frame in frames] == [frame.pts * source.time_base for frame in source]
+    assert np.abs(np.stack([frame.rgb for frame in frames]).astype(int) - decoded).mean() < 6  # 4:2:0 costs that
+
+
+def test_y4m(encoded, decoded, tmp_path):
+    decode(encoded.path, tmp_path / "out.y4m", device="cpu")
+
+    with open_video(tmp_path / "out.y4m") as video:
+        frames = np.stack([frame.rgb for frame in video])
+    assert np.abs(frames.astype(int) - decoded).max() <= 3  # 4:4:4, limited range
+
+
+@pytest.mark.parametrize(("scale", "size"), [(2.0, (96, 64)), (0.5, (24, 16)), (1.3, (62, 42))])
+@pytest.mark.parametrize("name", ["out", "out.mp4"])
+def test_scale_sets_the_size(encoded, tmp_path, scale, size, name):
+    report = decode(encoded.path, tmp_path / name, scale=scale, device="cpu", selection=Selection(frames=(0, 2)))
+
+    assert (report.width, report.height) == size
+    with open_video(tmp_path / name) as video:
+        assert (video.width, video.height) == size
+        assert len(list(video)) == 2
+
+
+def test_scaled_frames_are_those_of_the_decoder(encoded, tmp_path):
+    decode(encoded.path, tmp_path / "out", scale=2.0, device="cpu")
+
+    with VideoDecoder(encoded.path, device="cpu") as decoder:
+        expected = np.stack([frame.numpy() for frame in decoder.iter_frames(scale=2.0)])
+    np.testing.assert_array_equal(read_folder(tmp_path / "out"), expected)
+
+
+@pytest.mark.parametrize("frames", [(2, 6), (None, 3), (5, None), (6, 100)])
+def test_a_part_of_the_frames(encoded, decoded, tmp_path, frames):
+    report = decode(encoded.path, tmp_path / "out", device="cpu", selection=Selection(frames=frames))
+
+    expected = decoded[slice(*frames)]
+    np.testing.assert_array_equal(read_folder(tmp_path / "out"), expected)
+    assert report.n_frames == len(expected)
+
+
+def test_a_part_of_the_frames_keeps_its_timestamps(encoded, tmp_path):
+    decode(encoded.path, tmp_path / "out.mp4", device="cpu", selection=Selection(frames=(2, 6)))
+
+    with open_video(tmp_path / "out.mp4") as video:
+        assert [frame.pts * video.time_base * 1000 for frame in video] == list(encoded.pts[2:6])
+
+
+def test_progress_counts_frames(encoded, tmp_path):
+    seen = []
+
+    decode(encoded.path, tmp_path / "out", device="cpu", progress=seen.append)
+
+    assert [(progress.frames_done, progress.n_frames) for progress in seen] == [(n, 7) for n in range(1, 8)]
+    assert seen[-1].fraction == 1.0
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "named"),
+    [
+        ({"scale": 0.0}, ConfigError, "scale"),
+        ({"scale": -2.0}, ConfigError, "scale"),
+        ({"scale": float("nan")}, ConfigError, "scale"),
+        ({"scale": 1e9}, ConfigError, "scale"),
+        ({"selection": Selection(frames=(7, 9))}, ConfigError, "7 frames"),
+        ({"selection": Selection(crop=Crop(8, 8))}, ConfigError, "--crop"),
+        ({"selection": Selection(resize=(8, 8))}, ConfigError, "--resize"),
+        ({"backend": "triton"}, BackendUnavailableError, "triton"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("name", ["out", "out.mp4"])
+def test_impossible_options_leave_no_file(encoded, tmp_path, name, options, error, named):
+    with pytest.raises(error, match=named):
+        decode(encoded.path, tmp_path / name, **{"device": "cpu", **options})
+    assert files_under(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [("out.avi", ConfigError), ("nowhere/out.mp4", OutputError), ("nowhere/out", OutputError)],
+)
+def test_impossible_destinations(encoded, tmp_path, name, error):
+    with pytest.raises(error):
+        decode(encoded.path, tmp_path / name, device="cpu")
+    assert files_under(tmp_path) == []
+
+
+def test_a_folder_with_anything_in_it_stays_as_it_is(encoded, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("mine")
+
+    with pytest.raises(OutputError, match="not empty"):
+        decode(encoded.path, tmp_path / "out", device="cpu")
+    assert files_under(tmp_path) == ["out", "out/mine.txt"]
+
+
+def test_the_source_cannot_be_the_destination(encoded):
+    before = encoded.path.read_bytes()
+
+    with pytest.raises(ConfigError, match="overwrite"):
+        decode(encoded.path, encoded.path, device="cpu")
+    assert encoded.path.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["out", "out.mp4", "out.y4m"])
+@pytest.mark.parametrize("existing", [False, True], ids=["new name", "existing file"])
+def test_an_interrupt_leaves_nothing_new(encoded, tmp_path, name, existing):
+    if existing and "." in name:
+        (tmp_path / name).write_bytes(b"precious")
+    before = files_under(tmp_path)
+
+    def interrupt(progress) -> None:
+        if progress.frames_done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        decode(encoded.path, tmp_path / name, device="cpu", progress=interrupt)
+    assert files_under(tmp_path) == before
+    assert not before or (tmp_path / name).read_bytes() == b"precious"
+
+
+def flipped(encoded, gop: int) -> bytes:
+    """The file with one bit changed in the middle of a GoP's payload."""
+    from stgvcodec.bitstream import StgvReader
+
+    data = bytearray(encoded.path.read_bytes())
+    with StgvReader(encoded.path) as reader:
+        entry = reader.gops[gop]
+    data[entry.offset + entry.n_bytes // 2] ^= 0x10
+    return bytes(data)
+
+
+def without_end(encoded) -> bytes:
+    """The file as an encoder leaves it that was killed before its end chunk."""
+    from stgvcodec.bitstream import StgvReader
+
+    with StgvReader(encoded.path) as reader:
+        last = reader.gops[-1]
+    return encoded.path.read_bytes()[: last.offset + last.n_bytes]
+
+
+def cut_in_last_gop(encoded) -> bytes:
+    return without_end(encoded)[:-20]
+
+
+DAMAGE = [
+    pytest.param(lambda encoded: flipped(encoded, 0), range(4, 7), id="first GoP flipped"),
+    pytest.param(lambda encoded: flipped(encoded, 1), range(4), id="last GoP flipped"),
+    pytest.param(without_end, range(7), id="no end chunk"),
+    pytest.param(cut_in_last_gop, range(4), id="cut in the last GoP"),
+    pytest.param(lambda encoded: encoded.path.read_bytes() + b"more", range(7), id="bytes behind the end"),
+]
+
+
+@pytest.mark.parametrize(("damage", "intact"), DAMAGE)
+def test_plain_decode_refuses_a_damaged_file(encoded, tmp_path, damage: Callable[..., bytes], intact):
+    path = tmp_path / "damaged.stgv"
+    path.write_bytes(damage(encoded))
+
+    with pytest.raises(BitstreamError) as refusal:
+        decode(path, tmp_path / "out", device="cpu")
+    assert refusal.value.section
+    assert "--keep-going" in str(refusal.value)
+    assert files_under(tmp_path) == ["damaged.stgv"]
+
+
+@pytest.mark.parametrize(("damage", "intact"), DAMAGE)
+def test_keep_going_renders_every_intact_gop(encoded, decoded, tmp_path, damage: Callable[..., bytes], intact):
+    path = tmp_path / "damaged.stgv"
+    path.write_bytes(damage(encoded))
+
+    report = decode(path, tmp_path / "out", keep_going=True, device="cpu")
+
+    assert report.damage
+    assert report.n_frames == len(intact)
+    np.testing.assert_array_equal(read_folder(tmp_path / "out"), decoded[list(intact)])
+    with VideoDecoder(path, keep_going=True, device="cpu") as decoder:
+        assert len(decoder) == len(intact)
+        assert [decoder.pts(i) for i in range(len(intact))] == [encoded.pts[i] for i in intact]
+        assert decoder.damage == report.damage
+
+
+def test_keep_going_on_an_intact_file_finds_nothing(encoded, decoded, tmp_path):
+    report = decode(encoded.path, tmp_path / "out", keep_going=True, device="cpu")
+
+    assert report.damage == ()
+    np.testing.assert_array_equal(read_folder(tmp_path / "out"), decoded)
+
+
+def test_every_flipped_byte_is_noticed(encoded, tmp_path):
+    """No byte is unprotected. A sample of positions over the whole file."""
+    data = encoded.path.read_bytes()
+    path = tmp_path / "flipped.stgv"
+    for position in [*range(0, 40), *range(40, len(data), 37), *range(len(data) - 20, len(data))]:
+        damaged = bytearray(data)
+        damaged[position] ^= 0x01
+        path.write_bytes(damaged)
+        with pytest.raises(BitstreamError):  # noqa: PT012
+            with VideoDecoder(path, device="cpu") as decoder:
+                for _ in decoder.iter_frames():
+                    pass
+            raise AssertionError(f"byte {position} was changed, and nothing noticed")
+
+
+def test_every_truncation_is_noticed(encoded, tmp_path):
+    data = encoded.path.read_bytes()
+    path = tmp_path / "cut.stgv"
+    for n_bytes in [*range(0, 60), *range(60, len(data), 41), len(data) - 1]:
+        path.write_bytes(data[:n_bytes])
+        with pytest.raises(BitstreamError):  # noqa: PT012
+            VideoDecoder(path, device="cpu").close()
+            raise AssertionError(f"the file was cut to {n_bytes} bytes, and nothing noticed")
+
+
+@pytest.mark.parametrize("keep_going", [False, True])
+@pytest.mark.parametrize("content", [b"", b"not one", bytes(5000)], ids=["empty", "text", "zeros"])
+def test_not_a_stgv_file(tmp_path, content, keep_going):
+    path = tmp_path / "a.stgv"
+    path.write_bytes(content)
+
+    with pytest.raises(BitstreamError):
+        decode(path, tmp_path / "out", keep_going=keep_going, device="cpu")
+    assert files_under(tmp_path) == ["a.stgv"]
+
+
+def test_a_missing_source(tmp_path):
+    with pytest.raises(InputVideoError, match="missing"):
+        decode(tmp_path / "missing.stgv", tmp_path / "out.mp4", device="cpu")
+    assert files_under(tmp_path) == []

@@ -1,0 +1,338 @@
+from __future__ import annotations
+
+import os
+import random
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from clips import assert_same_pixels
+
+import stgvcodec
+from stgvcodec import VideoDecoder, read_info
+from stgvcodec.errors import BackendUnavailableError, BitstreamError, ConfigError, InputVideoError
+
+
+@pytest.fixture
+def decoder(encoded):
+    with VideoDecoder(encoded.path, device="cpu") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def frames(encoded) -> torch.Tensor:
+    """Every frame in order. [7, 3, 32, 48] uint8."""
+    with VideoDecoder(encoded.path, device="cpu") as opened:
+        return opened[:]
+
+
+def test_frames_are_the_source_as_far_as_a_short_fit_goes(frames, encoded):
+    difference = frames.permute(0, 2, 3, 1).float() - torch.from_numpy(encoded.frames).float()
+
+    assert frames.shape == (7, 3, 32, 48)
+    assert frames.dtype == torch.uint8
+    # A GoP in the wrong place or channels swapped cost more.
+    assert difference.abs().mean() < 20
+
+
+def test_indexing(decoder, frames):
+    assert len(decoder) == 7
+    for i in range(-7, 7):
+        assert torch.equal(decoder[i], frames[i])
+    assert decoder[0].shape == (3, 32, 48)
+    assert decoder[0].is_contiguous()
+
+
+@pytest.mark.parametrize("index", [7, -8, 1000])
+def test_an_index_out_of_range(decoder, index):
+    for read in (decoder.__getitem__, decoder.get_frame_at, decoder.pts, decoder.gaussians_at):
+        with pytest.raises(IndexError, match=f"frame {index}.*7 frames"):
+            read(index)
+    with pytest.raises(IndexError):
+        decoder.get_frames_at([0, index])
+    with pytest.raises(IndexError):
+        list(decoder.iter_frames([0, index]))
+
+
+@pytest.mark.parametrize(
+    "key",
+    [slice(None), slice(2, 6), slice(-3, None), slice(None, None, 2), slice(None, None, -1), slice(5, 1, -2)],
+    ids=str,
+)
+def test_slices(decoder, frames, key):
+    assert torch.equal(decoder[key], torch.from_numpy(frames.numpy()[key].copy()))
+
+
+@pytest.mark.parametrize("key", [slice(3, 3), slice(100, 200), slice(5, 2)], ids=str)
+def test_empty_slices(decoder, key):
+    assert decoder[key].shape == (0, 3, 32, 48)
+    assert decoder[key].dtype == torch.uint8
+
+
+def test_it_can_be_iterated(decoder, frames):
+    assert torch.equal(torch.stack(list(decoder)), frames)
+
+
+def test_random_access_equals_sequential(encoded, frames):
+    order = [i for i in range(7) for _ in range(3)]
+    random.Random(0).shuffle(order)
+    with VideoDecoder(encoded.path, device="cpu") as decoder:
+        for i in order:
+            assert torch.equal(decoder[i], frames[i])
+    for i in range(7):
+        with VideoDecoder(encoded.path, device="cpu") as fresh:
+            assert torch.equal(fresh[i], frames[i])
+
+
+def test_iter_frames_in_any_order(decoder, frames):
+    order = [6, 0, 0, 5, -1, 3, 4, 2]
+
+    seen = list(decoder.iter_frames(order))
+
+    for i, frame in zip(order, seen, strict=True):
+        assert torch.equal(frame.permute(2, 0, 1), frames[i])
+    assert list(decoder.iter_frames([])) == []
+
+
+def test_gradients_stay_on_for_the_caller(decoder):
+    """Between two frames and after leaving early, the caller may train."""
+    frames = decoder.iter_frames()
+
+    next(frames)
+
+    assert torch.is_grad_enabled()
+    assert (torch.ones(1, requires_grad=True) * 2).requires_grad
+
+
+@pytest.mark.parametrize("n_threads", ["1", "2", "3"])
+def test_any_number_of_threads_decodes_the_same_frames(encoded, frames, monkeypatch, n_threads):
+    monkeypatch.setenv("STGV_THREADS", n_threads)
+    before = torch.get_num_threads()
+    torch.set_num_threads(int(n_threads))
+    try:
+        with VideoDecoder(encoded.path, device="cpu") as decoder:
+            assert torch.equal(decoder[:], frames)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_frame_carries_its_times(decoder, frames, encoded):
+    for i, stamp in enumerate(encoded.pts):
+        frame = decoder.get_frame_at(i)
+        assert torch.equal(frame.data, frames[i])
+        assert frame.pts_seconds == stamp / 1000
+    assert [decoder.get_frame_at(i).duration_seconds for i in range(6)] == pytest.approx(
+        np.diff(encoded.pts) / 1000, abs=1e-12
+    )
+    assert decoder.get_frame_at(-1).duration_seconds == float(1 / decoder.metadata.frame_rate)
+    assert decoder.get_frame_at(-1).pts_seconds == 0.390
+
+
+def test_batches_carry_their_times(decoder, frames, encoded):
+    order = [5, 0, 5, -1, 2]
+
+    batch = decoder.get_frames_at(order)
+
+    assert len(batch) == 5
+    assert torch.equal(batch.data, frames[order])
+    assert batch.pts_seconds.dtype == batch.duration_seconds.dtype == torch.float64
+    assert batch.pts_seconds.tolist() == [encoded.pts[i] / 1000 for i in order]
+    assert batch.duration_seconds.tolist() == [decoder.get_frame_at(i).duration_seconds for i in order]
+
+
+def test_an_empty_batch(decoder):
+    batch = decoder.get_frames_at([])
+
+    assert len(batch) == 0
+    assert batch.data.shape == (0, 3, 32, 48)
+    assert batch.pts_seconds.shape == (0,)
+
+
+def test_frames_in_range(decoder, frames, encoded):
+    assert torch.equal(decoder.get_frames_in_range(2, 6).data, frames[2:6])
+    stepped = decoder.get_frames_in_range(1, 7, 3)
+    assert torch.equal(stepped.data, frames[1:7:3])
+    assert stepped.pts_seconds.tolist() == [encoded.pts[i] / 1000 for i in (1, 4)]
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "expected"),
+    [(80, 0), (119, 0), (120, 1), (199.99, 1), (200, 2), (209, 2), (210, 3), (329, 3), (330, 4), (389, 5), (390, 6)],
+)
+def test_frame_played_at(decoder, frames, milliseconds, expected):
+    frame = decoder.get_frame_played_at(milliseconds / 1000)
+
+    assert torch.equal(frame.data, frames[expected])
+    assert frame.pts_seconds == decoder.get_frame_at(expected).pts_seconds
+
+
+def test_frame_played_at_its_own_time(clip_folder, tmp_path):
+    """Whatever 1 / 24 and 0.1 + 0.2 are in floats."""
+    from stgvcodec import EncodeConfig, encode
+
+    encode(clip_folder, tmp_path / "a.stgv", config=EncodeConfig(preset="tiny", n_gaussians=5), device="cpu")
+    with VideoDecoder(tmp_path / "a.stgv", device="cpu") as decoder:
+        assert decoder.metadata.time_base == Fraction(1, 24)
+        for i in range(7):
+            own = decoder.get_frame_at(i).pts_seconds
+            assert decoder.get_frame_played_at(own).pts_seconds == own
+
+
+@pytest.mark.parametrize("seconds", [0.0799, -1.0, 0.0, 60.0, float("nan"), float("inf"), -float("inf")])
+def test_no_frame_is_played_then(decoder, seconds):
+    with pytest.raises(IndexError, match="no frame is played"):
+        decoder.get_frame_played_at(seconds)
+
+
+def test_the_last_frame_is_played_to_its_end(decoder):
+    end = decoder.metadata.duration_seconds + 0.080
+
+    assert decoder.get_frame_played_at(end - 1e-6).pts_seconds == 0.390
+    with pytest.raises(IndexError):
+        decoder.get_frame_played_at(end + 1e-6)
+
+
+def test_metadata_and_attributes(decoder, encoded):
+    assert decoder.metadata == read_info(encoded.path)
+    assert decoder.damage == ()
+    assert decoder.device == torch.device("cpu")
+    assert decoder.backend == "numba"
+
+
+def test_what_is_printed_are_shapes_not_pixels(decoder):
+    assert "[3, 32, 48]" in repr(decoder.get_frame_at(1))
+    assert "[2, 3, 32, 48]" in repr(decoder.get_frames_at([1, 2]))
+    assert len(repr(decoder.get_frames_at([1, 2]))) < 200
+
+
+def test_gaussians_are_those_that_are_rendered(decoder, frames):
+    from stgvcodec.model.gop_model import to_uint8
+    from stgvcodec.ops.rasterize import rasterize
+
+    for i in (0, 5):
+        means, cholesky, colors = decoder.gaussians_at(i)
+        image = rasterize(means[None], cholesky, colors[None], height=32, width=48, backend="numba")
+        assert_same_pixels(to_uint8(image)[0].permute(2, 0, 1).numpy(), frames[i].numpy())
+
+
+def test_closing(encoded):
+    with VideoDecoder(encoded.path, device="cpu") as decoder:
+        decoder[0]
+    decoder.close()  # once more does no harm
+    for read in (lambda: decoder[0], lambda: decoder[6]):
+        with pytest.raises(Exception, match=r"."):
+            read()
+    if os.path.isdir("/proc/self/fd"):  # noqa: PTH112
+        targets = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if _is_link(fd)]  # noqa: PTH115, PTH208
+        assert str(encoded.path) not in targets
+
+
+def _is_link(fd: str) -> bool:
+    return os.path.islink(f"/proc/self/fd/{fd}")  # noqa: PTH114
+
+
+def test_two_decoders_side_by_side(encoded, frames):
+    with VideoDecoder(encoded.path, device="cpu") as one, VideoDecoder(encoded.path, device="cpu") as two:
+        for i in range(7):
+            assert torch.equal(one[i], frames[i])
+            assert torch.equal(two[6 - i], frames[6 - i])
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0, 2.0, 1.37])
+def test_scale_is_rendered(decoder, scale):
+    frame = next(decoder.iter_frames([3], scale=scale))
+
+    assert frame.shape == (round(32 * scale), round(48 * scale), 3)
+    if scale == 2.0:
+        full = next(decoder.iter_frames([3]))
+        assert (frame[::2, ::2].float() - full.float()).abs().mean() < 8  # the same picture
+        repeated = full.repeat_interleave(2, 0).repeat_interleave(2, 1)
+        assert not torch.equal(frame, repeated)  # and no repeated pixels
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf"), 1e6])
+def test_an_impossible_scale_is_refused(decoder, scale):
+    with pytest.raises(ConfigError, match="scale"):
+        next(decoder.iter_frames(scale=scale))
+
+
+def test_back_ends_agree(encoded, frames):
+    with VideoDecoder(encoded.path, device="cpu", backend="reference") as decoder:
+        assert decoder.backend == "reference"
+        reference = decoder[:]
+
+    assert_same_pixels(frames.numpy(), reference.numpy())
+
+
+def test_back_ends_agree_on_a_larger_picture(tmp_path):
+    """Enough samples for 99.99% to mean something."""
+    from clips import moving_clip, write_folder
+
+    from stgvcodec import EncodeConfig, encode
+
+    source = write_folder(moving_clip(2, 160, 120), tmp_path / "clip")
+    config = EncodeConfig(preset="tiny", n_gaussians=400)
+    encode(source, tmp_path / "a.stgv", config=config, device="cpu")
+
+    decoded = []
+    for backend in ("numba", "reference"):
+        with VideoDecoder(tmp_path / "a.stgv", device="cpu", backend=backend) as decoder:
+            decoded.append(decoder[:].numpy())
+    assert_same_pixels(*decoded)
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"backend": "triton", "device": "cpu"}, BackendUnavailableError),
+        ({"backend": "none", "device": "cpu"}, BackendUnavailableError),
+        ({"device": "gpu"}, ConfigError),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_met_is_refused(encoded, options, error):
+    with pytest.raises(error):
+        VideoDecoder(encoded.path, **options)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_cuda_without_a_gpu_is_refused(encoded):
+    with pytest.raises(BackendUnavailableError, match="cuda"):
+        VideoDecoder(encoded.path, device="cuda")
+
+
+def test_a_missing_file():
+    with pytest.raises(InputVideoError, match=r"missing\.stgv"):
+        VideoDecoder("missing.stgv", device="cpu")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"plain text", b"\x89PNG\r\n\x1a\n" + bytes(100)], ids=["empty", "text", "PNG"]
+)
+def test_a_file_of_another_kind(tmp_path, content):
+    path = tmp_path / "a.stgv"
+    path.write_bytes(content)
+
+    with pytest.raises(BitstreamError, match="file"):
+        VideoDecoder(path, device="cpu")
+
+
+def test_the_decoder_needs_no_fit(encoded):
+    """A fresh process that decodes has not loaded the training code."""
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, stgvcodec; stgvcodec.VideoDecoder(sys.argv[1], device='cpu')[0]; "
+        "assert not [name for name in sys.modules if name.startswith('stgvcodec.fit')]"
+    )
+    subprocess.run([sys.executable, "-c", code, str(encoded.path)], check=True)
+
+
+def test_public_names():
+    assert len(stgvcodec.__all__) <= 10
+    assert all(hasattr(stgvcodec, name) for name in stgvcodec.__all__)
+    assert sorted(stgvcodec.__all__) == dir(stgvcodec)
+    with pytest.raises(AttributeError, match="nonsense"):
+        stgvcodec.nonsense  # noqa: B018

@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from clips import moving_clip, write_folder, write_video
+
+from stgvcodec import EncodeConfig, Selection, encode
+from stgvcodec.codec import encoder
+from stgvcodec.errors import BackendUnavailableError, ConfigError, InputVideoError, OutputError
+from stgvcodec.media import Crop, write_png
+
+
+def tiny(**options) -> EncodeConfig:
+    return EncodeConfig(preset="tiny", n_gaussians=20, scene_cut=False, **options)
+
+
+def files_under(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+@pytest.fixture(params=["new name", "existing file"])
+def destination(request, tmp_path) -> Callable[[], Path]:
+    """A path to write to, and after the test a look at what is there: the same as before it."""
+    path = tmp_path / "out" / "a.stgv"
+    path.parent.mkdir()
+    if request.param == "existing file":
+        path.write_bytes(b"precious")
+    before = files_under(path.parent)
+
+    yield path
+
+    assert files_under(path.parent) == before
+    if request.param == "existing file":
+        assert path.read_bytes() == b"precious"
+
+
+def missing(folder: Path) -> Path:
+    return folder / "missing.mp4"
+
+
+def empty(folder: Path) -> Path:
+    (folder / "empty.mp4").touch()
+    return folder / "empty.mp4"
+
+
+def text(folder: Path) -> Path:
+    (folder / "notes.mp4").write_text("not a video\n" * 50)
+    return folder / "notes.mp4"
+
+
+def truncated(folder: Path) -> Path:
+    path = write_video(moving_clip(6), folder / "whole.mkv", range(0, 240, 40))
+    (folder / "truncated.mkv").write_bytes(path.read_bytes()[:300])
+    return folder / "truncated.mkv"
+
+
+def no_images(folder: Path) -> Path:
+    (folder / "no images").mkdir()
+    return folder / "no images"
+
+
+def mixed_sizes(folder: Path) -> Path:
+    """The third image differs, so that the failure comes when a GoP is already written."""
+    path = write_folder(moving_clip(6), folder / "mixed")
+    write_png(path / "005.png", moving_clip(1, 50, 30)[0])
+    return path
+
+
+def damaged_image(folder: Path) -> Path:
+    path = write_folder(moving_clip(6), folder / "damaged")
+    (path / "005.png").write_bytes((path / "005.png").read_bytes()[:200])
+    return path
+
+
+@pytest.mark.parametrize(
+    "make", [missing, empty, text, truncated, no_images, mixed_sizes, damaged_image], ids=lambda make: make.__name__
+)
+def test_a_bad_source_leaves_no_file(destination, tmp_path, make):
+    source = make(tmp_path)
+
+    with pytest.raises(InputVideoError, match=r"expected|cannot|not"):
+        encode(source, destination, config=tiny(), device="cpu")
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [Selection(frames=(7, 9)), Selection(crop=Crop(49, 32)), Selection(crop=Crop(10, 10, 40, 0))],
+    ids=["frames", "crop size", "crop offset"],
+)
+def test_an_impossible_selection_leaves_no_file(destination, clip_folder, selection):
+    with pytest.raises(ConfigError, match="expected"):
+        encode(clip_folder, destination, config=tiny(), selection=selection, device="cpu")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, MemoryError])
+@pytest.mark.parametrize("at", [1, 3, 9], ids="call {}".format)
+def test_an_interrupt_leaves_no_file(destination, clip_folder, error, at):
+    """From the progress callback, in the first GoP or when one is already written."""
+    n_calls = 0
+
+    def interrupt(_progress) -> None:
+        nonlocal n_calls
+        n_calls += 1
+        if n_calls == at:
+            raise error
+
+    with pytest.raises(error):
+        encode(clip_folder, destination, config=tiny(), device="cpu", progress=interrupt)
+    assert n_calls == at
+
+
+def test_a_failing_disk_leaves_no_file(destination, clip_folder, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(encoder.os, "fsync", full)
+    with pytest.raises(OutputError, match="No space left"):
+        encode(clip_folder, destination, config=tiny(), device="cpu")
+
+
+def test_nothing_is_under_the_final_name_while_encoding(clip_folder, tmp_path):
+    destination = tmp_path / "a.stgv"
+    seen = []
+
+    encode(clip_folder, destination, config=tiny(), device="cpu", progress=lambda _: seen.append(destination.exists()))
+
+    assert not any(seen)
+    assert files_under(tmp_path) == ["a.stgv"]
+
+
+def test_a_folder_cannot_be_the_destination(clip_folder, tmp_path):
+    with pytest.raises(OutputError, match="folder"):
+        encode(clip_folder, tmp_path, config=tiny(), device="cpu")
+
+
+def test_the_folder_of_the_destination_must_exist(clip_folder, tmp_path):
+    with pytest.raises(OutputError, match="does not exist"):
+        encode(clip_folder, tmp_path / "nowhere" / "a.stgv", config=tiny(), device="cpu")
+    assert files_under(tmp_path) == []
+
+
+def test_the_destination_is_checked_before_any_work(clip_folder, tmp_path):
+    def never(_progress) -> None:
+        raise AssertionError("training began")
+
+    with pytest.raises(OutputError):
+        encode(clip_folder, tmp_path / "nowhere" / "a.stgv", config=tiny(), device="cpu", progress=never)
+
+
+def test_the_source_cannot_be_the_destination(clip_video):
+    before = clip_video.read_bytes()
+
+    with pytest.raises(ConfigError, match="overwrite"):
+        encode(clip_video, clip_video, config=tiny(), device="cpu")
+    assert clip_video.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("request_", "error", "named"),
+    [
+        ({"backend": "triton", "device": "cpu"}, BackendUnavailableError, "triton"),
+        ({"backend": "cudnn", "device": "cpu"}, BackendUnavailableError, "cudnn"),
+        ({"device": "tpu"}, ConfigError, "tpu"),
+        ({"matrix": "bt470", "device": "cpu"}, ConfigError, "bt470"),
+    ],
+    ids=["triton on a CPU", "unknown back end", "unknown device", "unknown matrix"],
+)
+def test_what_cannot_be_met_is_refused(clip_folder, destination, request_, error, named):
+    with pytest.raises(error, match=named):
+        encode(clip_folder, destination, config=tiny(), **request_)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_cuda_without_a_gpu_is_refused(clip_folder, destination):
+    with pytest.raises(BackendUnavailableError, match="cuda"):
+        encode(clip_folder, destination, config=tiny(), device="cuda")

@@ -1,0 +1,111 @@
+"""The codec on a CUDA device. Skipped without one, unless STGV_REQUIRE_GPU=1 (tests/conftest.py)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from clips import assert_same_pixels, moving_clip, psnr_db, write_folder
+
+from stgvcodec import EncodeConfig, VideoDecoder, compare, decode, encode
+from stgvcodec.codec.reports import EncodeReport
+from stgvcodec.media import read_image
+
+pytestmark = pytest.mark.gpu
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+N_FRAMES, WIDTH, HEIGHT = 5, 160, 120
+
+
+@pytest.fixture
+def source(tmp_path) -> Path:
+    return write_folder(moving_clip(N_FRAMES, WIDTH, HEIGHT), tmp_path / "clip")
+
+
+@pytest.fixture
+def on_gpu(source, tmp_path) -> tuple[Path, EncodeReport]:
+    """Encoded on the GPU in GoPs of four frames and one."""
+    path = tmp_path / "gpu.stgv"
+    config = EncodeConfig(preset="tiny", n_gaussians=300, scene_cut=False)
+    return path, encode(source, path, config=config, device="cuda")
+
+
+def decoded(path: Path, **options: str) -> np.ndarray:
+    """[T, H, W, 3] uint8."""
+    with VideoDecoder(path, **options) as decoder:
+        return decoder[:].permute(0, 2, 3, 1).cpu().numpy()
+
+
+def test_a_device_is_there():
+    assert torch.cuda.is_available()
+
+
+def test_encode_reports_what_the_gpu_decodes(on_gpu):
+    path, report = on_gpu
+
+    assert report.device.startswith("cuda")
+    assert report.backend != "numba"
+    assert [gop.n_frames for gop in report.gops] == [4, 1]
+    frames = decoded(path, device="cuda", backend=report.backend)
+    psnrs = [psnr_db(a, b) for a, b in zip(moving_clip(N_FRAMES, WIDTH, HEIGHT), frames, strict=True)]
+    assert report.psnr_db == pytest.approx(np.mean(psnrs), abs=1e-9)
+
+
+def test_decoding_twice_gives_the_same_bits(on_gpu):
+    path, _ = on_gpu
+
+    np.testing.assert_array_equal(decoded(path, device="cuda"), decoded(path, device="cuda"))
+
+
+def test_random_access_gives_the_frames_of_a_sequential_read(on_gpu):
+    """Within the format's tolerance: a GPU's matrix products may round by the size of their batch."""
+    path, _ = on_gpu
+    frames = decoded(path, device="cuda")
+    with VideoDecoder(path, device="cuda") as decoder:
+        for i in (4, 0, 3, 3, 1, -1):
+            assert_same_pixels(decoder[i].permute(1, 2, 0).cpu().numpy(), frames[i])
+
+
+def test_frames_stay_on_the_device(on_gpu):
+    path, _ = on_gpu
+    with VideoDecoder(path) as decoder:
+        assert decoder.device.type == "cuda"
+        assert decoder[0].device.type == decoder.get_frames_at([0, 4]).data.device.type == "cuda"
+
+
+@pytest.mark.parametrize("backend", ["numba", "reference"])
+def test_cpu_and_gpu_decode_alike(on_gpu, backend):
+    path, _ = on_gpu
+
+    assert_same_pixels(decoded(path, device="cuda"), decoded(path, device="cpu", backend=backend))
+
+
+def test_what_a_cpu_encodes_a_gpu_decodes(encoded):
+    assert_same_pixels(decoded(encoded.path, device="cuda"), decoded(encoded.path, device="cpu"))
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.stgv")), ids=lambda path: path.stem)
+def test_golden_files(path):
+    stored = np.stack([read_image(image) for image in sorted(path.with_suffix("").glob("*.png"))])
+
+    assert_same_pixels(decoded(path, device="cuda"), stored)
+
+
+def test_decode_and_compare(on_gpu, source, tmp_path):
+    path, report = on_gpu
+
+    done = decode(path, tmp_path / "out", device="cuda")
+
+    assert done.device.startswith("cuda")
+    assert compare(source, path, device="cuda", backend=report.backend).psnr_db == report.psnr_db
+    assert compare(tmp_path / "out", path, device="cuda").psnr_db is None
+
+
+def test_a_bpp_target_is_met(source, tmp_path):
+    config = EncodeConfig(preset="tiny", gop=5, bpp_target=1.0, scene_cut=False)
+
+    report = encode(source, tmp_path / "a.stgv", config=config, device="cuda")
+
+    assert report.bpp == pytest.approx(1.0, rel=0.1)
