@@ -9,7 +9,7 @@ from stgvcodec.codec.dimensions import field_spec
 from stgvcodec.codec.presets import FIELD_SIZES, FieldSize
 from stgvcodec.errors import ConfigError
 
-# What things cost at profile `paper`, measured on Bunny and DAVIS GoPs (benchmarks/data/rate_model.csv). Only a
+# What things cost at profile `paper`, measured on Bunny and DAVIS GoPs (benchmarks/data/bpp_target.csv). Only a
 # starting point: each GoP's size is corrected before fine-tuning, and what is left over goes to the next GoP.
 _BITS_PER_GAUSSIAN = 48.0  # Means and Cholesky factors.
 _BITS_PER_COLOR_BIT = 0.93
@@ -22,8 +22,10 @@ _FILE_OVERHEAD_BYTES = 110
 # Most of a GoP's bits that the field may take.
 _FIELD_SHARE = 0.38
 # A longer GoP shares one set of Gaussians among more frames. Below this density a longer one pays: at 0.1 bpp on Bunny
-# (320x180), GoPs of 10, 20 and 40 frames gave 26.6, 28.2 and 29.7 dB; at 0.25 bpp 29.6, 31.6 and 32.0.
-_PIXELS_PER_GAUSSIAN = 22.0
+# (320x180), GoPs of 10, 20 and 40 frames gave 26.6, 28.2 and 29.7 dB; at 0.25 bpp 20 and 40 gave 31.6 and 32.0.
+_PIXELS_PER_GAUSSIAN = 15.0
+# Fits start with more Gaussians than the budget pays for: dropping the least of them costs less than splitting some.
+_SURPLUS = 1.06
 _MAX_RATE_GOP = 60
 # Float and 8-bit frames of a GoP that are in memory while it is fitted.
 _MAX_GOP_BYTES = 2 << 30
@@ -101,7 +103,7 @@ class RateControl:
         owed = self._frame_bytes * (self._n_frames_done + n_frames) - self._spent_bytes
         target = min(max(owed, share * (1.0 - _CARRY_LIMIT)), share * (1.0 + _CARRY_LIMIT)) - _CHUNK_OVERHEAD_BYTES
         field, n_gaussians = self._divide(target, n_frames)
-        return GopPlan(max(n_gaussians, 1), field, max(round(target), 1))
+        return GopPlan(max(round(_SURPLUS * n_gaussians), 1), field, max(round(target), 1))
 
     def spent(self, n_frames: int, n_bytes: int) -> None:
         """Take note of a finished GoP: its frames, and its bytes in the file with all framing."""
