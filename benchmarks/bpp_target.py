@@ -1,6 +1,8 @@
-"""How close files land to their --bpp-target, over rates and clips, and what each part of a file costs.
+"""How close files land to their --bpp-target, over rates, presets and clips, and what each part of a file costs.
 
     python benchmarks/bpp_target.py INPUT [INPUT ...] --csv benchmarks/data/bpp_target.csv
+    python benchmarks/bpp_target.py stgvcodec/data/bunny.mp4 --presets draft,fast,medium,slow --rates 0.25 \
+        --frames 0:48 --csv benchmarks/data/presets_cpu.csv
 
 The costs per Gaussian and per field parameter are what codec/rate_control.py starts from.
 """
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -48,7 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("inputs", nargs="+", type=Path)
     parser.add_argument("--rates", default="0.05,0.1,0.2,0.5,1.0")
-    parser.add_argument("--preset", choices=tuple(PRESETS), default="draft")
+    parser.add_argument("--presets", default="draft", help=f"out of {', '.join(PRESETS)} (default: draft)")
     parser.add_argument("--frames", default="0:40")
     parser.add_argument("--resize", default="320x180")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
@@ -60,8 +63,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "coded.stgv"
         for source in options.inputs:
-            for rate in (float(text) for text in options.rates.split(",")):
-                config = EncodeConfig(preset=options.preset, bpp_target=rate)
+            for preset, rate in product(options.presets.split(","), map(float, options.rates.split(","))):
+                config = EncodeConfig(preset=preset, bpp_target=rate)
                 report = encode(source, path, config=config, selection=selection, device=options.device)
                 info = read_info(path)
                 field_bytes = sum(info.streams[name] for name in ("hash_static", "hash_dynamic", "mlp"))
@@ -70,7 +73,7 @@ def main() -> None:
                         source.name,
                         f"{report.width}x{report.height}",
                         report.n_frames,
-                        options.preset,
+                        preset,
                         rate,
                         f"{report.bpp:.4f}",
                         f"{100 * (report.bpp / rate - 1):+.1f}",
@@ -85,9 +88,8 @@ def main() -> None:
                     )
                 )
                 print_rows(rows[-1:], COLUMNS)
-    print_rows(rows, COLUMNS)
-    if options.csv:
-        write_csv(options.csv, rows, COLUMNS)
+                if options.csv:
+                    write_csv(options.csv, rows, COLUMNS)
 
 
 if __name__ == "__main__":

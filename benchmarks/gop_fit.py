@@ -22,11 +22,12 @@ from stgvcodec.codec.presets import PAPER_FIELD
 from stgvcodec.fit.initialization import initial_gaussians
 from stgvcodec.fit.phases import Phase
 from stgvcodec.fit.quantizers import QuantizerConfig
-from stgvcodec.fit.trainer import GopTrainer, one_torch_thread
+from stgvcodec.fit.trainer import GopTrainer
 from stgvcodec.media import Selection, open_video
 from stgvcodec.model.deformation import DeformationField
 from stgvcodec.model.gop_model import GopModel, GopSpec
 from stgvcodec.ops.backends import resolve_backend
+from stgvcodec.ops.threads import one_torch_thread
 
 COLUMNS = ("phase", "steps", "seconds", "ms_per_step", "psnr_db", "device", "backend", "commit")
 CLIP = Path(__file__).parent.parent / "stgvcodec" / "data" / "bunny.mp4"

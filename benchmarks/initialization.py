@@ -19,11 +19,12 @@ from stgvcodec.codec.dimensions import STILL_FIELD
 from stgvcodec.fit.initialization import initial_gaussians
 from stgvcodec.fit.phases import INITIALIZATIONS, Phase
 from stgvcodec.fit.quantizers import QuantizerConfig
-from stgvcodec.fit.trainer import GopTrainer, one_torch_thread
+from stgvcodec.fit.trainer import GopTrainer
 from stgvcodec.media import Selection, open_video
 from stgvcodec.model.deformation import DeformationField
 from stgvcodec.model.gop_model import GopModel, GopSpec
 from stgvcodec.ops.backends import resolve_backend
+from stgvcodec.ops.threads import one_torch_thread
 
 COLUMNS = ("initialization", "steps", "psnr_db", "device", "commit")
 STRETCHES = (0, 25, 75, 200, 300)  # Steps between two readings: 0, 25, 100, 300, 600 in all.

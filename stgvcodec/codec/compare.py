@@ -13,7 +13,8 @@ import numpy.typing as npt
 from stgvcodec.codec.decoder import VideoDecoder
 from stgvcodec.codec.reports import Comparison, FrameComparison, Progress, ProgressCallback
 from stgvcodec.errors import ConfigError
-from stgvcodec.media.reader import open_video
+from stgvcodec.media.colour import ColorConverter
+from stgvcodec.media.reader import crop_and_resize, open_video
 from stgvcodec.media.selection import Selection
 from stgvcodec.metrics import SequenceMetrics
 
@@ -34,9 +35,9 @@ def compare(
 ) -> Comparison:
     """Measure one video against another.
 
-    A `.stgv` file is measured on its own RGB frames. The selection says which frames and which part of the pictures
-    are compared; where a side already has the size that crop and resize lead to, as a file encoded with the same
-    selection has, it is taken as it is.
+    A `.stgv` file is measured on its own RGB frames, not on a video made of them. The selection says which frames and
+    which part of the pictures are compared; where a side already has the size that crop and resize lead to, or as many
+    frames as are selected, as a file encoded with the same selection has, it is taken as it is.
 
     Args:
         reference: A video file, a folder of images, or a `.stgv` file.
@@ -124,11 +125,7 @@ class _Side:
         if self._decoder is None:
             video = self._stack.enter_context(open_video(self._path, selection=own, matrix=self._matrix))
             return (video.width, video.height), (frame.rgb for frame in video)
-        if not keeps_picture:
-            assert wanted is not None
-            raise ConfigError(
-                f"{self._path} is {self.size[0]}x{self.size[1]}, but --crop and --resize ask for "
-                f"{wanted[0]}x{wanted[1]}; a .stgv file is measured as it is, so decode it first"
-            )
         indices = range(len(self._decoder))[own.first_frame : own.end_frame]
-        return self.size, (frame.cpu().numpy() for frame in self._decoder.iter_frames(indices))
+        converter = ColorConverter()
+        frames = self._decoder.iter_frames(indices)
+        return own.output_size(*self.size), (crop_and_resize(frame.cpu().numpy(), own, converter) for frame in frames)

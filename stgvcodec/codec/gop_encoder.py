@@ -22,10 +22,11 @@ from stgvcodec.codec.presets import FieldSize, Preset
 from stgvcodec.fit.initialization import initial_gaussians
 from stgvcodec.fit.phases import QUANTIZED_STREAMS, Phase
 from stgvcodec.fit.quantizers import QuantizerConfig
-from stgvcodec.fit.trainer import GopTrainer, one_torch_thread
+from stgvcodec.fit.trainer import GopTrainer
 from stgvcodec.metrics import psnr_db
 from stgvcodec.model.deformation import DeformationField
 from stgvcodec.model.gop_model import GopModel, GopSpec
+from stgvcodec.ops.threads import one_torch_thread
 
 logger = logging.getLogger(__name__)
 

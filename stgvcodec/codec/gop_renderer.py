@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -23,10 +24,11 @@ from stgvcodec.model.gop_model import (
     to_uint8,
 )
 from stgvcodec.ops.field_mlp import FieldWeights
+from stgvcodec.ops.threads import one_torch_thread
 from stgvcodec.quant import affine, half_float, residual_vq, symmetric
 
-# Bytes of float frames that are rendered at once; bounds the memory of a large GoP.
-_BATCH_BYTES = 128 << 20
+# Bytes of float frames that are rendered at once: few, to stay in a CPU's caches; many, to keep a GPU busy.
+_BATCH_BYTES = {"cpu": 4 << 20, "cuda": 256 << 20}
 
 
 class GopRenderer:
@@ -69,9 +71,10 @@ class GopRenderer:
         """
         times = [frame_time(k, self.spec.n_frames) for k in indices]
         width, height = output_size(self.spec, scale)
-        batch = max(1, _BATCH_BYTES // (width * height * 12))
+        batch = max(1, _BATCH_BYTES[self.values.means.device.type] // (width * height * 12))
         for first in range(0, len(times), batch):
-            with torch.no_grad():
+            # The numba kernels bring their own threads; the reference is torch's and wants all of them.
+            with torch.no_grad(), one_torch_thread() if self._backend == "numba" else nullcontext():
                 images = render(
                     self.values,
                     self.spec,

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, grid_sample
+from torch.nn.functional import avg_pool2d
 
 from stgvcodec.model.gaussians import MIN_DIAGONAL_PX, CanonicalGaussians, bounded_cholesky
 from stgvcodec.model.spaces import MeansSpace
@@ -19,7 +19,8 @@ from stgvcodec.ops.rasterize import rasterize
 _UNIFORM_SHARE = 0.3
 # Standard deviation of a Gaussian over the local spacing of the set.
 _SIGMA_OVER_SPACING = 0.6
-_MIN_TOTAL_WEIGHT = 0.1
+_MIN_OVERLAP = 0.1
+_COLOR_ITERATIONS = 16
 
 
 def initial_gaussians(
@@ -87,15 +88,31 @@ def _from_content(
     cholesky[:, 0] = cholesky[:, 2] = torch.from_numpy(diagonal)
     cholesky = cholesky.to(frame.device)
 
-    # A pixel under several Gaussians sees their sum, so each starts with its share of the pixel's colour.
-    ones = torch.ones(1, n_gaussians, 3, device=frame.device)
-    total_weight = rasterize(
-        means_px[None], bounded_cholesky(cholesky), ones, height=height, width=width, backend=backend
-    )
-    picked = torch.cat((frame[None], total_weight), dim=3).permute(0, 3, 1, 2)  # [1, 6, H, W]
-    at_means = grid_sample(picked, means[None, :, None], padding_mode="border", align_corners=False)[0, :, :, 0].T
-    colors = at_means[:, :3] / at_means[:, 3:].clamp_min(_MIN_TOTAL_WEIGHT)
-    return means, cholesky, colors.contiguous()
+    colors = _solved_colors(frame, means_px, bounded_cholesky(cholesky), backend)
+    return means, cholesky, colors
+
+
+def _solved_colors(frame: Tensor, means_px: Tensor, factors: Tensor, backend: str) -> Tensor:
+    """Colours whose sum of splats comes close to the picture: it is linear in them.
+
+    SIRT (Gilbert 1972), c <- c + G^T (frame - G c) / G^T G 1, with the rasteriser as G and its gradient as G^T.
+    """
+    height, width, _ = frame.shape
+    colors = torch.zeros(1, means_px.shape[0], 3, device=frame.device, requires_grad=True)
+
+    def splat(values: Tensor) -> Tensor:
+        return rasterize(means_px[None], factors, values, height=height, width=width, backend=backend)
+
+    def gathered(image: Tensor, weight: Tensor) -> Tensor:
+        return torch.autograd.grad(image, colors, weight)[0]
+
+    with torch.enable_grad():
+        overlap = splat(colors + 1.0)
+        share = gathered(overlap, overlap.detach()).clamp_min(_MIN_OVERLAP)  # [1, N, 3]
+        for _ in range(_COLOR_ITERATIONS):
+            image = splat(colors)
+            colors.data += gathered(image, frame[None] - image.detach()) / share
+    return colors.detach()[0]
 
 
 def _systematic_sample(

@@ -9,9 +9,9 @@ from stgvcodec.model.gaussians import MIN_DIAGONAL_PX, CanonicalGaussians, bound
 from stgvcodec.model.gop_model import GopSpec
 
 # Children of a split sit this many standard deviations from their parent along its long axis, and are this much
-# narrower than it in every direction.
-_SPLIT_OFFSET_SIGMAS = 0.5
-_SPLIT_SHRINK = 0.8
+# narrower than it, so that their sum is nearly the parent; training then draws them apart.
+_SPLIT_OFFSET_SIGMAS = 0.2
+_SPLIT_SHRINK = 0.98
 
 
 def resized_gaussians(gaussians: CanonicalGaussians, n_gaussians: int, spec: GopSpec) -> CanonicalGaussians:

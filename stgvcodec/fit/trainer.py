@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 
 import numpy as np
 import torch
@@ -23,20 +22,6 @@ logger = logging.getLogger(__name__)
 COMMITMENT_WEIGHT = 0.1
 
 StepCallback = Callable[[Phase, int, Tensor], None]
-
-
-@contextmanager
-def one_torch_thread() -> Iterator[None]:
-    """Run torch's own CPU operators on one thread, since their reductions depend on the number of threads.
-
-    The kernels that carry the load have threads of their own, with a fixed split (ops/threads.py).
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def mse_to_psnr_db(mse: float) -> float:

@@ -145,13 +145,7 @@ class VideoReader:
             return converter.to_rgb(picture, tags, resize)
         else:
             rgb = converter.to_rgb(picture, tags)
-        rgb = decoded.orientation.apply(rgb)
-        if crop is not None:
-            x, y = crop.place(rgb.shape[1], rgb.shape[0])
-            rgb = rgb[y : y + crop.height, x : x + crop.width]
-        if resize is not None and resize != (rgb.shape[1], rgb.shape[0]):
-            return converter.resize(rgb, resize)
-        return np.ascontiguousarray(rgb)
+        return crop_and_resize(decoded.orientation.apply(rgb), self._selection, converter)
 
     def _opaque(self, decoded: DecodedPicture, tags: ColorTags, converter: ColorConverter) -> RgbImage:
         rgba = converter.to_rgba(decoded.picture, tags)
@@ -178,6 +172,21 @@ class VideoReader:
                 HDR_TRANSFERS[self.color.transfer],
             )
         _log.debug("%s: %s, read as %s", self.name, first.picture.format.name, self.color)
+
+
+def crop_and_resize(rgb: RgbImage, selection: Selection, converter: ColorConverter) -> RgbImage:
+    """The part of an RGB picture that a selection takes, at its size. [H, W, 3] uint8, contiguous.
+
+    Raises:
+        ConfigError: the crop is not inside the picture.
+    """
+    crop, resize = selection.crop, selection.resize
+    if crop is not None:
+        x, y = crop.place(rgb.shape[1], rgb.shape[0])
+        rgb = rgb[y : y + crop.height, x : x + crop.width]
+    if resize is not None and resize != (rgb.shape[1], rgb.shape[0]):
+        return converter.resize(rgb, resize)
+    return np.ascontiguousarray(rgb)
 
 
 def open_video(

@@ -137,7 +137,7 @@ def output_size(spec: GopSpec, scale: float) -> tuple[int, int]:
 
 def to_uint8(image: Tensor) -> Tensor:
     """8-bit samples, as every decoder must round them: floor(255 clamp(C, 0, 1) + 0.5). Any shape -> uint8."""
-    return (image.clamp(0.0, 1.0) * 255.0 + 0.5).to(torch.uint8)
+    return image.clamp(0.0, 1.0).mul_(255.0).add_(0.5).to(torch.uint8)
 
 
 def _splat(means: Tensor, cholesky: Tensor, colors: Tensor, spec: GopSpec, *, backend: str, scale: float) -> Tensor:

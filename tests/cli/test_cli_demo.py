@@ -31,6 +31,7 @@ def test_demo_writes_what_it_says(cli, tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(demo, "PRESET", "draft")
     monkeypatch.setattr(demo, "FRAMES", "0:3")
     monkeypatch.setattr(demo, "RESIZE", "64x36")
+    monkeypatch.setattr(demo, "BPP_TARGET", 3.0)
     folder, report_path = tmp_path / "new" / "demo", tmp_path / "report.json"
     outcome = cli("demo", "--output", folder, "--json", report_path, "--device", "cpu")
     assert outcome.code == 0

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from clips import moving_clip, write_folder, write_video
 
+from stgvcodec import VideoDecoder
 from stgvcodec.codec.config import EncodeConfig
 from stgvcodec.codec.encoder import encode
 from stgvcodec.codec.presets import PRESETS, Preset
@@ -66,3 +67,10 @@ def encoded(tmp_path_factory: pytest.TempPathFactory, clip_video: Path, clip: np
         config = EncodeConfig(preset="tiny", n_gaussians=60, scene_cut=False)
         report = encode(clip_video, path, config=config, device="cpu")
     return Encoded(path, report, clip_video, clip, PTS)
+
+
+@pytest.fixture(scope="session")
+def decoded(encoded) -> np.ndarray:
+    """What a `VideoDecoder` gives. [7, 32, 48, 3] uint8."""
+    with VideoDecoder(encoded.path, device="cpu") as decoder:
+        return decoder[:].permute(0, 2, 3, 1).numpy()

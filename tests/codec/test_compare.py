@@ -125,10 +125,19 @@ class TestSelection:
 
         assert compare(clip_folder, tmp_path / "a.stgv", selection=selection, device="cpu").psnr_db == report.psnr_db
 
-    @pytest.mark.parametrize("selection", [Selection(crop=Crop(20, 20)), Selection(resize=(24, 16))], ids=str)
-    def test_a_stgv_file_is_not_cut(self, encoded, selection):
-        with pytest.raises(ConfigError, match="decode it first"):
-            compare(encoded.source, encoded.path, selection=selection, device="cpu")
+    def test_a_stgv_file_is_cropped_as_its_source_is(self, encoded, clip, decoded):
+        result = compare(encoded.source, encoded.path, selection=Selection(crop=Crop(20, 10, 4, 8)), device="cpu")
+
+        assert [frame.psnr_db for frame in result.per_frame] == pytest.approx(
+            [psnr_db(a[8:18, 4:24], b[8:18, 4:24]) for a, b in zip(clip, decoded, strict=True)]
+        )
+
+    def test_a_stgv_file_is_resized_as_a_folder_of_its_frames_is(self, encoded, decoded, tmp_path):
+        folder = write_folder(decoded, tmp_path / "decoded")
+
+        result = compare(folder, encoded.path, selection=Selection(resize=(24, 16)), device="cpu")
+
+        assert result.psnr_db is None
 
 
 def test_other_sizes_are_refused(encoded, tmp_path):

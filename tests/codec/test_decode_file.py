@@ -11,13 +11,6 @@ from stgvcodec.errors import BackendUnavailableError, BitstreamError, ConfigErro
 from stgvcodec.media import Crop, open_video, read_image
 
 
-@pytest.fixture(scope="module")
-def decoded(encoded) -> np.ndarray:
-    """What a `VideoDecoder` gives. [7, 32, 48, 3] uint8."""
-    with VideoDecoder(encoded.path, device="cpu") as decoder:
-        return decoder[:].permute(0, 2, 3, 1).numpy()
-
-
 def read_folder(folder: Path) -> np.ndarray:
     return np.stack([read_image(path) for path in sorted(folder.iterdir())])
 

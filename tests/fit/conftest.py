@@ -9,10 +9,11 @@ from clips import moving_clip
 
 from stgvcodec.fit.initialization import initial_gaussians
 from stgvcodec.fit.quantizers import QuantizerConfig
-from stgvcodec.fit.trainer import GopTrainer, one_torch_thread
+from stgvcodec.fit.trainer import GopTrainer
 from stgvcodec.model.deformation import DeformationField, FieldSpec
 from stgvcodec.model.gop_model import GopModel, GopSpec
 from stgvcodec.ops.hash_encode import HashGridSpec
+from stgvcodec.ops.threads import one_torch_thread
 
 FIELD = FieldSpec(
     static_grid=HashGridSpec(1, 5, ((2, 2), (6, 6))),

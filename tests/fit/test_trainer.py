@@ -8,8 +8,9 @@ import torch
 from clips import moving_clip
 
 from stgvcodec.fit.phases import QUANTIZED_STREAMS, LearningRates, Phase, finetuning_phases
-from stgvcodec.fit.trainer import COMMITMENT_WEIGHT, mse_to_psnr_db, one_torch_thread
+from stgvcodec.fit.trainer import COMMITMENT_WEIGHT, mse_to_psnr_db
 from stgvcodec.model.gop_model import frame_time, render, render_canonical
+from stgvcodec.ops.threads import one_torch_thread
 
 FINE_RATES = LearningRates(means=0.03, cholesky=0.02, colors=2e-3, hash_tables=2e-3, mlp=4e-4)
 
