@@ -31,8 +31,8 @@ def default_n_gaussians(preset: Preset, width: int, height: int) -> int:
     """Gaussians per GoP where the user names neither a number nor a rate."""
     n_pixels = width * height
     if preset.name == "paper":
-        size, n = _PAPER_SMALL if n_pixels <= _PAPER_SMALL[0] else _PAPER_LARGE
-        return max(1, round(n * min(1.0, n_pixels / size) if n_pixels < size else n * n_pixels / size))
+        of_pixels, n_gaussians = _PAPER_SMALL if n_pixels <= _PAPER_SMALL[0] else _PAPER_LARGE
+        return max(1, round(n_gaussians * n_pixels / of_pixels))
     return max(1, round(n_pixels / _PIXELS_PER_GAUSSIAN))
 
 

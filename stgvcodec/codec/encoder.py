@@ -14,6 +14,7 @@ from torch import Tensor
 
 import stgvcodec
 from stgvcodec.bitstream.header import ColorDescription, StreamHeader
+from stgvcodec.bitstream.limits import LIMITS
 from stgvcodec.bitstream.writer import StgvWriter
 from stgvcodec.codec.config import EncodeConfig
 from stgvcodec.codec.device import resolve_device
@@ -23,7 +24,7 @@ from stgvcodec.codec.gop_splitter import Gop, split_gops
 from stgvcodec.codec.presets import PRESETS
 from stgvcodec.codec.rate_control import RateControl
 from stgvcodec.codec.reports import EncodeReport, GopReport, Progress, ProgressCallback
-from stgvcodec.errors import InputVideoError
+from stgvcodec.errors import ConfigError, InputVideoError
 from stgvcodec.fit.phases import Phase
 from stgvcodec.fit.trainer import mse_to_psnr_db
 from stgvcodec.media.atomic import atomic_output, check_output_file, refuse_same_file
@@ -79,6 +80,7 @@ def encode(
         open_video(source, selection=selection or Selection(), matrix=matrix) as video,
         atomic_output(destination) as temporary,
     ):
+        _check_size(video)
         job = _Job(config, video, torch_device, backend_name)
         gops: list[GopReport] = []
         psnrs: list[float] = []
@@ -212,6 +214,15 @@ class _Job:
             )
 
         return on_step
+
+
+def _check_size(video: VideoReader) -> None:
+    most = min(LIMITS["width"], LIMITS["height"])
+    if max(video.width, video.height) > most or video.width * video.height > LIMITS["frame_pixels"]:
+        raise ConfigError(
+            f"{video.name} is {video.width}x{video.height}, expected sides of at most {most} pixels and at most "
+            f"{LIMITS['frame_pixels']} pixels in all; use --resize or --crop"
+        )
 
 
 def _stream_header(video: VideoReader, config: EncodeConfig) -> StreamHeader:

@@ -49,16 +49,18 @@ def split_gops(frames: Iterable[VideoFrame], gop_length: Callable[[], int], *, s
     limit = gop_length()
     for frame, is_cut in scene_cuts(frames):
         if pending and (len(pending) >= limit or (scene_cut and is_cut)):
-            yield _gop(pending)
-            pending = []
+            yield _taken(pending)
             limit = gop_length()
         pending.append(frame)
     if pending:
-        yield _gop(pending)
+        yield _taken(pending)
 
 
-def _gop(frames: list[VideoFrame]) -> Gop:
-    return Gop(np.stack([frame.rgb for frame in frames]), tuple(frame.pts for frame in frames))
+def _taken(frames: list[VideoFrame]) -> Gop:
+    """A GoP of these frames; the list is emptied, so that they are not in memory twice while it is fitted."""
+    gop = Gop(np.stack([frame.rgb for frame in frames]), tuple(frame.pts for frame in frames))
+    frames.clear()
+    return gop
 
 
 def scene_cuts(frames: Iterable[VideoFrame]) -> Iterator[tuple[VideoFrame, bool]]:
