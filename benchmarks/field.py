@@ -9,18 +9,11 @@ the only back end there so far, is held against itself in float64.
 
 from __future__ import annotations
 
-import argparse
-import os
-import subprocess
-import sys
-import tempfile
-import time
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from harness import commit, device_name, percentiles_ms, print_rows, write_csv
+from harness import cold_compile_seconds, commit, device_name, operator_main, percentiles_ms
 from torch import Tensor
 
 from stgvcodec.ops.field_mlp import FieldWeights, field_mlp
@@ -139,25 +132,8 @@ def disagreement(inputs: Inputs, backend: str, truth_inputs: Inputs) -> str | No
     return None
 
 
-def cold_compile_seconds(seed: int) -> float:
-    """First forward + backward of a fresh process with an empty cache, its second subtracted."""
-    with tempfile.TemporaryDirectory() as folder:
-        arguments = [sys.executable, __file__, "--first-call", "--seed", str(seed)]
-        environment = {**os.environ, "NUMBA_CACHE_DIR": folder}
-        done = subprocess.run(arguments, env=environment, check=True, capture_output=True, text=True)
-    return float(done.stdout)
-
-
-def first_call_seconds(seed: int) -> float:
-    inputs = make_inputs(500, 1, 16, seed).to(torch.device("cpu"))
-    import numba  # noqa: F401  Its import is no compilation.
-
-    seconds = []
-    for _ in range(2):
-        begin = time.perf_counter()
-        whole_step(inputs, "numba")
-        seconds.append(time.perf_counter() - begin)
-    return seconds[0] - seconds[1]
+def first_call(seed: int) -> None:
+    whole_step(make_inputs(500, 1, 16, seed).to(torch.device("cpu")), "numba")
 
 
 def measure(device: torch.device, seed: int, repeats: int) -> list[tuple[object, ...]]:
@@ -192,30 +168,9 @@ def measure(device: torch.device, seed: int, repeats: int) -> list[tuple[object,
             step_ms = percentiles_ms(partial(whole_step, inputs, name), device, times)
             add(f"{name} field forward+backward", shape, "ms", step_ms)
     if device.type == "cpu":
-        add("numba cold compile", "both operators", "s", (cold_compile_seconds(seed),) * 3)
+        add("numba cold compile", "both operators", "s", (cold_compile_seconds(__file__, seed),) * 3)
     return rows
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--threads", type=int, default=2, help="threads of torch and of the kernels (default: 2)")
-    parser.add_argument("--repeats", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--csv", type=Path, help="write the rows to this file")
-    parser.add_argument("--first-call", action="store_true", help="only print the seconds that the first call compiles")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    os.environ["STGV_THREADS"] = str(options.threads)
-    if options.first_call:
-        print(first_call_seconds(options.seed))
-        return
-
-    rows = measure(torch.device(options.device), options.seed, options.repeats)
-    print_rows(rows)
-    if options.csv:
-        write_csv(options.csv, rows)
-
-
 if __name__ == "__main__":
-    main()
+    operator_main(__doc__, measure, first_call, repeats=20)

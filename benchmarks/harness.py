@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import os
 import platform
 import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -61,3 +64,58 @@ def print_rows(rows: Sequence[Sequence[object]], columns: Sequence[str] = COLUMN
 def write_csv(path: Path, rows: Sequence[Sequence[object]], columns: Sequence[str] = COLUMNS) -> None:
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([columns, *rows])
+
+
+def cold_compile_seconds(script: str, seed: int) -> float:
+    """What `first_call_seconds` prints in a fresh process of an operator's benchmark, with an empty kernel cache."""
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = [sys.executable, script, "--first-call", "--seed", str(seed)]
+        environment = {**os.environ, "NUMBA_CACHE_DIR": folder}
+        done = subprocess.run(arguments, env=environment, check=True, capture_output=True, text=True)
+    return float(done.stdout)
+
+
+def first_call_seconds(work: Callable[[], object]) -> float:
+    """The first call's time less the second's: what it compiles."""
+    import numba  # noqa: F401  Its import is no compilation.
+
+    seconds = []
+    for _ in range(2):
+        begin = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - begin)
+    return seconds[0] - seconds[1]
+
+
+def operator_main(
+    doc: str | None,
+    measure: Callable[[torch.device, int, int], list[tuple[object, ...]]],
+    first_call: Callable[[int], object],
+    repeats: int,
+) -> None:
+    """Command line of an operator's benchmark.
+
+    Args:
+        doc: The script's docstring.
+        measure: Rows for a device, a seed and a number of repeats.
+        first_call: Runs every kernel once, on inputs of a seed, with the numba back end.
+        repeats: Default number of timed calls.
+    """
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--threads", type=int, default=2, help="threads of torch and of the kernels (default: 2)")
+    parser.add_argument("--repeats", type=int, default=repeats)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--csv", type=Path, help="write the rows to this file")
+    parser.add_argument("--first-call", action="store_true", help="only print the seconds that the first call compiles")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    os.environ["STGV_THREADS"] = str(options.threads)
+    if options.first_call:
+        print(first_call_seconds(lambda: first_call(options.seed)))
+        return
+
+    rows = measure(torch.device(options.device), options.seed, options.repeats)
+    print_rows(rows)
+    if options.csv:
+        write_csv(options.csv, rows)

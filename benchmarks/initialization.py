@@ -10,19 +10,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import numpy as np
 import torch
-from gop_fit import CLIP, N_GAUSSIANS
+from gop_fit import make_trainer, read_frames
 from harness import commit, device_name, print_rows, write_csv
 
 from stgvcodec.codec.dimensions import STILL_FIELD
-from stgvcodec.fit.initialization import initial_gaussians
 from stgvcodec.fit.phases import INITIALIZATIONS, Phase
-from stgvcodec.fit.quantizers import QuantizerConfig
-from stgvcodec.fit.trainer import GopTrainer
-from stgvcodec.media import Selection, open_video
-from stgvcodec.model.deformation import DeformationField
-from stgvcodec.model.gop_model import GopModel, GopSpec
 from stgvcodec.ops.backends import resolve_backend
 from stgvcodec.ops.threads import one_torch_thread
 
@@ -31,25 +24,11 @@ STRETCHES = (0, 25, 75, 200, 300)  # Steps between two readings: 0, 25, 100, 300
 
 
 def measure(device: torch.device, seed: int) -> list[tuple[object, ...]]:
-    with open_video(CLIP, selection=Selection.parse(frames="0:1", crop="1280x640")) as video:
-        frame = torch.from_numpy(next(iter(video)).rgb).to(device).float().div_(255.0)
-    height, width, _ = frame.shape
-    spec = GopSpec(width, height, 1, N_GAUSSIANS, STILL_FIELD)
+    frame = read_frames(1, device)
     backend = resolve_backend("auto", device)
     rows: list[tuple[object, ...]] = []
     for method in INITIALIZATIONS:
-        rng = np.random.default_rng(seed)
-        gaussians = initial_gaussians(frame, N_GAUSSIANS, method=method, rng=rng, means_space="pixels", backend=backend)
-        field = DeformationField(STILL_FIELD, generator=torch.Generator().manual_seed(seed), device=device)
-        trainer = GopTrainer(
-            frame[None],
-            GopModel(gaussians, field),
-            spec,
-            key_frame=0,
-            quantizers=QuantizerConfig(8, 2, 8, 8, seed),
-            rng=rng,
-            backend=backend,
-        )
+        trainer = make_trainer(frame, STILL_FIELD, initialization=method, backend=backend, seed=seed)
         steps = 0
         for n_steps in STRETCHES:
             trainer.run(Phase("key-frame", frames="key", n_steps=n_steps, final_rate=1.0))
