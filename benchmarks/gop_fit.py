@@ -67,9 +67,9 @@ def measure(device: torch.device, n_steps: int, seed: int) -> list[tuple[object,
     frames = read_frames(N_FRAMES, device)
     field = field_spec(PAPER_FIELD, N_FRAMES)
     # The first of the two compiles whatever compiles, and is thrown away.
-    for n_steps in (2, 0):
+    for n_warm_up in (2, 0):
         trainer = make_trainer(frames, field, initialization="content", backend=backend, seed=seed)
-        trainer.run(Phase("warm-up", frames="all", n_steps=n_steps))
+        trainer.run(Phase("warm-up", frames="all", n_steps=n_warm_up))
     rows: list[tuple[object, ...]] = []
     steps, seconds = 0, 0.0
 

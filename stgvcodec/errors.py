@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class StgvError(Exception):
     """Base of all errors of this package.
@@ -30,15 +33,33 @@ class BitstreamError(StgvError):
     Attributes:
         section: The part of the file that is wrong, e.g. "file header" or "GoP 3, means".
         offset: Byte offset in the file (in the payload, where the file is not at hand); None if unknown.
+        path: The file, where it is known.
     """
 
     exit_code = 4
 
-    def __init__(self, message: str, *, section: str, offset: int | None = None) -> None:
+    def __init__(self, message: str, *, section: str, offset: int | None = None, path: str | None = None) -> None:
         where = section if offset is None else f"{section}, at byte {offset}"
-        super().__init__(f"{where}: {message}")
+        super().__init__(f"{where}: {message}" if path is None else f"{path}: {where}: {message}")
         self.section = section
         self.offset = offset
+        self.path = path
+        self._message = message
+
+    def in_file(self, path: str) -> BitstreamError:
+        """The same error with the name of the file in front."""
+        return BitstreamError(self._message, section=self.section, offset=self.offset, path=path)
+
+
+@contextmanager
+def naming_file(path: str | None) -> Iterator[None]:
+    """Put the name of the file in front of a `BitstreamError` raised in the block that does not have it yet."""
+    try:
+        yield
+    except BitstreamError as error:
+        if path is None or error.path is not None:
+            raise
+        raise error.in_file(path) from error
 
 
 class OutputError(StgvError):

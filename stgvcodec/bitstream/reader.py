@@ -13,8 +13,8 @@ from stgvcodec.bitstream.index import END_TAIL_BYTES, GopEntry, GopTiming, read_
 from stgvcodec.bitstream.layout import STREAMS
 from stgvcodec.bitstream.primitives import ByteReader
 from stgvcodec.bitstream.recovery import missing_end_error, scan
-from stgvcodec.bitstream.source import ByteSource
-from stgvcodec.errors import BitstreamError
+from stgvcodec.bitstream.source import KEEP_GOING_ADVICE, ByteSource
+from stgvcodec.errors import BitstreamError, naming_file
 
 
 class StgvReader:
@@ -28,6 +28,7 @@ class StgvReader:
         keep_going: Accept files that are damaged, cut short or unfinished.
 
     Attributes:
+        name: Path of the file; None where a file object was given.
         header: The file header.
         gops: The GoPs, in order.
         chunks: All chunks between file header and end chunk, GoPs included; those of types unknown to this reader too.
@@ -41,18 +42,20 @@ class StgvReader:
     """
 
     def __init__(self, source: str | os.PathLike[str] | BinaryIO, *, keep_going: bool = False) -> None:
+        self.name = os.fspath(source) if isinstance(source, str | os.PathLike) else None
         self._source = ByteSource(source)
         try:
             self.file_bytes = self._source.n_bytes
             self.damage: tuple[str, ...] = ()
-            if keep_going:
-                recovered = scan(self._source)
-                self.header = recovered.header
-                chunks, gops = recovered.chunks, recovered.gops
-                self.damage = tuple(recovered.notes)
-            else:
-                header_chunk = self._open_header()
-                chunks, gops = self._open_index(header_chunk)
+            with naming_file(self.name):
+                if keep_going:
+                    recovered = scan(self._source)
+                    self.header = recovered.header
+                    chunks, gops = recovered.chunks, recovered.gops
+                    self.damage = tuple(recovered.notes)
+                else:
+                    header_chunk = self._open_header()
+                    chunks, gops = self._open_index(header_chunk)
             self.chunks = tuple(chunks)
             self.gops = tuple(gops)
         except BaseException:
@@ -85,6 +88,10 @@ class StgvReader:
         Raises:
             BitstreamError: the chunk is damaged, or is not what the index says.
         """
+        with naming_file(self.name):
+            return self._gop(index)
+
+    def _gop(self, index: int) -> bytes:
         entry = self.gops[index]
         section = f"GoP {range(len(self.gops))[index]}"
         chunk = Chunk(ChunkType.GOP, entry.offset, entry.n_bytes - FRAME_BYTES)
@@ -106,7 +113,8 @@ class StgvReader:
             BitstreamError: the chunk is damaged, or is not what the index says.
         """
         chunk = self.chunks[index]
-        return self._payload(chunk, chunk.name)
+        with naming_file(self.name):
+            return self._payload(chunk, chunk.name)
 
     def verify(self) -> None:
         """Read every chunk, those too that decoding skips.
@@ -122,7 +130,7 @@ class StgvReader:
     def _payload(self, chunk: Chunk, section: str) -> bytes:
         if self._source.chunk_at(chunk.offset) != chunk:
             raise BitstreamError(
-                "damaged: the chunk that the index names is not here; --keep-going renders the GoPs that are intact",
+                f"damaged: the chunk that the index names is not here; {KEEP_GOING_ADVICE}",
                 section=section,
                 offset=chunk.offset,
             )
@@ -135,7 +143,7 @@ class StgvReader:
             raise BitstreamError(_magic_fault(magic), section="file", offset=0)
         chunk = self._source.chunk_at(len(MAGIC))
         if chunk is None or chunk.type != ChunkType.FILE_HEADER:
-            message = "damaged or cut short, so that nothing can be decoded"
+            message = "damaged or cut short, so that nothing can be decoded; fetch the file again"
             raise BitstreamError(message, section="file header", offset=len(MAGIC))
         self.header = StreamHeader.from_bytes(self._source.payload(chunk, "file header"), chunk.payload_offset)
         return chunk
@@ -158,12 +166,12 @@ class StgvReader:
 
 def _magic_fault(magic: bytes) -> str:
     if not magic:
-        return "the file is empty, expected a .stgv file"
+        return "the file is empty, expected a .stgv file; fetch it again"
     if magic != MAGIC[: len(magic)] and b"STG" in magic:
         return "line ends or characters were changed, as by a transfer in text mode: copy the file again as binary"
     if len(magic) < len(MAGIC) and MAGIC.startswith(magic):
-        return f"cut short: the file has {len(magic)} bytes"
-    return f"not a .stgv file: it begins with {magic.hex(' ')}, expected {MAGIC.hex(' ')}"
+        return f"cut short: the file has {len(magic)} bytes; fetch it again"
+    return f"not a .stgv file: it begins with {magic.hex(' ')}, expected {MAGIC.hex(' ')}; give a file that stgvcodec encode wrote"
 
 
 def stream_bytes(reader: StgvReader) -> dict[str, int]:

@@ -20,12 +20,11 @@ from stgvcodec.bitstream.header import StreamHeader
 from stgvcodec.bitstream.index import GopEntry, GopTiming
 from stgvcodec.bitstream.layout import INDEX, read_fields
 from stgvcodec.bitstream.primitives import ByteReader
-from stgvcodec.bitstream.source import ByteSource
+from stgvcodec.bitstream.source import KEEP_GOING_ADVICE, ByteSource
 from stgvcodec.errors import BitstreamError
 
 _BLOCK_BYTES = 1 << 20
 _MAX_PASSES = 8
-_ADVICE = "--keep-going renders the GoPs that are intact"
 
 
 @dataclass
@@ -56,26 +55,29 @@ def missing_end_error(source: ByteSource, offset: int) -> BitstreamError:
         chunk = source.chunk_at(offset)
         if chunk is None:
             return BitstreamError(
-                f"damaged or cut short: no chunk begins here, and the file has no end chunk; {_ADVICE}",
+                f"damaged or cut short: no chunk begins here, and the file has no end chunk; {KEEP_GOING_ADVICE}",
                 section="file",
                 offset=offset,
             )
         if chunk.end > source.n_bytes:
             return BitstreamError(
-                f"cut short: the {chunk.name} ends at byte {chunk.end}, the file at {source.n_bytes}; {_ADVICE}",
+                f"cut short: the {chunk.name} ends at byte {chunk.end}, the file at {source.n_bytes}; "
+                f"{KEEP_GOING_ADVICE}",
                 section="file",
                 offset=offset,
             )
         if chunk.type == ChunkType.END:
             extra = source.n_bytes - chunk.end
             if extra:
-                message = f"{extra} bytes follow the end chunk, expected none: remove them; {_ADVICE}"
+                message = f"{extra} bytes follow the end chunk, expected none: remove them; {KEEP_GOING_ADVICE}"
                 return BitstreamError(message, section="file", offset=chunk.end)
-            message = f"the end chunk is damaged: its CRC-32 or its size is wrong; {_ADVICE}"
+            message = f"the end chunk is damaged: its CRC-32 or its size is wrong; {KEEP_GOING_ADVICE}"
             return BitstreamError(message, section="end chunk", offset=chunk.offset)
         offset = chunk.end
     return BitstreamError(
-        f"no end chunk, so the file was not finished or is cut short; {_ADVICE}", section="file", offset=source.n_bytes
+        f"no end chunk, so the file was not finished or is cut short; {KEEP_GOING_ADVICE}",
+        section="file",
+        offset=source.n_bytes,
     )
 
 
@@ -127,12 +129,15 @@ def scan(source: ByteSource) -> Recovered:
                 _add_gop(source, chunk, result)
     if result is None:
         raise BitstreamError(
-            f"the file header is damaged, so that nothing can be decoded ({early_gops} intact chunks follow)",
+            f"the file header is damaged, so that nothing can be decoded ({early_gops} intact chunks follow); "
+            "fetch the file again",
             section="file header",
             offset=len(MAGIC),
         )
     if not result.gops:
-        raise BitstreamError("no GoP is intact, so that nothing can be decoded", section="file", offset=0)
+        raise BitstreamError(
+            "no GoP is intact, so that nothing can be decoded; fetch the file again", section="file", offset=0
+        )
     if end_at is None:
         notes.append(f"byte {source.n_bytes}: the end chunk is missing or damaged")
     elif end_at < source.n_bytes:

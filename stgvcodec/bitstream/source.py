@@ -9,6 +9,8 @@ from typing import BinaryIO
 from stgvcodec.bitstream.framing import CRC_BYTES, HEADER_BYTES, Chunk, parse_chunk_header, payload_crc_matches
 from stgvcodec.errors import BitstreamError, InputVideoError
 
+KEEP_GOING_ADVICE = "`stgvcodec decode --keep-going` renders the GoPs that are intact"
+
 
 class ByteSource:
     """A seekable file, opened here (from a path) or by the caller.
@@ -71,7 +73,7 @@ class ByteSource:
         payload, crc = data[: chunk.payload_bytes], data[chunk.payload_bytes :]
         if not payload_crc_matches(payload, crc):
             raise BitstreamError(
-                "damaged: the payload's CRC-32 is wrong; --keep-going renders the GoPs that are intact",
+                f"damaged: the payload's CRC-32 is wrong; {KEEP_GOING_ADVICE}",
                 section=section,
                 offset=chunk.payload_offset,
             )

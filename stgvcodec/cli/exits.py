@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -13,11 +14,12 @@ from types import FrameType
 
 import click
 
-from stgvcodec.errors import StgvError
+from stgvcodec.errors import OutputError, StgvError
 
 EXIT_USAGE = 2
 EXIT_UNEXPECTED = 70
 EXIT_BROKEN_PIPE = 128 + 13
+_DESTINATION_ERRORS = (errno.ENOSPC, errno.EROFS, errno.EFBIG)
 
 _SIGNALS = {
     name: getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
@@ -99,6 +101,9 @@ def _report(error: BaseException, *, traceback_wanted: bool) -> int:
         path = context.command_path if context is not None else "stgvcodec"
         _print_error(f"{error.format_message().rstrip('.')}; see '{path} --help'")
         return EXIT_USAGE
+    if isinstance(error, OSError) and error.errno in _DESTINATION_ERRORS and not traceback_wanted:
+        _print_error(f"output cannot be written: {error.strerror}; free some space or choose another destination")
+        return OutputError.exit_code
     if traceback_wanted:
         click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
     else:

@@ -48,6 +48,7 @@ def as_dict(info: StreamInfo) -> dict[str, object]:
         "fps": float(info.frame_rate),
         "frame_rate": info.frame_rate,
         "time_base": info.time_base,
+        "variable_frame_rate": info.variable_frame_rate,
         "duration_seconds": info.duration_seconds,
         "bpp": info.bpp,
         "profile": info.profile,
@@ -69,11 +70,12 @@ def general(info: StreamInfo) -> str:
         f"{field.name.replace('_', ' ')} {_shown(getattr(info.color, field.name))}" for field in fields(info.color)
     ]
     extent = f"{output.counted(info.n_frames, 'frame')} in {output.duration(info.duration_seconds)}"
+    uneven = " in name, with uneven timestamps" if info.variable_frame_rate else ""
     pairs = [
         ("format", f"version {info.format_version}, profile {info.profile}, written by {info.tool}"),
         ("size", f"{output.number(info.file_bytes)} bytes, {info.bpp:.4f} bits a pixel"),
         ("video", f"{info.width}x{info.height}, {extent}"),
-        ("rate", f"{_ratio(info.frame_rate)} frames a second, time base {_ratio(info.time_base)} s"),
+        ("rate", f"{_ratio(info.frame_rate)} frames a second{uneven}, time base {_ratio(info.time_base)} s"),
         ("source", ", ".join(source)),
     ]
     return f"{output.name(info.path)}\n{output.facts(pairs)}"

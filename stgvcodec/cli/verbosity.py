@@ -36,7 +36,7 @@ def verbosity_options(command: Callable[..., None]) -> Callable[..., None]:
         count=True,
         expose_value=False,
         callback=_choose_level,
-        help="Say more; twice for debugging. Errors come with a traceback.",
+        help="Say more; twice for debugging. Unexpected errors come with a traceback.",
     )(command)
     return click.option(
         "-q",

@@ -20,7 +20,7 @@ from stgvcodec.codec.device import resolve_device
 from stgvcodec.codec.gop_renderer import GopRenderer
 from stgvcodec.codec.info import stream_info
 from stgvcodec.codec.reports import StreamInfo
-from stgvcodec.errors import BitstreamError, ConfigError
+from stgvcodec.errors import ConfigError, naming_file
 
 
 @dataclass(frozen=True)
@@ -231,7 +231,7 @@ class VideoDecoder:
         if self._open_gop is None or self._open_gop[0] != gop:
             self._open_gop = None
             payload = self._reader.read_gop(gop)
-            try:
+            with naming_file(str(self._path)):
                 renderer = GopRenderer(
                     payload,
                     width=self.header.width,
@@ -239,10 +239,6 @@ class VideoDecoder:
                     device=self.device,
                     backend=self.backend,
                 )
-            except BitstreamError as error:
-                raise BitstreamError(
-                    str(error), section=f"GoP {gop} of {self._path}", offset=self._gops[gop].offset
-                ) from error
             self._open_gop = (gop, renderer)
         return self._open_gop[1]
 

@@ -28,8 +28,10 @@ from stgvcodec.errors import ConfigError, InputVideoError
 from stgvcodec.fit.phases import Phase
 from stgvcodec.fit.trainer import mse_to_psnr_db
 from stgvcodec.media.atomic import atomic_output, check_output_file, refuse_same_file
+from stgvcodec.media.image_folder import IMAGE_SUFFIXES
 from stgvcodec.media.reader import VideoReader, open_video
 from stgvcodec.media.selection import Selection
+from stgvcodec.media.writer import VIDEO_SUFFIXES
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +76,8 @@ def encode(
     started = time.perf_counter()
     config = config or EncodeConfig()
     refuse_same_file(source, destination)
+    if Path(destination).suffix.lower() in (*VIDEO_SUFFIXES, *IMAGE_SUFFIXES):
+        raise ConfigError(f"{destination}: encode writes .stgv files, got the suffix of another format; use .stgv")
     check_output_file(destination)
     torch_device, backend_name = resolve_device(device, backend)
     with (

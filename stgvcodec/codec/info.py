@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import pairwise
 from pathlib import Path
 
 from stgvcodec.bitstream.gop_payload import gop_stream_bytes, read_gop_header
@@ -63,6 +64,7 @@ def stream_info(reader: StgvReader, path: Path) -> StreamInfo:
         n_frames=n_frames,
         frame_rate=header.frame_rate,
         time_base=header.time_base,
+        variable_frame_rate=len({later - earlier for earlier, later in pairwise(pts)}) > 1,
         duration_seconds=duration,
         bpp=8.0 * reader.file_bytes / max(header.width * header.height * n_frames, 1),
         profile=header.profile,

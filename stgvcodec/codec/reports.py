@@ -154,6 +154,7 @@ class StreamInfo:
         n_frames: Frames.
         frame_rate: Nominal, exact.
         time_base: Unit of the timestamps, seconds, exact.
+        variable_frame_rate: Whether the timestamps are uneven; the frame rate is then only a name.
         duration_seconds: From the first frame's start to the last one's end.
         bpp: 8 * file_bytes / (width * height * n_frames).
         profile: e.g. "paper".
@@ -174,6 +175,7 @@ class StreamInfo:
     n_frames: int
     frame_rate: Fraction
     time_base: Fraction
+    variable_frame_rate: bool
     duration_seconds: float
     bpp: float
     profile: str

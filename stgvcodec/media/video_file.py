@@ -51,6 +51,8 @@ class VideoFileSource:
                     self.name,
                     stream.sample_aspect_ratio,
                 )
+            if container.streams.audio:
+                _log.warning("%s: has sound, which is not kept in this release; only the pictures are", self.name)
 
     def pictures(self) -> Generator[DecodedPicture, None, None]:
         """Decode from the beginning; at most a few pictures are held at a time.
