@@ -171,7 +171,8 @@ def _magic_fault(magic: bytes) -> str:
         return "line ends or characters were changed, as by a transfer in text mode: copy the file again as binary"
     if len(magic) < len(MAGIC) and MAGIC.startswith(magic):
         return f"cut short: the file has {len(magic)} bytes; fetch it again"
-    return f"not a .stgv file: it begins with {magic.hex(' ')}, expected {MAGIC.hex(' ')}; give a file that stgvcodec encode wrote"
+    got, expected = magic.hex(" "), MAGIC.hex(" ")
+    return f"not a .stgv file: it begins with {got}, expected {expected}; give a file that `stgvcodec encode` wrote"
 
 
 def stream_bytes(reader: StgvReader) -> dict[str, int]:
