@@ -76,6 +76,8 @@ def summary(report: EncodeReport) -> str:
         ("Gaussians", output.number(n_gaussians)),
         ("time", f"{output.duration(report.seconds)} on {report.device}, {report.backend}"),
     ]
+    if report.audio_dropped:
+        pairs.append(("sound", "not kept in this release"))
     return f"{output.name(report.path)}\n{output.facts(pairs)}"
 
 

@@ -106,7 +106,7 @@ def encode(
             writer.finish()
             file.flush()
             os.fsync(file.fileno())
-        width, height = video.width, video.height
+        width, height, has_audio = video.width, video.height, video.has_audio
         file_bytes = temporary.stat().st_size
     n_frames = sum(gop.n_frames for gop in gops)
     bpp = 8.0 * file_bytes / (width * height * n_frames)
@@ -121,6 +121,7 @@ def encode(
         width=width,
         height=height,
         n_frames=n_frames,
+        audio_dropped=has_audio,
         gops=tuple(gops),
         seconds=time.perf_counter() - started,
         device=str(torch_device),

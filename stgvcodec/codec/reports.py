@@ -74,6 +74,7 @@ class EncodeReport:
         width: Pixels.
         height: Pixels.
         n_frames: Frames written.
+        audio_dropped: Whether the source has sound; this release keeps only the pictures.
         gops: A report for each GoP.
         seconds: Wall-clock time.
         device: Where it ran, e.g. "cpu".
@@ -88,6 +89,7 @@ class EncodeReport:
     width: int
     height: int
     n_frames: int
+    audio_dropped: bool
     gops: tuple[GopReport, ...]
     seconds: float
     device: str

@@ -38,6 +38,7 @@ class ImageFolderSource:
         self.time_base = 1 / frame_rate
         self._files = [path] if path.is_file() else _images_in(path)
         self.n_frames: int | None = len(self._files)
+        self.has_audio = False
 
     def pictures(self) -> Generator[DecodedPicture, None, None]:
         """Decode from the first image; one is held at a time.

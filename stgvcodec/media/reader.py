@@ -63,12 +63,14 @@ class VideoReader:
         time_base: Seconds per unit of `VideoFrame.pts`.
         color: What the source was, after the rules for untagged sources; the frames themselves are full-range RGB.
         n_frames: How many frames to expect, for a progress display; None if unknown.
+        has_audio: Whether the source has sound too, which is not read.
     """
 
     def __init__(self, source: FrameSource, selection: Selection, matrix: int | None) -> None:
         self.name = source.name
         self.frame_rate = source.frame_rate
         self.time_base = source.time_base
+        self.has_audio = source.has_audio
         self.n_frames = None if source.n_frames is None else selection.count(source.n_frames)
         self._source = source
         self._selection = selection

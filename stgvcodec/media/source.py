@@ -40,6 +40,7 @@ class FrameSource(Protocol):
         frame_rate: Nominal frames per second.
         time_base: Seconds per unit of the timestamps.
         n_frames: How many pictures there should be; None if that is not known before reading.
+        has_audio: Whether there is sound beside the pictures.
         alpha_allowed: Whether a picture with an alpha channel is taken where it is opaque everywhere.
     """
 
@@ -47,6 +48,7 @@ class FrameSource(Protocol):
     frame_rate: Fraction
     time_base: Fraction
     n_frames: int | None
+    has_audio: bool
     alpha_allowed: bool
 
     def pictures(self) -> Generator[DecodedPicture, None, None]:

@@ -45,14 +45,13 @@ class VideoFileSource:
             self.time_base: Fraction = stream.time_base or 1 / _FALLBACK_RATE
             self.frame_rate: Fraction = stream.average_rate or stream.guessed_rate or stream.base_rate or _FALLBACK_RATE
             self.n_frames = _estimate_n_frames(container, stream, self.frame_rate)
+            self.has_audio = bool(container.streams.audio)
             if stream.sample_aspect_ratio not in (None, 0, 1):
                 _log.warning(
                     "%s: its pixels are not square (%s); they are coded as they are and the ratio is not kept",
                     self.name,
                     stream.sample_aspect_ratio,
                 )
-            if container.streams.audio:
-                _log.warning("%s: has sound, which is not kept in this release; only the pictures are", self.name)
 
     def pictures(self) -> Generator[DecodedPicture, None, None]:
         """Decode from the beginning; at most a few pictures are held at a time.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -52,7 +53,7 @@ def report_of(psnr_db: float, bpp_target: float | None) -> EncodeReport:
         GopReport(10, 1, 7, 250, math.inf, {"means": 0.0, "field": 1.5}, 0.1),
     )
     return EncodeReport(
-        Path("out.stgv"), 9_300, 0.165, bpp_target, psnr_db, 200, 205, 11, gops, 64.0, device="cpu", backend="numba"
+        Path("out.stgv"), 9_300, 0.165, bpp_target, psnr_db, 200, 205, 11, False, gops, 64.0, "cpu", "numba"
     )
 
 
@@ -66,6 +67,12 @@ def test_summary_names_the_target_and_how_far_off_it_is() -> None:
         "  Gaussians  1 207",
         "  time       1 min 04 s on cpu, numba",
     ]
+
+
+def test_summary_says_that_sound_is_dropped() -> None:
+    report = dataclasses.replace(report_of(30.5, None), audio_dropped=True)
+
+    assert summary(report).splitlines()[-1] == "  sound      not kept in this release"
 
 
 def test_gop_table_has_a_column_for_each_quantizer() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from stgvcodec.errors import ConfigError
-from stgvcodec.media import Selection, open_video
+from stgvcodec.media import Selection, open_video, write_png
 
 
 def test_bunny_is_described(bunny: Path) -> None:
@@ -174,3 +174,11 @@ def test_ten_bits_and_hdr_are_noted(
     assert frame.rgb.dtype == np.uint8
     assert "10 bits a sample" in caplog.text
     assert "HDR, PQ" in caplog.text
+
+
+def test_sound_is_noticed(bunny: Path, tmp_path: Path) -> None:
+    with open_video(bunny) as video:
+        assert video.has_audio
+    write_png(tmp_path / "0.png", np.zeros((4, 4, 3), np.uint8))
+    with open_video(tmp_path) as video:
+        assert not video.has_audio
