@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import BinaryIO
 
 from stgvcodec.bitstream.framing import FRAME_BYTES, MAGIC, Chunk, ChunkType
-from stgvcodec.bitstream.gop_payload import gop_stream_bytes, read_gop_header
+from stgvcodec.bitstream.gop_payload import read_gop_header
 from stgvcodec.bitstream.header import FORMAT_VERSION, StreamHeader
 from stgvcodec.bitstream.index import END_TAIL_BYTES, GopEntry, GopTiming, read_end_chunk
 from stgvcodec.bitstream.layout import STREAMS
@@ -175,20 +176,18 @@ def _magic_fault(magic: bytes) -> str:
     return f"not a .stgv file: it begins with {got}, expected {expected}; give a file that `stgvcodec encode` wrote"
 
 
-def stream_bytes(reader: StgvReader) -> dict[str, int]:
+def stream_bytes(gops: Iterable[Mapping[str, int]], file_bytes: int) -> dict[str, int]:
     """What each stream costs over a file.
 
     Args:
-        reader: An open file; all its GoPs are read.
+        gops: `gop_stream_bytes` of each of its GoPs.
+        file_bytes: Size of the file.
 
     Returns:
-        Bytes by stream name, and as "container" everything else; the sum is `reader.file_bytes`.
-
-    Raises:
-        BitstreamError: a GoP is damaged.
+        Bytes by stream name, and as "container" everything else; the sum is `file_bytes`.
     """
     totals = dict.fromkeys(STREAMS, 0)
-    for index in range(len(reader.gops)):
-        for name, n_bytes in gop_stream_bytes(reader.read_gop(index)).items():
+    for gop in gops:
+        for name, n_bytes in gop.items():
             totals[name] += n_bytes
-    return {**totals, "container": reader.file_bytes - sum(totals.values())}
+    return {**totals, "container": file_bytes - sum(totals.values())}

@@ -53,7 +53,7 @@ def stream_info(reader: StgvReader, path: Path) -> StreamInfo:
         )
     n_frames = sum(gop.n_frames for gop in gops)
     n_gaussians = sum(gop.n_gaussians for gop in gops)
-    streams = stream_bytes(reader)
+    streams = stream_bytes((gop.streams for gop in gops), reader.file_bytes)
     pts = [pts for entry in reader.gops for pts in entry.pts]
     duration = float((pts[-1] - pts[0]) * header.time_base + 1 / header.frame_rate) if pts else 0.0
     return StreamInfo(

@@ -9,7 +9,7 @@ import pytest
 from files import PAYLOADS, make_file, raw_file
 from gops import HEADER
 
-from stgvcodec.bitstream import ChunkType, StgvReader, stream_bytes
+from stgvcodec.bitstream import ChunkType, StgvReader, gop_stream_bytes, stream_bytes
 from stgvcodec.bitstream.framing import SYNC, frame_chunk
 from stgvcodec.errors import BitstreamError
 
@@ -36,7 +36,8 @@ def check(data, kept, *notes):
     assert len(reader.damage) == len(notes), reader.damage
     for got, expected in zip(reader.damage, notes, strict=True):
         assert re.search(expected, got), (got, expected)
-    assert sum(stream_bytes(reader).values()) == len(data)
+    streams = [gop_stream_bytes(reader.read_gop(i)) for i in range(len(reader.gops))]
+    assert sum(stream_bytes(streams, reader.file_bytes).values()) == len(data)
     return reader
 
 
