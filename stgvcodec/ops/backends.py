@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+import os
+from collections.abc import Collection, Mapping
 from typing import TypeVar
 
 import torch
@@ -15,18 +16,19 @@ BACKENDS = ("auto", "reference", "numba", "triton")
 # Fastest first. `reference` runs anywhere.
 _PREFERENCE = {"cuda": ("triton", "reference"), "cpu": ("numba", "reference")}
 _DEVICES = {"numba": ("cpu",), "triton": ("cuda",)}
-# Back ends that have kernels in this release.
-_IMPLEMENTED = ("reference", "numba")
+# What Triton generates code for: Ampere and later have the asynchronous copies and tf32 that the kernels use.
+_OLDEST_CAPABILITY = (8, 0)
 
 _Implementation = TypeVar("_Implementation")
 
 
-def resolve_backend(requested: str, device: torch.device) -> str:
+def resolve_backend(requested: str, device: torch.device, available: Collection[str] = BACKENDS) -> str:
     """Name of the back end that will run.
 
     Args:
         requested: One of `BACKENDS`.
         device: Where the tensors live.
+        available: Back ends that the operator has.
 
     Returns:
         "reference", "numba" or "triton".
@@ -38,8 +40,8 @@ def resolve_backend(requested: str, device: torch.device) -> str:
         raise BackendUnavailableError(f"backend '{requested}' does not exist; choose one of {', '.join(BACKENDS)}")
     if requested == "auto":
         candidates = _PREFERENCE.get(device.type, ("reference",))
-        return next(name for name in candidates if _obstacle(name, device) is None)
-    obstacle = _obstacle(requested, device)
+        return next(name for name in candidates if name in available and _obstacle(name, device) is None)
+    obstacle = "does not have this operator" if requested not in available else _obstacle(requested, device)
     if obstacle is not None:
         raise BackendUnavailableError(f"backend '{requested}' {obstacle}; use --backend auto")
     return requested
@@ -47,14 +49,22 @@ def resolve_backend(requested: str, device: torch.device) -> str:
 
 def select(implementations: Mapping[str, _Implementation], requested: str, device: torch.device) -> _Implementation:
     """Pick an operator's implementation from its table (name -> function) by `resolve_backend`."""
-    return implementations[resolve_backend(requested, device)]
+    return implementations[resolve_backend(requested, device, implementations.keys())]
+
+
+def is_interpreted() -> bool:
+    """Whether Triton runs its kernels in Python, on any device, as the tests do where there is no GPU."""
+    return os.environ.get("TRITON_INTERPRET") == "1"
 
 
 def _obstacle(name: str, device: torch.device) -> str | None:
-    if name not in _IMPLEMENTED:
-        return "has no kernels in this release"
-    if device.type not in _DEVICES.get(name, (device.type,)):
+    if device.type not in _DEVICES.get(name, (device.type,)) and not (name == "triton" and is_interpreted()):
         return f"runs on {' or '.join(_DEVICES[name])}, not on {device.type}"
     if name != "reference" and importlib.util.find_spec(name) is None:
         return f"needs the package {name}, which is not installed"
+    if name == "triton" and device.type == "cuda":
+        capability = torch.cuda.get_device_capability(device)
+        if capability < _OLDEST_CAPABILITY:
+            found, needed = (".".join(map(str, version)) for version in (capability, _OLDEST_CAPABILITY))
+            return f"needs a GPU of compute capability {needed}, this one has {found}"
     return None
