@@ -6,7 +6,7 @@ bitstream_spec.md section "Entropy coder" is the definition. The coder sees inte
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import constriction
@@ -24,6 +24,8 @@ from stgvcodec.bitstream.frequencies import (
 )
 from stgvcodec.bitstream.limits import LIMITS
 from stgvcodec.bitstream.primitives import ByteReader
+from stgvcodec.errors import BitstreamError
+from stgvcodec.ops.ans import AnsRun, ans_decode
 
 _UNCODED, _TABLE, _GEOMETRIC, _NORMAL = range(4)
 _CONSTANT, _RAW = range(2)
@@ -32,8 +34,11 @@ _MODE_BITS = 2
 _TABLE_TOTALS = range(6, 14)
 _COARSE_STEP = 4
 _START_BITS = 32.0
+# Decoded in half the time that it takes to wake a thread.
+_LARGE_STREAM = 8192
 
 Symbols = npt.NDArray[np.uint8]
+_ALL_SYMBOLS: Symbols = np.arange(LIMITS["alphabet"], dtype=np.uint8)
 
 
 @dataclass(frozen=True)
@@ -100,8 +105,121 @@ def encode_stream(contexts: Sequence[tuple[Context, Symbols]]) -> bytes:
     return b"".join(model.descriptor for model in models) + words.rstrip(b"\0")
 
 
+class StreamDecoder:
+    """A stream whose models are read and whose symbols are not decoded yet; `run` may be called in any thread.
+
+    Attributes:
+        n_coded: Symbols that the coder holds: what `run` costs.
+    """
+
+    def __init__(self, reader: ByteReader, contexts: Sequence[Context]) -> None:
+        """Read the models of a stream, and take its words.
+
+        Args:
+            reader: Exactly the stream's bytes.
+            contexts: Contexts in order.
+
+        Raises:
+            BitstreamError: a descriptor is not valid, or there are more or fewer bytes than it says.
+        """
+        self._reader = reader
+        self._results: list[Symbols] = []
+        self._coded: list[int] = []
+        self._runs: list[AnsRun] = []
+        for context in contexts:
+            decoded = _read_model(reader, context)
+            if isinstance(decoded, _Model):
+                assert decoded.frequencies is not None
+                symbols = _ALL_SYMBOLS[: context.alphabet] if decoded.symbols is None else decoded.symbols
+                self._coded.append(len(self._results))
+                self._runs.append(AnsRun(context.n_symbols, decoded.frequencies.astype(np.uint32), symbols))
+                self._results.append(np.empty(0, np.uint8))
+            else:
+                self._results.append(decoded)
+        self._words_start = reader.position
+        words = reader.take(reader.remaining)
+        if words.endswith(b"\0"):
+            raise reader.error("the coder's last byte is 0, so bytes are damaged or missing", at=self._words_start)
+        if words and not self._runs:
+            raise reader.error(f"{len(words)} bytes more than the models need", at=self._words_start)
+        self._words = np.frombuffer(words + bytes(-len(words) % 4), "<u4").astype(np.uint32, copy=False)
+        self.n_coded = sum(run.n_symbols for run in self._runs)
+
+    def run(self) -> list[Symbols]:
+        """Decode the stream to its last byte.
+
+        Returns:
+            The symbols of each context, flat.
+
+        Raises:
+            BitstreamError: the coder does not end where the encoder began.
+        """
+        if not self._runs:
+            return self._results
+        coded, rest = ans_decode(self._words, self._runs)
+        if rest.tolist() != [_first_state([coded])]:
+            raise self._reader.error(
+                "the coder ends in a wrong state, so bytes are damaged or missing", at=self._words_start
+            )
+        start = 0
+        for index, run in zip(self._coded, self._runs, strict=True):
+            self._results[index] = coded[start : start + run.n_symbols]
+            start += run.n_symbols
+        return self._results
+
+
+Runner = Callable[[Callable[[int], None], int], None]
+"""Calls `work(i)` for each i in [0, n), on as many threads as it likes, and returns when all are done."""
+
+
+def decode_streams(streams: Iterable[Callable[[], StreamDecoder]], run: Runner) -> list[list[Symbols]]:
+    """Decode independent streams, with the errors of decoding one after the other.
+
+    Args:
+        streams: Each reads the models of a stream, in order.
+        run: Decides on threads.
+
+    Returns:
+        The symbols of each context of each stream, flat.
+
+    Raises:
+        BitstreamError: of the first stream that has a fault.
+    """
+    decoders: list[StreamDecoder] = []
+    fault: BitstreamError | None = None
+    for open_stream in streams:
+        try:
+            decoders.append(open_stream())
+        except BitstreamError as error:
+            fault = error  # a stream before may have one that only its end shows
+            break
+    results: list[list[Symbols] | BitstreamError] = [[] for _ in decoders]
+    # The largest first, so that no thread is left with it at the end; small ones together, as a thread's wake-up costs
+    # more than they do.
+    order = sorted(range(len(decoders)), key=lambda i: decoders[i].n_coded, reverse=True)
+    n_large = sum(decoder.n_coded >= _LARGE_STREAM for decoder in decoders)
+    tasks = [*([i] for i in order[:n_large]), order[n_large:]]
+
+    def work(task: int) -> None:
+        for i in tasks[task]:
+            try:
+                results[i] = decoders[i].run()
+            except BitstreamError as error:
+                results[i] = error
+
+    run(work, len(tasks))
+    decoded: list[list[Symbols]] = []
+    for result in results:
+        if isinstance(result, BitstreamError):
+            raise result
+        decoded.append(result)
+    if fault is not None:
+        raise fault
+    return decoded
+
+
 def decode_stream(reader: ByteReader, contexts: Sequence[Context]) -> list[Symbols]:
-    """Decode a stream to its last byte.
+    """Decode one stream to its last byte.
 
     Args:
         reader: Exactly the stream's bytes.
@@ -113,31 +231,7 @@ def decode_stream(reader: ByteReader, contexts: Sequence[Context]) -> list[Symbo
     Raises:
         BitstreamError: a descriptor is not valid, or the coder does not end where the encoder began.
     """
-    pending: list[tuple[int, _Model]] = []
-    results: list[Symbols] = []
-    for context in contexts:
-        decoded = _read_model(reader, context)
-        if isinstance(decoded, _Model):
-            pending.append((len(results), decoded))
-            results.append(np.empty(0, np.uint8))
-        else:
-            results.append(decoded)
-    words_start = reader.position
-    words = reader.take(reader.remaining)
-    if words.endswith(b"\0"):
-        raise reader.error("the coder's last byte is 0, so bytes are damaged or missing", at=words_start)
-    if not pending:
-        if words:
-            raise reader.error(f"{len(words)} bytes more than the models need", at=words_start)
-        return results
-    coder = constriction.stream.stack.AnsCoder(np.frombuffer(words + bytes(-len(words) % 4), "<u4").astype(np.uint32))
-    for index, model in pending:
-        assert model.frequencies is not None
-        coded = coder.decode(_categorical(model.frequencies), contexts[index].n_symbols)
-        results[index] = coded.astype(np.uint8) if model.symbols is None else model.symbols[coded]
-    if coder.get_compressed().tolist() != [_first_state([results[index] for index, _ in pending])]:
-        raise reader.error("the coder ends in a wrong state, so bytes are damaged or missing", at=words_start)
-    return results
+    return StreamDecoder(reader, contexts).run()
 
 
 def _first_state(coded_symbols: Sequence[Symbols]) -> int:

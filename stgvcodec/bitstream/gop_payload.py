@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
-from stgvcodec.bitstream.entropy import Context, Symbols, decode_stream, encode_stream
+from stgvcodec.bitstream.entropy import Context, Runner, StreamDecoder, Symbols, decode_streams, encode_stream
 from stgvcodec.bitstream.layout import MLP_TENSORS, SIDE_INFO, STREAM_LENGTHS, STREAMS, read_fields, write_fields
 from stgvcodec.bitstream.primitives import ByteReader
 from stgvcodec.bitstream.symbols import GopHeader, GopSymbols, halves_are_finite
@@ -41,11 +42,17 @@ def pack_gop(symbols: GopSymbols) -> bytes:
     return header.to_bytes() + lengths + b"".join(coded[name] for name in STREAMS)
 
 
-def unpack_gop(payload: bytes) -> GopSymbols:
+def _in_order(work: Callable[[int], None], n: int) -> None:
+    for i in range(n):
+        work(i)
+
+
+def unpack_gop(payload: bytes, *, run: Runner = _in_order) -> GopSymbols:
     """Decode a GoP.
 
     Args:
         payload: What `pack_gop` returned.
+        run: Calls its first argument with 0 to n - 1, in threads if it likes; streams are decoded in it.
 
     Returns:
         The symbols, exactly as they were.
@@ -56,11 +63,15 @@ def unpack_gop(payload: bytes) -> GopSymbols:
     payload = bytes(payload)
     reader = ByteReader(payload, "GoP header")
     header, lengths = _read_head(reader)
-    runs: dict[str, list[Symbols]] = {}
     starts: dict[str, int] = {}
-    for name, contexts in _stream_contexts(header).items():
+
+    def open_stream(name: str) -> StreamDecoder:
         starts[name] = reader.position
-        runs[name] = decode_stream(reader.slice(lengths[name], f"GoP {name}"), contexts)
+        return StreamDecoder(reader.slice(lengths[name], f"GoP {name}"), contexts[name])
+
+    contexts = _stream_contexts(header)
+    decoded = decode_streams([partial(open_stream, name) for name in contexts], run)
+    runs = dict(zip(contexts, decoded, strict=True))
 
     side_bytes = np.stack(runs["side_info"], axis=1).tobytes()  # planes back to little-endian float32
     counts = {

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 @options.selection_options
 @options.matrix_option
 @options.device_options
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 64),
+    help="GoPs fitted at the same time; by default 4 on a GPU with Triton, else 1.",
+)
 @options.json_file_option
 @verbosity_options
 def encode_command(
@@ -36,6 +41,7 @@ def encode_command(
     matrix: str | None,
     device: str,
     backend: str,
+    jobs: int | None,
     json_path: Path | None,
 ) -> None:
     """Encode INPUT, a video file or a folder of images, into the .stgv file OUTPUT."""
@@ -51,6 +57,7 @@ def encode_command(
             matrix=matrix,
             device=device,
             backend=backend,
+            jobs=jobs,
             progress=progress,
         )
     output.write_json(json_path, report)
@@ -76,6 +83,9 @@ def summary(report: EncodeReport) -> str:
         ("Gaussians", output.number(n_gaussians)),
         ("time", f"{output.duration(report.seconds)} on {report.device}, {report.backend}"),
     ]
+    n_rollbacks = sum(gop.n_rollbacks for gop in report.gops)
+    if n_rollbacks:
+        pairs.append(("diverged", f"{output.counted(n_rollbacks, 'time')}, each taken back and continued more slowly"))
     if report.audio_dropped:
         pairs.append(("sound", "not kept in this release"))
     return f"{output.name(report.path)}\n{output.facts(pairs)}"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 from types import TracebackType
-from typing import overload
+from typing import NamedTuple, overload
 
 import torch
 from torch import Tensor
@@ -17,10 +19,11 @@ from stgvcodec.bitstream.header import StreamHeader
 from stgvcodec.bitstream.limits import LIMITS
 from stgvcodec.bitstream.reader import StgvReader
 from stgvcodec.codec.device import resolve_device
-from stgvcodec.codec.gop_renderer import GopRenderer
+from stgvcodec.codec.gop_queue import LOOK_AHEAD, GopQueue
+from stgvcodec.codec.gop_renderer import GopRenderer, RenderBudget
 from stgvcodec.codec.info import stream_info
 from stgvcodec.codec.reports import StreamInfo
-from stgvcodec.errors import ConfigError, naming_file
+from stgvcodec.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -68,11 +71,20 @@ class FrameBatch:
         return f"FrameBatch(data={_describe(self.data)}, n_frames={len(self)})"
 
 
+class _Run(NamedTuple):
+    """Frames that follow one another and lie in one GoP."""
+
+    gop: int
+    frames: list[int]  # Within the GoP.
+
+
 class VideoDecoder:
     """Decodes a `.stgv` file, any frame in any order; each GoP is independent.
 
-    `d[i]` is a frame [3, H, W] uint8 and `d[a:b]` a batch [n, 3, H, W]; negative indices count from the end. The
-    methods return `Frame` and `FrameBatch`, which carry times. The last GoP that was read stays decoded.
+    `d[i]` is a frame [3, H, W] uint8 and `d[a:b]` a batch [n, 3, H, W], both contiguous; negative indices count from
+    the end. The methods return `Frame` and `FrameBatch`, which carry times. The last GoP that was read stays decoded,
+    and while it is rendered a thread decodes the symbols of the GoPs that come next: those that the call in hand will
+    need, or the following one where GoPs are read one after the other. On a GPU no call waits for its frames.
 
     Attributes:
         header: Size, frame rate, time base and colour of the stream.
@@ -111,12 +123,15 @@ class VideoDecoder:
             n_frames += gop.n_frames
         self._n_frames = n_frames
         self._pts = [pts for gop in self._gops for pts in gop.pts]
+        self._queue = GopQueue(self._reader, self.device, self.backend)
+        self._budget = RenderBudget.of(self.device)
         self._open_gop: tuple[int, GopRenderer] | None = None
 
     @cached_property
     def metadata(self) -> StreamInfo:
         """Everything the file says about itself; reads all of it the first time."""
-        return stream_info(self._reader, self._path)
+        with self._queue.reading() as reader:
+            return stream_info(reader, self._path)
 
     def __enter__(self) -> VideoDecoder:
         """Return itself."""
@@ -130,6 +145,7 @@ class VideoDecoder:
 
     def close(self) -> None:
         """Close the file; frames can no longer be read."""
+        self._queue.close()
         self._reader.close()
         self._open_gop = None
 
@@ -194,15 +210,8 @@ class VideoDecoder:
         """
         self._check_scale(scale)
         indices = range(self._n_frames) if indices is None else [self._checked(i) for i in indices]
-        position = 0
-        while position < len(indices):
-            gop = self._gop_of(indices[position])
-            first, n = self._starts[gop], self._gops[gop].n_frames
-            run = [indices[position]]
-            while position + len(run) < len(indices) and first <= indices[position + len(run)] < first + n:
-                run.append(indices[position + len(run)])
-            yield from self._renderer(gop).frames([i - first for i in run], scale=scale)
-            position += len(run)
+        for run, upcoming in _with_upcoming(self._runs(indices)):
+            yield from self._renderer(run.gop, upcoming).frames(run.frames, scale=scale)
 
     def pts(self, index: int) -> int:
         """Timestamp of a frame, in units of `header.time_base`."""
@@ -227,27 +236,35 @@ class VideoDecoder:
     def _gop_of(self, index: int) -> int:
         return bisect_right(self._starts, index) - 1
 
-    def _renderer(self, gop: int) -> GopRenderer:
+    def _runs(self, indices: Iterable[int]) -> Iterator[_Run]:
+        for gop, group in groupby(indices, key=self._gop_of):
+            yield _Run(gop, [i - self._starts[gop] for i in group])
+
+    def _renderer(self, gop: int, upcoming: Sequence[int] = ()) -> GopRenderer:
         if self._open_gop is None or self._open_gop[0] != gop:
+            if not upcoming and self._open_gop is not None and self._open_gop[0] == gop - 1:
+                upcoming = range(gop + 1, min(gop + 2, len(self._gops)))
             self._open_gop = None
-            payload = self._reader.read_gop(gop)
-            with naming_file(str(self._path)):
-                renderer = GopRenderer(
-                    payload,
-                    width=self.header.width,
-                    height=self.header.height,
-                    device=self.device,
-                    backend=self.backend,
-                )
+            renderer = GopRenderer(
+                self._queue.get(gop, upcoming),
+                width=self.header.width,
+                height=self.header.height,
+                device=self.device,
+                backend=self.backend,
+                budget=self._budget,
+            )
             self._open_gop = (gop, renderer)
         return self._open_gop[1]
 
     def _stack(self, indices: Sequence[int]) -> Tensor:
-        frames = [frame.permute(2, 0, 1) for frame in self.iter_frames(indices)]
-        if not frames:
-            size = (0, 3, self.header.height, self.header.width)
-            return torch.empty(size, dtype=torch.uint8, device=self.device)
-        return torch.stack(frames)
+        size = (len(indices), 3, self.header.height, self.header.width)
+        frames = torch.empty(size, dtype=torch.uint8, device=self.device)
+        n_done = 0
+        for run, upcoming in _with_upcoming(self._runs(indices)):
+            for pictures in self._renderer(run.gop, upcoming).batches(run.frames):
+                frames[n_done : n_done + len(pictures)] = pictures.permute(0, 3, 1, 2)
+                n_done += len(pictures)
+        return frames
 
     def _seconds(self, index: int) -> float:
         return float(self._pts[index] * self.header.time_base)
@@ -265,6 +282,17 @@ class VideoDecoder:
                 f"scale is {scale}, expected more than 0 and at most {limit / longest:g} for this video "
                 f"({self.header.width}x{self.header.height}; no side may pass {limit} pixels)"
             )
+
+
+def _with_upcoming(runs: Iterator[_Run]) -> Iterator[tuple[_Run, list[int]]]:
+    """Each run with the GoPs of the next few."""
+    window: deque[_Run] = deque()
+    for run in runs:
+        window.append(run)
+        if len(window) > LOOK_AHEAD:
+            yield window.popleft(), [later.gop for later in window]
+    while window:
+        yield window.popleft(), [later.gop for later in window]
 
 
 def _describe(data: Tensor) -> str:

@@ -1,6 +1,14 @@
-"""Which device and back end a request means on this machine."""
+"""Which device and back end a request means on this machine, and what stands in the way of a GPU."""
 
 from __future__ import annotations
+
+import logging
+import os
+import shutil
+import warnings
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import torch
 
@@ -9,12 +17,33 @@ from stgvcodec.ops.backends import resolve_backend
 
 DEVICES = ("auto", "cpu", "cuda")
 
+logger = logging.getLogger(__name__)
+
+_DRIVER_FILE = Path("/proc/driver/nvidia/version")
+# CUDA_VISIBLE_DEVICES as people set it who want no GPU.
+_HIDDEN = ("", "-1", "NoDevFiles")
+
+
+@dataclass(frozen=True)
+class _Obstacle:
+    """Why no GPU can be used.
+
+    Attributes:
+        reason: A clause, "torch finds ...".
+        is_fault: A GPU seems to be there, so that its user will want to know.
+    """
+
+    reason: str
+    is_fault: bool
+
 
 def resolve_device(requested: str, backend: str) -> tuple[torch.device, str]:
     """Device and back end that will run.
 
+    A GPU that seems to be there and cannot be used is worth a warning where "auto" passes it over, once a process.
+
     Args:
-        requested: "auto" (a GPU if there is one and the back end runs there), "cpu" or "cuda".
+        requested: "auto" (a GPU if a usable one is there and the back end runs on it), "cpu" or "cuda".
         backend: As for `resolve_backend`.
 
     Returns:
@@ -26,12 +55,92 @@ def resolve_device(requested: str, backend: str) -> tuple[torch.device, str]:
     """
     if requested not in DEVICES:
         raise ConfigError(f"device is '{requested}', expected one of {', '.join(DEVICES)}")
-    has_gpu = torch.cuda.is_available()
-    if requested == "cuda" and not has_gpu:
-        raise BackendUnavailableError(
-            "device 'cuda' was asked for, but torch finds no usable CUDA GPU here; use --device cpu"
-        )
-    if requested == "auto":
-        requested = "cuda" if has_gpu and backend != "numba" else "cpu"
-    device = torch.device(requested)
+    device = torch.device("cpu")
+    if requested == "cuda" or (requested == "auto" and backend != "numba"):
+        obstacle = _gpu_obstacle()
+        if obstacle is None and requested == "auto" and backend == "auto":
+            obstacle = _kernel_obstacle()
+        if obstacle is None:
+            device = torch.device("cuda")
+        elif requested == "cuda":
+            raise BackendUnavailableError(f"device 'cuda' was asked for, but {obstacle.reason}; use --device cpu")
+        elif obstacle.is_fault:
+            _warn_once(obstacle.reason)
     return device, resolve_backend(backend, device)
+
+
+@cache
+def _warn_once(reason: str) -> None:
+    logger.warning("using the CPU: %s", reason)
+
+
+@cache
+def _gpu_obstacle() -> _Obstacle | None:
+    """What keeps torch from using the GPU; tried once a process."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        is_available = torch.cuda.is_available()
+    if not is_available:
+        return _missing_gpu([str(warning.message) for warning in caught])
+    try:
+        return _unsupported_gpu() or _broken_gpu()
+    except Exception as error:  # A driver can fail in any call, and in as many ways.
+        return _Obstacle(f"the GPU does not answer: {_first_line(str(error))}", is_fault=True)
+
+
+def _missing_gpu(messages: list[str]) -> _Obstacle:
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in _HIDDEN:
+        return _Obstacle("CUDA_VISIBLE_DEVICES hides every GPU", is_fault=False)
+    if messages:
+        return _Obstacle(f"torch finds no usable CUDA GPU: {_first_line(messages[0])}", is_fault=True)
+    if not (_DRIVER_FILE.exists() or shutil.which("nvidia-smi")):
+        return _Obstacle("torch finds no usable CUDA GPU here", is_fault=False)
+    if torch.version.cuda is None:
+        reason = f"an NVIDIA driver is there, but torch {torch.__version__} is built without CUDA; install one with it"
+        return _Obstacle(reason, is_fault=True)
+    reason = f"an NVIDIA driver is there, but torch (CUDA {torch.version.cuda}) finds no GPU; see nvidia-smi"
+    return _Obstacle(reason, is_fault=True)
+
+
+def _unsupported_gpu() -> _Obstacle | None:
+    """A GPU for whose architecture this torch has no code: neither of its kind nor PTX of an older one."""
+    built_for = torch.cuda.get_arch_list()
+    major, minor = torch.cuda.get_device_capability()
+    for architecture in built_for:
+        kind, _, digits = architecture.partition("_")
+        number = digits.rstrip("af")  # sm_90a and the like run on one kind of GPU only.
+        if not number.isdecimal():
+            continue
+        has = divmod(int(number), 10)
+        runs = has <= (major, minor) if kind == "compute" else has[0] == major and has[1] <= minor
+        if runs and (number == digits or has == (major, minor)):
+            return None
+    if not built_for:
+        return None
+    reason = (
+        f"the GPU {torch.cuda.get_device_name()} has compute capability {major}.{minor}, for which torch "
+        f"{torch.__version__} is not built (it has {', '.join(built_for)})"
+    )
+    return _Obstacle(reason, is_fault=True)
+
+
+def _broken_gpu() -> _Obstacle | None:
+    """A GPU that cannot do a sum."""
+    total = torch.ones(3, device="cuda").sum().item()
+    if total != 3.0:
+        return _Obstacle(f"the GPU {torch.cuda.get_device_name()} added three ones to {total}", is_fault=True)
+    return None
+
+
+def _kernel_obstacle() -> _Obstacle | None:
+    """A GPU that runs torch, but not the kernels that make it faster than the CPU."""
+    try:
+        resolve_backend("triton", torch.device("cuda"))
+    except BackendUnavailableError as error:
+        reason, _, _ = str(error).partition(";")
+        return _Obstacle(f"{reason}; --device cuda runs torch's own operators on the GPU", is_fault=True)
+    return None
+
+
+def _first_line(message: str) -> str:
+    return message.strip().splitlines()[0] if message.strip() else "no reason given"

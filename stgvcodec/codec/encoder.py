@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 import math
 import os
+import threading
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 import torch
@@ -19,7 +22,7 @@ from stgvcodec.bitstream.writer import StgvWriter
 from stgvcodec.codec.config import EncodeConfig
 from stgvcodec.codec.device import resolve_device
 from stgvcodec.codec.dimensions import default_field_size, default_n_gaussians
-from stgvcodec.codec.gop_encoder import FitCallback, GopConfig, GopPayload, encode_gop
+from stgvcodec.codec.gop_encoder import GopConfig, GopPayload, encode_gop
 from stgvcodec.codec.gop_splitter import Gop, split_gops
 from stgvcodec.codec.presets import PRESETS
 from stgvcodec.codec.rate_control import RateControl
@@ -39,6 +42,8 @@ logger = logging.getLogger(__name__)
 _PROGRESS_INTERVAL_SECONDS = 0.2
 # A file further from its target than this, relatively, is worth a warning.
 _TARGET_TOLERANCE = 0.1
+# GoPs at once by back end: one does not fill a large GPU (benchmarks/bunny_fit.py).
+_JOBS = {"triton": 4}
 
 
 def encode(
@@ -50,6 +55,7 @@ def encode(
     matrix: str | None = None,
     device: str = "auto",
     backend: str = "auto",
+    jobs: int | None = None,
     progress: ProgressCallback | None = None,
 ) -> EncodeReport:
     """Encode a video.
@@ -62,7 +68,8 @@ def encode(
         matrix: "bt601", "bt709" or "bt2020", over what the source is tagged with.
         device: "auto", "cpu" or "cuda".
         backend: "auto", "reference", "numba" or "triton".
-        progress: Called several times a second.
+        jobs: GoPs that are fitted at the same time; by default several on a GPU with the triton back end, else one.
+        progress: Called several times a second, from any thread.
 
     Returns:
         Sizes and quality, the latter from the decoder's path over the written bytes.
@@ -85,18 +92,17 @@ def encode(
         atomic_output(destination) as temporary,
     ):
         _check_size(video)
-        job = _Job(config, video, torch_device, backend_name)
+        n_at_once = jobs or _JOBS.get(backend_name, 1)
+        job = _Job(config, video, torch_device, backend_name, n_at_once, progress)
         gops: list[GopReport] = []
         psnrs: list[float] = []
         with temporary.open("wb") as file:
             writer = StgvWriter(file, _stream_header(video, config))
-            for gop in split_gops(video, job.gop_length, scene_cut=config.scene_cut):
+            for gop, payload in job.payloads(split_gops(video, job.gop_length, scene_cut=config.scene_cut)):
                 first_byte = writer.n_bytes
-                gop_started = time.perf_counter()
-                payload = job.encode(gop, progress)
                 writer.add_gop(payload.bytes, gop.pts)
                 n_bytes = writer.n_bytes - first_byte
-                gops.append(_gop_report(job.n_frames_done, gop, payload, n_bytes, time.perf_counter() - gop_started))
+                gops.append(_gop_report(job.n_frames_done, gop, payload, n_bytes))
                 psnrs.extend(payload.stats.psnr_db)
                 job.done(gop, n_bytes)
                 # Frames of this GoP are not kept while the next one is read.
@@ -129,17 +135,35 @@ def encode(
     )
 
 
-class _Job:
-    """One encode: turns GoPs into payloads and keeps count."""
+class _Cancelled(Exception):
+    """Ends the fit of a GoP that nobody waits for any more."""
 
-    def __init__(self, config: EncodeConfig, video: VideoReader, device: torch.device, backend: str) -> None:
+
+class _Job:
+    """One encode: turns GoPs into payloads, several at a time, and keeps count."""
+
+    def __init__(
+        self,
+        config: EncodeConfig,
+        video: VideoReader,
+        device: torch.device,
+        backend: str,
+        n_at_once: int,
+        progress: ProgressCallback | None,
+    ) -> None:
         self.config = config
         self.preset = PRESETS[config.preset]
         self.n_frames_done = 0
-        self._gop_index = 0
+        self._n_gops_done = 0
         self._width, self._height = video.width, video.height
         self._n_frames = video.n_frames
         self._device, self._backend = device, backend
+        self._n_at_once = n_at_once
+        self._progress = progress
+        self._lock = threading.Lock()
+        self._frames_fitted: dict[int, float] = {}  # By GoP under way: its frames times the share of its work done.
+        self._last_progress = 0.0
+        self._is_cancelled = False
         self._gop = config.gop or self.preset.gop
         self._color_stages = config.color_stages or self.preset.color_stages
         self._color_codebook_size = config.color_codebook_size or self.preset.color_codebook_size
@@ -161,8 +185,39 @@ class _Job:
         """Most frames of the next GoP."""
         return self._gop
 
-    def encode(self, gop: Gop, progress: ProgressCallback | None) -> GopPayload:
-        """Fit and code one GoP."""
+    def payloads(self, gops: Iterable[Gop]) -> Iterator[tuple[Gop, GopPayload]]:
+        """Fit and code GoPs.
+
+        Yields:
+            Each with its payload, in order. A GoP is planned when the one `n_at_once` before it has been yielded and
+            noted by `done`, whatever finishes first, so that the same input gives the same plans.
+        """
+        if self._n_at_once == 1:
+            for index, gop in enumerate(gops):
+                yield gop, self._encode(index, gop, self._plan(gop))
+            return
+        under_way: deque[tuple[Gop, Future[GopPayload]]] = deque()
+        with ThreadPoolExecutor(self._n_at_once) as pool:
+            try:
+                for index, gop in enumerate(gops):
+                    under_way.append((gop, pool.submit(self._encode, index, gop, self._plan(gop))))
+                    if len(under_way) == self._n_at_once:
+                        yield _first_finished(under_way)
+                while under_way:
+                    yield _first_finished(under_way)
+            finally:
+                self._is_cancelled = True
+
+    def done(self, gop: Gop, n_bytes: int) -> None:
+        """Take note of a GoP that is in the file."""
+        with self._lock:
+            self.n_frames_done += len(gop.pts)
+            self._frames_fitted.pop(self._n_gops_done, None)
+            self._n_gops_done += 1
+        if self._rate is not None:
+            self._rate.spent(len(gop.pts), n_bytes)
+
+    def _plan(self, gop: Gop) -> GopConfig:
         n_frames = len(gop.pts)
         if self._rate is not None:
             plan = self._rate.plan(n_frames)
@@ -170,55 +225,64 @@ class _Job:
         else:
             n_gaussians = self.config.n_gaussians or default_n_gaussians(self.preset, self._width, self._height)
             field, target = default_field_size(self.preset, self._width, self._height, n_frames), None
-        return encode_gop(
-            gop.frames,
-            GopConfig(
-                preset=self.preset,
-                n_gaussians=n_gaussians,
-                field=field,
-                key_frame=self.config.key_frame or self.preset.key_frame,
-                initialization=self.config.initialization or self.preset.initialization,
-                color_stages=self._color_stages,
-                color_codebook_size=self._color_codebook_size,
-                target_bytes=target,
-                device=self._device,
-                backend=self._backend,
-            ),
-            # Each GoP draws its own numbers, whichever others there are.
-            seed=self.config.seed + self._gop_index,
-            on_step=None if progress is None else self._step_callback(progress, n_frames),
+        return GopConfig(
+            preset=self.preset,
+            n_gaussians=n_gaussians,
+            field=field,
+            key_frame=self.config.key_frame or self.preset.key_frame,
+            initialization=self.config.initialization or self.preset.initialization,
+            color_stages=self._color_stages,
+            color_codebook_size=self._color_codebook_size,
+            target_bytes=target,
+            device=self._device,
+            backend=self._backend,
         )
 
-    def done(self, gop: Gop, n_bytes: int) -> None:
-        """Take note of a GoP that is in the file."""
-        self.n_frames_done += len(gop.pts)
-        self._gop_index += 1
-        if self._rate is not None:
-            self._rate.spent(len(gop.pts), n_bytes)
-
-    def _step_callback(self, progress: ProgressCallback, n_frames: int) -> FitCallback:
-        last = 0.0
-
+    def _encode(self, index: int, gop: Gop, config: GopConfig) -> GopPayload:
         def on_step(phase: Phase, step: int, share: float, loss: Tensor) -> None:
-            nonlocal last
-            now = time.monotonic()
-            if now - last < _PROGRESS_INTERVAL_SECONDS and step < phase.n_steps:
-                return
-            last = now
-            total = self._n_frames
-            progress(
-                Progress(
-                    phase=f"gop {self._gop_index}: {phase.name}",
-                    frames_done=self.n_frames_done,
-                    n_frames=total,
-                    step=step,
-                    n_steps=phase.n_steps,
-                    psnr_db=mse_to_psnr_db(float(loss)),
-                    fraction=min(1.0, (self.n_frames_done + share * n_frames) / total) if total else None,
-                )
-            )
+            self._report(index, phase, step, share * len(gop.pts), loss)
 
-        return on_step
+        # Each GoP draws its own numbers, whichever others there are.
+        return encode_gop(gop.frames, config, seed=self.config.seed + index, on_step=on_step)
+
+    def _report(self, index: int, phase: Phase, step: int, frames_fitted: float, loss: Tensor) -> None:
+        if self._is_cancelled:
+            raise _Cancelled
+        if self._progress is None:
+            return
+        now = time.monotonic()
+        with self._lock:
+            self._frames_fitted[index] = frames_fitted
+            # Of several GoPs under way the first is shown.
+            if index != self._n_gops_done:
+                return
+            if now - self._last_progress < _PROGRESS_INTERVAL_SECONDS and step < phase.n_steps:
+                return
+            self._last_progress = now
+            total = self._n_frames
+            frames_fitted = self.n_frames_done + sum(self._frames_fitted.values())
+        self._progress(
+            Progress(
+                phase=f"gop {index}: {phase.name}",
+                frames_done=self.n_frames_done,
+                n_frames=total,
+                step=step,
+                n_steps=phase.n_steps,
+                psnr_db=mse_to_psnr_db(float(loss)),
+                fraction=min(1.0, frames_fitted / total) if total else None,
+            )
+        )
+
+
+def _first_finished(under_way: deque[tuple[Gop, Future[GopPayload]]]) -> tuple[Gop, GopPayload]:
+    """Take the first of those under way when it is done; if any other fails before, fail with it."""
+    pending = {future for _, future in under_way}
+    while not under_way[0][1].done():
+        done, pending = wait(pending, return_when=FIRST_COMPLETED)
+        for future in done:
+            future.result()
+    gop, future = under_way.popleft()
+    return gop, future.result()
 
 
 def _check_size(video: VideoReader) -> None:
@@ -243,7 +307,7 @@ def _stream_header(video: VideoReader, config: EncodeConfig) -> StreamHeader:
     )
 
 
-def _gop_report(first_frame: int, gop: Gop, payload: GopPayload, n_bytes: int, seconds: float) -> GopReport:
+def _gop_report(first_frame: int, gop: Gop, payload: GopPayload, n_bytes: int) -> GopReport:
     stats = payload.stats
     return GopReport(
         first_frame=first_frame,
@@ -252,7 +316,8 @@ def _gop_report(first_frame: int, gop: Gop, payload: GopPayload, n_bytes: int, s
         n_bytes=n_bytes,
         psnr_db=_mean_psnr_db(stats.psnr_db),
         quantizer_cost_db=stats.quantizer_cost_db,
-        seconds=seconds,
+        n_rollbacks=stats.n_rollbacks,
+        seconds=stats.seconds,
     )
 
 

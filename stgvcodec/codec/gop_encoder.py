@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,7 @@ from stgvcodec.codec.dimensions import field_spec
 from stgvcodec.codec.gop_header import CHOLESKY_BITS, WEIGHT_BITS, header_of
 from stgvcodec.codec.gop_renderer import GopRenderer
 from stgvcodec.codec.presets import FieldSize, Preset
+from stgvcodec.errors import StgvError
 from stgvcodec.fit.initialization import initial_gaussians
 from stgvcodec.fit.phases import QUANTIZED_STREAMS, Phase
 from stgvcodec.fit.quantizers import QuantizerConfig
@@ -73,12 +75,14 @@ class GopStats:
         n_gaussians: Gaussians transmitted.
         psnr_db: PSNR of each 8-bit frame; inf where identical.
         quantizer_cost_db: Stream -> PSNR lost when its quantiser was switched on.
+        n_rollbacks: How often the fit diverged and was taken back to an earlier state.
         seconds: Wall-clock time.
     """
 
     n_gaussians: int
     psnr_db: tuple[float, ...]
     quantizer_cost_db: dict[str, float]
+    n_rollbacks: int
     seconds: float
 
 
@@ -110,10 +114,13 @@ def encode_gop(
 
     Returns:
         The payload, as `pack_gop` writes it, and its figures.
+
+    Raises:
+        StgvError: the device has not enough memory.
     """
     started = time.perf_counter()
-    with one_torch_thread():
-        trainer = _trainer(frames, config, seed)
+    with one_torch_thread(), _memory_named(frames, config):
+        trainer = make_trainer(frames, config, seed)
         phases = _phases(config.preset, trainer.spec.n_frames)
         work = _Work(phases, on_step)
         for phase in phases[: len(config.preset.phases)]:
@@ -130,9 +137,22 @@ def encode_gop(
         n_gaussians=trainer.spec.n_gaussians,
         psnr_db=psnrs,
         quantizer_cost_db=dict(trainer.quantizer_cost_db),
+        n_rollbacks=trainer.n_rollbacks,
         seconds=time.perf_counter() - started,
     )
     return GopPayload(payload, stats)
+
+
+@contextmanager
+def _memory_named(frames: npt.NDArray[np.uint8], config: GopConfig) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        n_frames, height, width, _ = frames.shape
+        raise StgvError(
+            f"{config.device} has not enough memory to fit {config.n_gaussians} Gaussians to {n_frames} frames of "
+            f"{width}x{height}; try --jobs 1, fewer --gaussians, a smaller --gop, --resize or --device cpu"
+        ) from error
 
 
 class _Work:
@@ -163,14 +183,15 @@ def _phases(preset: Preset, n_frames: int) -> tuple[Phase, ...]:
     )
 
 
-def _trainer(frames: npt.NDArray[np.uint8], config: GopConfig, seed: int) -> GopTrainer:
+def make_trainer(frames: npt.NDArray[np.uint8], config: GopConfig, seed: int) -> GopTrainer:
+    """The trainer of a GoP, initialised, before its first phase; arguments as for `encode_gop`."""
     n_frames, height, width, _ = frames.shape
     spec = GopSpec(width, height, n_frames, config.n_gaussians, field_spec(config.field, n_frames))
     rng = np.random.default_rng(seed)
-    pictures = torch.from_numpy(frames).to(config.device).float().div_(255.0)
+    pictures = torch.from_numpy(frames).to(config.device)
     key_frame = choose_key_frame(frames, config.key_frame)
     gaussians = initial_gaussians(
-        pictures[key_frame],
+        pictures[key_frame] / 255.0,
         config.n_gaussians,
         method=config.initialization,
         rng=rng,
@@ -225,7 +246,7 @@ def _symbols(trainer: GopTrainer, config: GopConfig) -> GopSymbols:
             trainer.spec, color_stages=config.color_stages, color_codebook_size=config.color_codebook_size
         )
         cholesky = quantizers.cholesky.side()
-        field = values.field
+        static_table, dynamic_table, *mlp = quantizers.field.symbols(values.field)
         return GopSymbols(
             header=header,
             means=quantizers.means.symbols(values.means),
@@ -234,12 +255,12 @@ def _symbols(trainer: GopTrainer, config: GopConfig) -> GopSymbols:
             cholesky_offset=cholesky["offset"],
             color_indices=quantizers.colors.symbols(values.colors),
             codebooks=quantizers.colors.side()["codebooks"],
-            static_table=quantizers.static_table.symbols(field.static_table),
-            static_scales=quantizers.static_table.side()["scales"],
-            dynamic_table=quantizers.dynamic_table.symbols(field.dynamic_table),
-            dynamic_scales=quantizers.dynamic_table.side()["scales"],
-            mlp=tuple(q.symbols(w) for q, w in zip(quantizers.weights, field.weights, strict=True)),
-            mlp_scales=np.concatenate([quantizer.side()["scales"] for quantizer in quantizers.weights]),
+            static_table=static_table.codes,
+            static_scales=static_table.scales,
+            dynamic_table=dynamic_table.codes,
+            dynamic_scales=dynamic_table.scales,
+            mlp=tuple(tensor.codes for tensor in mlp),
+            mlp_scales=np.concatenate([tensor.scales for tensor in mlp]),
         )
 
 

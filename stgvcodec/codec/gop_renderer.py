@@ -2,33 +2,102 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from stgvcodec.bitstream.entropy import Runner
 from stgvcodec.bitstream.gop_payload import unpack_gop
 from stgvcodec.bitstream.symbols import GopSymbols
 from stgvcodec.codec.gop_header import spec_of
-from stgvcodec.model.gaussians import bounded_cholesky
-from stgvcodec.model.gop_model import (
-    FieldValues,
-    GopSpec,
-    GopValues,
-    deformed,
-    frame_time,
-    gop_static_features,
-    output_size,
-    render,
-    to_uint8,
-)
+from stgvcodec.codec.gop_staging import GopTimes, StagedGop, gop_times, stage
+from stgvcodec.codec.pair_bound import SplatExtents
+from stgvcodec.errors import StgvError
+from stgvcodec.model.gaussians import bounded_cholesky, scale_splats
+from stgvcodec.model.gop_model import FieldValues, GopSpec, GopValues, gop_static_features, output_size
+from stgvcodec.ops.deform import deform
 from stgvcodec.ops.field_mlp import FieldWeights
-from stgvcodec.ops.threads import one_torch_thread
+from stgvcodec.ops.rasterize import PairBudget, rasterize_uint8
+from stgvcodec.ops.threads import one_torch_thread, run_chunks
 from stgvcodec.quant import affine, half_float, residual_vq, symmetric
 
-# Bytes of float frames that are rendered at once: few, to stay in a CPU's caches; many, to keep a GPU busy.
-_BATCH_BYTES = {"cpu": 4 << 20, "cuda": 256 << 20}
+logger = logging.getLogger(__name__)
+
+# Bytes that are rendered at once: few, to stay in a CPU's caches; many, to keep a GPU busy.
+_BATCH_BYTES = {"cpu": 4 << 20, "cuda": 1 << 30}
+# A float picture and, on a GPU, where it matters, the 8-bit one. The triton back end makes no float picture, but keeps
+# each Gaussian's features, its deformed forms and each pair twice.
+_PIXEL_BYTES = {"cpu": 12, "cuda": 15}
+_TRITON_PIXEL_BYTES, _TRITON_GAUSSIAN_BYTES, _TRITON_PAIR_BYTES = 3, 320, 8
+# What a call can list for certain. A frame of more, of Gaussians as large as the picture, is measured first.
+_MAX_PAIRS = 1 << 29
+
+
+@dataclass
+class RenderBudget:
+    """How much is rendered at once, learnt as memory runs out; the GoPs of a decoder share one.
+
+    Attributes:
+        n_bytes: Of the frames of a batch.
+    """
+
+    n_bytes: int
+
+    @classmethod
+    def of(cls, device: torch.device) -> RenderBudget:
+        """What suits a device to begin with."""
+        return cls(_BATCH_BYTES[device.type])
+
+
+@dataclass(frozen=True)
+class UnpackedGop:
+    """A GoP after entropy decoding, before it is on the device. Made in any thread by `unpack`.
+
+    Attributes:
+        spec: Dimensions.
+        symbols: For a CPU: the symbols; for a GPU: those and the times, in one block of pinned memory.
+        extents: Of the Gaussians, where the back end needs room for pairs.
+    """
+
+    spec: GopSpec
+    symbols: GopSymbols | StagedGop
+    extents: SplatExtents | None = None
+
+
+def unpack(
+    payload: bytes, *, width: int, height: int, device: torch.device, backend: str, run: Runner = run_chunks
+) -> UnpackedGop:
+    """Decode a GoP's symbols: all that the host has to do, and nothing that touches the GPU's queue.
+
+    Args:
+        payload: As written by `pack_gop`.
+        width: Picture width, pixels.
+        height: Picture height, pixels.
+        device: Where it will be rendered.
+        backend: What will render it.
+        run: Decides on threads.
+
+    Raises:
+        BitstreamError: the payload is damaged.
+    """
+    symbols = unpack_gop(payload, run=run)
+    spec = spec_of(symbols.header, width, height)
+    extents = None
+    if backend == "triton":
+        extents = SplatExtents.of(symbols)
+        _most_pairs(extents, spec, 1.0)  # Kept there: here it costs the renderer nothing.
+    return UnpackedGop(spec, symbols if device.type == "cpu" else stage(symbols, spec, pinned=True), extents)
+
+
+def _most_pairs(extents: SplatExtents, spec: GopSpec, scale: float) -> int:
+    from stgvcodec.ops.rasterize.triton_bins import TILE_HEIGHT, TILE_WIDTH
+
+    width, height = output_size(spec, scale)
+    return extents.most_pairs(scale, width=width, height=height, tile_width=TILE_WIDTH, tile_height=TILE_HEIGHT)
 
 
 class GopRenderer:
@@ -39,25 +108,46 @@ class GopRenderer:
         values: Dequantised numbers.
     """
 
-    def __init__(self, payload: bytes, *, width: int, height: int, device: torch.device, backend: str) -> None:
-        """Decode a GoP's payload.
+    def __init__(
+        self,
+        gop: bytes | UnpackedGop,
+        *,
+        width: int,
+        height: int,
+        device: torch.device,
+        backend: str,
+        budget: RenderBudget | None = None,
+    ) -> None:
+        """Put a GoP on the device.
 
         Args:
-            payload: As written by `pack_gop`.
+            gop: Its payload, as written by `pack_gop`, or what `unpack` made of it for the same size and device.
             width: Picture width, pixels.
             height: Picture height, pixels.
             device: Where to render.
             backend: Of the operators.
+            budget: Shared with other GoPs; one of its own by default.
 
         Raises:
             BitstreamError: the payload is damaged.
         """
-        symbols = unpack_gop(payload)
-        self.spec = spec_of(symbols.header, width, height)
-        self.values = values_of(symbols, self.spec, device)
+        unpacked = (
+            unpack(gop, width=width, height=height, device=device, backend=backend) if isinstance(gop, bytes) else gop
+        )
+        self.spec = unpacked.spec
+        self.values: GopValues
+        self._times: GopTimes
         self._backend = backend
+        self._budget = budget or RenderBudget.of(device)
+        self._extents = unpacked.extents
         with torch.no_grad():
-            self._static = gop_static_features(self.values, self.spec, backend=backend)
+            if isinstance(unpacked.symbols, StagedGop):
+                self.values, self._times = unpacked.symbols.to(device, backend=backend)
+            else:
+                self.values, self._times = values_of(unpacked.symbols, self.spec, device), gop_times(self.spec)
+            self._cholesky = bounded_cholesky(self.values.cholesky, self.spec.low_pass)
+            # The triton kernel looks the static features up again, which is cheaper than to read them.
+            self._static = None if backend == "triton" else gop_static_features(self.values, self.spec, backend=backend)
 
     def frames(self, indices: Sequence[int], *, scale: float = 1.0) -> Iterator[Tensor]:
         """Render frames in the order given.
@@ -69,23 +159,65 @@ class GopRenderer:
         Yields:
             One frame at a time. [H, W, 3] uint8, on the device.
         """
-        times = [frame_time(k, self.spec.n_frames) for k in indices]
-        width, height = output_size(self.spec, scale)
-        batch = max(1, _BATCH_BYTES[self.values.means.device.type] // (width * height * 12))
-        for first in range(0, len(times), batch):
-            # The numba kernels bring their own threads; the reference is torch's and wants all of them.
-            with torch.no_grad(), one_torch_thread() if self._backend == "numba" else nullcontext():
-                images = render(
-                    self.values,
-                    self.spec,
-                    times[first : first + batch],
-                    backend=self._backend,
-                    scale=scale,
-                    static=self._static,
-                )
-                pictures = to_uint8(images)
-            # Outside the block: a generator that waits in it would switch gradients off for its caller.
+        for pictures in self.batches(indices, scale=scale):
             yield from pictures
+
+    def frames_tensor(self, indices: Sequence[int], *, scale: float = 1.0) -> Tensor:
+        """Render frames into one tensor; never waits for a GPU.
+
+        Args:
+            indices: Frames of this GoP, 0 to T - 1.
+            scale: Output size over encoded size.
+
+        Returns:
+            [n, H, W, 3] uint8, contiguous, on the device.
+        """
+        n_done, frames = 0, None
+        for pictures in self.batches(indices, scale=scale):
+            if len(pictures) == len(indices):
+                return pictures
+            if frames is None:
+                frames = pictures.new_empty(len(indices), *pictures.shape[1:])
+            frames[n_done : n_done + len(pictures)] = pictures
+            n_done += len(pictures)
+        if frames is None:
+            width, height = output_size(self.spec, scale)
+            return torch.empty((0, height, width, 3), dtype=torch.uint8, device=self.values.means.device)
+        return frames
+
+    def batches(self, indices: Sequence[int], *, scale: float = 1.0) -> Iterator[Tensor]:
+        """Render frames in the order given, as many at a time as memory allows.
+
+        Args:
+            indices: Frames of this GoP, 0 to T - 1.
+            scale: Output size over encoded size.
+
+        Yields:
+            [b, H, W, 3] uint8, on the device.
+
+        Raises:
+            StgvError: there is no memory even for a single frame.
+        """
+        width, height = output_size(self.spec, scale)
+        frame_bytes = self._frame_bytes(scale)
+        first = 0
+        while first < len(indices):
+            part = indices[first : first + max(1, self._budget.n_bytes // frame_bytes)]
+            # Not in a generator's own block: one that waits in it would switch gradients off for its caller.
+            pictures = self._render_if_it_fits(part, scale, width, height)
+            if pictures is None:
+                self._budget.n_bytes = frame_bytes * (len(part) // 2)
+                logger.warning(
+                    "out of memory on %s with %d frames of %dx%d at once; going on with %d",
+                    self.values.means.device,
+                    len(part),
+                    width,
+                    height,
+                    len(part) // 2,
+                )
+                continue
+            yield pictures
+            first += len(part)
 
     def gaussians(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
         """Deformed Gaussians of frame `index`.
@@ -93,12 +225,80 @@ class GopRenderer:
         Returns:
             Centres [N, 2] and Cholesky factors [N, 3] in pixels, weighted colours [N, 3].
         """
-        values, spec = self.values, self.spec
-        time = frame_time(index, spec.n_frames)
         with torch.no_grad():
-            means, colors = deformed(values, spec, [time], backend=self._backend, static=self._static)
-        size_px = torch.tensor([spec.width, spec.height], dtype=means.dtype, device=means.device)
-        return (means[0] + 1.0) * (0.5 * size_px), bounded_cholesky(values.cholesky, spec.low_pass), colors[0]
+            means_px, colors = self._deformed([index], scale=1.0)
+        return means_px[0], self._cholesky, colors[0]
+
+    def _render_if_it_fits(self, indices: Sequence[int], scale: float, width: int, height: int) -> Tensor | None:
+        """[b, height, width, 3] uint8; None where memory runs out and there are fewer frames to try with."""
+        try:
+            # The numba kernels bring their own threads; the reference is torch's and wants all of them.
+            with torch.no_grad(), one_torch_thread() if self._backend == "numba" else nullcontext():
+                means_px, colors = self._deformed(indices, scale)
+                cholesky_px, colors = scale_splats(self._cholesky, colors, scale)
+                return rasterize_uint8(
+                    means_px,
+                    cholesky_px,
+                    colors,
+                    height=height,
+                    width=width,
+                    backend=self._backend,
+                    budget=self._pair_budget(len(indices), scale),
+                )
+        except torch.OutOfMemoryError as error:
+            if len(indices) == 1:
+                device = self.values.means.device
+                raise StgvError(
+                    f"a single frame of {width}x{height} with {self.spec.n_gaussians} Gaussians does not fit in the "
+                    f"memory of {device} that is free; free some, render at a smaller --scale, or use --device cpu"
+                ) from error
+        return None
+
+    def _frame_bytes(self, scale: float) -> int:
+        """Memory that a frame takes while it is rendered, with others."""
+        width, height = output_size(self.spec, scale)
+        if self._backend != "triton":
+            return width * height * _PIXEL_BYTES[self.values.means.device.type]
+        gaussians = self.spec.n_gaussians * _TRITON_GAUSSIAN_BYTES
+        return width * height * _TRITON_PIXEL_BYTES + gaussians + self._pairs_of_a_frame(scale) * _TRITON_PAIR_BYTES
+
+    def _pairs_of_a_frame(self, scale: float) -> int:
+        """Pairs of the rasteriser's at most; 0 where that is not known."""
+        return 0 if self._extents is None else _most_pairs(self._extents, self.spec, scale)
+
+    def _pair_budget(self, n_frames: int, scale: float) -> PairBudget | None:
+        """Room for whatever these frames need; None where there may be more pairs than a call can list."""
+        n_pairs = n_frames * self._pairs_of_a_frame(scale)
+        if not 0 < n_pairs <= _MAX_PAIRS:
+            return None
+        return PairBudget.of(n_pairs, self.values.means.device)
+
+    def _deformed(self, indices: Sequence[int], scale: float) -> tuple[Tensor, Tensor]:
+        """Means in pixels of the output [B, N, 2] and colours [B, N, 3] of some frames."""
+        values, field, spec = self.values, self.values.field, self.spec
+        times = self._picked(indices)
+        return deform(
+            values.means,
+            values.colors,
+            field.static_table,
+            field.dynamic_table,
+            field.weights,
+            times.times,
+            times.gamma,
+            static_grid=spec.field.static_grid,
+            dynamic_grid=spec.field.dynamic_grid,
+            size_px=(spec.width * scale, spec.height * scale),
+            static_features=self._static,
+            backend=self._backend,
+        )
+
+    def _picked(self, indices: Sequence[int]) -> GopTimes:
+        first, n = indices[0], len(indices)
+        if all(indices[i] == first + i for i in range(n)):
+            return GopTimes(*(values[first : first + n] for values in self._times))
+        device = self.values.means.device
+        picked = torch.tensor(indices, pin_memory=device.type == "cuda").to(device, non_blocking=True)
+        return GopTimes(*(values.index_select(0, picked) for values in self._times))
 
 
 def values_of(symbols: GopSymbols, spec: GopSpec, device: torch.device) -> GopValues:

@@ -48,7 +48,8 @@ class GopReport:
         psnr_db: Mean over its frames of RGB PSNR, 8-bit, of the decoder's frames; identical ones are left out, and it
             is inf if all are identical.
         quantizer_cost_db: Stream -> PSNR lost when its quantiser was switched on, before fine-tuning.
-        seconds: Time spent on it.
+        seconds: Time spent on it; GoPs that are fitted at the same time share the device.
+        n_rollbacks: How often its fit diverged and went on from an earlier state at a lower rate.
     """
 
     first_frame: int
@@ -58,6 +59,7 @@ class GopReport:
     psnr_db: float
     quantizer_cost_db: dict[str, float]
     seconds: float
+    n_rollbacks: int = 0
 
 
 @dataclass(frozen=True)

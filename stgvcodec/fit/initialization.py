@@ -75,21 +75,25 @@ def _from_content(
 ) -> tuple[Tensor, Tensor, Tensor]:
     height, width, _ = frame.shape
     density = detail_density(frame).double().cpu().numpy()
-    rows, columns = _systematic_sample(density, n_gaussians, rng)
+    rows, columns = systematic_sample(density, n_gaussians, rng)
     jitter = rng.random((n_gaussians, 2))
     xy = np.stack((columns, rows), axis=1) + jitter  # pixels
     means_px = torch.from_numpy(xy.astype(np.float32)).to(frame.device)
     size_px = torch.tensor([width, height], dtype=torch.float32, device=frame.device)
     means = means_px / size_px * 2.0 - 1.0
 
-    spacing = 1.0 / np.sqrt(density[rows, columns] * n_gaussians)  # pixels
-    diagonal = np.maximum(_SIGMA_OVER_SPACING * spacing - MIN_DIAGONAL_PX, 0.0).astype(np.float32)
-    cholesky = torch.zeros(n_gaussians, 3)
-    cholesky[:, 0] = cholesky[:, 2] = torch.from_numpy(diagonal)
-    cholesky = cholesky.to(frame.device)
-
+    cholesky = round_factors(density[rows, columns] * n_gaussians, frame.device)
     colors = _solved_colors(frame, means_px, bounded_cholesky(cholesky), backend)
     return means, cholesky, colors
+
+
+def round_factors(density: npt.NDArray[np.float64], device: torch.device) -> Tensor:
+    """Unbounded Cholesky factors [N, 3] of round Gaussians, as large as their spacing at `density` a pixel asks."""
+    spacing = 1.0 / np.sqrt(density)  # pixels
+    diagonal = np.maximum(_SIGMA_OVER_SPACING * spacing - MIN_DIAGONAL_PX, 0.0).astype(np.float32)
+    cholesky = torch.zeros(len(density), 3)
+    cholesky[:, 0] = cholesky[:, 2] = torch.from_numpy(diagonal)
+    return cholesky.to(device)
 
 
 def _solved_colors(frame: Tensor, means_px: Tensor, factors: Tensor, backend: str) -> Tensor:
@@ -115,10 +119,10 @@ def _solved_colors(frame: Tensor, means_px: Tensor, factors: Tensor, backend: st
     return colors.detach()[0]
 
 
-def _systematic_sample(
+def systematic_sample(
     density: npt.NDArray[np.float64], n_samples: int, rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Rows and columns of pixels drawn at equal steps of cumulative density along a Morton curve.
+    """Rows and columns of pixels drawn at equal steps of cumulative density [H, W] along a Morton curve.
 
     Neighbours on the curve are neighbours in the picture, so samples keep their distance where independent draws
     would clump.

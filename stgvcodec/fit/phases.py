@@ -47,6 +47,7 @@ class Phase:
         frames_per_step: Frames rendered a step ("all" only).
         quantized: Streams that run through their quantisers, out of `QUANTIZED_STREAMS`.
         gaussian_final_rate: As `final_rate` for the Gaussians, where it differs.
+        dssim_weight: Share of D-SSIM in the loss, 0 to 1; the rest is the squared error.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Phase:
     frames_per_step: int = 1
     quantized: tuple[str, ...] = ()
     gaussian_final_rate: float | None = None
+    dssim_weight: float = 0.0
 
 
 def finetuning_phases(n_steps: int, rates: LearningRates, *, frames_per_step: int = 1) -> tuple[Phase, ...]:

@@ -1,27 +1,36 @@
-"""The training loop of one GoP: runs phases, switches quantisers on, logs what each costs."""
+"""The training of one GoP: runs phases, switches quantisers on and logs what each costs, takes back what went wrong."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stgvcodec.fit.phases import LearningRates, Phase
+from stgvcodec.fit.optimizer import Optimizer, OptimizerState, make_optimizer
+from stgvcodec.fit.phase_run import FitState, PhaseRun
+from stgvcodec.fit.phases import Phase
 from stgvcodec.fit.quantizers import GopQuantizers, QuantizerConfig
-from stgvcodec.fit.resize import resized_gaussians
-from stgvcodec.model.gop_model import GopModel, GopSpec, GopValues, frame_time, render, render_canonical
+from stgvcodec.fit.resize import densified_gaussians, resized_gaussians
+from stgvcodec.fit.schedule import Schedule, make_schedule
+from stgvcodec.model.gaussians import CanonicalGaussians
+from stgvcodec.model.gop_model import Clock, GopModel, GopSpec, GopValues, frame_time, render
 
 logger = logging.getLogger(__name__)
 
-# Weight of the commitment loss, Eq. (13).
-COMMITMENT_WEIGHT = 0.1
-
 StepCallback = Callable[[Phase, int, Tensor], None]
+
+# Steps between two looks at how it goes, each of which waits for the device.
+STRETCH = 100
+# A stretch whose last losses are this many times those before it has diverged, unless they are as small as this still.
+_DIVERGED_RATIO = 4.0
+_SMALL_LOSS = 1e-5
+_N_LAST = 10
+_MOST_ROLLBACKS = 4
 
 
 def mse_to_psnr_db(mse: float) -> float:
@@ -35,7 +44,10 @@ class GopTrainer:
     Attributes:
         model: The parameters.
         spec: Their dimensions.
+        quantizers: Their quantisers; each is fitted to its stream when it is switched on.
         quantizer_cost_db: Stream -> PSNR lost at the moment its quantiser was switched on.
+        optimizer: Over `schedule.GROUPS`; another may be put in its place between phases.
+        n_rollbacks: How often training was taken back to its last good state.
     """
 
     def __init__(
@@ -52,7 +64,7 @@ class GopTrainer:
         """Take frames and an initial model.
 
         Args:
-            frames: RGB in [0, 1]. [T, H, W, 3] float32.
+            frames: RGB. [T, H, W, 3] uint8.
             model: Initial parameters, on the frames' device.
             spec: Dimensions.
             key_frame: Index of the frame that key phases train on.
@@ -62,142 +74,219 @@ class GopTrainer:
         """
         self.model = model
         self.spec = spec
+        self.quantizers = GopQuantizers(spec, quantizers, device=frames.device, backend=backend)
         self.quantizer_cost_db: dict[str, float] = {}
+        self.n_rollbacks = 0
         self._frames = frames
+        self._clock = Clock(spec, frames.device)
         self._key_frame = key_frame
         self._rng = rng
         self._backend = backend
-        self._quantizer_config = quantizers
-        self._quantizers: GopQuantizers | None = None
-        self._enabled: tuple[str, ...] = ()
         self._frame_order: list[int] = []
-        self._optimizer = _adam(self._groups())
-
-    @property
-    def quantizers(self) -> GopQuantizers:
-        """The quantisers, initialised from the model's present values on first use."""
-        if self._quantizers is None:
-            self._quantizers = GopQuantizers(self.model.values(), self.spec, self._quantizer_config)
-        return self._quantizers
+        self._rate_factor = 1.0
+        self.optimizer: Optimizer = make_optimizer(self.parameter_groups(), backend=backend)
+        # A graph cannot be captured on the default stream; and each fit has its own, so that several overlap.
+        self._stream: torch.cuda.Stream | None = None
+        if frames.device.type == "cuda":
+            self._stream = torch.cuda.Stream(frames.device)  # type: ignore[no-untyped-call]
 
     def run(self, phase: Phase, on_step: StepCallback | None = None) -> None:
         """Train for one phase.
+
+        Every hundred steps the losses are looked at. Where one is not a number, or they have grown severalfold, the
+        parameters go back to where they were a hundred steps ago and continue at half the rate; where the memory of the
+        device ran out, with half as many frames a step. Both are logged.
 
         Args:
             phase: What to do.
             on_step: Called after each step with the phase, the number of steps done and the loss, a 0-d tensor that is
                 still on the device: fetching it waits for the step.
+
+        Raises:
+            torch.OutOfMemoryError: not even one frame a step fits into the device's memory.
         """
-        self._enable(phase.quantized)
-        base_rates = self._base_rates(phase.rates)
-        for step in range(phase.n_steps):
-            progress = step / max(phase.n_steps - 1, 1)
-            for group in self._optimizer.param_groups:
-                final = phase.final_rate
-                if group["name"] in _GAUSSIAN_GROUPS and phase.gaussian_final_rate is not None:
-                    final = phase.gaussian_final_rate
-                group["lr"] = base_rates.get(group["name"], 0.0) * final**progress
-            loss = self._step(phase)
-            if on_step is not None:
-                on_step(phase, step + 1, loss)
-        logger.info("phase %s: %d steps, %.2f dB", phase.name, phase.n_steps, self.psnr_db(phase.quantized))
+        if self._stream is None:
+            self._run(phase, on_step)
+            return
+        self._stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._stream):
+            self._run(phase, on_step)
+        torch.cuda.current_stream().wait_stream(self._stream)
 
     def psnr_db(self, quantized: Collection[str] = ()) -> float:
         """Mean over the GoP's frames of PSNR of the float pictures, with the named quantisers on."""
-        with torch.no_grad():
-            values, _ = self._values(quantized)
-            psnrs = []
-            for k in range(self.spec.n_frames):
-                image = render(values, self.spec, [frame_time(k, self.spec.n_frames)], backend=self._backend)
-                mse = torch.mean((image[0].clamp(0.0, 1.0) - self._frames[k]) ** 2)
-                psnrs.append(mse_to_psnr_db(float(mse)))
+        psnrs = [mse_to_psnr_db(mse) for mse in self._mses(range(self.spec.n_frames), quantized)]
         return sum(psnrs) / len(psnrs)
 
     def resize(self, n_gaussians: int) -> None:
         """Drop the Gaussians that matter least, or split those that matter most, until `n_gaussians` are left."""
         if n_gaussians == self.spec.n_gaussians:
             return
-        gaussians = resized_gaussians(self.model.gaussians, n_gaussians, self.spec)
+        self.replace_gaussians(resized_gaussians(self.model.gaussians, n_gaussians, self.spec))
+
+    def densify(self, n_gaussians: int, *, n_dropped: int = 0) -> None:
+        """Add Gaussians where the key frame's error is largest, after dropping the `n_dropped` that matter least."""
+        with torch.no_grad():
+            time = frame_time(self._key_frame, self.spec.n_frames)
+            image = render(self.model.values(), self.spec, [time], backend=self._backend)[0]
+            residual = self._frames[self._key_frame] / 255.0 - image
+        self.replace_gaussians(
+            densified_gaussians(self.model.gaussians, n_gaussians, residual, n_dropped=n_dropped, rng=self._rng)
+        )
+
+    def replace_gaussians(self, gaussians: CanonicalGaussians) -> None:
+        """Continue with another set, and with the field as it is; the optimiser forgets what it knew."""
         self.model = GopModel(gaussians, self.model.field)
-        self.spec = dataclasses.replace(self.spec, n_gaussians=n_gaussians)
-        self._optimizer = _adam(self._groups())
+        self.spec = dataclasses.replace(self.spec, n_gaussians=gaussians.raw_means.shape[0])
+        self.optimizer = make_optimizer(self.parameter_groups(), backend=self._backend)
 
-    def _step(self, phase: Phase) -> Tensor:
-        self._optimizer.zero_grad(set_to_none=True)
-        values, commitment = self._values(phase.quantized)
-        if phase.frames == "key":
-            picked = [self._key_frame]
-            image = render_canonical(values, self.spec, backend=self._backend)
-        else:
-            picked = [self._next_frame() for _ in range(phase.frames_per_step)]
-            times = [frame_time(k, self.spec.n_frames) for k in picked]
-            image = render(values, self.spec, times, backend=self._backend)
-        target = self._frames[picked[0]][None] if len(picked) == 1 else self._frames[picked]
-        loss = nn.functional.mse_loss(image, target)
-        total = loss if commitment is None else loss + COMMITMENT_WEIGHT * commitment
-        total.backward()  # type: ignore[no-untyped-call]
-        self._optimizer.step()
-        if phase.quantized:
-            self.quantizers.update(self.model.values(), phase.quantized)
-        return loss.detach()
-
-    def _values(self, quantized: Collection[str]) -> tuple[GopValues, Tensor | None]:
-        values = self.model.values()
-        return self.quantizers.quantize(values, quantized) if quantized else (values, None)
-
-    def _next_frame(self) -> int:
-        """Frames in random order, each once before any comes again."""
-        if not self._frame_order:
-            self._frame_order = [int(k) for k in self._rng.permutation(self.spec.n_frames)]
-        return self._frame_order.pop()
-
-    def _enable(self, quantized: tuple[str, ...]) -> None:
-        new = [stream for stream in quantized if stream not in self._enabled]
-        if not new:
-            return
-        psnr_before = self.psnr_db(self._enabled)
-        for stream in new:
-            self.quantizers.initialize(stream, self.model.values())
-            self._enabled = (*self._enabled, stream)
-            psnr_after = self.psnr_db(self._enabled)
-            self.quantizer_cost_db[stream] = psnr_before - psnr_after
-            logger.info("quantiser on: %s costs %.3f dB (%.2f dB left)", stream, psnr_before - psnr_after, psnr_after)
-            psnr_before = psnr_after
-        known = {group["name"] for group in self._optimizer.param_groups}
-        for group in self._groups():
-            if group["name"] not in known:
-                self._optimizer.add_param_group(group)
-
-    def _groups(self) -> list[dict[str, object]]:
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Parameters by the names of `schedule.GROUPS`."""
         gaussians, field = self.model.gaussians, self.model.field
-        groups: dict[str, list[Tensor]] = {
+        return {
             "means": [gaussians.raw_means],
             "cholesky": [gaussians.cholesky],
             "colors": [gaussians.colors],
             "hash_tables": [field.static_table, field.dynamic_table],
             "mlp": list(field.mlp),
+            "cholesky_steps": list(self.quantizers.cholesky.parameters()),
+            "field_steps": list(self.quantizers.field.parameters()),
         }
-        if self._quantizers is not None:
-            for i, parameter in enumerate(self._quantizers.learned_steps(self._enabled)):
-                groups[f"steps {i}"] = [parameter]
-        return [{"name": name, "params": parameters} for name, parameters in groups.items()]
 
-    def _base_rates(self, rates: LearningRates) -> dict[str, float]:
-        base = {
-            "means": rates.means,
-            "cholesky": rates.cholesky,
-            "colors": rates.colors,
-            "hash_tables": rates.hash_tables,
-            "mlp": rates.mlp,
-        }
-        if self._quantizers is not None:
-            for i, _ in enumerate(self._quantizers.learned_steps(self._enabled)):
-                base[f"steps {i}"] = rates.steps
-        return base
+    def _run(self, phase: Phase, on_step: StepCallback | None) -> None:
+        self._enable(phase.quantized)
+        schedule = make_schedule(phase, self._picked(phase), self._frames.device)
+        schedule.rates.mul_(self._rate_factor)
+        run = self._phase_run(phase, schedule)
+        # With this the end of the next stretch is compared.
+        before = float(np.mean(self._mses(self._probes(phase), phase.quantized))) if phase.n_steps else 0.0
+        n_failures = 0
+        done = 0
+        while done < schedule.n_steps:
+            n_steps = min(STRETCH, schedule.n_steps - done)
+            saved = self._saved()
+            try:
+                run.advance(n_steps, self._reporter(phase, run, done, schedule.n_steps, on_step))
+                losses = run.losses[done : done + n_steps].tolist()
+                clamped = run.is_clamped()
+            except torch.OutOfMemoryError:
+                batch = schedule.picked.shape[1]
+                if batch % 2:
+                    raise
+                logger.warning("out of memory with %d frames a step: going on with %d", batch, batch // 2)
+                self._restore(saved)
+                del run
+                torch.cuda.empty_cache()
+                schedule, done = schedule.with_half_the_batch(), 2 * done
+                run = self._phase_run(phase, schedule, done)
+                continue
+            if not clamped and not _has_diverged(losses, before):
+                if "colors" in phase.quantized:
+                    self.quantizers.restart_unused(self.model.values())
+                before, done, n_failures = float(np.mean(losses[-_N_LAST:])), done + n_steps, 0
+                continue
+            self._restore(saved)
+            run.rewind(done)
+            if clamped:
+                continue
+            self.n_rollbacks += 1
+            n_failures += 1
+            if n_failures > _MOST_ROLLBACKS:
+                logger.warning("phase %s diverges at any rate: stopped after %d steps", phase.name, done)
+                break
+            self._rate_factor *= 0.5
+            schedule.rates.mul_(0.5)
+            logger.warning(
+                "phase %s diverged after %d steps (loss %.3g): back to step %d, rates halved",
+                phase.name,
+                done + n_steps,
+                losses[-1],
+                done,
+            )
+        if logger.isEnabledFor(logging.INFO):
+            logger.info("phase %s: %d steps, %.2f dB", phase.name, phase.n_steps, self.psnr_db(phase.quantized))
+
+    def _phase_run(self, phase: Phase, schedule: Schedule, first_step: int = 0) -> PhaseRun:
+        state = FitState(
+            self.model, self.spec, self._frames, self._clock, self.quantizers, self.optimizer, self._backend
+        )
+        return PhaseRun(phase, state, schedule, first_step)
+
+    def _picked(self, phase: Phase) -> list[list[int]]:
+        """Frames of each step: the key frame, or all in random order, each once before any comes again."""
+        if phase.frames == "key":
+            return [[self._key_frame]] * phase.n_steps
+        picked = []
+        for _ in range(phase.n_steps * phase.frames_per_step):
+            if not self._frame_order:
+                self._frame_order = [int(k) for k in self._rng.permutation(self.spec.n_frames)]
+            picked.append(self._frame_order.pop())
+        batch = phase.frames_per_step
+        return [picked[i : i + batch] for i in range(0, len(picked), batch)]
+
+    def _values(self, quantized: Collection[str]) -> GopValues:
+        values = self.model.values()
+        return self.quantizers.quantize(values, quantized)[0] if quantized else values
+
+    def _probes(self, phase: Phase) -> list[int]:
+        """A few frames that stand for all that a phase trains on."""
+        last = self.spec.n_frames - 1
+        return [self._key_frame] if phase.frames == "key" else sorted({0, last // 2, last})
+
+    def _mses(self, frames: Iterable[int], quantized: Collection[str]) -> list[float]:
+        """Mean squared error of each of some frames, clamped, with the named quantisers on; waits for the device."""
+        with torch.no_grad():
+            values = self._values(quantized)
+            mses = []
+            for k in frames:
+                image = render(values, self.spec, [frame_time(k, self.spec.n_frames)], backend=self._backend)
+                mses.append(torch.mean((image[0].clamp_(0.0, 1.0) - self._frames[k] / 255.0) ** 2))
+            result: list[float] = torch.stack(mses).tolist()
+        return result
+
+    def _enable(self, quantized: tuple[str, ...]) -> None:
+        enabled = tuple(self.quantizer_cost_db)
+        new = [stream for stream in quantized if stream not in enabled]
+        if not new:
+            return
+        psnr_before = self.psnr_db(enabled)
+        for stream in new:
+            self.quantizers.initialize(stream, self.model.values())
+            enabled = (*enabled, stream)
+            psnr_after = self.psnr_db(enabled)
+            self.quantizer_cost_db[stream] = psnr_before - psnr_after
+            logger.info("quantiser on: %s costs %.3f dB (%.2f dB left)", stream, psnr_before - psnr_after, psnr_after)
+            psnr_before = psnr_after
+
+    def _saved(self) -> tuple[OptimizerState, list[Tensor]]:
+        return self.optimizer.snapshot(), [buffer.clone() for buffer in self.quantizers.buffers()]
+
+    def _restore(self, saved: tuple[OptimizerState, list[Tensor]]) -> None:
+        optimizer_state, buffers = saved
+        self.optimizer.restore(optimizer_state)
+        with torch.no_grad():
+            for buffer, value in zip(self.quantizers.buffers(), buffers, strict=True):
+                buffer.copy_(value)
+
+    @staticmethod
+    def _reporter(
+        phase: Phase, run: PhaseRun, done: int, n_steps: int, on_step: StepCallback | None
+    ) -> Callable[[], None] | None:
+        if on_step is None:
+            return None
+        step = done
+
+        def report() -> None:
+            nonlocal step
+            step += 1
+            # With a smaller batch there are more steps; a user counts those of the phase.
+            on_step(phase, -(-step * phase.n_steps // n_steps), run.losses[step - 1])
+
+        return report
 
 
-_GAUSSIAN_GROUPS = ("means", "cholesky", "colors")
-
-
-def _adam(groups: list[dict[str, object]]) -> torch.optim.Adam:
-    return torch.optim.Adam(groups, lr=0.0, betas=(0.9, 0.99), eps=1e-15, fused=True)
+def _has_diverged(losses: list[float], before: float) -> bool:
+    """Whether a stretch ended far worse than it began."""
+    if not all(math.isfinite(loss) for loss in losses):
+        return True
+    return float(np.mean(losses[-_N_LAST:])) > _DIVERGED_RATIO * before + _SMALL_LOSS

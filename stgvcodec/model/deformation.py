@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stgvcodec.ops.field_mlp import FieldWeights, field_mlp
+from stgvcodec.ops.deform import deform as deform_op
+from stgvcodec.ops.field_mlp import FieldWeights
 from stgvcodec.ops.hash_encode import HashGridSpec, hash_encode
 
 
@@ -99,6 +101,22 @@ def time_encoding(times: Sequence[float], n_frequencies: int) -> np.ndarray[tupl
     return np.stack((np.sin(angles), np.cos(angles)), axis=2).reshape(len(times), 2 * n_frequencies).astype(np.float32)
 
 
+class Moments(NamedTuple):
+    """Times at which the field is evaluated, where the Gaussians lie.
+
+    times [B] in [0, 1], gamma [B, 2 * n_frequencies] their encoding.
+    """
+
+    times: Tensor
+    gamma: Tensor
+
+
+def moments(times: Sequence[float], n_frequencies: int, *, dtype: torch.dtype, device: torch.device) -> Moments:
+    """Put times and their encodings on a device."""
+    gamma = torch.from_numpy(time_encoding(times, n_frequencies))
+    return Moments(torch.tensor(times, dtype=dtype, device=device), gamma.to(device=device, dtype=dtype))
+
+
 def static_features(means: Tensor, table: Tensor, spec: FieldSpec, *, backend: str) -> Tensor:
     """f_s of Eq. (6), the same for every frame. Means in [-1, 1]^2 [N, 2] -> [N, L * F]."""
     return hash_encode((means + 1.0) * 0.5, table, spec.static_grid, backend=backend)
@@ -106,32 +124,45 @@ def static_features(means: Tensor, table: Tensor, spec: FieldSpec, *, backend: s
 
 def deform(
     means: Tensor,
-    static: Tensor,
+    colors: Tensor,
+    static_table: Tensor,
     dynamic_table: Tensor,
     weights: FieldWeights,
     spec: FieldSpec,
     *,
-    times: Sequence[float],
+    at: Moments,
+    size_px: tuple[float, float],
+    static: Tensor | None,
     backend: str,
 ) -> tuple[Tensor, Tensor]:
-    """Evaluate the field at given times (Eqs. 6-8).
+    """Move and recolour Gaussians as the field says (Eqs. 6-9).
 
     Args:
         means: Canonical centres in [-1, 1]^2. [N, 2].
-        static: `static_features` of the same means. [N, L * F].
+        colors: Canonical weighted RGB. [N, 3].
+        static_table: Entries of the 2D encoding. [n_entries, F].
         dynamic_table: Entries of the 3D encoding. [n_entries, F].
         weights: The MLP.
         spec: Dimensions.
-        times: B times in [0, 1].
+        at: B times.
+        size_px: Width and height of the output, pixels.
+        static: `static_features` of the same means where the caller keeps them.
         backend: Of the operators.
 
     Returns:
-        Delta mu in [-1, 1] units [B, N, 2], Delta c [B, N, 3].
+        Means in pixels of the output [B, N, 2], colours [B, N, 3].
     """
-    n_times, n = len(times), means.shape[0]
-    xy = ((means + 1.0) * 0.5).expand(n_times, n, 2)
-    t = torch.tensor(times, dtype=means.dtype, device=means.device)
-    xyt = torch.cat((xy, t[:, None, None].expand(n_times, n, 1)), dim=2)  # [B, N, 3]
-    dynamic = hash_encode(xyt.reshape(n_times * n, 3), dynamic_table, spec.dynamic_grid, backend=backend)
-    gamma = torch.from_numpy(time_encoding(times, spec.n_frequencies)).to(device=means.device, dtype=means.dtype)
-    return field_mlp(static, dynamic.reshape(n_times, n, -1), gamma, weights, backend=backend)
+    return deform_op(
+        means,
+        colors,
+        static_table,
+        dynamic_table,
+        weights,
+        at.times,
+        at.gamma,
+        static_grid=spec.static_grid,
+        dynamic_grid=spec.dynamic_grid,
+        size_px=size_px,
+        static_features=static,
+        backend=backend,
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -67,18 +69,27 @@ class CanonicalGaussians(nn.Module):
 
 
 class _LowerBound(torch.autograd.Function):
-    """max(x, 0) whose gradient is also let through below the bound where it would lift x back over it."""
+    """max(x, floor) whose gradient is also let through below the floor where it would lift x back over it."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return x.clamp_min(0.0)
+    def forward(ctx: Any, x: Tensor, floor: Tensor) -> Tensor:
+        ctx.save_for_backward(x, floor)
+        return torch.maximum(x, floor)
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
+        x, floor = ctx.saved_tensors
         (grad,) = grad_outputs
-        return torch.where((x > 0) | (grad < 0), grad, 0.0)
+        return torch.where((x > floor) | (grad < 0), grad, 0.0), None
+
+
+@lru_cache(maxsize=8)
+def _bounds(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Floor and offset of (l1, l2, l3). Kept: a CUDA graph cannot copy them from the host each time."""
+    with torch.inference_mode(False):
+        floor = torch.tensor([0.0, -math.inf, 0.0], dtype=dtype, device=device)
+        offset = torch.tensor([MIN_DIAGONAL_PX, 0.0, MIN_DIAGONAL_PX], dtype=dtype, device=device)
+    return floor, offset
 
 
 def bounded_cholesky(cholesky: Tensor, low_pass: float = 0.0) -> Tensor:
@@ -91,17 +102,12 @@ def bounded_cholesky(cholesky: Tensor, low_pass: float = 0.0) -> Tensor:
     Returns:
         (l1, l2, l3) with l1, l3 >= MIN_DIAGONAL_PX, pixels. [N, 3].
     """
-    l1 = _at_least_minimum(cholesky[:, 0])
-    l2 = cholesky[:, 1]
-    l3 = _at_least_minimum(cholesky[:, 2])
+    floor, offset = _bounds(cholesky.dtype, cholesky.device)
+    bounded: Tensor = _LowerBound.apply(cholesky, floor) + offset  # type: ignore[no-untyped-call]
     if low_pass > 0:
-        l1, l2, l3 = _add_isotropic(l1, l2, l3, low_pass)
-    return torch.stack((l1, l2, l3), dim=1)
-
-
-def _at_least_minimum(raw: Tensor) -> Tensor:
-    positive: Tensor = _LowerBound.apply(raw)  # type: ignore[no-untyped-call]
-    return MIN_DIAGONAL_PX + positive
+        l1, l2, l3 = bounded.unbind(1)
+        bounded = torch.stack(_add_isotropic(l1, l2, l3, low_pass), dim=1)
+    return bounded
 
 
 def scale_splats(cholesky: Tensor, colors: Tensor, scale: float) -> tuple[Tensor, Tensor]:

@@ -9,8 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from stgvcodec.model.deformation import DeformationField, FieldSpec, deform, static_features
+from stgvcodec.model.deformation import DeformationField, FieldSpec, Moments, deform, moments, static_features
 from stgvcodec.model.gaussians import CanonicalGaussians, bounded_cholesky, scale_splats
+from stgvcodec.ops.deform import to_pixels
 from stgvcodec.ops.field_mlp import FieldWeights
 from stgvcodec.ops.rasterize import rasterize
 
@@ -76,6 +77,23 @@ def frame_time(k: int, n_frames: int) -> float:
     return k / (n_frames - 1) if n_frames > 1 else 0.0
 
 
+class Clock:
+    """Times of a GoP's frames and their encodings, on a device, where a step picks frames by index.
+
+    Attributes:
+        moments: Of all frames, in order.
+    """
+
+    def __init__(self, spec: GopSpec, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
+        """Compute them once for the frames of `spec`."""
+        times = [frame_time(k, spec.n_frames) for k in range(spec.n_frames)]
+        self.moments = moments(times, spec.field.n_frequencies, dtype=dtype, device=device)
+
+    def at(self, picked: Tensor) -> Moments:
+        """Times of some frames, without waiting for the device. Indices [B] int64."""
+        return Moments(*(values.index_select(0, picked) for values in self.moments))
+
+
 def render(
     values: GopValues,
     spec: GopSpec,
@@ -98,31 +116,57 @@ def render(
     Returns:
         image: Unclamped RGB, nominal [0, 1]. [B, round(H * scale), round(W * scale), 3].
     """
-    means, colors = deformed(values, spec, times, backend=backend, static=static)
-    return _splat(means, values.cholesky, colors, spec, backend=backend, scale=scale)
+    at = moments(times, spec.field.n_frequencies, dtype=values.means.dtype, device=values.means.device)
+    means_px, colors = deformed_px(values, spec, at, backend=backend, scale=scale, static=static)
+    return _splat(means_px, values.cholesky, colors, spec, backend=backend, scale=scale)
 
 
-def deformed(
-    values: GopValues, spec: GopSpec, times: Sequence[float], *, backend: str = "auto", static: Tensor | None = None
+def deformed_px(
+    values: GopValues,
+    spec: GopSpec,
+    at: Moments,
+    *,
+    backend: str = "auto",
+    scale: float = 1.0,
+    static: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Means in [-1, 1]^2 and colours at given times, Eq. (9). Returns [B, N, 2] and [B, N, 3]; see `render`."""
-    if static is None:
-        static = gop_static_features(values, spec, backend=backend)
-    delta_means, delta_colors = deform(
+    """Gaussians of some frames, Eq. (9), from times that lie on the device: nothing here waits for it.
+
+    Args:
+        values: The GoP's numbers.
+        spec: Its dimensions.
+        at: B times, as of `Clock.at`.
+        backend: Of the operators.
+        scale: Output size over encoded size.
+        static: `static_features` of these values where the caller keeps them.
+
+    Returns:
+        Means in pixels of the output [B, N, 2], colours [B, N, 3].
+    """
+    field = values.field
+    return deform(
         values.means,
-        static,
-        values.field.dynamic_table,
-        values.field.weights,
+        values.colors,
+        field.static_table,
+        field.dynamic_table,
+        field.weights,
         spec.field,
-        times=times,
+        at=at,
+        size_px=(spec.width * scale, spec.height * scale),
+        static=static,
         backend=backend,
     )
-    return values.means + delta_means, values.colors + delta_colors
+
+
+def canonical_px(values: GopValues, spec: GopSpec) -> tuple[Tensor, Tensor]:
+    """Undeformed Gaussians as one frame. Means in pixels [1, N, 2], colours [1, N, 3]."""
+    return to_pixels(values.means[None], (spec.width, spec.height)), values.colors[None]
 
 
 def render_canonical(values: GopValues, spec: GopSpec, *, backend: str = "auto") -> Tensor:
     """Render the canonical Gaussians undeformed, as the key-frame phase trains them. Returns [1, H, W, 3]."""
-    return _splat(values.means[None], values.cholesky, values.colors[None], spec, backend=backend, scale=1.0)
+    means_px, colors = canonical_px(values, spec)
+    return _splat(means_px, values.cholesky, colors, spec, backend=backend, scale=1.0)
 
 
 def gop_static_features(values: GopValues, spec: GopSpec, *, backend: str = "auto") -> Tensor:
@@ -140,9 +184,7 @@ def to_uint8(image: Tensor) -> Tensor:
     return image.clamp(0.0, 1.0).mul_(255.0).add_(0.5).to(torch.uint8)
 
 
-def _splat(means: Tensor, cholesky: Tensor, colors: Tensor, spec: GopSpec, *, backend: str, scale: float) -> Tensor:
+def _splat(means_px: Tensor, cholesky: Tensor, colors: Tensor, spec: GopSpec, *, backend: str, scale: float) -> Tensor:
     width, height = output_size(spec, scale)
-    size_px = torch.tensor([spec.width * scale, spec.height * scale], dtype=means.dtype, device=means.device)
-    means_px = (means + 1.0) * (0.5 * size_px)
     cholesky_px, colors = scale_splats(bounded_cholesky(cholesky, spec.low_pass), colors, scale)
     return rasterize(means_px, cholesky_px, colors, height=height, width=width, backend=backend)

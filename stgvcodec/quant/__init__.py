@@ -9,11 +9,12 @@ Profile `paper` of Lin et al. 2026 (arXiv 2604.10910), appendix A-C:
 | colours | `residual_vq.ResidualVectorQuantizer`, Eqs. (11)-(12) | uint8 indices | codebooks as half bit patterns |
 | hash tables, MLP | `symmetric.SymmetricQuantizer` | int8 | one float32 scale per group |
 
-Each class is a `torch.nn.Module` that follows `Quantizer`; the residual vector quantiser's forward also returns the
-commitment loss, and its `update` moves the codebooks. Beside each class stands a function `dequantize(symbols, **side,
+Each class is a `torch.nn.Module` that follows `Quantizer`, on top of `ops.half_round`, `ops.lsq` and `ops.residual_vq`;
+the residual vector quantiser's forward also returns the commitment loss, its `update` moves the codebooks and its
+`restart_unused` those codewords that nothing chooses. Beside each class stands a function `dequantize(symbols, **side,
 device=...)`, all that the decoder needs.
 
-Three rules hold for all of them:
+Four rules hold for all of them:
 
 - **One value.** `q(x)` runs `dequantize`'s arithmetic on the codes themselves and equals `dequantize(q.symbols(x),
   **q.side())` bit for bit, on every device; a gradient never changes a value (no `x + (v - x).detach()`). A
@@ -24,6 +25,10 @@ Three rules hold for all of them:
 - **Learned steps are relative.** `gain` (scale = unit * exp(gain)) and `shift` (offset = anchor + unit * shift) start
   at zero, where `unit` and `anchor` are what `initialize` found in the data. One learning rate thus means the same for
   every stream: 1e-3 under Adam moves a scale by 0.1 % and an offset by a thousandth of a step per update.
+
+- **Nothing waits in a training step.** Calling a quantiser, its backward pass and `update` leave everything on the
+  device, so that a step can be one CUDA graph; buffers and parameters keep their addresses. `initialize`,
+  `restart_unused`, `symbols` and `side` may wait.
 
 Which quantiser is on is the trainer's business: it calls `initialize` and then the quantiser for one stream at a time,
 passes the other streams through unchanged, and logs what each switch costs in dB.

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-SCALE_MIN = 2.0**-40
-"""Smallest transmitted scale, and by its inverse bound the largest scale and offset magnitude: 2^40."""
-_MAGNITUDE_MAX = 2.0**40
+from stgvcodec.ops.lsq import MAGNITUDE_MAX, SCALE_MIN, LsqSteps, lsq_codes, lsq_round, lsq_steps
+from stgvcodec.ops.lsq.reference import codes_of, values_of
+
+__all__ = ["SCALE_MIN", "AffineQuantizer", "dequantize"]
 
 # Shares of the values left outside the window at either end, tried at initialisation; (0, 0) is min-max.
 _LOW_TAILS = (0.0, 0.0005, 0.002, 0.01)
@@ -49,43 +49,7 @@ def dequantize(
                 f"affine {name} is {array.dtype} {list(array.shape)}, expected float32 [{symbols.shape[1]}]"
             )
     codes = torch.from_numpy(np.ascontiguousarray(symbols)).to(device)
-    return _values(codes, torch.tensor(scale, device=device), torch.tensor(offset, device=device))
-
-
-def _codes(x: Tensor, scale: Tensor, offset: Tensor, max_code: int) -> Tensor:
-    ratio = (torch.nan_to_num(x, nan=0.0) - offset) / scale
-    return ratio.round_().clamp_(0, max_code).to(torch.uint8)
-
-
-def _values(codes: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
-    # Two separate operations, hence two roundings; addcmul could contract them.
-    product = codes.to(torch.float32) * scale
-    return product + offset
-
-
-class _AffineRound(torch.autograd.Function):
-    """LSQ+ (Bhalgat et al. 2020) around the decoder's arithmetic."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: Tensor, offset: Tensor, max_code: int) -> Tensor:
-        codes = _codes(x, scale, offset, max_code)
-        ctx.save_for_backward(x, scale, offset, codes)
-        ctx.max_code = max_code
-        return _values(codes, scale, offset)
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        (grad,) = grad_outputs
-        x, scale, offset, codes = ctx.saved_tensors
-        ratio = (torch.nan_to_num(x, nan=0.0) - offset) / scale  # [N, C]
-        inside = (ratio >= 0) & (ratio <= ctx.max_code)
-        damping = 1.0 / math.sqrt(max(x.shape[0], 1) * ctx.max_code)
-        code_values = codes.to(grad.dtype)
-        slope = torch.where(inside, code_values - ratio, code_values)
-        zero = torch.zeros_like(grad)
-        grad_scale = (grad * slope).sum(dim=0) * damping
-        grad_offset = torch.where(inside, zero, grad).sum(dim=0) * damping
-        return torch.where(inside, grad, zero), grad_scale, grad_offset, None
+    return values_of(codes, torch.tensor(scale, device=device), torch.tensor(offset, device=device))
 
 
 def _fit_window(x: Tensor, max_code: int) -> tuple[Tensor, Tensor]:
@@ -98,7 +62,7 @@ def _fit_window(x: Tensor, max_code: int) -> tuple[Tensor, Tensor]:
     Returns:
         scale [C], offset [C], float32, within the transmitted limits.
     """
-    x = torch.nan_to_num(x, nan=0.0).clamp(-_MAGNITUDE_MAX, _MAGNITUDE_MAX)
+    x = torch.nan_to_num(x, nan=0.0).clamp(-MAGNITUDE_MAX, MAGNITUDE_MAX)
     ordered = x.sort(dim=0).values
     last = x.shape[0] - 1
     # A constant component has no span: any step will do, and code 0 gives it exactly.
@@ -110,8 +74,8 @@ def _fit_window(x: Tensor, max_code: int) -> tuple[Tensor, Tensor]:
     def consider(scale: Tensor, offset: Tensor) -> Tensor:
         """Keep the candidate where it is better; return its codes."""
         nonlocal best_error, best_scale, best_offset
-        codes = _codes(x, scale, offset, max_code)
-        error = (_values(codes, scale, offset).double() - x).square_().mean(dim=0)  # [C]
+        codes = codes_of(x, scale, offset, 0, max_code)
+        error = (values_of(codes, scale, offset).double() - x).square_().mean(dim=0)  # [C]
         better = error < best_error
         best_error = torch.where(better, error, best_error)
         best_scale = torch.where(better, scale, best_scale)
@@ -122,7 +86,7 @@ def _fit_window(x: Tensor, max_code: int) -> tuple[Tensor, Tensor]:
         for high_tail in _HIGH_TAILS:
             low = ordered[int(low_tail * last)]
             span = ordered[last - int(high_tail * last)] - low
-            consider(torch.where(span > 0, span / max_code, idle_scale).clamp(SCALE_MIN, _MAGNITUDE_MAX), low)
+            consider(torch.where(span > 0, span / max_code, idle_scale).clamp(SCALE_MIN, MAGNITUDE_MAX), low)
 
     codes = consider(best_scale, best_offset)
     for _ in range(_REFINEMENTS):
@@ -130,9 +94,9 @@ def _fit_window(x: Tensor, max_code: int) -> tuple[Tensor, Tensor]:
         spread = q.var(dim=0, correction=0)
         slope = ((q - q.mean(dim=0)) * x).mean(dim=0) / spread.clamp_min(1e-12)
         usable = (spread > 0) & (slope > SCALE_MIN)
-        scale = torch.where(usable, slope, best_scale.double()).clamp(SCALE_MIN, _MAGNITUDE_MAX)
+        scale = torch.where(usable, slope, best_scale.double()).clamp(SCALE_MIN, MAGNITUDE_MAX)
         offset = torch.where(usable, x.double().mean(dim=0) - scale * q.mean(dim=0), best_offset.double())
-        codes = consider(scale.float(), offset.clamp(-_MAGNITUDE_MAX, _MAGNITUDE_MAX).float())
+        codes = consider(scale.float(), offset.clamp(-MAGNITUDE_MAX, MAGNITUDE_MAX).float())
     return best_scale, best_offset
 
 
@@ -145,6 +109,7 @@ class AffineQuantizer(nn.Module):
     Args:
         n_components: C, each with its own scale and offset.
         bits: Bits a code, 1 to 8.
+        backend: Of the operator.
 
     Raises:
         ValueError: an argument outside its range.
@@ -153,13 +118,14 @@ class AffineQuantizer(nn.Module):
     unit: Tensor
     anchor: Tensor
 
-    def __init__(self, n_components: int = 3, *, bits: int = 8) -> None:
+    def __init__(self, n_components: int = 3, *, bits: int = 8, backend: str = "auto") -> None:
         super().__init__()
         if not 1 <= bits <= 8:
             raise ValueError(f"bits is {bits}, expected 1 to 8; symbols are bytes")
         if n_components < 1:
             raise ValueError(f"n_components is {n_components}, expected at least 1")
         self.bits = bits
+        self.backend = backend
         self.gain = nn.Parameter(torch.zeros(n_components))
         self.shift = nn.Parameter(torch.zeros(n_components))
         self.register_buffer("unit", torch.ones(n_components))
@@ -190,12 +156,14 @@ class AffineQuantizer(nn.Module):
         self.shift.zero_()
 
     def scale(self) -> Tensor:
-        """Step per component as transmitted, positive. [C] float32, differentiable in `gain`."""
-        return (self.unit * self.gain.exp()).clamp(SCALE_MIN, _MAGNITUDE_MAX)
+        """Step per component as transmitted, positive. [C] float32, without a gradient."""
+        return lsq_steps(self._steps(), backend=self.backend)[0]
 
     def offset(self) -> Tensor:
-        """Value of code 0 per component as transmitted. [C] float32, differentiable in `shift`."""
-        return (self.anchor + self.unit * self.shift).clamp(-_MAGNITUDE_MAX, _MAGNITUDE_MAX)
+        """Value of code 0 per component as transmitted. [C] float32, without a gradient."""
+        offset = lsq_steps(self._steps(), backend=self.backend)[1]
+        assert offset is not None
+        return offset
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the decoder's values.
@@ -209,25 +177,27 @@ class AffineQuantizer(nn.Module):
         Raises:
             ValueError: a shape or dtype differs from the above.
 
-        Gradients: to x, straight-through where 0 <= (x - offset) / scale <= max_code and zero elsewhere; to scale, q -
-        (x - offset) / scale inside and q outside; to offset, 0 inside and 1 outside; the last two times 1 / sqrt(N
-        max_code) as in LSQ. Deterministic: yes.
+        Gradients: to x, straight-through where 0 <= (x - offset) / scale <= max_code and zero elsewhere; to gain and
+        shift as `lsq_round` says. Deterministic: yes.
         """
         self._check(x)
-        result: Tensor = _AffineRound.apply(x, self.scale(), self.offset(), self.max_code)
-        return result
+        return lsq_round(x, self._steps(), min_code=0, max_code=self.max_code, backend=self.backend)
 
     @torch.no_grad()
     def symbols(self, x: Tensor) -> NDArray[np.uint8]:
         """Codes to transmit. [N, C] uint8."""
         self._check(x)
-        codes: NDArray[np.uint8] = _codes(x, self.scale(), self.offset(), self.max_code).cpu().numpy()
-        return codes
+        scale, offset = lsq_steps(self._steps(), backend=self.backend)
+        codes = lsq_codes(x, scale, offset, segments=None, min_code=0, max_code=self.max_code)
+        symbols: NDArray[np.uint8] = codes.to(torch.uint8).cpu().numpy()
+        return symbols
 
-    @torch.no_grad()
     def side(self) -> dict[str, NDArray[np.float32]]:
         """`scale` and `offset` as transmitted. [C] float32 each."""
         return {"scale": self.scale().cpu().numpy(), "offset": self.offset().cpu().numpy()}
+
+    def _steps(self) -> LsqSteps:
+        return LsqSteps(self.gain, self.unit, self.shift, self.anchor)
 
     def _check(self, x: Tensor) -> None:
         n_components = self.gain.shape[0]

@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-HALF_MAX = 65504.0
-"""Largest finite half; larger magnitudes saturate to it."""
+from stgvcodec.ops.half_round import HALF_MAX, half_round, round_to_half
 
-
-def round_to_half(x: Tensor) -> Tensor:
-    """Nearest finite IEEE half, ties to even.
-
-    Args:
-        x: Values; NaN counts as zero. Any shape, float32.
-
-    Returns:
-        float16 tensor of the same shape, finite everywhere.
-    """
-    return torch.nan_to_num(x.detach(), nan=0.0).clamp(-HALF_MAX, HALF_MAX).to(torch.float16)
+__all__ = ["HALF_MAX", "HalfFloatQuantizer", "bit_patterns", "dequantize", "round_to_half"]
 
 
 def bit_patterns(halves: Tensor) -> NDArray[np.uint16]:
@@ -55,21 +42,18 @@ def dequantize(symbols: NDArray[np.uint16], *, device: torch.device | str = "cpu
     return torch.from_numpy(np.ascontiguousarray(symbols).view(np.float16).astype(np.float32)).to(device)
 
 
-class _HalfRound(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return round_to_half(x).to(torch.float32)
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
-        return grad_outputs[0]
-
-
 class HalfFloatQuantizer(nn.Module):
     """Rounds to half precision; meant for means in [-1, 1]^2, where a step is at most 2^-11.
 
     Nothing is learned and nothing is transmitted beside the symbols. The sign of zero is kept.
+
+    Args:
+        backend: Of the operator.
     """
+
+    def __init__(self, *, backend: str = "auto") -> None:
+        super().__init__()
+        self.backend = backend
 
     def initialize(self, x: Tensor) -> None:
         """Do nothing: there is nothing to choose from the data."""
@@ -85,8 +69,7 @@ class HalfFloatQuantizer(nn.Module):
 
         Gradients: straight-through (identity) to x, not through the conversion. Deterministic: yes.
         """
-        result: Tensor = _HalfRound.apply(x)
-        return result
+        return half_round(x, backend=self.backend)
 
     def symbols(self, x: Tensor) -> NDArray[np.uint16]:
         """Half bit patterns to transmit. Same shape as `x`, uint16."""

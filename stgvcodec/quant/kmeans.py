@@ -5,54 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# Bounds the [K, rows] block of distances; fixed, so that results never depend on the machine.
-_BLOCK_ELEMENTS = 1 << 16
-
-
-def nearest(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
-    """Index of and squared distance to the nearest centroid; the first among equals.
-
-    Args:
-        points: [N, D] float.
-        centroids: [K, D], K >= 1, same dtype.
-
-    Returns:
-        indices: [N] int64.
-        squared_distances: [N], same dtype.
-    """
-    # Differences, not the expanded square: no cancellation, and no matrix product that rounds by threads or TF32.
-    rows = max(_BLOCK_ELEMENTS // centroids.shape[0], 1)
-    blocks = [_block_distances(block, centroids).min(dim=0) for block in points.split(rows)]
-    return torch.cat([block.indices for block in blocks]), torch.cat([block.values for block in blocks])
-
-
-def _block_distances(points: Tensor, centroids: Tensor) -> Tensor:
-    columns = points.t().contiguous()  # [D, N]
-    distances = torch.zeros(centroids.shape[0], points.shape[0], dtype=points.dtype, device=points.device)
-    for column, coordinate in zip(columns, centroids.t(), strict=True):
-        distances += (column - coordinate[:, None]).square_()
-    return distances  # [K, N]
-
-
-def cluster_sums(points: Tensor, indices: Tensor, n_clusters: int) -> tuple[Tensor, Tensor]:
-    """Number and sum of the points in each cluster.
-
-    Args:
-        points: [N, D] float.
-        indices: Cluster of each point. [N] int64.
-        n_clusters: K.
-
-    Returns:
-        counts: [K] float64.
-        sums: [K, D] float64.
-    """
-    # One-dimensional index_add_ is serial on a CPU: the same bits for any number of threads.
-    n_dims = points.shape[1]
-    flat = (indices[:, None] * n_dims + torch.arange(n_dims, device=points.device)).reshape(-1)
-    sums = torch.zeros(n_clusters * n_dims, dtype=torch.float64, device=points.device)
-    sums.index_add_(0, flat, points.double().reshape(-1))
-    counts = torch.bincount(indices, minlength=n_clusters).double()
-    return counts, sums.reshape(n_clusters, n_dims)
+from stgvcodec.ops.residual_vq.reference import cluster_sums, nearest
 
 
 def kmeans(
@@ -64,16 +17,16 @@ def kmeans(
     surplus centres repeat the first one and own no points.
 
     Args:
-        points: [N, D] float, finite, on any device; the work is done on the CPU in float64.
+        points: [N, D] float, finite; the work is done on their device in float64.
         n_clusters: K >= 1.
         generator: CPU generator that the seeds are drawn from.
         n_iterations: Upper bound; stops when no point changes its cluster.
 
     Returns:
-        centroids: [K, D] float64 on the CPU; zeros when N = 0.
+        centroids: [K, D] float64; zeros when N = 0.
         counts: Points of each cluster. [K] float64.
     """
-    points = points.detach().cpu().double()
+    points = points.detach().double()
     if points.shape[0] == 0:
         return points.new_zeros(n_clusters, points.shape[1]), points.new_zeros(n_clusters)
     centroids = _plus_plus_seeds(points, n_clusters, generator)
@@ -86,7 +39,7 @@ def kmeans(
         indices, distances = nearest(points, centroids)
         if torch.equal(indices, previous):
             break
-    return centroids, torch.bincount(indices, minlength=n_clusters).double()
+    return centroids, cluster_sums(points, indices, n_clusters)[0]
 
 
 def _refill(centroids: Tensor, counts: Tensor, points: Tensor, distances: Tensor) -> None:
@@ -110,7 +63,7 @@ def _plus_plus_seeds(points: Tensor, n_clusters: int, generator: torch.Generator
         total = cumulative[-1]
         if total <= 0:
             break
-        threshold = torch.rand((), generator=generator, dtype=torch.float64) * total
+        threshold = torch.rand((), generator=generator, dtype=torch.float64).to(points.device) * total
         # right=True skips points of zero weight; the minimum is for a threshold that rounds up to the total.
         drawn = min(int(torch.searchsorted(cumulative, threshold, right=True)), points.shape[0] - 1)
         centroids[cluster] = points[drawn]

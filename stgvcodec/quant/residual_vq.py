@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from stgvcodec.ops.residual_vq import (
+    MAX_CODEWORDS,
+    MAX_STAGES,
+    N_CHANNELS,
+    residual_vq,
+    residual_vq_encode,
+    residual_vq_update,
+)
+from stgvcodec.ops.residual_vq.reference import bounded, nearest, sum_codewords, trace
 from stgvcodec.quant import half_float
-from stgvcodec.quant.kmeans import cluster_sums, kmeans, nearest
+from stgvcodec.quant.kmeans import kmeans
 
-N_CHANNELS = 3
-
-# In samples. A new codeword starts with a usage of 1, so with a decay of 0.99 it has 69 updates to win a sample.
+# In samples. A new codeword starts with a usage of 1, so with a decay of 0.99 it has 69 updates to win a sample before
+# a restart would move it again.
 _UNUSED_BELOW = 0.5
 
 
@@ -44,59 +50,7 @@ def dequantize(
             f"colour index {int(symbols.max())} found, expected indices below the codebook size {codebooks.shape[1]}"
         )
     indices = torch.from_numpy(symbols.astype(np.int64)).to(device)
-    return _sum_codewords(indices, half_float.dequantize(codebooks, device=device))
-
-
-def _sum_codewords(indices: Tensor, codebooks: Tensor) -> Tensor:
-    total = torch.zeros(indices.shape[0], N_CHANNELS, device=codebooks.device)
-    for stage, codebook in enumerate(codebooks):
-        total = total + codebook.index_select(0, indices[:, stage])
-    return total
-
-
-def _bounded(x: Tensor) -> Tensor:
-    """Colours within the range of codewords, so that no distance overflows; NaN counts as zero."""
-    return torch.nan_to_num(x, nan=0.0).clamp(-half_float.HALF_MAX, half_float.HALF_MAX)
-
-
-class _Encoding(NamedTuple):
-    indices: Tensor  # [N, M] int64
-    decoded: Tensor  # Sum of the codewords, as the decoder adds them. [N, 3]
-    targets: list[Tensor]  # What each stage approximates: x less the sum of the earlier stages. M times [N, 3].
-    errors: Tensor  # Squared error that each stage leaves. [M, N]
-
-
-def _encode(x: Tensor, codebooks: Tensor) -> _Encoding:
-    colors = _bounded(x)
-    decoded = torch.zeros_like(colors)
-    indices, targets, errors = [], [], []
-    for codebook in codebooks:
-        target = colors - decoded
-        stage_indices, stage_errors = nearest(target, codebook)
-        decoded = decoded + codebook.index_select(0, stage_indices)
-        indices.append(stage_indices)
-        targets.append(target)
-        errors.append(stage_errors)
-    return _Encoding(torch.stack(indices, dim=1), decoded, targets, torch.stack(errors))
-
-
-class _ResidualQuantize(torch.autograd.Function):
-    """The decoder's values and the commitment loss, both differentiable in x only."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, codebooks: Tensor) -> tuple[Tensor, Tensor]:
-        encoding = _encode(x, codebooks)
-        ctx.weight = 1.0 / (max(x.shape[0], 1) * codebooks.shape[1])
-        # What stage m leaves is what stage m + 1 aims at; the last stage's is taken from the sum.
-        left = [*encoding.targets[1:], _bounded(x) - encoding.decoded]
-        ctx.save_for_backward(torch.stack(left).sum(dim=0))
-        return encoding.decoded, encoding.errors.sum() * ctx.weight
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
-        grad_decoded, grad_loss = grad_outputs
-        (left,) = ctx.saved_tensors
-        return grad_decoded + (2.0 * ctx.weight * grad_loss) * left, None
+    return sum_codewords(indices, half_float.dequantize(codebooks, device=device))
 
 
 class ResidualVectorQuantizer(nn.Module):
@@ -107,9 +61,10 @@ class ResidualVectorQuantizer(nn.Module):
     commitment loss. Codewords are rounded to half precision in every use. They are no parameters: `update` moves them.
 
     Args:
-        n_stages: M.
+        n_stages: M, 1 to 8.
         codebook_size: K, 1 to 256.
         decay: Share of the old average that one `update` keeps.
+        backend: Of the operator.
 
     Raises:
         ValueError: an argument outside its range.
@@ -118,17 +73,20 @@ class ResidualVectorQuantizer(nn.Module):
     codebooks: Tensor
     usage: Tensor
 
-    def __init__(self, *, n_stages: int = 2, codebook_size: int = 8, decay: float = 0.99) -> None:
+    def __init__(
+        self, *, n_stages: int = 2, codebook_size: int = 8, decay: float = 0.99, backend: str = "auto"
+    ) -> None:
         super().__init__()
-        if n_stages < 1:
-            raise ValueError(f"n_stages is {n_stages}, expected at least 1")
-        if not 1 <= codebook_size <= 256:
-            raise ValueError(f"codebook_size is {codebook_size}, expected 1 to 256; symbols are bytes")
+        if not 1 <= n_stages <= MAX_STAGES:
+            raise ValueError(f"n_stages is {n_stages}, expected 1 to {MAX_STAGES}")
+        if not 1 <= codebook_size <= MAX_CODEWORDS:
+            raise ValueError(f"codebook_size is {codebook_size}, expected 1 to {MAX_CODEWORDS}; symbols are bytes")
         if not 0.0 <= decay < 1.0:
             raise ValueError(f"decay is {decay}, expected 0 <= decay < 1")
         self.n_stages = n_stages
         self.codebook_size = codebook_size
         self.decay = decay
+        self.backend = backend
         self.register_buffer("codebooks", torch.zeros(n_stages, codebook_size, N_CHANNELS))
         self.register_buffer("usage", torch.zeros(n_stages, codebook_size))
 
@@ -145,15 +103,15 @@ class ResidualVectorQuantizer(nn.Module):
         """
         self._check(x)
         generator = torch.Generator().manual_seed(seed)
-        colors = _bounded(x)
+        colors = bounded(x)
         decoded = torch.zeros_like(colors)
         for stage in range(self.n_stages):
-            target = _bounded(colors - decoded)
+            target = bounded(colors - decoded)
             centroids, counts = kmeans(target, self.codebook_size, generator)
             self.codebooks[stage] = centroids.float()
             self.usage[stage] = counts.float()
             codebook = self.transmitted_codebooks()[stage]
-            decoded = decoded + codebook[nearest(target, codebook)[0]]
+            decoded = decoded + codebook.index_select(0, nearest(target, codebook)[0])
 
     def transmitted_codebooks(self) -> Tensor:
         """Codebooks at the precision of the file. [M, K, 3] float32."""
@@ -177,16 +135,29 @@ class ResidualVectorQuantizer(nn.Module):
         stages' errors. Deterministic: yes.
         """
         self._check(x)
-        x_hat, commitment_loss = _ResidualQuantize.apply(x, self.transmitted_codebooks())
-        return x_hat, commitment_loss
+        return residual_vq(x, self.codebooks, backend=self.backend)
 
     @torch.no_grad()
-    def update(self, x: Tensor) -> int:
-        """Move the codewords towards the means of the targets they stand for.
+    def update(self, x: Tensor) -> None:
+        """Move the codewords towards the means of the targets they stand for; nothing here waits for the device.
 
         The trainer calls it once a step, after the optimiser; codebooks freeze when it stops calling. Moving averages
-        of counts and sums, as in VQ-VAE. Codewords that are hardly ever chosen restart at the samples
-        that are reconstructed worst, the worst first, each sample at most once.
+        of counts and sums, as in VQ-VAE.
+
+        Args:
+            x: Colours. [N, 3] float32; with N = 0 nothing changes.
+
+        Raises:
+            ValueError: a shape or dtype differs from the above.
+        """
+        self._check(x)
+        residual_vq_update(x, self.codebooks, self.usage, decay=self.decay, backend=self.backend)
+
+    @torch.no_grad()
+    def restart_unused(self, x: Tensor) -> int:
+        """Move codewords that are hardly ever chosen to the samples that are reconstructed worst.
+
+        The worst first, each sample at most once. It waits for the device, so the trainer calls it now and then.
 
         Args:
             x: Colours. [N, 3] float32; with N = 0 nothing changes.
@@ -198,43 +169,31 @@ class ResidualVectorQuantizer(nn.Module):
             ValueError: a shape or dtype differs from the above.
         """
         self._check(x)
-        if x.shape[0] == 0:
+        unused = torch.nonzero(self.usage < _UNUSED_BELOW).tolist()
+        if not unused or x.shape[0] == 0:
             return 0
-        encoding = _encode(x, self.transmitted_codebooks())
-        for stage, target in enumerate(encoding.targets):
-            counts, sums = cluster_sums(target, encoding.indices[:, stage], self.codebook_size)
-            usage = self.decay * self.usage[stage].double() + (1.0 - self.decay) * counts
-            pull = (1.0 - self.decay) * counts / usage.clamp_min(torch.finfo(torch.float64).tiny)
-            means = sums / counts.clamp_min(1.0)[:, None]
-            codebook = self.codebooks[stage].double()
-            self.codebooks[stage] = (codebook + pull[:, None] * (means - codebook)).float()
-            self.usage[stage] = usage.float()
-        return self._restart_unused(encoding)
+        encoded = trace(x, self.codebooks)
+        worst = encoded.errors[-1].sort(descending=True, stable=True)
+        n_restarted = 0
+        for (stage, codeword), sample, error in zip(
+            unused, worst.indices[: len(unused)].tolist(), worst.values[: len(unused)].tolist(), strict=False
+        ):
+            if error > 0:
+                self.codebooks[stage, codeword] = bounded(encoded.targets[stage][sample])
+                self.usage[stage, codeword] = 1.0
+                n_restarted += 1
+        return n_restarted
 
     @torch.no_grad()
     def symbols(self, x: Tensor) -> NDArray[np.uint8]:
         """Codeword indices to transmit. [N, M] uint8."""
         self._check(x)
-        indices: NDArray[np.uint8] = _encode(x, self.transmitted_codebooks()).indices.to(torch.uint8).cpu().numpy()
+        indices: NDArray[np.uint8] = residual_vq_encode(x, self.codebooks, backend=self.backend).indices.cpu().numpy()
         return indices
 
     def side(self) -> dict[str, NDArray[np.uint16]]:
         """`codebooks` as half bit patterns. [M, K, 3] uint16."""
         return {"codebooks": half_float.bit_patterns(half_float.round_to_half(self.codebooks))}
-
-    def _restart_unused(self, encoding: _Encoding) -> int:
-        unused = torch.nonzero(self.usage < _UNUSED_BELOW).tolist()
-        if not unused:
-            return 0
-        errors = encoding.errors[-1]
-        order = errors.sort(descending=True, stable=True).indices.tolist()
-        n_restarted = 0
-        for (stage, codeword), sample in zip(unused, order, strict=False):
-            if errors[sample] > 0:
-                self.codebooks[stage, codeword] = _bounded(encoding.targets[stage][sample])
-                self.usage[stage, codeword] = 1.0
-                n_restarted += 1
-        return n_restarted
 
     def _check(self, x: Tensor) -> None:
         if x.ndim != 2 or x.shape[1] != N_CHANNELS or x.dtype != torch.float32:

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+from functools import partial
+
 import constriction
 import independent_decoder
 import numpy as np
 import pytest
 from spec_tables import cells_after
 
-from stgvcodec.bitstream.entropy import Context, decode_stream, encode_stream
+from stgvcodec.bitstream import entropy
+from stgvcodec.bitstream.entropy import Context, StreamDecoder, decode_stream, decode_streams, encode_stream
 from stgvcodec.bitstream.primitives import ByteReader
 from stgvcodec.errors import BitstreamError
+from stgvcodec.ops.ans import ans_decode
+from stgvcodec.ops.threads import run_chunks
 
 TOTAL = 2**24
 
@@ -179,3 +184,84 @@ def test_damaged_streams_give_an_error_or_symbols_of_the_alphabet():
                 assert len(symbols) == context.n_symbols
                 assert symbols.max() < context.alphabet
     assert 100 < refused < 500
+
+
+def backwards(work, n):
+    """As threads might: the last first."""
+    for i in reversed(range(n)):
+        work(i)
+
+
+def open_streams(data, contexts):
+    def opener(index):
+        return lambda: StreamDecoder(ByteReader(data[index], f"stream {index}"), contexts[index])
+
+    return [opener(index) for index in range(len(data))]
+
+
+def several_streams():
+    """Large streams, small ones, and one that is not coded; contexts and bytes of each."""
+    rng = np.random.default_rng(5)
+    long_run = np.clip(np.rint(rng.normal(90, 9, 9000)), 0, 255).astype(np.uint8)
+    runs = [
+        [run("many normal"), run("bits")],
+        [(Context("long", 9000, 256), long_run)],
+        [run("constant")],
+        [run("two peaks")],
+        [(Context("long", 9000, 256), long_run[::-1].copy())],
+    ]
+    return runs, [encode_stream(stream) for stream in runs]
+
+
+@pytest.mark.parametrize("order", [run_chunks, backwards], ids=["threads", "backwards"])
+def test_streams_decode_in_any_order(order, monkeypatch):
+    monkeypatch.setenv("STGV_THREADS", "3")
+    runs, data = several_streams()
+    contexts = [[context for context, _ in stream] for stream in runs]
+
+    decoded = decode_streams(open_streams(data, contexts), order)
+
+    for stream, results in zip(runs, decoded, strict=True):
+        for (_, symbols), got in zip(stream, results, strict=True):
+            assert got.tolist() == symbols.tolist()
+
+
+@pytest.mark.parametrize("order", [run_chunks, backwards], ids=["threads", "backwards"])
+def test_the_first_fault_is_raised_whatever_the_order(order):
+    """One that only the end of a stream shows comes before one in the models of a later stream."""
+    runs, data = several_streams()
+    contexts = [[context for context, _ in stream] for stream in runs]
+    data[1] = data[1][:-1] + bytes([data[1][-1] ^ 1 or 2])
+    data[3] = b"\x08" + data[3][1:]
+    data[4] = data[4][:-2]
+
+    with pytest.raises(BitstreamError, match="ends in a wrong state") as caught:
+        decode_streams(open_streams(data, contexts), order)
+    assert caught.value.section == "stream 1"
+    with pytest.raises(BitstreamError, match="model byte 8 is not defined"):
+        decode_streams(open_streams(data[2:], contexts[2:]), order)
+
+
+def test_damaged_streams_give_what_constriction_gives(monkeypatch):
+    """The same symbols or the same error, whichever decoder reads them."""
+    runs = [run(name) for name in RUNS]
+    contexts = [context for context, _ in runs]
+    data = encode_stream(runs)
+    rng = np.random.default_rng(4)
+
+    def outcome(damaged):
+        try:
+            return [symbols.tolist() for symbols in decode(damaged, contexts)]
+        except BitstreamError as error:
+            return str(error)
+
+    damaged = []
+    for _ in range(200):
+        copy = bytearray(data[: rng.integers(len(data))] if rng.random() < 0.3 else data)
+        for position in rng.integers(0, max(len(copy), 1), 2) if copy else []:
+            copy[position] = int(rng.integers(256))
+        damaged.append(bytes(copy))
+    fast = [outcome(item) for item in damaged]
+    monkeypatch.setattr(entropy, "ans_decode", partial(ans_decode, backend="reference"))
+    assert fast == [outcome(item) for item in damaged]
+    assert len({item if isinstance(item, str) else "" for item in fast}) > 3

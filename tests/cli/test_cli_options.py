@@ -87,4 +87,4 @@ def test_frames_crop_and_resize_become_one_selection() -> None:
 def test_options_keep_the_order_in_which_they_are_declared() -> None:
     names = [parameter.name for parameter in encode_command.params]
     assert names[:3] == ["source", "destination", "preset"]
-    assert names[-6:] == ["matrix", "device", "backend", "json_path", "quiet", "verbose"]
+    assert names[-7:] == ["matrix", "device", "backend", "jobs", "json_path", "quiet", "verbose"]

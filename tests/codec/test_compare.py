@@ -171,7 +171,8 @@ def test_progress_counts_frames(clip_folder):
     assert seen[-1].fraction == 1.0
 
 
-def test_sides_that_cannot_be_read(encoded, clip_folder, tmp_path):
+def test_sides_that_cannot_be_read(encoded, clip_folder, tmp_path, monkeypatch):
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     (tmp_path / "text.stgv").write_text("not one")
 
     with pytest.raises(InputVideoError, match="missing"):

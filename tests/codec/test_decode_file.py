@@ -107,7 +107,8 @@ def test_progress_counts_frames(encoded, tmp_path):
     ids=str,
 )
 @pytest.mark.parametrize("name", ["out", "out.mp4"])
-def test_impossible_options_leave_no_file(encoded, tmp_path, name, options, error, named):
+def test_impossible_options_leave_no_file(encoded, tmp_path, name, options, error, named, monkeypatch):
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     with pytest.raises(error, match=named):
         decode(encoded.path, tmp_path / name, **{"device": "cpu", **options})
     assert files_under(tmp_path) == []

@@ -99,6 +99,22 @@ def test_any_number_of_threads_writes_the_same_file(tmp_path, monkeypatch, optio
         assert read_info(tmp_path / "a.stgv").gops[0].n_gaussians == 600
 
 
+@pytest.mark.parametrize("options", [{}, {"bpp_target": 12.0, "n_gaussians": None}], ids=["gaussians", "bpp target"])
+def test_several_gops_at_once_write_the_same_file(tmp_path, options):
+    """The same again; without a target, whose plans look back less far, also the file of one GoP at a time."""
+    source = write_folder(moving_clip(10, 48, 32), tmp_path / "clip")
+    config = tiny(gop=2, **options)
+    files = []
+    for jobs in (1, 3, 3):
+        report = encode(source, tmp_path / "a.stgv", config=config, device="cpu", jobs=jobs)
+        files.append((tmp_path / "a.stgv").read_bytes())
+        assert [gop.first_frame for gop in report.gops] == [0, 2, 4, 6, 8]
+
+    assert files[1] == files[2]
+    if not options:
+        assert files[0] == files[1]
+
+
 FRESH_ENCODE = """
 import sys, torch
 from stgvcodec import EncodeConfig, encode

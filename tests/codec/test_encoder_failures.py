@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,9 @@ from clips import moving_clip, write_folder, write_video
 
 from stgvcodec import EncodeConfig, Selection, encode
 from stgvcodec.codec import encoder
-from stgvcodec.errors import BackendUnavailableError, ConfigError, InputVideoError, OutputError
+from stgvcodec.codec.presets import PRESETS
+from stgvcodec.errors import BackendUnavailableError, ConfigError, InputVideoError, OutputError, StgvError
+from stgvcodec.fit.phases import Phase
 from stgvcodec.media import Crop, write_png
 
 
@@ -168,7 +171,8 @@ def test_the_source_cannot_be_the_destination(clip_video):
     ],
     ids=["triton on a CPU", "unknown back end", "unknown device", "unknown matrix"],
 )
-def test_what_cannot_be_met_is_refused(clip_folder, destination, request_, error, named):
+def test_what_cannot_be_met_is_refused(clip_folder, destination, request_, error, named, monkeypatch):
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)  # It lets triton run on a CPU.
     with pytest.raises(error, match=named):
         encode(clip_folder, destination, config=tiny(), **request_)
 
@@ -177,3 +181,31 @@ def test_what_cannot_be_met_is_refused(clip_folder, destination, request_, error
 def test_cuda_without_a_gpu_is_refused(clip_folder, destination):
     with pytest.raises(BackendUnavailableError, match="cuda"):
         encode(clip_folder, destination, config=tiny(), device="cuda")
+
+
+def test_a_device_without_enough_memory_is_named(clip_folder, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("stgvcodec.fit.phase_run.splat_loss", full)
+    with pytest.raises(StgvError, match=r"not enough memory to fit .* Gaussians to .*--jobs 1"):
+        encode(clip_folder, tmp_path / "a.stgv", config=EncodeConfig(preset="tiny", n_gaussians=20))
+    assert not (tmp_path / "a.stgv").exists()
+
+
+def test_a_failing_gop_ends_the_others_that_are_under_way(tmp_path, monkeypatch):
+    """With three at once, the second fails at its first step while the others have a million to go."""
+    folder = write_folder(moving_clip(6), tmp_path / "clip")
+    endless = dataclasses.replace(PRESETS["tiny"], name="endless", phases=(Phase("joint", "all", 10**6),))
+    monkeypatch.setitem(PRESETS, "endless", endless)
+    encode_gop = encoder.encode_gop
+
+    def failing(frames, config, seed, on_step):
+        if seed == 1:
+            raise OutputError("no")
+        return encode_gop(frames, config, seed, on_step)
+
+    monkeypatch.setattr(encoder, "encode_gop", failing)
+    config = EncodeConfig(preset="endless", n_gaussians=20, gop=2, scene_cut=False)
+    with pytest.raises(OutputError, match="no"):
+        encode(folder, tmp_path / "a.stgv", config=config, jobs=3)

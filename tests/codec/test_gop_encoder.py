@@ -74,8 +74,8 @@ def test_training_saw_what_the_decoder_computes(config, monkeypatch, n_frames, b
         trainers.append(make(*arguments))
         return trainers[-1]
 
-    make = gop_encoder._trainer
-    monkeypatch.setattr(gop_encoder, "_trainer", remembered)
+    make = gop_encoder.make_trainer
+    monkeypatch.setattr(gop_encoder, "make_trainer", remembered)
     payload = encode_gop(moving_clip(n_frames), dataclasses.replace(config, backend=backend), 0).bytes
     trainer = trainers[0]
 

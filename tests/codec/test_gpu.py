@@ -75,6 +75,52 @@ def test_frames_stay_on_the_device(on_gpu):
         assert decoder[0].device.type == decoder.get_frames_at([0, 4]).data.device.type == "cuda"
 
 
+@pytest.fixture
+def no_waiting():
+    """Whatever waits for the GPU is an error."""
+
+    def forbid() -> None:
+        torch.cuda.set_sync_debug_mode("error")
+
+    yield forbid
+    torch.cuda.set_sync_debug_mode("default")
+
+
+def test_frames_are_asked_for_without_waiting(on_gpu, no_waiting):
+    """After the first call, which compiles, and reads tables that are kept."""
+    path, _ = on_gpu
+    with VideoDecoder(path, device="cuda") as decoder:
+        expected = decoder[:]
+        no_waiting()
+        again = decoder[:]
+        picked = decoder.get_frames_at([4, 1, 0]).data
+        one = decoder[3]
+        torch.cuda.set_sync_debug_mode("default")
+        assert torch.equal(again, expected)
+        assert_same_pixels(picked.cpu().numpy(), expected[[4, 1, 0]].cpu().numpy())
+        assert_same_pixels(one.cpu().numpy(), expected[3].cpu().numpy())
+
+
+def test_reading_ahead_gives_the_frames_of_each_gop_alone(on_gpu):
+    path, _ = on_gpu
+    with VideoDecoder(path, device="cuda") as decoder:
+        together = decoder[:]
+        assert torch.equal(torch.cat([decoder[4:5], decoder[0:4]]), together[[4, 0, 1, 2, 3]])
+
+
+def test_another_stream_than_the_default(on_gpu):
+    """The symbols are sent on the stream of whoever asks for the frames."""
+    path, _ = on_gpu
+    with VideoDecoder(path, device="cuda") as decoder:
+        expected = decoder[:]
+        torch.cuda.synchronize()
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream), VideoDecoder(path, device="cuda") as decoder:
+        frames = [decoder[:] for _ in range(5)]
+    stream.synchronize()
+    assert all(torch.equal(got, expected) for got in frames)
+
+
 @pytest.mark.parametrize("backend", ["numba", "reference"])
 def test_cpu_and_gpu_decode_alike(on_gpu, backend):
     path, _ = on_gpu

@@ -22,6 +22,8 @@ FIELD = FieldSpec(
     n_frequencies=2,
 )
 
+CPU = torch.device("cpu")
+
 
 @pytest.fixture(autouse=True)
 def _one_torch_thread() -> Iterator[None]:
@@ -43,14 +45,16 @@ def make_trainer() -> Callable[..., GopTrainer]:
         method: str = "content",
         means_space: str = "pixels",
         frames: np.ndarray | None = None,
+        backend: str = "auto",
+        device: torch.device = CPU,
     ) -> GopTrainer:
         frames = moving_clip(n_frames) if frames is None else frames
-        pictures = torch.from_numpy(frames).float() / 255
+        pictures = torch.from_numpy(frames).to(device)
         rng = np.random.default_rng(seed)
         gaussians = initial_gaussians(
-            pictures[key_frame], n_gaussians, method=method, rng=rng, means_space=means_space, backend="auto"
+            pictures[key_frame] / 255.0, n_gaussians, method=method, rng=rng, means_space=means_space, backend=backend
         )
-        field = DeformationField(FIELD, generator=torch.Generator().manual_seed(seed), device=torch.device("cpu"))
+        field = DeformationField(FIELD, generator=torch.Generator().manual_seed(seed), device=device)
         spec = GopSpec(pictures.shape[2], pictures.shape[1], pictures.shape[0], n_gaussians, FIELD)
         quantizers = QuantizerConfig(cholesky_bits=8, color_stages=2, color_codebook_size=8, weight_bits=8, seed=seed)
         return GopTrainer(
@@ -60,7 +64,7 @@ def make_trainer() -> Callable[..., GopTrainer]:
             key_frame=key_frame,
             quantizers=quantizers,
             rng=rng,
-            backend="auto",
+            backend=backend,
         )
 
     return make

@@ -7,8 +7,11 @@ import pytest
 import torch
 from clips import moving_clip
 
+from stgvcodec.fit import phase_run
+from stgvcodec.fit.phase_run import COMMITMENT_WEIGHT
 from stgvcodec.fit.phases import QUANTIZED_STREAMS, LearningRates, Phase, finetuning_phases
-from stgvcodec.fit.trainer import COMMITMENT_WEIGHT, mse_to_psnr_db
+from stgvcodec.fit.schedule import GROUPS
+from stgvcodec.fit.trainer import STRETCH, mse_to_psnr_db
 from stgvcodec.model.gop_model import frame_time, render, render_canonical
 from stgvcodec.ops.threads import one_torch_thread
 
@@ -94,10 +97,10 @@ def test_each_rate_is_that_of_its_stream(make_trainer, stream):
 def test_rates_fall_exponentially_to_the_final_share(make_trainer):
     trainer = make_trainer()
     seen = []
-    optimizer = trainer._optimizer
+    optimizer = trainer.optimizer
     phase = Phase("joint", frames="all", n_steps=5, final_rate=0.01, gaussian_final_rate=1.0)
 
-    trainer.run(phase, lambda *_: seen.append({group["name"]: group["lr"] for group in optimizer.param_groups}))
+    trainer.run(phase, lambda *_: seen.append(dict(zip(GROUPS, optimizer.rates.tolist(), strict=True))))
 
     for step, rates in enumerate(seen):
         assert rates["mlp"] == pytest.approx(phase.rates.mlp * 0.01 ** (step / 4))
@@ -141,22 +144,21 @@ def test_steps_are_reported_in_order(make_trainer):
 
 @pytest.mark.parametrize("frames_per_step", [1, 3, 6])
 def test_every_frame_comes_once_before_any_comes_again(make_trainer, monkeypatch, frames_per_step):
-    from stgvcodec.fit import trainer as module
+    seen = []
+    splat_loss = phase_run.splat_loss
 
-    times = []
-
-    def recording(values, spec, at, **rest):
-        times.extend(at)
-        return render(values, spec, at, **rest)
+    def recording(means_px, cholesky, colors, frames, picked, **rest):
+        seen.extend(picked.tolist())
+        return splat_loss(means_px, cholesky, colors, frames, picked, **rest)
 
     trainer = make_trainer(n_frames=4)
     phase = Phase("joint", frames="all", n_steps=12 // frames_per_step, frames_per_step=frames_per_step)
-    monkeypatch.setattr(module, "render", recording)
+    monkeypatch.setattr(phase_run, "splat_loss", recording)
     trainer.run(phase)
 
-    steps = times[:12]  # psnr_db at the end of a phase renders too
+    assert len(seen) == 12
     for round_ in range(3):
-        assert sorted(steps[4 * round_ : 4 * round_ + 4]) == [frame_time(k, 4) for k in range(4)]
+        assert sorted(seen[4 * round_ : 4 * round_ + 4]) == [0, 1, 2, 3]
 
 
 def test_psnr_is_the_mean_over_clamped_frames(make_trainer):
@@ -213,24 +215,22 @@ def test_learned_steps_and_codebooks_move(make_trainer):
     trainer.run(Phase("joint", frames="all", n_steps=10))
     trainer.run(Phase("switch on", frames="all", n_steps=0, quantized=QUANTIZED_STREAMS))
     quantizers = trainer.quantizers
-    steps = [step.detach().clone() for step in quantizers.learned_steps(QUANTIZED_STREAMS)]
+    steps = [step.detach().clone() for step in quantizers.all_steps()]
     codebooks = quantizers.colors.side()["codebooks"].copy()
 
     trainer.run(Phase("finetune", frames="all", n_steps=8, quantized=QUANTIZED_STREAMS))
 
     assert len(steps) > 0
-    moved = [not torch.equal(a, b) for a, b in zip(quantizers.learned_steps(QUANTIZED_STREAMS), steps, strict=True)]
+    moved = [not torch.equal(a, b) for a, b in zip(quantizers.all_steps(), steps, strict=True)]
     assert any(moved)
     assert (codebooks != quantizers.colors.side()["codebooks"]).any()
 
 
 def test_the_commitment_loss_pulls_colours_to_their_codewords(make_trainer, monkeypatch):
     """Its gradient is lambda times that of the quantiser's own loss, beside the L2 gradient."""
-    from stgvcodec.fit import trainer as module
-
     gradients = {}
     for weight in (0.0, COMMITMENT_WEIGHT):
-        monkeypatch.setattr(module, "COMMITMENT_WEIGHT", weight)
+        monkeypatch.setattr(phase_run, "COMMITMENT_WEIGHT", weight)
         trainer = make_trainer()
         trainer.run(Phase("finetune", frames="all", n_steps=1, quantized=("colors",), rates=LearningRates(colors=0.0)))
         gradients[weight] = trainer.model.gaussians.colors.grad.clone()
@@ -286,3 +286,92 @@ def test_one_torch_thread_gives_the_threads_back():
 @pytest.mark.parametrize(("mse", "db"), [(1.0, 0.0), (0.01, 20.0), (0.0, math.inf)])
 def test_mse_to_psnr(mse, db):
     assert mse_to_psnr_db(mse) == pytest.approx(db)
+
+
+def poisoned(trainer, monkeypatch, *, at, times=1):
+    """Colours become NaN in the model after `at` steps in all, as a fit that diverges would have them."""
+    steps = 0
+    left = times
+    splat_loss = phase_run.splat_loss
+
+    def recording(means_px, cholesky, colors, frames, picked, **rest):
+        nonlocal steps, left
+        steps += 1
+        loss, mse = splat_loss(means_px, cholesky, colors, frames, picked, **rest)
+        if steps >= at and left:
+            left -= 1
+            return loss * math.nan, mse * math.nan
+        return loss, mse
+
+    monkeypatch.setattr(phase_run, "splat_loss", recording)
+
+
+def test_a_fit_that_diverges_is_taken_back_and_goes_on_at_half_the_rate(make_trainer, monkeypatch, caplog):
+    trainer, undisturbed = make_trainer(), make_trainer()
+    phase = Phase("joint", frames="all", n_steps=STRETCH + 20, final_rate=1.0)
+    undisturbed.run(phase)
+    poisoned(trainer, monkeypatch, at=STRETCH + 5)
+    seen = []
+
+    trainer.run(phase, lambda _, step, __: seen.append((step, float(trainer.optimizer.rates[0]))))
+
+    assert trainer.n_rollbacks == 1
+    assert any("diverged" in message and str(STRETCH) in message for message in caplog.messages)
+    # To the end of the first stretch, through the bad second one, and through it again.
+    assert [step for step, _ in seen] == [*range(1, STRETCH + 21), *range(STRETCH + 1, STRETCH + 21)]
+    assert [rate for _, rate in seen[-20:]] == pytest.approx([0.5 * phase.rates.means] * 20)
+    assert trainer.psnr_db() == pytest.approx(undisturbed.psnr_db(), abs=1.0)
+
+
+def test_a_fit_that_diverges_at_any_rate_keeps_its_last_good_state(make_trainer, monkeypatch, caplog):
+    trainer = make_trainer()
+    before = snapshot(trainer.model)
+    poisoned(trainer, monkeypatch, at=1, times=10**6)
+
+    trainer.run(Phase("joint", frames="all", n_steps=3))
+
+    assert any("any rate" in message for message in caplog.messages)
+    assert unchanged(trainer.model, before)
+
+
+def test_losses_that_grow_severalfold_count_as_diverging(make_trainer, caplog):
+    trainer = make_trainer(n_gaussians=100)
+    trainer.run(Phase("key-frame", frames="key", n_steps=60))
+    good = trainer.psnr_db()
+
+    trainer.run(Phase("joint", frames="all", n_steps=60, rates=LearningRates(colors=5.0), final_rate=1.0))
+
+    assert trainer.n_rollbacks > 0
+    assert any("diverged" in message for message in caplog.messages)
+    assert trainer.psnr_db() > good - 6.0
+
+
+def test_out_of_memory_halves_the_frames_of_a_step(make_trainer, monkeypatch, caplog):
+    trainer = make_trainer(n_frames=4)
+    splat_loss = phase_run.splat_loss
+    batches = []
+
+    def limited(means_px, cholesky, colors, frames, picked, **rest):
+        batches.append(picked.tolist())
+        if len(picked) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return splat_loss(means_px, cholesky, colors, frames, picked, **rest)
+
+    monkeypatch.setattr(phase_run, "splat_loss", limited)
+    steps = []
+    trainer.run(Phase("joint", frames="all", n_steps=6, frames_per_step=4), lambda _, step, __: steps.append(step))
+
+    assert [len(batch) for batch in batches] == [4, 2] + [1] * 24
+    assert [frame for batch in batches[2:6] for frame in batch] == batches[0]
+    assert sorted(batches[0]) == [0, 1, 2, 3]
+    assert (steps[0], steps[-1]) == (1, 6)
+    assert any("out of memory" in message for message in caplog.messages)
+
+
+def test_out_of_memory_with_one_frame_is_not_hidden(make_trainer, monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(phase_run, "splat_loss", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        make_trainer().run(Phase("joint", frames="all", n_steps=2))

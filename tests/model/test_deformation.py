@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from stgvcodec.model.deformation import DeformationField, deform, static_features, time_encoding
+from stgvcodec.model.deformation import DeformationField, deform, moments, static_features, time_encoding
 
 
 @pytest.mark.parametrize("n_frequencies", [1, 6])
@@ -59,27 +59,37 @@ def test_field_is_drawn_from_the_generator_alone(field_spec):
 
 
 def test_deform_matches_a_plain_mlp_over_the_encodings(make_spec, random_values):
-    """Eqs. (6)-(8), written out with the operators' inputs taken apart."""
+    """Eqs. (6)-(9), written out with the operators' inputs taken apart."""
     from stgvcodec.ops.hash_encode import hash_encode
 
     spec = make_spec()
     values = random_values(spec, dtype=torch.float64)
-    weights, times = values.field.weights, [0.0, 0.4, 1.0]
-    static = static_features(values.means, values.field.static_table, spec.field, backend="reference")
+    field, weights, times = values.field, values.field.weights, [0.0, 0.4, 1.0]
 
-    moved, recoloured = deform(
-        values.means, static, values.field.dynamic_table, weights, spec.field, times=times, backend="reference"
+    means_px, colors = deform(
+        values.means,
+        values.colors,
+        field.static_table,
+        field.dynamic_table,
+        weights,
+        spec.field,
+        at=moments(times, spec.field.n_frequencies, dtype=torch.float64, device=torch.device("cpu")),
+        size_px=(24.0, 8.5),
+        static=None,
+        backend="reference",
     )
 
+    static = static_features(values.means, field.static_table, spec.field, backend="reference")
     for b, time in enumerate(times):
         xy = (values.means + 1) / 2
         xyt = torch.cat((xy, torch.full((spec.n_gaussians, 1), time, dtype=torch.float64)), 1)
-        dynamic = hash_encode(xyt, values.field.dynamic_table, spec.field.dynamic_grid, backend="reference")
+        dynamic = hash_encode(xyt, field.dynamic_table, spec.field.dynamic_grid, backend="reference")
         gamma = torch.from_numpy(time_encoding([time], spec.field.n_frequencies)).double().expand(spec.n_gaussians, -1)
         hidden = torch.relu(torch.cat((static, dynamic, gamma), 1) @ weights.w1.T + weights.b1)
         hidden = torch.relu(hidden @ weights.w2.T + weights.b2)
-        torch.testing.assert_close(moved[b], hidden @ weights.w_means.T + weights.b_means)
-        torch.testing.assert_close(recoloured[b], hidden @ weights.w_colors.T + weights.b_colors)
+        moved = values.means + hidden @ weights.w_means.T + weights.b_means
+        torch.testing.assert_close(means_px[b], (moved + 1) / 2 * torch.tensor([24.0, 8.5]).double())
+        torch.testing.assert_close(colors[b], values.colors + hidden @ weights.w_colors.T + weights.b_colors)
 
 
 def test_static_features_are_read_at_means_mapped_to_the_unit_square(make_spec, random_values):

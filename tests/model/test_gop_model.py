@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from stgvcodec.model.deformation import DeformationField
+from stgvcodec.model.deformation import DeformationField, moments
 from stgvcodec.model.gaussians import CanonicalGaussians, bounded_cholesky
 from stgvcodec.model.gop_model import (
+    Clock,
     FieldValues,
     GopModel,
     GopValues,
-    deformed,
+    canonical_px,
+    deformed_px,
     frame_time,
     gop_static_features,
     output_size,
@@ -36,16 +38,52 @@ def test_frame_time_of_a_single_frame_is_zero():
     assert frame_time(0, 1) == 0.0
 
 
+def moments_of(times, spec, dtype=torch.float32):
+    return moments(times, spec.field.n_frequencies, dtype=dtype, device=torch.device("cpu"))
+
+
+def test_clock_gives_the_moments_of_the_picked_frames(make_spec):
+    spec = make_spec(n_frames=5)
+
+    at = Clock(spec, torch.device("cpu")).at(torch.tensor([4, 0, 2]))
+
+    expected = moments_of([frame_time(k, 5) for k in (4, 0, 2)], spec)
+    assert torch.equal(at.times, expected.times)
+    assert torch.equal(at.gamma, expected.gamma)
+
+
 def test_render_is_the_sum_of_deformed_gaussians_in_pixels(make_spec, random_values):
     spec = make_spec(width=24, height=17)
     values = random_values(spec)
-    means, colors = deformed(values, spec, [0.3], backend="reference")
+    means_px, colors = deformed_px(values, spec, moments_of([0.3], spec), backend="reference")
 
     image = render(values, spec, [0.3], backend="reference")
 
-    means_px = (means + 1) / 2 * torch.tensor([24.0, 17.0])
     expected = rasterize(means_px, bounded_cholesky(values.cholesky), colors, height=17, width=24, backend="reference")
-    torch.testing.assert_close(image, expected)
+    assert torch.equal(image, expected)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.25, 3.0])
+def test_deformed_means_are_pixels_of_the_output(make_spec, random_values, scale):
+    spec = make_spec(width=24, height=17)
+    values = random_values(spec)
+    still = values._replace(field=values.field._replace(weights=FieldWeights(*map(torch.zeros_like, values.field[2]))))
+
+    means_px, colors = deformed_px(still, spec, moments_of([0.3], spec), backend="reference", scale=scale)
+
+    expected = (values.means.double() + 1) / 2 * torch.tensor([24.0, 17.0]).double() * scale
+    torch.testing.assert_close(means_px[0].double(), expected, rtol=1e-6, atol=1e-5)
+    assert torch.equal(colors[0], values.colors)
+
+
+def test_canonical_gaussians_are_in_pixels(make_spec, random_values):
+    spec = make_spec(width=24, height=17)
+    values = random_values(spec)
+
+    means_px, colors = canonical_px(values, spec)
+
+    assert torch.equal(means_px[0], (values.means + 1) * (0.5 * torch.tensor([24.0, 17.0])))
+    assert torch.equal(colors, values.colors[None])
 
 
 def test_a_gaussian_at_the_origin_shines_at_the_centre(make_spec, random_values):

@@ -232,3 +232,5 @@ def test_wrong_dtypes_and_unknown_back_ends_are_refused() -> None:
         evaluate([tensor.half() for tensor in doubles], "auto")
     with pytest.raises(BackendUnavailableError, match="does not exist"):
         evaluate(doubles, "fast")
+    with pytest.raises(BackendUnavailableError, match="'triton' does not have this operator; use --backend auto"):
+        evaluate([tensor.float() for tensor in doubles], "triton")

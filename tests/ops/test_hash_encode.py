@@ -75,26 +75,29 @@ def assert_close(actual: torch.Tensor, expected: torch.Tensor, tolerance: float)
 
 
 def run_with_gradients(
-    spec: HashGridSpec, n_points: int, backend: str
+    spec: HashGridSpec, n_points: int, backend: str, device: torch.device | None = None
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    positions, table = make_inputs(spec, n_points)
-    positions.requires_grad_()
-    table.requires_grad_()
+    positions, table = (tensor.to(device).requires_grad_() for tensor in make_inputs(spec, n_points))
     encoding = hash_encode(positions, table, spec, backend=backend)
-    upstream = torch.randn(encoding.shape, generator=torch.Generator().manual_seed(1))
+    upstream = torch.randn(encoding.shape, generator=torch.Generator().manual_seed(1)).to(device)
     grad_positions, grad_table = torch.autograd.grad(encoding, (positions, table), upstream)
-    return encoding.detach(), grad_positions, grad_table
+    return encoding.detach().cpu(), grad_positions.cpu(), grad_table.cpu()
+
+
+def device_of(backend: str, triton_device: torch.device) -> torch.device:
+    return triton_device if backend == "triton" else torch.device("cpu")
 
 
 @pytest.mark.parametrize("name", SPECS)
-@pytest.mark.parametrize("backend", ["reference", "numba"])
-def test_matches_the_definition(name: str, backend: str) -> None:
+@pytest.mark.parametrize("backend", ["reference", "numba", "triton"])
+def test_matches_the_definition(name: str, backend: str, triton_device: torch.device) -> None:
     spec = SPECS[name]
     positions, table = make_inputs(spec, 40)
     # Multiples of 2**-10 and these resolutions: scaled positions are exact in float32 too, so cells agree.
     positions = torch.where(positions.isfinite(), (positions * 1024).round() / 1024, positions)
     expected = [naive_encoding(position, table.tolist(), spec) for position in positions.tolist()]
-    actual = hash_encode(positions, table, spec, backend=backend)
+    device = device_of(backend, triton_device)
+    actual = hash_encode(positions.to(device), table.to(device), spec, backend=backend).cpu()
     assert_close(actual.double(), torch.tensor(expected, dtype=torch.float64), FORWARD_TOLERANCE)
 
 
@@ -132,6 +135,36 @@ def test_numba_matches_the_reference(name: str, n_points: int) -> None:
         assert_close(one, other, tolerance)
 
 
+@pytest.mark.parametrize("n_points", [0, 1, 63])
+@pytest.mark.parametrize("name", SPECS)
+def test_triton_matches_the_reference(name: str, n_points: int, triton_device: torch.device) -> None:
+    expected = run_with_gradients(SPECS[name], n_points, "reference")
+    actual = run_with_gradients(SPECS[name], n_points, "triton", triton_device)
+    for tolerance, one, other in zip(
+        (FORWARD_TOLERANCE, GRADIENT_TOLERANCE, GRADIENT_TOLERANCE), actual, expected, strict=True
+    ):
+        assert_close(one, other, tolerance)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    "spec",
+    [
+        HashGridSpec(2, 10, tuple((n, n) for n in (16, 24, 36, 54, 81, 121, 182, 273))),
+        HashGridSpec(4, 10, tuple((n, n, n) for n in (16, 24, 36, 54, 81, 121, 182, 273))),
+        HashGridSpec(2, 20, ((1000, 1000), (4095, 4095))),
+    ],
+    ids=["paper-2d", "paper-3d", "large-tables"],
+)
+def test_triton_matches_the_reference_at_real_size(spec: HashGridSpec) -> None:
+    device = torch.device("cuda")
+    expected = run_with_gradients(spec, 200_000, "reference", device)
+    actual = run_with_gradients(spec, 200_000, "triton", device)
+    # A row of the coarse levels sums tens of thousands of terms, in any order.
+    for tolerance, one, other in zip((FORWARD_TOLERANCE, 1e-5, 5e-5), actual, expected, strict=True):
+        assert_close(one, other, tolerance)
+
+
 def test_numba_matches_the_reference_over_several_parts_of_the_points() -> None:
     spec = SPECS["3d-mixed-few-times"]
     expected = run_with_gradients(spec, 20_001, "reference")
@@ -141,16 +174,17 @@ def test_numba_matches_the_reference_over_several_parts_of_the_points() -> None:
         assert_close(one, other, tolerance)
 
 
-@pytest.mark.parametrize("backend", ["reference", "numba"])
-def test_positions_are_clamped_and_get_no_gradient_there(backend: str) -> None:
+@pytest.mark.parametrize("backend", ["reference", "numba", "triton"])
+def test_positions_are_clamped_and_get_no_gradient_there(backend: str, triton_device: torch.device) -> None:
     spec = SPECS["3d-mixed-few-times"]
-    _, table = make_inputs(spec, 0)
-    outside = torch.tensor([[-5.0, 0.25, 7.0], [math.nan, math.inf, 0.75]], requires_grad=True)
-    inside = torch.tensor([[0.0, 0.25, 1.0], [0.0, 1.0, 0.75]])
+    device = device_of(backend, triton_device)
+    table = make_inputs(spec, 0)[1].to(device)
+    outside = torch.tensor([[-5.0, 0.25, 7.0], [math.nan, math.inf, 0.75]], device=device, requires_grad=True)
+    inside = torch.tensor([[0.0, 0.25, 1.0], [0.0, 1.0, 0.75]], device=device)
     encoding = hash_encode(outside, table, spec, backend=backend)
     assert torch.equal(encoding, hash_encode(inside, table, spec, backend=backend))
     (gradient,) = torch.autograd.grad(encoding.square().sum(), outside)
-    assert torch.equal(gradient != 0, torch.tensor([[False, True, False], [False, False, True]]))
+    assert torch.equal(gradient.cpu() != 0, torch.tensor([[False, True, False], [False, False, True]]))
 
 
 @pytest.mark.parametrize("name", ["2d-mixed", "3d-mixed-few-times"])
@@ -163,29 +197,30 @@ def test_numba_bits_do_not_depend_on_threads(name: str, monkeypatch: pytest.Monk
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
 
 
-@pytest.mark.parametrize("backend", ["reference", "numba"])
-def test_an_encoding_does_not_depend_on_the_other_positions(backend: str) -> None:
+@pytest.mark.parametrize("backend", ["reference", "numba", "triton"])
+def test_an_encoding_does_not_depend_on_the_other_positions(backend: str, triton_device: torch.device) -> None:
     spec = SPECS["3d-mixed-few-times"]
-    positions, table = make_inputs(spec, 603)
+    positions, table = (tensor.to(device_of(backend, triton_device)) for tensor in make_inputs(spec, 603))
     whole = hash_encode(positions, table, spec, backend=backend)
     for part in (slice(0, 1), slice(7, 90), slice(90, 603)):
         assert torch.equal(whole[part], hash_encode(positions[part], table, spec, backend=backend))
 
 
-def test_numba_writes_every_element(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("backend", ["numba", "triton"])
+def test_every_element_is_written(backend: str, monkeypatch: pytest.MonkeyPatch, triton_device: torch.device) -> None:
     def poisoned(*args: object, **kwargs: object) -> torch.Tensor:
         return empty(*args, **kwargs).fill_(math.nan)
 
     def poisoned_like(tensor: torch.Tensor) -> torch.Tensor:
         return torch.full_like(tensor, math.nan)
 
-    spec = SPECS["2d-mixed"]
+    spec, device = SPECS["2d-mixed"], device_of(backend, triton_device)
     empty = torch.empty
-    expected = run_with_gradients(spec, 63, "numba")
+    expected = run_with_gradients(spec, 63, backend, device)
     monkeypatch.setattr(torch, "empty", poisoned)
     monkeypatch.setattr(torch, "empty_like", poisoned_like)
-    for one, other in zip(run_with_gradients(spec, 63, "numba"), expected, strict=True):
-        assert torch.equal(one, other)
+    for one, other in zip(run_with_gradients(spec, 63, backend, device), expected, strict=True):
+        assert_close(one, other, GRADIENT_TOLERANCE)
 
 
 def test_table_gradients_alone_and_non_contiguous_inputs() -> None:
@@ -252,12 +287,14 @@ def test_wrong_tensors_are_refused(positions: torch.Tensor, table: torch.Tensor,
         hash_encode(positions, table, HashGridSpec(2, 10, ((4, 4),)))
 
 
-def test_float64_needs_the_reference_and_unknown_back_ends_are_refused() -> None:
+def test_float64_needs_the_reference_and_unknown_back_ends_are_refused(triton_device: torch.device) -> None:
     spec = HashGridSpec(2, 10, ((4, 4),))
     positions, table = torch.zeros(3, 2).double(), torch.zeros(25, 2).double()
     assert hash_encode(positions, table, spec).dtype == torch.float64
     with pytest.raises(ValueError, match=r"'numba' computes in float32, got torch.float64"):
         hash_encode(positions, table, spec, backend="numba")
+    with pytest.raises(ValueError, match=r"'triton' computes in float32, got torch.float64"):
+        hash_encode(positions.to(triton_device), table.to(triton_device), spec, backend="triton")
     with pytest.raises(BackendUnavailableError, match="does not exist"):
         hash_encode(positions, table, spec, backend="fast")
 

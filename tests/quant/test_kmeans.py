@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from stgvcodec.quant.kmeans import _refill, cluster_sums, kmeans, nearest
+from stgvcodec.ops.residual_vq.reference import cluster_sums, nearest
+from stgvcodec.quant.kmeans import _refill, kmeans
 
 
 def _generator(seed: int = 0) -> torch.Generator:

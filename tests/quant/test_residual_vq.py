@@ -124,7 +124,7 @@ def test_same_seed_same_codebooks() -> None:
 def test_update_by_hand() -> None:
     quantizer = _with_codebooks([[[0.0, 0.0, 0.0], [8.0, 8.0, 8.0]]], decay=0.75, usage=4.0)
     x = torch.tensor([[1.0, 0.0, 0.0], [3.0, 0.0, 0.0]] + [[8.0, 8.0, 4.0]] * 4)
-    assert quantizer.update(x) == 0
+    quantizer.update(x)
     # usage: 0.75 * 4 + 0.25 * n; sums: 0.75 * 4 * codeword + 0.25 * n * mean.
     assert quantizer.usage.tolist() == [[3.5, 4.0]]
     assert quantizer.codebooks[0, 0].tolist() == pytest.approx([0.25 * 2 * 2.0 / 3.5, 0.0, 0.0])
@@ -161,7 +161,7 @@ def test_unused_codewords_restart_at_the_worst_samples() -> None:
     x = torch.tensor([[0.0, 0.0, 0.0], [5.0, 0.0, 0.0], [0.0, 0.0, 7.0], [1.0, 0.0, 0.0]] + [[0.0, 0.0, 0.0]] * 60)
     quantizer.usage[0, 0] = 64.0
     before = _error(quantizer, x)
-    assert quantizer.update(x) == 2
+    assert quantizer.restart_unused(x) == 2
     assert quantizer.codebooks[0, 1].tolist() == [0.0, 0.0, 7.0]
     assert quantizer.codebooks[0, 2].tolist() == [5.0, 0.0, 0.0]
     assert quantizer.usage[0, 1:].tolist() == [1.0, 1.0]
@@ -173,21 +173,36 @@ def test_a_restarted_codeword_that_wins_a_sample_stays() -> None:
     quantizer = _with_codebooks([[[0.0, 0.0, 0.0], [90.0, 0.0, 0.0]]], usage=0.1)
     x = torch.tensor([[0.0, 0.0, 0.0]] * 40 + [[5.0, 0.0, 0.0]])
     quantizer.usage[0, 0] = 40.0
-    assert [quantizer.update(x) for _ in range(300)] == [1] + [0] * 299
+    n_restarted = []
+    for _ in range(300):
+        quantizer.update(x)
+        n_restarted.append(quantizer.restart_unused(x))
+    assert n_restarted == [1] + [0] * 299
+
+
+def test_updates_alone_restart_nothing() -> None:
+    quantizer = _with_codebooks([[[0.0, 0.0, 0.0], [90.0, 0.0, 0.0]]], usage=1.0)
+    x = torch.tensor([[0.0, 0.0, 0.0]] * 40 + [[5.0, 0.0, 0.0]])
+    for _ in range(200):
+        quantizer.update(x)
+    assert quantizer.codebooks[0, 1].tolist() == [90.0, 0.0, 0.0]
+    assert quantizer.usage[0, 1] < 0.5
+    assert quantizer.restart_unused(x) == 1
+    assert quantizer.codebooks[0, 1].tolist() == [5.0, 0.0, 0.0]
 
 
 def test_unused_codewords_of_a_later_stage_restart_at_its_residuals() -> None:
     quantizer = _with_codebooks([[[4.0, 0.0, 0.0], [0.0, 0.0, 0.0]], [[0.0, 0.0, 0.0], [50.0, 0.0, 0.0]]], usage=30.0)
     quantizer.usage[1, 1] = 0.0
     x = torch.tensor([[4.0, 0.0, 0.0]] * 20 + [[0.0, 0.0, 0.0]] * 20 + [[5.0, 0.5, 0.0]])
-    assert quantizer.update(x) == 1
+    assert quantizer.restart_unused(x) == 1
     assert quantizer.codebooks[1, 1].tolist() == [1.0, 0.5, 0.0]
 
 
 def test_nothing_restarts_where_every_sample_is_exact() -> None:
     quantizer = _with_codebooks([[[1.0, 1.0, 1.0], [90.0, 0.0, 0.0]]], usage=0.1)
     quantizer.usage[0, 0] = 3.0
-    assert quantizer.update(torch.ones(3, 3)) == 0
+    assert quantizer.restart_unused(torch.ones(3, 3)) == 0
     assert quantizer.codebooks[0].tolist() == [[1.0, 1.0, 1.0], [90.0, 0.0, 0.0]]
 
 
@@ -198,6 +213,7 @@ def test_fewer_colours_than_codewords(n_colors: int) -> None:
     quantizer.initialize(x)
     for _ in range(20):
         quantizer.update(x)
+        quantizer.restart_unused(x)
     x_hat, loss = quantizer(x)
     assert loss.item() < 1e-5
     assert torch.allclose(x_hat, x, atol=1e-3)
@@ -249,12 +265,13 @@ def test_twenty_thousand_colours_are_quick() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"n_stages": 0}, "n_stages is 0"),
+        ({"n_stages": 0}, "n_stages is 0, expected 1 to 8"),
+        ({"n_stages": 9}, "n_stages is 9, expected 1 to 8"),
         ({"codebook_size": 0}, "codebook_size is 0, expected 1 to 256"),
         ({"codebook_size": 257}, "codebook_size is 257, expected 1 to 256"),
         ({"decay": 1.0}, "decay is 1.0"),
     ],
-    ids=["no_stage", "no_codeword", "too_many_codewords", "decay"],
+    ids=["no_stage", "too_many_stages", "no_codeword", "too_many_codewords", "decay"],
 )
 def test_refuses_arguments(arguments: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
@@ -263,7 +280,13 @@ def test_refuses_arguments(arguments: dict[str, float], message: str) -> None:
 
 def test_refuses_inputs() -> None:
     quantizer = ResidualVectorQuantizer()
-    for method in (quantizer.forward, quantizer.symbols, quantizer.initialize, quantizer.update):
+    for method in (
+        quantizer.forward,
+        quantizer.symbols,
+        quantizer.initialize,
+        quantizer.update,
+        quantizer.restart_unused,
+    ):
         with pytest.raises(ValueError, match=r"got torch.float32 \[5, 2\], expected torch.float32 \[N, 3\]"):
             method(torch.zeros(5, 2))
 

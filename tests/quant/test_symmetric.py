@@ -37,19 +37,18 @@ def test_gradients_by_hand(x: float, code: int, grad_x: float, grad_scale: float
 
 
 def test_each_group_has_its_own_scale_and_gradient() -> None:
-    quantizer = SymmetricQuantizer([2, 0, 1], bits=3)
+    quantizer = SymmetricQuantizer([4, 0, 2], bits=3)
     quantizer.unit.copy_(torch.tensor([1.0, 1.0, 10.0]))
-    x = torch.tensor([[0.75, 9.0], [0.0, -9.0], [4.0, 90.0]])
-    result = quantizer(x)
-    assert result.tolist() == [[1.0, 3.0], [0.0, -4.0], [0.0, 30.0]]
-    result.backward(torch.tensor([[1.0, 1.0], [1.0, 2.0], [1.0, 1.0]]))
+    result = quantizer(torch.tensor([0.75, 9.0, 0.0, -9.0, 4.0, 90.0]))
+    assert result.tolist() == [1.0, 3.0, 0.0, -4.0, 0.0, 30.0]
+    result.backward(torch.tensor([1.0, 1.0, 1.0, 2.0, 1.0, 1.0]))
     first = (0.25 + 3.0 + 0.0 - 8.0) / math.sqrt(4 * 3)
     last = 10.0 * (-0.4 + 3.0) / math.sqrt(2 * 3)
     assert quantizer.gain.grad.tolist() == pytest.approx([first, 0.0, last])
 
 
 def test_grouped_equals_separate_quantisers() -> None:
-    x = torch.randn(30, 4, generator=torch.Generator().manual_seed(0)) * torch.logspace(-4, 2, 30)[:, None]
+    x = torch.randn(30, generator=torch.Generator().manual_seed(0)) * torch.logspace(-4, 2, 30)
     sizes = (7, 3, 20)
     grouped = SymmetricQuantizer(sizes)
     grouped.initialize(x)
@@ -155,8 +154,9 @@ def test_refuses_group_sizes(sizes: list[int]) -> None:
 def test_refuses_inputs() -> None:
     with pytest.raises(ValueError, match=r"expected torch\.float32"):
         SymmetricQuantizer()(torch.zeros(3, dtype=torch.float64))
-    with pytest.raises(ValueError, match=r"shape \[4, 2\], expected 5 rows"):
-        SymmetricQuantizer([2, 3])(torch.zeros(4, 2))
+    for shape in ((4,), (5, 2), (5, 1)):
+        with pytest.raises(ValueError, match=r"got shape \[.*\], expected 5 values in one dimension"):
+            SymmetricQuantizer([2, 3])(torch.zeros(shape))
 
 
 def test_dequantize_refuses_mismatches() -> None:

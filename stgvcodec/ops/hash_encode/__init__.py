@@ -27,16 +27,21 @@ def hash_encode(positions: Tensor, table: Tensor, spec: HashGridSpec, *, backend
         encoding: Features, level-major. [M, n_levels * F], dtype of `table`.
 
     Raises:
-        ValueError: a shape, dtype or device differs from the above; float64 with `numba`.
+        ValueError: a shape, dtype or device differs from the above; float64 with `numba` or `triton`.
         BackendUnavailableError: `backend` cannot run here.
 
     Gradients: to table, and to positions (zero where clamped). Deterministic: on a CPU both passes, for any number of
-    threads; each position's encoding does not depend on the others in the call.
+    threads; `triton` forward and for positions, not for the table (atomic adds). Each position's encoding does not
+    depend on the others in the call.
     """
     _check(positions, table, spec)
     if backend == "auto" and table.dtype == torch.float64:
         backend = "reference"
-    implementations = {"reference": reference.hash_encode, "numba": _numba_hash_encode}
+    implementations = {
+        "reference": reference.hash_encode,
+        "numba": _numba_hash_encode,
+        "triton": _triton_hash_encode,
+    }
     return select(implementations, backend, table.device)(positions, table, spec)
 
 
@@ -45,6 +50,13 @@ def _numba_hash_encode(positions: Tensor, table: Tensor, spec: HashGridSpec) -> 
     from stgvcodec.ops.hash_encode import numba_kernel
 
     return numba_kernel.hash_encode(positions, table, spec)
+
+
+def _triton_hash_encode(positions: Tensor, table: Tensor, spec: HashGridSpec) -> Tensor:
+    # Imported here: triton exists only beside CUDA builds of torch, and defines its kernels on import.
+    from stgvcodec.ops.hash_encode import triton_kernel
+
+    return triton_kernel.hash_encode(positions, table, spec)
 
 
 def _check(positions: Tensor, table: Tensor, spec: HashGridSpec) -> None:

@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 
 from stgvcodec.ops.backends import select
+from stgvcodec.ops.rasterize.pair_budget import PairBudget
+
+__all__ = ["MAX_MAGNITUDE", "MIN_SCALE_PX", "SIGMA_MAX", "PairBudget", "rasterize", "rasterize_uint8"]
 
 SIGMA_MAX = 4.5
 """The support is normative: a Gaussian ends where sigma reaches this, three standard deviations out."""
@@ -20,7 +23,14 @@ MAX_MAGNITUDE = 2.0**40
 
 
 def rasterize(
-    means: Tensor, cholesky: Tensor, colors: Tensor, *, height: int, width: int, backend: str = "auto"
+    means: Tensor,
+    cholesky: Tensor,
+    colors: Tensor,
+    *,
+    height: int,
+    width: int,
+    backend: str = "auto",
+    budget: PairBudget | None = None,
 ) -> Tensor:
     """Sum of Gaussians over a pixel grid, one picture for each of B frames.
 
@@ -35,43 +45,109 @@ def rasterize(
         colors: Weighted RGB, unbounded, may be negative. [B, N, 3].
         height: Rows of the picture, pixels.
         width: Columns of the picture, pixels.
-        backend: "auto", "reference", "numba" (CPU, float32) or "triton"; "auto" takes the reference for float64.
+        backend: "auto", "reference", "numba" (CPU, float32) or "triton" (CUDA, float32); "auto" takes the reference
+            for float64.
+        budget: Room for the pairs that "triton" lists; a call without one waits for the device, to learn how much it
+            needs. The other back ends list nothing and ignore it.
 
     Returns:
         Unclamped sum, nominal [0, 1]. [B, height, width, 3], contiguous, dtype and device of the inputs.
 
     Raises:
-        ValueError: a shape, dtype or device differs from the above, or the picture has no pixels.
+        ValueError: a shape, dtype or device differs from the above, the picture has no pixels, or there are more pairs
+            than "triton" can list.
         BackendUnavailableError: an explicit back end that this machine or release cannot run.
-    Gradients: to means, cholesky, colors. Deterministic: forward yes, on every back end; backward on a CPU yes, for any
-        number of threads.
+    Gradients: to means, cholesky, colors. Deterministic: backward on every back end but the reference on CUDA; forward
+        on every back end, on triton where no gradients are asked for (else the order of the sums varies).
     """
-    _check(means, cholesky, colors, height, width)
-    if backend == "auto" and means.dtype == torch.float64:
-        backend = "reference"
-    return select(_IMPLEMENTATIONS, backend, means.device)(means, cholesky, colors, height, width)
+    check_inputs(means, cholesky, colors, height, width, budget)
+    implementation = select(_RASTERIZE, _for_dtype(backend, means), means.device)
+    return implementation(means, cholesky, colors, height, width, budget)
 
 
-def _reference(means: Tensor, cholesky: Tensor, colors: Tensor, height: int, width: int) -> Tensor:
+def rasterize_uint8(
+    means: Tensor,
+    cholesky: Tensor,
+    colors: Tensor,
+    *,
+    height: int,
+    width: int,
+    backend: str = "auto",
+    budget: PairBudget | None = None,
+) -> Tensor:
+    """The pictures of `rasterize` as 8-bit samples, floor(255 clamp(C, 0, 1) + 0.5): the same bits in every run.
+
+    Args, errors and defaults are those of `rasterize`.
+
+    Returns:
+        [B, height, width, 3] uint8, contiguous. No gradients.
+    """
+    check_inputs(means, cholesky, colors, height, width, budget)
+    implementation = select(_RASTERIZE_UINT8, _for_dtype(backend, means), means.device)
+    with torch.no_grad():
+        return implementation(means, cholesky, colors, height, width, budget)
+
+
+def _for_dtype(backend: str, means: Tensor) -> str:
+    return "reference" if backend == "auto" and means.dtype == torch.float64 else backend
+
+
+_Implementation = Callable[[Tensor, Tensor, Tensor, int, int, PairBudget | None], Tensor]
+
+
+def _reference(
+    means: Tensor, cholesky: Tensor, colors: Tensor, height: int, width: int, _: PairBudget | None
+) -> Tensor:
     from stgvcodec.ops.rasterize import reference
 
     return reference.rasterize(means, cholesky, colors, height, width)
 
 
-def _numba(means: Tensor, cholesky: Tensor, colors: Tensor, height: int, width: int) -> Tensor:
+def _numba(means: Tensor, cholesky: Tensor, colors: Tensor, height: int, width: int, _: PairBudget | None) -> Tensor:
     from stgvcodec.ops.rasterize import numba_kernel
 
     return numba_kernel.rasterize(means, cholesky, colors, height, width)
 
 
+def _triton(
+    means: Tensor, cholesky: Tensor, colors: Tensor, height: int, width: int, budget: PairBudget | None
+) -> Tensor:
+    from stgvcodec.ops.rasterize import triton_kernel
+
+    return triton_kernel.rasterize(means, cholesky, colors, height, width, budget)
+
+
+def _triton_uint8(
+    means: Tensor, cholesky: Tensor, colors: Tensor, height: int, width: int, budget: PairBudget | None
+) -> Tensor:
+    from stgvcodec.ops.rasterize import triton_kernel
+
+    return triton_kernel.rasterize_uint8(means, cholesky, colors, height, width, budget)
+
+
+def _rounded(implementation: _Implementation) -> _Implementation:
+    def rasterize_rounded(
+        means: Tensor, cholesky: Tensor, colors: Tensor, height: int, width: int, budget: PairBudget | None
+    ) -> Tensor:
+        image = implementation(means, cholesky, colors, height, width, budget)
+        return image.clamp_(0.0, 1.0).mul_(255.0).add_(0.5).to(torch.uint8)
+
+    return rasterize_rounded
+
+
 # Imported at their first use: numba alone costs half a second.
-_IMPLEMENTATIONS: dict[str, Callable[[Tensor, Tensor, Tensor, int, int], Tensor]] = {
-    "reference": _reference,
-    "numba": _numba,
+_RASTERIZE: dict[str, _Implementation] = {"reference": _reference, "numba": _numba, "triton": _triton}
+_RASTERIZE_UINT8: dict[str, _Implementation] = {
+    "reference": _rounded(_reference),
+    "numba": _rounded(_numba),
+    "triton": _triton_uint8,
 }
 
 
-def _check(means: Tensor, cholesky: Tensor, colors: Tensor, height: int, width: int) -> None:
+def check_inputs(
+    means: Tensor, cholesky: Tensor, colors: Tensor, height: int, width: int, budget: PairBudget | None
+) -> None:
+    """Raise ValueError unless the inputs are as `rasterize` wants them."""
     if means.ndim != 3 or means.shape[2] != 2:
         raise ValueError(f"means has shape {list(means.shape)}, expected [B, N, 2]; one frame needs a leading 1")
     n_frames, n_gaussians, _ = means.shape
@@ -89,3 +165,5 @@ def _check(means: Tensor, cholesky: Tensor, colors: Tensor, height: int, width: 
         raise ValueError(f"means is {means.dtype}, expected torch.float32 or torch.float64; convert the inputs")
     if height < 1 or width < 1:
         raise ValueError(f"the picture is {width}x{height}, expected a width and a height of at least 1 pixel")
+    if budget is not None and budget.need.device != means.device:
+        raise ValueError(f"budget is on {budget.need.device}, expected {means.device} as means; make one there")

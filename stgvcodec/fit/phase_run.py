@@ -1,0 +1,158 @@
+"""One phase under way: all that a step reads lies on the device, so that on a GPU a step is one CUDA graph."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from stgvcodec.fit.optimizer import Optimizer
+from stgvcodec.fit.phases import Phase
+from stgvcodec.fit.quantizers import GopQuantizers
+from stgvcodec.fit.schedule import FIELD_GROUPS, GAUSSIAN_GROUPS, STEP_GROUPS, Schedule
+from stgvcodec.model.gaussians import bounded_cholesky
+from stgvcodec.model.gop_model import Clock, GopModel, GopSpec, canonical_px, deformed_px
+from stgvcodec.ops.rasterize import PairBudget
+from stgvcodec.ops.splat_loss import splat_loss
+
+logger = logging.getLogger(__name__)
+
+COMMITMENT_WEIGHT = 0.1
+"""Weight of the colours' commitment loss, Eq. (13)."""
+
+# Room for (Gaussian, tile) pairs over what was measured, and before anything was: pairs a Gaussian and frame.
+_PAIR_MARGIN = 1.5
+_FIRST_GUESS = 64
+
+
+@dataclass(frozen=True)
+class FitState:
+    """What is trained and against what.
+
+    Attributes:
+        model: The parameters.
+        spec: Their dimensions.
+        frames: RGB. [T, H, W, 3] uint8.
+        clock: Times of the frames, on the device.
+        quantizers: Side by side with the parameters.
+        optimizer: Over `schedule.GROUPS`.
+        backend: Of the operators.
+    """
+
+    model: GopModel
+    spec: GopSpec
+    frames: Tensor
+    clock: Clock
+    quantizers: GopQuantizers
+    optimizer: Optimizer
+    backend: str
+
+
+class PhaseRun:
+    """Steps through a schedule. Nothing in a step waits for the device.
+
+    On a GPU with the triton back end the first step runs as it is written, which compiles what is not compiled and
+    measures how many (Gaussian, tile) pairs there are; the others replay it as one CUDA graph. Where that cannot be
+    captured, every step runs as it is written, and the log says so.
+
+    Attributes:
+        losses: Mean squared error of each step done. [n_steps] float32.
+        needed_pairs: Most pairs that any step wanted. [1] int32; beyond the room for them a step was not right.
+    """
+
+    def __init__(self, phase: Phase, state: FitState, schedule: Schedule, first_step: int = 0) -> None:
+        """Be ready for `first_step`."""
+        device = state.frames.device
+        self.losses = torch.full((schedule.n_steps,), math.nan, device=device)
+        self.needed_pairs = torch.zeros(1, dtype=torch.int32, device=device)
+        self._phase = phase
+        self._state = state
+        self._schedule = schedule
+        self._cursor = torch.tensor([first_step], device=device)
+        self._active = (
+            *GAUSSIAN_GROUPS,
+            *(FIELD_GROUPS if phase.frames == "all" else ()),
+            *(group for stream, group in STEP_GROUPS.items() if stream in phase.quantized),
+        )
+        self._captures = state.backend == "triton" and device.type == "cuda"
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._capacity = _FIRST_GUESS * schedule.picked.shape[1] * max(state.spec.n_gaussians, 1)
+
+    def advance(self, n_steps: int, on_step: Callable[[], None] | None = None) -> None:
+        """Do steps, calling `on_step` after each is under way."""
+        for _ in range(n_steps):
+            if self._graph is not None:
+                self._graph.replay()
+            else:
+                self._step()
+                if self._captures:
+                    self._capture()
+            if on_step is not None:
+                on_step()
+
+    def rewind(self, step: int) -> None:
+        """Continue from `step`; with more room for pairs if they wanted more."""
+        self._cursor.fill_(step)
+        if self.is_clamped():
+            self._size_for(int(self.needed_pairs))
+            self._graph = None
+
+    def is_clamped(self) -> bool:
+        """Whether any step wanted more pairs than there was room for; waits for the device."""
+        return int(self.needed_pairs) > self._capacity
+
+    def _size_for(self, n_pairs: int) -> None:
+        self._capacity = math.ceil(_PAIR_MARGIN * max(n_pairs, 1))
+
+    def _step(self) -> None:
+        state, phase = self._state, self._phase
+        optimizer, quantizers = state.optimizer, state.quantizers
+        picked = self._schedule.picked.index_select(0, self._cursor)[0]  # [B]
+        torch.index_select(self._schedule.rates, 0, self._cursor, out=optimizer.rates[None])
+        optimizer.zero_grad()
+        values, commitment = state.model.values(), None
+        if phase.quantized:
+            values, commitment = quantizers.quantize(values, phase.quantized)
+        if phase.frames == "key":
+            means_px, colors = canonical_px(values, state.spec)
+        else:
+            means_px, colors = deformed_px(values, state.spec, state.clock.at(picked), backend=state.backend)
+        loss, mse = splat_loss(
+            means_px,
+            bounded_cholesky(values.cholesky, state.spec.low_pass),
+            colors,
+            state.frames,
+            picked,
+            dssim_weight=phase.dssim_weight,
+            backend=state.backend,
+            budget=PairBudget(self._capacity, self.needed_pairs),
+        )
+        total = loss if commitment is None else loss + COMMITMENT_WEIGHT * commitment
+        total.backward()  # type: ignore[no-untyped-call]
+        optimizer.step(self._active)
+        if phase.quantized:
+            quantizers.update(state.model.values(), phase.quantized)
+        self.losses.index_copy_(0, self._cursor, mse[None])
+        self._cursor += 1
+
+    def _capture(self) -> None:
+        """Record one step as a graph, with room for half as many pairs again as were needed so far."""
+        if not self.is_clamped():
+            self._size_for(int(self.needed_pairs))
+        graph = torch.cuda.CUDAGraph()
+        try:
+            # Not by torch.cuda.graph: that waits for the whole device, where other threads may be fitting other GoPs.
+            graph.capture_begin(capture_error_mode="relaxed")
+            try:
+                self._step()
+            finally:
+                graph.capture_end()
+        except RuntimeError as error:
+            self._captures = False
+            logger.warning("phase %s runs without a CUDA graph, several times slower: %s", self._phase.name, error)
+        else:
+            self._graph = graph

@@ -1,0 +1,62 @@
+"""What changes from step to step of a phase, laid out ahead on the device: frames and learning rates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from stgvcodec.fit.phases import Phase
+
+GAUSSIAN_GROUPS = ("means", "cholesky", "colors")
+FIELD_GROUPS = ("hash_tables", "mlp")
+STEP_GROUPS = {"cholesky": "cholesky_steps", "field": "field_steps"}
+"""Learned scales and offsets of the quantisers, by stream."""
+GROUPS = (*GAUSSIAN_GROUPS, *FIELD_GROUPS, *STEP_GROUPS.values())
+"""Parameter groups of a fit, each with a rate of its own."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A phase's steps.
+
+    Attributes:
+        picked: Frames of each step. [n_steps, B] int64.
+        rates: Learning rate of each of `GROUPS` at each step. [n_steps, len(GROUPS)] float32.
+    """
+
+    picked: Tensor
+    rates: Tensor
+
+    @property
+    def n_steps(self) -> int:
+        """Number of steps."""
+        return int(self.picked.shape[0])
+
+    def with_half_the_batch(self) -> Schedule:
+        """The same frames in the same order, half as many a step and twice as many steps. B must be even."""
+        n_steps, batch = self.picked.shape
+        return Schedule(self.picked.reshape(2 * n_steps, batch // 2), self.rates.repeat_interleave(2, dim=0))
+
+
+def make_schedule(phase: Phase, picked: Sequence[Sequence[int]], device: torch.device) -> Schedule:
+    """Lay out a phase.
+
+    Args:
+        phase: Its rates fall exponentially, from the first step to the last.
+        picked: Frames of each of its steps.
+        device: Where the schedule is read.
+    """
+    progress = torch.arange(phase.n_steps, dtype=torch.float64) / max(phase.n_steps - 1, 1)
+    columns = []
+    for group in GROUPS:
+        final = phase.final_rate
+        if group in GAUSSIAN_GROUPS and phase.gaussian_final_rate is not None:
+            final = phase.gaussian_final_rate
+        rate = phase.rates.steps if group in STEP_GROUPS.values() else getattr(phase.rates, group)
+        columns.append(rate * final**progress)
+    n_frames = 1 if phase.frames == "key" else phase.frames_per_step
+    frames = torch.tensor(picked, dtype=torch.int64).reshape(phase.n_steps, n_frames)
+    return Schedule(frames.to(device), torch.stack(columns, dim=1).float().to(device))

@@ -1,0 +1,141 @@
+"""Uniform fake quantisation with learned steps (LSQ, LSQ+), fused with what makes the steps. Maths: README.md."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from stgvcodec.ops.backends import select
+from stgvcodec.ops.lsq import reference
+from stgvcodec.ops.lsq.segments import Segments, segment_blocks
+from stgvcodec.ops.lsq.steps import MAGNITUDE_MAX, SCALE_MIN, LsqSteps
+
+__all__ = [
+    "MAGNITUDE_MAX",
+    "SCALE_MIN",
+    "LsqSteps",
+    "Segments",
+    "lsq_codes",
+    "lsq_round",
+    "lsq_steps",
+    "segment_blocks",
+]
+
+
+def lsq_round(
+    x: Tensor,
+    steps: LsqSteps,
+    *,
+    segments: Segments | None = None,
+    min_code: int,
+    max_code: int,
+    backend: str = "auto",
+) -> Tensor:
+    """Values that a decoder has of `x`: code * scale + offset, code = clamp(round((x - offset) / scale)).
+
+    Rounds half to even; the product and the sum are two float32 roundings. NaN counts as zero, infinities saturate.
+
+    Args:
+        x: Values. [n_values] float32 with `segments`, else [N, G] float32, one group a column.
+        steps: Scale and offset of each group, and what they are made of.
+        segments: Groups of a flat `x`.
+        min_code: Smallest code, -2^15 at least.
+        max_code: Largest code, 1 to 2^15 - 1.
+        backend: One of `stgvcodec.ops.backends.BACKENDS`.
+
+    Returns:
+        Values as decoded. Shape of `x`, float32; the same bits as the decoder's, from `lsq_steps` and `lsq_codes` of
+        the same back end.
+
+    Raises:
+        ValueError: a shape, dtype or device differs from the above.
+        BackendUnavailableError: `backend` cannot run here.
+
+    Gradients: to x, straight-through where min_code <= (x - offset) / scale <= max_code and zero elsewhere; to scale,
+    code - (x - offset) / scale inside and code outside, to offset, 0 inside and 1 outside, both summed over the group
+    times 1 / sqrt(values in the group * max_code), and through them to gain and shift, zero where scale or offset
+    stand at their limits. None to unit and anchor. Deterministic: yes, both passes.
+    """
+    _check(x, steps, segments, min_code, max_code)
+    implementations = {"reference": reference.lsq_round, "numba": reference.lsq_round, "triton": _triton_lsq_round}
+    return select(implementations, backend, x.device)(x, steps, segments, min_code, max_code)
+
+
+@torch.no_grad()
+def lsq_steps(steps: LsqSteps, *, backend: str = "auto") -> tuple[Tensor, Tensor | None]:
+    """Scale and offset as transmitted, the very numbers with which `lsq_round` of the same back end computes.
+
+    Args:
+        steps: What they are made of.
+        backend: As for `lsq_round`; exponentials of two back ends may differ in the last place.
+
+    Returns:
+        scale: Positive and finite. [G] float32, no gradient.
+        offset: Finite; None without `shift`. [G] float32, no gradient.
+
+    Raises:
+        BackendUnavailableError: `backend` cannot run here.
+    """
+    implementations = {
+        "reference": reference.transmitted_steps,
+        "numba": reference.transmitted_steps,
+        "triton": _triton_transmitted_steps,
+    }
+    return select(implementations, backend, steps.gain.device)(steps)
+
+
+@torch.no_grad()
+def lsq_codes(
+    x: Tensor, scale: Tensor, offset: Tensor | None, *, segments: Segments | None, min_code: int, max_code: int
+) -> Tensor:
+    """Integers to transmit for `x` under transmitted steps; the codes of `lsq_round` on every back end.
+
+    Args:
+        x: As for `lsq_round`.
+        scale: [G] float32.
+        offset: [G] float32, or None.
+        segments: As for `lsq_round`.
+        min_code: Smallest code.
+        max_code: Largest code.
+
+    Returns:
+        Codes. Shape of `x`, int16.
+    """
+    offset = None if offset is None else reference.per_value(offset, segments)
+    return reference.codes_of(x, reference.per_value(scale, segments), offset, min_code, max_code)
+
+
+def _triton_lsq_round(x: Tensor, steps: LsqSteps, segments: Segments | None, min_code: int, max_code: int) -> Tensor:
+    # Imported here, as in every operator: users of other back ends need not have triton.
+    from stgvcodec.ops.lsq import triton_kernel
+
+    return triton_kernel.lsq_round(x, steps, segments, min_code, max_code)
+
+
+def _triton_transmitted_steps(steps: LsqSteps) -> tuple[Tensor, Tensor | None]:
+    from stgvcodec.ops.lsq import triton_kernel
+
+    return triton_kernel.transmitted_steps(steps)
+
+
+def _check(x: Tensor, steps: LsqSteps, segments: Segments | None, min_code: int, max_code: int) -> None:
+    if not -(2**15) <= min_code < max_code < 2**15 or max_code < 1:
+        raise ValueError(f"codes run from {min_code} to {max_code}, expected 16-bit integers with a positive end")
+    if (steps.shift is None) != (steps.anchor is None):
+        raise ValueError("one of shift and anchor is None, expected both or neither")
+    if segments is None:
+        n_groups, shape = steps.gain.numel(), f"[N, {steps.gain.numel()}]"
+        fits = x.ndim == 2 and x.shape[1] == n_groups
+    else:
+        n_groups, shape = len(segments.sizes), f"[{sum(segments.sizes)}]"
+        fits = x.ndim == 1 and x.shape[0] == sum(segments.sizes)
+    if not fits or x.dtype != torch.float32:
+        raise ValueError(f"x is {x.dtype} {list(x.shape)}, expected torch.float32 {shape}")
+    for name, step in zip(LsqSteps._fields, steps, strict=True):
+        if step is not None and (tuple(step.shape), step.dtype, step.device) != ((n_groups,), x.dtype, x.device):
+            raise ValueError(
+                f"{name} is {step.dtype} {list(step.shape)} on {step.device}, "
+                f"expected {x.dtype} [{n_groups}] on {x.device}"
+            )
+    if segments is not None and segments.blocks.device != x.device:
+        raise ValueError(f"segments are on {segments.blocks.device}, x is on {x.device}; move their blocks")

@@ -1,0 +1,99 @@
+"""Uniform fake quantisation in torch: the truth, and the decoder's arithmetic."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stgvcodec.ops.lsq.segments import Segments
+from stgvcodec.ops.lsq.steps import MAGNITUDE_MAX, SCALE_MIN, LsqSteps
+
+
+def transmitted_steps(steps: LsqSteps) -> tuple[Tensor, Tensor | None]:
+    """Scale and offset as transmitted; see `lsq_steps`."""
+    scale = (steps.unit * steps.gain.exp()).clamp(SCALE_MIN, MAGNITUDE_MAX)
+    if steps.shift is None or steps.anchor is None:
+        return scale, None
+    return scale, (steps.anchor + steps.unit * steps.shift).clamp(-MAGNITUDE_MAX, MAGNITUDE_MAX)
+
+
+def lsq_round(x: Tensor, steps: LsqSteps, segments: Segments | None, min_code: int, max_code: int) -> Tensor:
+    """Values as decoded; see the contract."""
+    scale, offset = transmitted_steps(steps)
+    result: Tensor = _Round.apply(x, scale, offset, segments, min_code, max_code)
+    return result
+
+
+def codes_of(x: Tensor, scale: Tensor, offset: Tensor | None, min_code: int, max_code: int) -> Tensor:
+    """Codes of values under scales and offsets that broadcast against them. Shape of `x`, int16."""
+    return _ratio(x, scale, offset).round_().clamp_(min_code, max_code).to(torch.int16)
+
+
+def values_of(codes: Tensor, scale: Tensor, offset: Tensor | None) -> Tensor:
+    """Values of integer codes, as every decoder computes them. Shape of `codes`, float32."""
+    # From the integers, so that no negative zero survives that the decoder could not know of.
+    product = codes.to(torch.float32) * scale
+    # Two separate operations, hence two roundings; addcmul could contract them.
+    return product if offset is None else product + offset
+
+
+def per_value(step: Tensor, segments: Segments | None) -> Tensor:
+    """Steps in a shape that broadcasts against the values: [G] -> [n_values], or unchanged for columns."""
+    if segments is None:
+        return step
+    return torch.cat([one.expand(size) for one, size in zip(step, segments.sizes, strict=True)])
+
+
+def _ratio(x: Tensor, scale: Tensor, offset: Tensor | None) -> Tensor:
+    clean = torch.nan_to_num(x, nan=0.0)
+    return (clean if offset is None else clean - offset) / scale
+
+
+class _Round(torch.autograd.Function):
+    """LSQ (Esser et al. 2020) and LSQ+ (Bhalgat et al. 2020) around the decoder's arithmetic."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        scale: Tensor,
+        offset: Tensor | None,
+        segments: Segments | None,
+        min_code: int,
+        max_code: int,
+    ) -> Tensor:
+        scale = per_value(scale, segments)
+        offset = None if offset is None else per_value(offset, segments)
+        codes = codes_of(x, scale, offset, min_code, max_code)
+        ctx.save_for_backward(x, scale, offset, codes)
+        ctx.segments = segments
+        ctx.min_code, ctx.max_code = min_code, max_code
+        return values_of(codes, scale, offset)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        (grad,) = grad_outputs
+        x, scale, offset, codes = ctx.saved_tensors
+        ratio = _ratio(x, scale, offset)
+        inside = (ratio >= ctx.min_code) & (ratio <= ctx.max_code)
+        code_values = codes.to(grad.dtype)
+        zero = torch.zeros_like(grad)
+        grad_scale = _damped_sums(
+            grad * torch.where(inside, code_values - ratio, code_values), ctx.segments, ctx.max_code
+        )
+        grad_offset = None
+        if offset is not None:
+            grad_offset = _damped_sums(torch.where(inside, zero, grad), ctx.segments, ctx.max_code)
+        return torch.where(inside, grad, zero), grad_scale, grad_offset, None, None, None
+
+
+def _damped_sums(contributions: Tensor, segments: Segments | None, max_code: int) -> Tensor:
+    """Sum of each group over the square root of its number of values and of its codes, as in LSQ. [G]."""
+    if segments is None:
+        return contributions.sum(dim=0) * (1.0 / math.sqrt(max(contributions.shape[0], 1) * max_code))
+    # Contiguous groups are summed one by one: index_add_ would not be repeatable on CUDA.
+    groups = contributions.split(segments.sizes)
+    return torch.stack([group.sum() / math.sqrt(max(group.numel(), 1) * max_code) for group in groups])

@@ -1,0 +1,244 @@
+"""One launch forward, one backward: blocks of one group each, the last block of a group adds up its sums."""
+
+# The interpreter and the compiler both read types from annotations, and only constexpr means anything to them.
+# mypy: disable-error-code="no-untyped-def"
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from stgvcodec.ops.lsq import steps as limits
+from stgvcodec.ops.lsq.segments import BLOCK_COLUMNS, SEGMENT_BLOCK, Segments
+from stgvcodec.ops.lsq.steps import LsqSteps
+
+_BLOCK = SEGMENT_BLOCK
+_N_WARPS = 4
+_STEPS_BLOCK = 128
+_SUM_BLOCK = 64
+# A contracted multiply-add would round once where the decoder rounds twice.
+_OPTIONS = {"enable_fp_fusion": False}
+
+_SCALE_MIN = tl.constexpr(limits.SCALE_MIN)
+_MAGNITUDE_MAX = tl.constexpr(limits.MAGNITUDE_MAX)
+_N_BLOCK_COLUMNS = tl.constexpr(len(BLOCK_COLUMNS))
+# Added and taken off again it leaves the nearest integer, ties to even, for magnitudes up to 2^22.
+_ROUNDER = tl.constexpr(1.5 * 2.0**23)
+
+
+@triton.jit
+def _free_scale(gain, unit):
+    return unit * tl.exp(gain)
+
+
+@triton.jit
+def _free_offset(shift, anchor, unit):
+    return anchor + unit * shift
+
+
+@triton.jit
+def _bounded_scale(scale):
+    return tl.minimum(tl.maximum(scale, _SCALE_MIN), _MAGNITUDE_MAX)
+
+
+@triton.jit
+def _bounded_offset(offset):
+    return tl.minimum(tl.maximum(offset, -_MAGNITUDE_MAX), _MAGNITUDE_MAX)
+
+
+@triton.jit(do_not_specialize=["n"])
+def _steps_kernel(gain_ptr, unit_ptr, shift_ptr, anchor_ptr, scale_ptr, offset_ptr, n, HAS_OFFSET: tl.constexpr,
+                  BLOCK: tl.constexpr):  # fmt: skip
+    groups = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    mask = groups < n
+    unit = tl.load(unit_ptr + groups, mask=mask, other=1.0)
+    gain = tl.load(gain_ptr + groups, mask=mask, other=0.0)
+    tl.store(scale_ptr + groups, _bounded_scale(_free_scale(gain, unit)), mask=mask)
+    if HAS_OFFSET:
+        shift = tl.load(shift_ptr + groups, mask=mask, other=0.0)
+        anchor = tl.load(anchor_ptr + groups, mask=mask, other=0.0)
+        tl.store(offset_ptr + groups, _bounded_offset(_free_offset(shift, anchor, unit)), mask=mask)
+
+
+@triton.jit
+def _block(blocks_ptr, n_rows, n_columns, SEGMENTED: tl.constexpr, BLOCK: tl.constexpr):
+    """Where this program's values lie, which are there, their group, its first slot, its slots, its size, own slot."""
+    program = tl.program_id(0)
+    lanes = tl.arange(0, BLOCK)
+    if SEGMENTED:
+        row = blocks_ptr + program * _N_BLOCK_COLUMNS
+        start, count = tl.load(row), tl.load(row + 1)
+        group, first, n_blocks, size = tl.load(row + 2), tl.load(row + 3), tl.load(row + 4), tl.load(row + 5)
+        slot = program
+        offsets = start + lanes
+    else:
+        # Neighbouring programs take the columns of the same rows, which share cache lines.
+        n_blocks = tl.num_programs(0) // n_columns
+        group = program % n_columns
+        block = program // n_columns
+        first, size = group * n_blocks, n_rows
+        slot = first + block
+        count = n_rows - block * BLOCK
+        offsets = (block * BLOCK + lanes) * n_columns + group
+    return offsets, lanes < count, group, first, n_blocks, size, slot
+
+
+@triton.jit
+def _clamped_codes(x, scale, offset, MIN_CODE: tl.constexpr, MAX_CODE: tl.constexpr, HAS_OFFSET: tl.constexpr):
+    """Codes and the ratios they are rounded from."""
+    x = tl.where(x != x, 0.0, x)
+    if HAS_OFFSET:
+        x = x - offset
+    ratio = tl.div_rn(x, tl.zeros_like(x) + scale)
+    bounded = tl.minimum(tl.maximum(ratio, MIN_CODE * 1.0), MAX_CODE * 1.0)
+    return (bounded + _ROUNDER) - _ROUNDER, ratio
+
+
+@triton.jit(do_not_specialize=["n_rows", "n_columns"])
+def _forward_kernel(x_ptr, values_ptr, gain_ptr, unit_ptr, shift_ptr, anchor_ptr, blocks_ptr, arrived_ptr, n_rows,
+                    n_columns, MIN_CODE: tl.constexpr, MAX_CODE: tl.constexpr, HAS_OFFSET: tl.constexpr,
+                    SEGMENTED: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
+    offsets, mask, group, first, _n_blocks, _size, slot = _block(blocks_ptr, n_rows, n_columns, SEGMENTED, BLOCK)
+    unit = tl.load(unit_ptr + group)
+    scale = _bounded_scale(_free_scale(tl.load(gain_ptr + group), unit))
+    offset = 0.0
+    if HAS_OFFSET:
+        offset = _bounded_offset(_free_offset(tl.load(shift_ptr + group), tl.load(anchor_ptr + group), unit))
+    x = tl.load(x_ptr + offsets, mask=mask, other=0.0)
+    codes, _ratio = _clamped_codes(x, scale, offset, MIN_CODE, MAX_CODE, HAS_OFFSET)
+    values = codes * scale
+    if HAS_OFFSET:
+        values = values + offset
+    tl.store(values_ptr + offsets, values, mask=mask)
+    if slot == first:
+        tl.store(arrived_ptr + group, 0)
+
+
+@triton.jit
+def _sum_in_order(partials_ptr, n, BLOCK: tl.constexpr):
+    lanes = tl.arange(0, BLOCK)
+    sums = tl.zeros([BLOCK], tl.float32)
+    start = 0
+    while start < n:
+        # Past the first-level cache, which knows nothing of other multiprocessors' stores.
+        sums += tl.load(partials_ptr + start + lanes, mask=start + lanes < n, other=0.0, cache_modifier=".cg")
+        start += BLOCK
+    return tl.sum(sums)
+
+
+@triton.jit(do_not_specialize=["n_rows", "n_columns"])
+def _backward_kernel(grad_ptr, x_ptr, grad_x_ptr, gain_ptr, unit_ptr, shift_ptr, anchor_ptr, blocks_ptr, arrived_ptr,
+                     partials_ptr, grad_gain_ptr, grad_shift_ptr, n_rows, n_columns, MIN_CODE: tl.constexpr,
+                     MAX_CODE: tl.constexpr, HAS_OFFSET: tl.constexpr, SEGMENTED: tl.constexpr, BLOCK: tl.constexpr,
+                     SUM_BLOCK: tl.constexpr):  # fmt: skip
+    offsets, mask, group, first, n_blocks, size, slot = _block(blocks_ptr, n_rows, n_columns, SEGMENTED, BLOCK)
+    unit = tl.load(unit_ptr + group)
+    free_scale = _free_scale(tl.load(gain_ptr + group), unit)
+    scale = _bounded_scale(free_scale)
+    free_offset = 0.0
+    if HAS_OFFSET:
+        free_offset = _free_offset(tl.load(shift_ptr + group), tl.load(anchor_ptr + group), unit)
+    offset = _bounded_offset(free_offset)
+    x = tl.load(x_ptr + offsets, mask=mask, other=0.0)
+    grad = tl.load(grad_ptr + offsets, mask=mask, other=0.0)
+    codes, ratio = _clamped_codes(x, scale, offset, MIN_CODE, MAX_CODE, HAS_OFFSET)
+    inside = (ratio >= MIN_CODE) & (ratio <= MAX_CODE)
+    tl.store(grad_x_ptr + offsets, tl.where(inside, grad, 0.0), mask=mask)
+
+    n_slots = tl.num_programs(0)
+    tl.store(partials_ptr + slot, tl.sum(grad * tl.where(inside, codes - ratio, codes)))
+    if HAS_OFFSET:
+        tl.store(partials_ptr + n_slots + slot, tl.sum(tl.where(inside, 0.0, grad)))
+    tl.debug_barrier()
+    n_before = tl.atomic_add(arrived_ptr + group, 1, sem="acq_rel", scope="gpu")
+    if n_before == n_blocks - 1:
+        tl.debug_barrier()
+        tl.store(arrived_ptr + group, 0)
+        damping = 1.0 / tl.sqrt_rn(tl.maximum(size, 1).to(tl.float32) * MAX_CODE)
+        grad_scale = _sum_in_order(partials_ptr + first, n_blocks, SUM_BLOCK) * damping
+        is_free = (free_scale >= _SCALE_MIN) & (free_scale <= _MAGNITUDE_MAX)
+        tl.store(grad_gain_ptr + group, tl.where(is_free, grad_scale * scale, 0.0))
+        if HAS_OFFSET:
+            grad_offset = _sum_in_order(partials_ptr + n_slots + first, n_blocks, SUM_BLOCK) * damping
+            is_free = tl.abs(free_offset) <= _MAGNITUDE_MAX
+            tl.store(grad_shift_ptr + group, tl.where(is_free, grad_offset * unit, 0.0))
+
+
+def transmitted_steps(steps: LsqSteps) -> tuple[Tensor, Tensor | None]:
+    """Scale and offset by the arithmetic of the kernels; see `lsq_steps`."""
+    n_groups = steps.gain.numel()
+    scale = torch.empty_like(steps.gain)
+    offset = None if steps.shift is None else torch.empty_like(steps.gain)
+    _steps_kernel[(triton.cdiv(n_groups, _STEPS_BLOCK),)](
+        *_contiguous(steps), scale, scale if offset is None else offset, n_groups, steps.shift is not None,
+        _STEPS_BLOCK, num_warps=_N_WARPS, **_OPTIONS,
+    )  # fmt: skip
+    return scale, offset
+
+
+def lsq_round(x: Tensor, steps: LsqSteps, segments: Segments | None, min_code: int, max_code: int) -> Tensor:
+    """Values as decoded; see the contract."""
+    result: Tensor = _Round.apply(x, *steps, segments, min_code, max_code)
+    return result
+
+
+class _Round(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        gain: Tensor,
+        unit: Tensor,
+        shift: Tensor | None,
+        anchor: Tensor | None,
+        segments: Segments | None,
+        min_code: int,
+        max_code: int,
+    ) -> Tensor:
+        x = x.contiguous()
+        steps = _contiguous(LsqSteps(gain, unit, shift, anchor))
+        # Blocks of each group that have added up their gradients so far; the backward kernel leaves it at zero.
+        arrived = torch.empty(gain.shape, dtype=torch.int32, device=x.device)
+        blocks, n_rows, n_columns, n_programs = _grid(x, segments)
+        values = torch.empty_like(x)
+        constants = (min_code, max_code, shift is not None, segments is not None, _BLOCK)
+        _forward_kernel[(n_programs,)](
+            x, values, *steps, blocks, arrived, n_rows, n_columns, *constants, num_warps=_N_WARPS, **_OPTIONS
+        )
+        ctx.save_for_backward(x, *steps, blocks, arrived)
+        ctx.sizes = (n_rows, n_columns, n_programs)
+        ctx.constants = constants
+        return values
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        x, *steps, blocks, arrived = ctx.saved_tensors
+        n_rows, n_columns, n_programs = ctx.sizes
+        has_offset = ctx.constants[2]
+        grad_x, grad_gain = torch.empty_like(x), torch.empty_like(steps[0])
+        grad_shift = torch.empty_like(grad_gain) if has_offset else None
+        partials = torch.empty(1 + has_offset, n_programs, device=x.device)
+        _backward_kernel[(n_programs,)](
+            grad_outputs[0].contiguous(), x, grad_x, *steps, blocks, arrived, partials, grad_gain,
+            grad_shift if has_offset else grad_gain, n_rows, n_columns, *ctx.constants, _SUM_BLOCK,
+            num_warps=_N_WARPS, **_OPTIONS,
+        )  # fmt: skip
+        return grad_x, grad_gain, None, grad_shift, None, None, None, None
+
+
+def _contiguous(steps: LsqSteps) -> tuple[Tensor, ...]:
+    """The four tensors, with stand-ins that no kernel reads for those that are None."""
+    gain = steps.gain.contiguous()
+    return tuple(gain if step is None else step.contiguous() for step in steps)
+
+
+def _grid(x: Tensor, segments: Segments | None) -> tuple[Tensor, int, int, int]:
+    """Table of blocks (a stand-in for columns), rows, columns and number of programs."""
+    if segments is not None:
+        return segments.blocks, 1, 1, segments.blocks.shape[0]
+    n_rows, n_columns = x.shape
+    return x, n_rows, n_columns, max(triton.cdiv(n_rows, _BLOCK), 1) * n_columns

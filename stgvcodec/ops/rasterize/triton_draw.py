@@ -1,0 +1,167 @@
+"""The picture, tile by tile, on the device: as floats, as 8-bit samples, or as what a loss needs of it."""
+
+# The interpreter and the compiler both read types from annotations, and only constexpr means anything to them.
+# mypy: disable-error-code="no-untyped-def"
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from stgvcodec.ops.rasterize import triton_bins
+from stgvcodec.ops.rasterize.triton_bins import Bins
+from stgvcodec.ops.rasterize.triton_shapes import EXP_MAX
+
+DRAW_WARPS = 1
+
+
+def draw(bins: Bins, image: Tensor) -> None:
+    """Write `image` [B, H, W, 3], contiguous, float32 or uint8."""
+    n_frames, height, width, _ = image.shape
+    _launch(bins, n_frames, height, width, image, None, None, None, None)
+
+
+def draw_residual(
+    bins: Bins, blocks: Tensor, frames: Tensor, picked: Tensor, size: tuple[int, int, int], image: Tensor | None
+) -> Tensor:
+    """Write how far the pictures are from their frames into `blocks`, and, if wanted, `image` [B, H, W, 3] float32.
+
+    Args:
+        bins: The layout.
+        blocks: Room for C - frame / 255, in gradient blocks (`triton_gradients.new_blocks`).
+        frames: [T, H, W, 3] uint8, contiguous.
+        picked: [B] int64.
+        size: B, H, W.
+        image: Room for the picture, or None.
+
+    Returns:
+        Each tile's sum of squares. [B * tiles] float32.
+    """
+    squares = torch.empty(len(bins.starts), device=blocks.device)
+    _launch(bins, *size, image, blocks, squares, frames, picked)
+    return squares
+
+
+def _launch(
+    bins: Bins,
+    n_frames: int,
+    height: int,
+    width: int,
+    image: Tensor | None,
+    blocks: Tensor | None,
+    squares: Tensor | None,
+    frames: Tensor | None,
+    picked: Tensor | None,
+) -> None:
+    if not len(bins.starts):
+        return
+    tile_height, tile_width = triton_bins.TILE_HEIGHT, triton_bins.TILE_WIDTH
+    _draw_kernel[(len(bins.starts),)](
+        # As pairs of floats, so that a record is read by four loads.
+        bins.gaussians.view(torch.int64), bins.pairs, bins.starts, bins.ends, image, blocks, squares, frames, picked,
+        len(bins.pairs), height, width, len(bins.starts) // n_frames, triton.cdiv(width, tile_width),
+        TILE_HEIGHT=tile_height, TILE_WIDTH=tile_width, BLOCK_ROWS=triton_bins.GRADIENT_ROWS,
+        BLOCK_COLUMNS=triton_bins.GRADIENT_COLUMNS, num_warps=DRAW_WARPS,
+    )  # fmt: skip
+
+
+@triton.jit
+def _low(pair):
+    return pair.to(tl.int32).to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def _high(pair):
+    return (pair >> 32).to(tl.int32).to(tl.float32, bitcast=True)
+
+
+@triton.jit(do_not_specialize=["capacity"])
+def _draw_kernel(
+    gaussians,  # [B * N, 4] int64: records, two floats each
+    pairs,  # [capacity] int32
+    starts,  # [B * tiles] int32
+    ends,  # [B * tiles] int32
+    image,  # [B, H, W, 3] float32 or uint8, out, or None
+    blocks,  # gradient blocks, out, or None; with it:
+    squares,  # [B * tiles] float32, out
+    frames,  # [T, H, W, 3] uint8
+    picked,  # [B] int64
+    capacity,
+    height,
+    width,
+    n_tiles,
+    tiles_x,
+    TILE_HEIGHT: tl.constexpr,
+    TILE_WIDTH: tl.constexpr,
+    BLOCK_ROWS: tl.constexpr,
+    BLOCK_COLUMNS: tl.constexpr,
+):
+    """Sum the Gaussians of one tile. Each record is asked for one step, its index two steps before it is used."""
+    tile = tl.program_id(0)
+    frame = tile // n_tiles
+    row = (tile % n_tiles) // tiles_x * TILE_HEIGHT + tl.arange(0, TILE_HEIGHT)[:, None]
+    column = (tile % n_tiles) % tiles_x * TILE_WIDTH + tl.arange(0, TILE_WIDTH)[None, :]
+    y, x = row.to(tl.float32) + 0.5, column.to(tl.float32) + 0.5
+    red = tl.zeros([TILE_HEIGHT, TILE_WIDTH], tl.float32)
+    green, blue = red, red
+
+    # A tile beyond the room has neither beginning nor end in it.
+    first, end = tl.minimum(tl.load(starts + tile), capacity), tl.minimum(tl.load(ends + tile), capacity)
+    record = gaussians + 4 * tl.load(pairs + first, mask=first < end, other=0).to(tl.int64)
+    mean = tl.load(record, mask=first < end, other=0)
+    across = tl.load(record + 1, mask=first < end, other=0)
+    down = tl.load(record + 2, mask=first < end, other=0)
+    color = tl.load(record + 3, mask=first < end, other=0)
+    following = tl.load(pairs + first + 1, mask=first + 1 < end, other=0)
+    i = first
+    while i < end:
+        record = gaussians + 4 * following.to(tl.int64)
+        next_mean, next_across = tl.load(record), tl.load(record + 1)
+        next_down, next_color = tl.load(record + 2), tl.load(record + 3)
+        following = tl.load(pairs + i + 2, mask=i + 2 < end, other=0)
+        u = (x - _low(mean)) * _low(across)
+        v = (y - _high(mean)) * _low(down) - u * _high(across)
+        weight = tl.maximum(tl.exp2(-u * u - v * v) - EXP_MAX, 0.0)
+        red += weight * _high(down)
+        green += weight * _low(color)
+        blue += weight * _high(color)
+        mean, across, down, color = next_mean, next_across, next_down, next_color
+        i += 1
+
+    pixel = row * width + column
+    is_shown = (row < height) & (column < width)
+    size = 3 * height * width
+    if image is not None:
+        sample = image + frame.to(tl.int64) * size + 3 * pixel
+        if image.dtype.element_ty == tl.uint8:
+            tl.store(sample, _to_uint8(red), mask=is_shown)
+            tl.store(sample + 1, _to_uint8(green), mask=is_shown)
+            tl.store(sample + 2, _to_uint8(blue), mask=is_shown)
+        else:
+            tl.store(sample, red, mask=is_shown)
+            tl.store(sample + 1, green, mask=is_shown)
+            tl.store(sample + 2, blue, mask=is_shown)
+    if blocks is not None:
+        sample = frames + tl.load(picked + frame) * size + 3 * pixel
+        red -= tl.load(sample, mask=is_shown, other=0).to(tl.float32) * (1.0 / 255.0)
+        green -= tl.load(sample + 1, mask=is_shown, other=0).to(tl.float32) * (1.0 / 255.0)
+        blue -= tl.load(sample + 2, mask=is_shown, other=0).to(tl.float32) * (1.0 / 255.0)
+        red, green, blue = tl.where(is_shown, red, 0.0), tl.where(is_shown, green, 0.0), tl.where(is_shown, blue, 0.0)
+        tl.store(squares + tile, tl.sum(red * red + green * green + blue * blue))
+        # [frame, block row, block column, channel, row, column]; what lies in a block but not in the picture is 0.
+        blocks_y, blocks_x = tl.cdiv(height, BLOCK_ROWS), tl.cdiv(width, BLOCK_COLUMNS)
+        block = row // BLOCK_ROWS * blocks_x + column // BLOCK_COLUMNS
+        within = row % BLOCK_ROWS * BLOCK_COLUMNS + column % BLOCK_COLUMNS
+        area: tl.constexpr = BLOCK_ROWS * BLOCK_COLUMNS
+        sample = blocks + frame.to(tl.int64) * (blocks_y * blocks_x) * (3 * area) + block * (3 * area) + within
+        is_held = (row < blocks_y * BLOCK_ROWS) & (column < blocks_x * BLOCK_COLUMNS)
+        tl.store(sample, red, mask=is_held)
+        tl.store(sample + area, green, mask=is_held)
+        tl.store(sample + 2 * area, blue, mask=is_held)
+
+
+@triton.jit
+def _to_uint8(sample):
+    return (tl.minimum(tl.maximum(sample, 0.0), 1.0) * 255.0 + 0.5).to(tl.uint8)

@@ -1,0 +1,120 @@
+"""How far splatted pictures are from 8-bit frames, as one operator. README.md says why it is one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from stgvcodec.ops.backends import select
+from stgvcodec.ops.rasterize import PairBudget, check_inputs
+
+
+def splat_loss(
+    means: Tensor,
+    cholesky: Tensor,
+    colors: Tensor,
+    frames: Tensor,
+    picked: Tensor,
+    *,
+    dssim_weight: float = 0.0,
+    backend: str = "auto",
+    budget: PairBudget | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Loss of B pictures of Gaussians against the frames that they should show.
+
+    With C the pictures of `rasterize` (not clamped: that would kill gradients) and F = frames[picked] / 255,
+
+        mse = mean((C - F)^2),   loss = (1 - dssim_weight) mse + dssim_weight dssim(C, F).
+
+    Args:
+        means: Centres, pixels. [B, N, 2].
+        cholesky: Lower factor (l1, l2, l3) of the covariance, pixels. [N, 3].
+        colors: Weighted RGB. [B, N, 3].
+        frames: The frames of the GoP, RGB; their size is the pictures'. [T, H, W, 3] uint8.
+        picked: Index in `frames` of each picture's frame, each in [0, T), which is not checked. [B] int64.
+        dssim_weight: Share of `stgvcodec.ops.dssim`, in [0, 1].
+        backend: "auto", "reference", "numba" (CPU, float32) or "triton" (CUDA, float32); "auto" takes the reference
+            for float64.
+        budget: Room for the pairs that "triton" lists, see `stgvcodec.ops.rasterize.rasterize`.
+
+    Returns:
+        loss and mse, scalars of the dtype of `means`; mse has no gradient.
+
+    Raises:
+        ValueError: a shape, dtype or device differs from the above, or dssim_weight is not in [0, 1].
+        BackendUnavailableError: an explicit back end that this machine or release cannot run.
+    Gradients: of loss, to means, cholesky and colors. Deterministic: with triton up to the order in which a tile's
+        Gaussians are added (as `rasterize`), otherwise as `rasterize`.
+    """
+    _check(means, frames, picked, dssim_weight)
+    check_inputs(means, cholesky, colors, frames.shape[1], frames.shape[2], budget)
+    if backend == "auto" and means.dtype == torch.float64:
+        backend = "reference"
+    implementation = select(_IMPLEMENTATIONS, backend, means.device)
+    return implementation(means, cholesky, colors, frames, picked, dssim_weight, budget)
+
+
+def _reference(
+    means: Tensor,
+    cholesky: Tensor,
+    colors: Tensor,
+    frames: Tensor,
+    picked: Tensor,
+    dssim_weight: float,
+    _: PairBudget | None,
+) -> tuple[Tensor, Tensor]:
+    from stgvcodec.ops.splat_loss import reference
+
+    return reference.splat_loss(means, cholesky, colors, frames, picked, dssim_weight, backend="reference")
+
+
+def _numba(
+    means: Tensor,
+    cholesky: Tensor,
+    colors: Tensor,
+    frames: Tensor,
+    picked: Tensor,
+    dssim_weight: float,
+    _: PairBudget | None,
+) -> tuple[Tensor, Tensor]:
+    from stgvcodec.ops.splat_loss import reference
+
+    return reference.splat_loss(means, cholesky, colors, frames, picked, dssim_weight, backend="numba")
+
+
+def _triton(
+    means: Tensor,
+    cholesky: Tensor,
+    colors: Tensor,
+    frames: Tensor,
+    picked: Tensor,
+    dssim_weight: float,
+    budget: PairBudget | None,
+) -> tuple[Tensor, Tensor]:
+    from stgvcodec.ops.splat_loss import triton_kernel
+
+    return triton_kernel.splat_loss(means, cholesky, colors, frames, picked, dssim_weight, budget)
+
+
+_Implementation = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, float, PairBudget | None], tuple[Tensor, Tensor]]
+
+# Imported at their first use, as the rasteriser's.
+_IMPLEMENTATIONS: dict[str, _Implementation] = {"reference": _reference, "numba": _numba, "triton": _triton}
+
+
+def _check(means: Tensor, frames: Tensor, picked: Tensor, dssim_weight: float) -> None:
+    if means.ndim != 3 or means.shape[0] == 0:
+        raise ValueError(f"means has shape {list(means.shape)}, expected [B, N, 2] with at least one frame")
+    if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != torch.uint8 or frames.numel() == 0:
+        raise ValueError(f"frames is {frames.dtype} {list(frames.shape)}, expected torch.uint8 [T, H, W, 3], not empty")
+    if list(picked.shape) != [means.shape[0]] or picked.dtype != torch.int64:
+        raise ValueError(
+            f"picked is {picked.dtype} {list(picked.shape)}, expected torch.int64 [{means.shape[0]}], a frame a picture"
+        )
+    for name, tensor in (("frames", frames), ("picked", picked)):
+        if tensor.device != means.device:
+            raise ValueError(f"{name} is on {tensor.device}, expected {means.device} as means; move one of them")
+    if not 0.0 <= dssim_weight <= 1.0:
+        raise ValueError(f"dssim_weight is {dssim_weight}, expected a number in [0, 1]")

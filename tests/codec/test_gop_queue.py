@@ -1,0 +1,234 @@
+"""Reading ahead: what is read when, by whom, and what becomes of errors and threads."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from stgvcodec import VideoDecoder
+from stgvcodec.bitstream import StgvReader, StgvWriter
+from stgvcodec.codec import gop_queue
+from stgvcodec.codec.gop_queue import LOOK_AHEAD
+from stgvcodec.errors import BitstreamError
+
+N_GOPS, N_FRAMES = 8, 4
+
+
+@pytest.fixture(autouse=True)
+def _threads(monkeypatch):
+    monkeypatch.setenv("STGV_THREADS", "2")
+
+
+@pytest.fixture(scope="module")
+def long_file(encoded, tmp_path_factory) -> Path:
+    """The first GoP eight times."""
+    path = tmp_path_factory.mktemp("long") / "long.stgv"
+    with StgvReader(encoded.path) as reader:
+        header, payload = reader.header, reader.read_gop(0)
+    with path.open("wb") as file:
+        writer = StgvWriter(file, header)
+        for gop in range(N_GOPS):
+            writer.add_gop(payload, range(40 * gop * N_FRAMES, 40 * (gop + 1) * N_FRAMES, 40))
+        writer.finish()
+    return path
+
+
+@pytest.fixture
+def loads(monkeypatch) -> list[tuple[int, bool]]:
+    """Which GoPs were loaded, and whether ahead of time."""
+    seen: list[tuple[int, bool]] = []
+    load = gop_queue.GopQueue._load
+
+    def recording(self, index):
+        seen.append((index, threading.current_thread() is not threading.main_thread()))
+        return load(self, index)
+
+    monkeypatch.setattr(gop_queue.GopQueue, "_load", recording)
+    return seen
+
+
+def own_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("stgv-gops")]
+
+
+def settle(decoder: VideoDecoder) -> None:
+    """Wait until what was announced is there."""
+    for future in list(decoder._queue._pending.values()):
+        future.exception()
+
+
+def test_a_slice_reads_ahead_and_every_gop_once(long_file, loads):
+    with VideoDecoder(long_file, device="cpu") as decoder:
+        frames = decoder[:]
+    assert sorted(index for index, _ in loads) == list(range(N_GOPS))
+    assert (0, False) in loads
+    # The caller may overtake the thread, but not always.
+    assert any(ahead for _, ahead in loads)
+    assert torch.equal(frames[:N_FRAMES], frames[-N_FRAMES:])
+
+
+def test_reading_ahead_changes_no_frame(encoded, monkeypatch, decoded):
+    for n_threads in ("1", "2"):
+        monkeypatch.setenv("STGV_THREADS", n_threads)
+        with VideoDecoder(encoded.path, device="cpu") as decoder:
+            assert torch.equal(decoder[:].permute(0, 2, 3, 1), torch.from_numpy(decoded))
+
+
+def test_no_more_than_a_few_gops_are_kept(long_file, loads):
+    with VideoDecoder(long_file, device="cpu") as decoder:
+        frames = decoder.iter_frames()
+        next(frames)
+        settle(decoder)
+        assert {index for index, _ in loads} <= set(range(1 + LOOK_AHEAD))
+        assert len(decoder._queue._pending) == LOOK_AHEAD
+        for _ in range(N_FRAMES):
+            next(frames)
+        settle(decoder)
+        assert len(decoder._queue._pending) == LOOK_AHEAD
+
+
+def test_only_what_the_call_needs_is_read(long_file, loads):
+    with VideoDecoder(long_file, device="cpu") as decoder:
+        decoder.get_frames_at([20, 21, 4, 5])
+    assert sorted(index for index, _ in loads) == [1, 5]
+
+
+def test_random_access_reads_nothing_ahead(long_file, loads):
+    with VideoDecoder(long_file, device="cpu") as decoder:
+        for gop in (5, 2, 7, 0, 4):
+            decoder[gop * N_FRAMES + 1]
+        assert [index for index, _ in loads] == [5, 2, 7, 0, 4]
+        assert own_threads() == []
+
+
+@pytest.mark.parametrize("length", [1, N_FRAMES])
+def test_going_on_reads_one_gop_ahead(long_file, loads, length):
+    with VideoDecoder(long_file, device="cpu") as decoder:
+        for start in range(0, 3 * N_FRAMES, length):
+            decoder[start : start + length]
+        settle(decoder)
+    assert {index for index, _ in loads} == {0, 1, 2, 3}
+
+
+def test_one_thread_means_one(long_file, loads, monkeypatch):
+    monkeypatch.setenv("STGV_THREADS", "1")
+    with VideoDecoder(long_file, device="cpu") as decoder:
+        decoder[:]
+        assert own_threads() == []
+    assert loads == [(index, False) for index in range(N_GOPS)]
+
+
+def test_close_ends_the_thread(long_file):
+    with VideoDecoder(long_file, device="cpu") as decoder:
+        decoder[:]
+        assert len(own_threads()) == 1
+    assert own_threads() == []
+    with pytest.raises(ValueError, match="closed"):
+        decoder[0]
+    decoder.close()
+
+
+def test_leaving_early_and_closing(long_file):
+    with VideoDecoder(long_file, device="cpu") as decoder:
+        next(decoder.iter_frames())
+    assert own_threads() == []
+
+
+def test_an_exception_of_the_caller_ends_the_thread(long_file):
+    with pytest.raises(KeyboardInterrupt), VideoDecoder(long_file, device="cpu") as decoder:  # noqa: PT012
+        for _ in decoder.iter_frames():
+            raise KeyboardInterrupt
+    assert own_threads() == []
+
+
+def test_a_decoder_that_is_dropped_leaves_no_thread(long_file):
+    decoder = VideoDecoder(long_file, device="cpu")
+    decoder[:]
+    del decoder
+    gc.collect()
+    deadline = time.monotonic() + 5
+    while own_threads() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert own_threads() == []
+
+
+def test_metadata_while_the_thread_reads(long_file):
+    with VideoDecoder(long_file, device="cpu") as decoder:
+        frames = decoder.iter_frames()
+        next(frames)
+        assert decoder.metadata.n_frames == N_GOPS * N_FRAMES
+        assert len(list(frames)) == N_GOPS * N_FRAMES - 1
+
+
+@pytest.fixture
+def damaged(long_file, tmp_path) -> Path:
+    """The fourth GoP has a wrong byte."""
+    with StgvReader(long_file) as reader:
+        entry = reader.gops[3]
+    data = bytearray(long_file.read_bytes())
+    data[entry.offset + entry.n_bytes // 2] ^= 0x10
+    path = tmp_path / "damaged.stgv"
+    path.write_bytes(data)
+    return path
+
+
+def test_damage_is_met_where_it_is(damaged):
+    with VideoDecoder(damaged, device="cpu") as decoder:
+        frames = decoder.iter_frames()
+        for _ in range(3 * N_FRAMES):
+            next(frames)
+        with pytest.raises(BitstreamError, match=r"damaged\.stgv: GoP 3"):
+            next(frames)
+        for index in (12, 15):  # and each time anew
+            with pytest.raises(BitstreamError, match="GoP 3"):
+                decoder[index]
+        assert decoder[16].shape == (3, 32, 48)
+        with pytest.raises(BitstreamError, match="GoP 3"):
+            decoder[:]
+    assert own_threads() == []
+
+
+def test_damage_ahead_of_what_is_asked_for_is_nobodys_business(damaged):
+    with VideoDecoder(damaged, device="cpu") as decoder:
+        for start in (0, 4, 8):
+            decoder[start : start + N_FRAMES]
+        settle(decoder)
+
+
+def test_keep_going(damaged, long_file):
+    with (
+        VideoDecoder(damaged, device="cpu", keep_going=True) as decoder,
+        VideoDecoder(long_file, device="cpu") as whole,
+    ):
+        assert len(decoder) == (N_GOPS - 1) * N_FRAMES
+        assert torch.equal(decoder[:], whole[: (N_GOPS - 1) * N_FRAMES])
+
+
+def read_in_child(decoder: VideoDecoder, answers) -> None:
+    answers.put(decoder[:].float().mean().item())
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_forked_child_has_a_thread_of_its_own(long_file):
+    """As a data loader forks its workers; the parent's thread is not there, nor is what it held."""
+    context = multiprocessing.get_context("fork")
+    torch_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with VideoDecoder(long_file, device="cpu") as decoder:
+            expected = decoder[:].float().mean().item()
+            answers = context.Queue()
+            child = context.Process(target=read_in_child, args=(decoder, answers))
+            child.start()
+            assert answers.get(timeout=60) == expected
+            child.join(timeout=60)
+            assert child.exitcode == 0
+    finally:
+        torch.set_num_threads(torch_threads)

@@ -1,0 +1,220 @@
+"""From symbols to frames: staging for a GPU, batches, and memory that runs out."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+
+import numpy as np
+import pytest
+import torch
+from clips import assert_same_pixels
+
+from stgvcodec.bitstream import StgvReader, unpack_gop
+from stgvcodec.codec import gop_renderer
+from stgvcodec.codec.gop_header import spec_of
+from stgvcodec.codec.gop_renderer import GopRenderer, RenderBudget, UnpackedGop, unpack, values_of
+from stgvcodec.codec.gop_staging import gop_times, stage
+from stgvcodec.codec.pair_bound import SplatExtents
+from stgvcodec.errors import BitstreamError, StgvError
+from stgvcodec.model.gaussians import bounded_cholesky, scale_splats
+
+CPU = torch.device("cpu")
+WIDTH, HEIGHT, N_FRAMES = 48, 32, 4
+FRAME_BYTES = WIDTH * HEIGHT * 12
+
+
+@pytest.fixture(scope="module")
+def payload(encoded) -> bytes:
+    with StgvReader(encoded.path) as reader:
+        return reader.read_gop(0)
+
+
+def renderer(payload, *, backend: str = "numba", budget: RenderBudget | None = None) -> GopRenderer:
+    return GopRenderer(payload, width=WIDTH, height=HEIGHT, device=CPU, backend=backend, budget=budget)
+
+
+@pytest.fixture
+def frames(payload) -> torch.Tensor:
+    return renderer(payload).frames_tensor(range(N_FRAMES))
+
+
+def bits(tensor: torch.Tensor) -> torch.Tensor:
+    assert tensor.dtype == torch.float32
+    return tensor.contiguous().view(torch.int32)
+
+
+def leaves(values) -> list[torch.Tensor]:
+    field = values.field
+    return [values.means, values.cholesky, values.colors, field.static_table, field.dynamic_table, *field.weights]
+
+
+def test_staged_values_have_the_bits_of_the_quantisers(payload):
+    symbols = unpack_gop(payload)
+    spec = spec_of(symbols.header, WIDTH, HEIGHT)
+
+    values, times = stage(symbols, spec, pinned=False).to(CPU, backend="reference")
+
+    for staged, expected in zip(leaves(values), leaves(values_of(symbols, spec, CPU)), strict=True):
+        assert staged.is_contiguous()
+        assert torch.equal(bits(staged), bits(expected))
+    for staged, expected in zip(times, gop_times(spec), strict=True):
+        assert torch.equal(bits(staged), bits(expected))
+
+
+def test_a_staged_gop_renders_the_same_frames(payload, frames):
+    """The path of a GPU, on the CPU."""
+    symbols = unpack_gop(payload)
+    spec = spec_of(symbols.header, WIDTH, HEIGHT)
+    staged = UnpackedGop(spec, stage(symbols, spec, pinned=False))
+    reference = renderer(payload, backend="reference").frames_tensor(range(N_FRAMES))
+
+    assert torch.equal(renderer(staged, backend="reference").frames_tensor(range(N_FRAMES)), reference)
+
+
+def test_unpacking_ahead_changes_nothing(payload, frames):
+    unpacked = unpack(payload, width=WIDTH, height=HEIGHT, device=CPU, backend="numba")
+
+    assert torch.equal(renderer(unpacked).frames_tensor(range(N_FRAMES)), frames)
+
+
+def test_a_damaged_payload_is_refused(payload):
+    with pytest.raises(BitstreamError):
+        unpack(payload[:-1], width=WIDTH, height=HEIGHT, device=CPU, backend="numba")
+
+
+@pytest.mark.parametrize("indices", [[0, 1, 2, 3], [1, 2], [3], [], [3, 0, 0, 2], range(3, -1, -2)], ids=str)
+def test_frames_in_any_order(payload, frames, indices):
+    gop = renderer(payload)
+
+    picked = gop.frames_tensor(indices)
+
+    assert torch.equal(picked, frames[list(indices)])
+    assert picked.shape == (len(indices), HEIGHT, WIDTH, 3)
+    assert picked.is_contiguous()
+    assert [frame.tolist() for frame in gop.frames(indices)] == picked.tolist()
+
+
+@pytest.mark.parametrize("n_bytes", [0, FRAME_BYTES, 3 * FRAME_BYTES - 1, 3 * FRAME_BYTES])
+def test_batches_of_any_size_give_the_same_frames(payload, frames, n_bytes):
+    gop = renderer(payload, budget=RenderBudget(n_bytes))
+
+    sizes = [len(batch) for batch in gop.batches(range(N_FRAMES))]
+
+    assert sizes == ([3, 1] if n_bytes == 3 * FRAME_BYTES else [2, 2] if n_bytes > 2 * FRAME_BYTES else [1] * 4)
+    assert torch.equal(gop.frames_tensor(range(N_FRAMES)), frames)
+
+
+def test_a_scale_has_its_own_batches(payload):
+    budget = RenderBudget(4 * FRAME_BYTES)
+    assert [len(batch) for batch in renderer(payload, budget=budget).batches(range(4), scale=2.0)] == [1, 1, 1, 1]
+
+
+class SmallMemory:
+    """A device on which so many frames fit."""
+
+    def __init__(self, n_frames: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.n_frames = n_frames
+        self.batches: list[int] = []
+        rasterize = gop_renderer.rasterize_uint8
+
+        def small(means, *arguments, **options):
+            self.batches.append(len(means))
+            if len(means) > self.n_frames:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+            return rasterize(means, *arguments, **options)
+
+        monkeypatch.setattr(gop_renderer, "rasterize_uint8", small)
+
+
+def test_out_of_memory_halves_the_batch(payload, frames, monkeypatch, caplog):
+    memory = SmallMemory(1, monkeypatch)
+    budget = RenderBudget(100 * FRAME_BYTES)
+    with caplog.at_level(logging.WARNING):
+        got = renderer(payload, budget=budget).frames_tensor(range(N_FRAMES))
+    assert torch.equal(got, frames)
+    assert memory.batches == [4, 2, 1, 1, 1, 1]
+    assert [record.getMessage() for record in caplog.records] == [
+        "out of memory on cpu with 4 frames of 48x32 at once; going on with 2",
+        "out of memory on cpu with 2 frames of 48x32 at once; going on with 1",
+    ]
+    # The next GoP begins with what fitted.
+    caplog.clear()
+    assert torch.equal(renderer(payload, budget=budget).frames_tensor(range(N_FRAMES)), frames)
+    assert memory.batches[6:] == [1, 1, 1, 1]
+    assert not caplog.records
+
+
+def test_a_frame_that_does_not_fit_is_an_error_of_the_user(payload, monkeypatch):
+    SmallMemory(0, monkeypatch)
+    with pytest.raises(
+        StgvError, match=r"a single frame of 48x32 with 60 Gaussians does not fit.*--scale.*--device cpu"
+    ):
+        renderer(payload).frames_tensor([0])
+
+
+def test_gaussians_belong_to_the_frame(payload):
+    gop = renderer(payload)
+    first, last = gop.gaussians(0), gop.gaussians(3)
+
+    assert first[0].shape == (60, 2)
+    assert torch.equal(first[1], last[1])
+    assert not torch.equal(first[0], last[0])
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.4])
+def test_triton_renders_without_asking_how_many_pairs_there_are(payload, monkeypatch, triton_device, scale):
+    """Under its interpreter where there is no GPU: the same picture, in room that was known to do."""
+    budgets = []
+    rasterize = gop_renderer.rasterize_uint8
+
+    def recording(*arguments, budget, **options):
+        budgets.append(budget)
+        return rasterize(*arguments, budget=budget, **options)
+
+    expected = renderer(payload).frames_tensor([1, 3], scale=scale)
+    monkeypatch.setattr(gop_renderer, "rasterize_uint8", recording)
+    gop = GopRenderer(payload, width=WIDTH, height=HEIGHT, device=triton_device, backend="triton")
+
+    got = gop.frames_tensor([1, 3], scale=scale)
+
+    assert_same_pixels(got.cpu().numpy(), expected.numpy())
+    (budget,) = budgets
+    assert 0 < int(budget.need) <= budget.capacity <= 6 * int(budget.need)
+
+
+@pytest.mark.parametrize("scale", [0.3, 1.0, 2.5])
+@pytest.mark.parametrize(("low_pass", "spread"), [(0.0, 0.02), (0.25, 0.4), (0.0, 1e30)], ids=str)
+def test_the_bound_on_pairs_holds_wherever_gaussians_are(payload, scale, low_pass, spread):
+    """Against the tiles that bounding boxes at random places meet."""
+    symbols = unpack_gop(payload)
+    header = dataclasses.replace(symbols.header, low_pass=low_pass)
+    symbols = dataclasses.replace(
+        symbols, header=header, cholesky_scale=np.array([spread, 0.7 * spread, 0.5 * spread], np.float32)
+    )
+    spec = spec_of(header, WIDTH, HEIGHT)
+    width, height = round(WIDTH * scale), round(HEIGHT * scale)
+    cholesky = bounded_cholesky(values_of(symbols, spec, CPU).cholesky, low_pass)
+    l1, l2, l3 = scale_splats(cholesky, torch.zeros(1, 60, 3), scale)[0].double().unbind(1)
+    reach_px = 3 * torch.stack((l1, torch.sqrt(l2 * l2 + l3 * l3)), dim=1)  # [N, 2]
+    bound = SplatExtents.of(symbols).most_pairs(scale, width=width, height=height, tile_width=16, tile_height=8)
+    tile, size = torch.tensor([16.0, 8.0]), torch.tensor([width, height])
+    n_tiles = torch.ceil(size / tile)
+    most = 0
+    for seed in range(50):
+        centre = torch.rand(60, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * size
+        first = ((centre - reach_px) / tile).floor().clamp_min(0)
+        last = torch.minimum(((centre + reach_px) / tile).floor(), n_tiles - 1)
+        most = max(most, int((last - first + 1).prod(dim=1).sum()))
+    assert most <= bound <= 4 * most
+
+
+@pytest.mark.gpu
+def test_gpu_and_cpu_agree(payload, frames):
+    cuda = torch.device("cuda")
+    gop = GopRenderer(payload, width=WIDTH, height=HEIGHT, device=cuda, backend="triton")
+
+    assert_same_pixels(gop.frames_tensor(range(N_FRAMES)).cpu().numpy(), frames.numpy())
+    symbols = unpack_gop(payload)
+    for on_gpu, expected in zip(leaves(gop.values), leaves(values_of(symbols, gop.spec, CPU)), strict=True):
+        assert torch.equal(bits(on_gpu.cpu()), bits(expected))

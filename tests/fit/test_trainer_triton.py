@@ -1,0 +1,105 @@
+"""A fit by Triton's kernels is the fit by the reference; on a GPU as a CUDA graph too."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from clips import moving_clip
+
+from stgvcodec.fit import phase_run
+from stgvcodec.fit.phases import QUANTIZED_STREAMS, LearningRates, Phase
+from stgvcodec.fit.trainer import STRETCH, GopTrainer
+
+FINE_RATES = LearningRates(means=0.03, cholesky=0.02, colors=2e-3, hash_tables=2e-3, mlp=4e-4)
+
+
+def losses_of(trainer: GopTrainer, phases: list[Phase]) -> list[float]:
+    losses: list[torch.Tensor] = []
+    for phase in phases:
+        trainer.run(phase, lambda *report: losses.append(report[2]))
+    return torch.stack(losses).tolist()
+
+
+def test_a_fit_has_the_losses_of_the_reference(make_trainer, triton_device):
+    phases = [
+        Phase("key-frame", frames="key", n_steps=1),
+        Phase("joint", frames="all", n_steps=2, frames_per_step=2),
+        Phase("finetune", frames="all", n_steps=1, rates=FINE_RATES, quantized=QUANTIZED_STREAMS),
+    ]
+    frames = moving_clip(2)[:, :18, :20].copy()
+    found, expected = (
+        losses_of(make_trainer(2, 10, frames=frames, backend=backend, device=device), phases)
+        for backend, device in (("triton", triton_device), ("reference", torch.device("cpu")))
+    )
+
+    assert found == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.fixture
+def on_gpu(make_trainer):
+    def make(backend: str, **options: int) -> GopTrainer:
+        frames = moving_clip(4, 320, 180)
+        return make_trainer(4, 600, frames=frames, backend=backend, device=torch.device("cuda"), **options)
+
+    return make
+
+
+PHASES = [
+    Phase("key-frame", frames="key", n_steps=30),
+    Phase("joint", frames="all", n_steps=STRETCH + 30),
+    Phase("finetune", frames="all", n_steps=40, rates=FINE_RATES, quantized=QUANTIZED_STREAMS),
+]
+
+
+@pytest.mark.gpu
+def test_graphs_reach_what_eager_steps_of_the_reference_reach(on_gpu, caplog):
+    triton, reference = on_gpu("triton"), on_gpu("reference")
+    first, *_ = losses_of(triton, PHASES), losses_of(reference, PHASES)
+
+    assert not any("CUDA graph" in message for message in caplog.messages)
+    assert np.isfinite(first).all()
+    assert triton.psnr_db(QUANTIZED_STREAMS) == pytest.approx(reference.psnr_db(QUANTIZED_STREAMS), abs=0.3)
+
+
+@pytest.mark.gpu
+def test_steps_after_the_first_are_replays(on_gpu, monkeypatch):
+    calls = []
+    step = phase_run.PhaseRun._step
+    monkeypatch.setattr(phase_run.PhaseRun, "_step", lambda run: (calls.append(1), step(run))[1])
+
+    on_gpu("triton").run(Phase("joint", frames="all", n_steps=50))
+
+    assert len(calls) == 2  # One as it is written, one captured.
+
+
+@pytest.mark.gpu
+def test_too_little_room_for_pairs_is_noticed_and_made_good(on_gpu, monkeypatch):
+    expected = on_gpu("triton")
+    losses_of(expected, PHASES)
+    monkeypatch.setattr(phase_run, "_FIRST_GUESS", 1)
+    trainer = on_gpu("triton")
+    losses_of(trainer, PHASES)
+
+    assert trainer.n_rollbacks == 0
+    assert trainer.psnr_db(QUANTIZED_STREAMS) == pytest.approx(expected.psnr_db(QUANTIZED_STREAMS), abs=0.2)
+
+
+@pytest.mark.gpu
+def test_where_capture_fails_steps_run_eagerly_and_the_log_says_so(on_gpu, monkeypatch, caplog):
+    optimizer_step = None
+
+    def waiting(*arguments):
+        torch.cuda.synchronize()
+        return optimizer_step(*arguments)
+
+    trainer = on_gpu("triton")
+    optimizer_step = trainer.optimizer.step
+    monkeypatch.setattr(trainer.optimizer, "step", waiting)
+    before = trainer.psnr_db()
+    trainer.run(dataclasses.replace(PHASES[1], n_steps=20))
+
+    assert any("without a CUDA graph" in message for message in caplog.messages)
+    assert trainer.psnr_db() > before

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import constriction
+import numpy as np
+import pytest
+
+from stgvcodec.errors import BackendUnavailableError
+from stgvcodec.ops.ans import AnsRun, ans_decode
+
+BACKENDS = ("numba", "reference")
+TOTAL = 2**24
+
+
+def run_of(n_symbols: int, frequencies, symbols=None) -> AnsRun:
+    frequencies = np.asarray(frequencies, np.uint32)
+    names = np.arange(len(frequencies)) if symbols is None else symbols
+    return AnsRun(n_symbols, frequencies, np.asarray(names, np.uint8))
+
+
+def random_run(rng: np.random.Generator, n_symbols: int, alphabet: int, concentration: float) -> AnsRun:
+    weights = rng.gamma(concentration, 1, alphabet) + 1e-12
+    frequencies = 1 + (weights / weights.sum() * (TOTAL - alphabet)).astype(np.int64)
+    frequencies[rng.integers(alphabet)] += TOTAL - frequencies.sum()
+    return run_of(n_symbols, frequencies, np.sort(rng.choice(256, alphabet, replace=False)))
+
+
+def encoded(runs, rng: np.random.Generator, *, by_frequency: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    """Words and the symbols in them; symbols follow the frequencies, or are uniform, so that rare ones occur."""
+    coder = constriction.stream.stack.AnsCoder(np.array([77], np.uint32))
+    symbols = []
+    for run in reversed(runs):
+        p = run.frequencies / TOTAL if by_frequency else None
+        indices = rng.choice(len(run.frequencies), run.n_symbols, p=p).astype(np.int32)
+        model = constriction.stream.model.Categorical(run.frequencies.astype(np.float64) - 1, perfect=False)
+        coder.encode_reverse(indices, model)
+        symbols.append(run.symbols[indices])
+    return coder.get_compressed(), np.concatenate([np.empty(0, np.uint8), *reversed(symbols)])
+
+
+CASES = {
+    "no run": [],
+    "one symbol": [(1, 2, 1.0)],
+    "an empty run among others": [(3, 5, 1.0), (0, 4, 1.0), (63, 7, 1.0)],
+    "bits": [(999, 2, 0.2)],
+    "bytes": [(2000, 256, 3.0)],
+    "skewed bytes": [(2000, 256, 0.02)],
+    "many contexts": [(1 + 37 * i % 200, 2 + 83 * i % 255, 10.0 ** (i % 4 - 2)) for i in range(23)],
+}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("by_frequency", [True, False], ids=["likely symbols", "any symbols"])
+@pytest.mark.parametrize("shapes", CASES.values(), ids=CASES)
+def test_decodes_what_constriction_encodes(shapes, by_frequency, backend):
+    rng = np.random.default_rng(1)
+    runs = [random_run(rng, *shape) for shape in shapes]
+    words, symbols = encoded(runs, rng, by_frequency=by_frequency)
+
+    decoded, rest = ans_decode(words, runs, backend=backend)
+
+    np.testing.assert_array_equal(decoded, symbols)
+    assert decoded.dtype == np.uint8
+    assert rest.dtype == np.uint32
+    assert rest.tolist() == [77]
+
+
+@pytest.mark.parametrize(
+    "frequencies",
+    [[1, TOTAL - 1], [TOTAL - 1, 1], [4095, 1, TOTAL - 4096], [4096, 4096, TOTAL - 8192], [TOTAL - 255, *[1] * 255]],
+    ids=["first is rare", "last is rare", "rare within a bucket", "on a bucket's border", "256 in one bucket"],
+)
+def test_symbols_at_the_borders_of_buckets(frequencies):
+    rng = np.random.default_rng(2)
+    runs = [run_of(500, frequencies)]
+    words, symbols = encoded(runs, rng, by_frequency=False)
+
+    assert ans_decode(words, runs, backend="numba").symbols.tolist() == symbols.tolist()
+
+
+@pytest.mark.parametrize("n_words", [0, 1, 2, 3, 40])
+def test_any_words_leave_what_constriction_leaves(n_words):
+    """Damaged and cut streams: the same symbols, and the same rest, with words too few and too many."""
+    rng = np.random.default_rng(n_words)
+    for trial in range(200):
+        runs = [random_run(rng, int(rng.integers(1, 60)), int(rng.integers(2, 257)), 0.3) for _ in range(2)]
+        words = rng.integers(0, 2**32, n_words, dtype=np.uint32)
+        if trial % 3 == 0:
+            words >>= 27  # many zeros
+        words[-1:] |= 1
+        kept = words.copy()
+        fast, slow = (ans_decode(words, runs, backend=backend) for backend in BACKENDS)
+        assert fast.symbols.tolist() == slow.symbols.tolist()
+        assert fast.rest.tolist() == slow.rest.tolist()
+        assert words.tolist() == kept.tolist()
+
+
+def test_any_symbols_of_a_dry_coder_end():
+    """With no words at all, a million symbols still take no longer than any others."""
+    run = run_of(1_000_000, [1, TOTAL - 1])
+
+    decoded, rest = ans_decode(np.empty(0, np.uint32), [run])
+
+    assert not decoded.any()
+    assert rest.tolist() == []
+
+
+GOOD = run_of(3, [TOTAL // 2, TOTAL // 2])
+WORDS = np.array([1, 2], np.uint32)
+REFUSED = {
+    "signed words": (WORDS.astype(np.int32), GOOD, "words are int32"),
+    "matrix of words": (WORDS[None], GOOD, r"words are uint32 \[1, 2\]"),
+    "last word 0": (np.array([1, 0], np.uint32), GOOD, "last word is 0"),
+    "negative count": (WORDS, GOOD._replace(n_symbols=-1), "has -1 symbols"),
+    "int64 frequencies": (WORDS, GOOD._replace(frequencies=GOOD.frequencies.astype(np.int64)), "are int64"),
+    "one frequency": (WORDS, run_of(3, [TOTAL]), r"uint32 \[1\]"),
+    "257 frequencies": (WORDS, run_of(3, [1] * 257, np.zeros(257)), r"uint32 \[257\]"),
+    "symbols missing": (WORDS, GOOD._replace(symbols=GOOD.symbols[:1]), r"uint8 \[1\], expected uint8 \[2\]"),
+    "sum too small": (WORDS, run_of(3, [5, 6]), "do not sum"),
+    "sum too large": (WORDS, run_of(3, [TOTAL, 1]), "do not sum"),
+    "sum wraps": (WORDS, run_of(3, [2**32 - 1, TOTAL + 1]), "do not sum"),
+    "a zero": (WORDS, run_of(3, [TOTAL - 1, 0, 1]), "1 at least each"),
+}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(("words", "run", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_is_refused(words, run, message, backend):
+    with pytest.raises(ValueError, match=message):
+        ans_decode(words, [GOOD, run], backend=backend)
+
+
+def test_the_run_is_named():
+    with pytest.raises(ValueError, match="frequencies of run 1 do"):
+        ans_decode(WORDS, [GOOD, run_of(3, [5, 6])])
+
+
+def test_other_back_ends_are_refused():
+    with pytest.raises(BackendUnavailableError, match="'triton' does not decode ANS"):
+        ans_decode(WORDS, [GOOD], backend="triton")
+
+
+def test_neither_torch_nor_numba_until_something_is_decoded():
+    """What `stgvcodec info` imports."""
+    code = (
+        "import sys; import stgvcodec.ops.ans, stgvcodec.bitstream;"
+        "assert not {'torch', 'numba'} & set(sys.modules), 'imported'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,411 @@
+"""The fused field against the composition of its parts; tests/model holds that against the equations."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import pytest
+import torch
+
+from stgvcodec.errors import BackendUnavailableError
+from stgvcodec.ops.deform import deform
+from stgvcodec.ops.field_mlp import FieldWeights
+from stgvcodec.ops.hash_encode import HashGridSpec, hash_encode
+
+# Largest difference (at real size: norm of it), relative to the tensor's. Under the interpreter everything is float32;
+# on a GPU forward products are three of bfloat16 halves, and products of gradients plain bfloat16.
+INTERPRETER_TOLERANCE = 5e-6
+GPU_FORWARD_TOLERANCE = 2e-5
+GPU_FULL_GRADIENT_TOLERANCE = 1e-4
+GPU_BFLOAT16_GRADIENT_TOLERANCE = 6 * 2.0**-9  # roundings between an output's gradient and a table's
+# Below this a ReLU's input may be positive in one precision and not in another.
+KINK_MARGIN = 1e-4
+SIZE_PX = (63.0, 37.5)
+N_OUTPUTS = 2
+NAMES = ("means_px", "colors", "means", "canonical_colors", "static_table", "dynamic_table", *FieldWeights._fields)
+
+
+class Case(NamedTuple):
+    static_grid: HashGridSpec
+    dynamic_grid: HashGridSpec
+    width: int
+    n_time: int
+    n_frames: int
+    n_points: int
+
+
+MIXED_2D = HashGridSpec(2, 7, ((1, 1), (5, 5), (11, 9), (40, 23)))
+# Dense; planes dense and 3D hashed; planes hashed too.
+MIXED_3D = HashGridSpec(4, 9, ((1, 1, 1), (6, 5, 2), (16, 24, 3), (182, 182, 9)))
+ODD_2D = HashGridSpec(1, 4, ((2, 2), (5, 5), (6, 6)))
+ODD_3D = HashGridSpec(3, 4, ((1, 1, 1), (4, 4, 3), (3, 2, 2)))
+STILL_2D, STILL_3D = HashGridSpec(1, 2, ((1, 1),)), HashGridSpec(1, 3, ((1, 1, 1),))
+PAPER_RESOLUTIONS = (16, 24, 36, 54, 81, 121, 182, 273)
+PAPER_2D = HashGridSpec(2, 10, tuple((n, n) for n in PAPER_RESOLUTIONS))
+PAPER_3D = HashGridSpec(4, 10, tuple((n, n, n) for n in PAPER_RESOLUTIONS))
+CASES = {
+    "paper's grids and width": Case(PAPER_2D, PAPER_3D, 128, 12, 1, 40),
+    "one level, width 1, a single still frame": Case(STILL_2D, STILL_3D, 1, 2, 1, 63),
+    "odd levels, features and width, three frames": Case(ODD_2D, ODD_3D, 7, 4, 3, 63),
+    "two blocks of points": Case(MIXED_2D, ODD_3D, 33, 12, 2, 65),
+    "eight features": Case(HashGridSpec(8, 5, ((2, 3), (40, 40))), HashGridSpec(8, 5, ((2, 3, 1),)), 16, 1, 2, 20),
+    "one Gaussian": Case(MIXED_2D, MIXED_3D, 8, 12, 1, 1),
+    "no Gaussians": Case(MIXED_2D, MIXED_3D, 8, 12, 2, 0),
+    "wider than the fused kernels": Case(ODD_2D, ODD_3D, 129, 2, 2, 9),
+}
+
+
+class Inputs(NamedTuple):
+    means: torch.Tensor
+    colors: torch.Tensor
+    static_table: torch.Tensor
+    dynamic_table: torch.Tensor
+    weights: FieldWeights
+    times: torch.Tensor
+    gamma: torch.Tensor
+
+    def to(self, device: torch.device, dtype: torch.dtype = torch.float32) -> Inputs:
+        means, colors, static_table, dynamic_table, weights, *time = self
+        leaves = [tensor.to(device, dtype) for tensor in (means, colors, static_table, dynamic_table, *weights)]
+        return Inputs(*leaves[:4], FieldWeights(*leaves[4:]), *(tensor.to(device, dtype) for tensor in time))
+
+    @property
+    def leaves(self) -> tuple[torch.Tensor, ...]:
+        return self.means, self.colors, self.static_table, self.dynamic_table, *self.weights
+
+
+def make_inputs(case: Case, *, seed: int = 0) -> Inputs:
+    """Random numbers; about one Gaussian in ten lies outside the picture.
+
+    Positions and times are short enough that their places in cells are exact in float32 as in float64.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator) / max(shape[-1], 1) ** 0.5
+
+    static_grid, dynamic_grid, width, n_time, n_frames, n_points = case
+    n_inputs = static_grid.n_features + dynamic_grid.n_features + n_time
+    shapes = ((width, n_inputs), (width,), (width, width), (width,), (2, width), (2,), (3, width), (3,))
+    return Inputs(
+        means=(torch.randn(n_points, 2, generator=generator) * 0.6 * 512).round() / 512,
+        colors=normal(n_points, 3),
+        static_table=torch.randn(static_grid.n_entries, static_grid.n_features_per_level, generator=generator),
+        dynamic_table=torch.randn(dynamic_grid.n_entries, dynamic_grid.n_features_per_level, generator=generator),
+        weights=FieldWeights(*(normal(*shape) for shape in shapes)),
+        times=(torch.linspace(0, 1, n_frames + 1)[1:] * 64).round() / 64,
+        gamma=torch.randn(n_frames, n_time, generator=generator).clamp(-1, 1),
+    )
+
+
+def evaluate(case: Case, inputs: Inputs, backend: str, **options: object) -> tuple[torch.Tensor, torch.Tensor]:
+    grids = {"static_grid": case.static_grid, "dynamic_grid": case.dynamic_grid}
+    return deform(*inputs, **grids, size_px=SIZE_PX, backend=backend, **options)
+
+
+def run_with_gradients(
+    case: Case, inputs: Inputs, backend: str, upstream: tuple[torch.Tensor, torch.Tensor] | None = None
+) -> list[torch.Tensor]:
+    """Both outputs, then the gradients to means, colours, tables and weights."""
+    leaves = [leaf.detach().clone().requires_grad_() for leaf in inputs.leaves]
+    inputs = Inputs(*leaves[:4], FieldWeights(*leaves[4:]), inputs.times, inputs.gamma)
+    outputs = evaluate(case, inputs, backend)
+    if upstream is None:
+        upstream = upstream_of(case)
+    upstream = tuple(gradient.to(outputs[0]) for gradient in upstream)
+    return [*(output.detach() for output in outputs), *torch.autograd.grad(outputs, leaves, upstream)]
+
+
+def upstream_of(case: Case) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(9)
+    means_px = torch.randn(case.n_frames, case.n_points, 2, generator=generator) / SIZE_PX[0]
+    return means_px, torch.randn(case.n_frames, case.n_points, 3, generator=generator)
+
+
+def relative_error(actual: torch.Tensor, expected: torch.Tensor) -> float:
+    assert actual.shape == expected.shape
+    assert actual.isfinite().all()
+    if not expected.numel():
+        return 0.0
+    difference = (actual.double() - expected.double().to(actual.device)).abs().max()
+    return (difference / expected.double().abs().max().clamp_min(1e-12)).item()
+
+
+def tolerance_of(name_index: int, device: torch.device) -> float:
+    if device.type == "cpu":
+        return INTERPRETER_TOLERANCE
+    return GPU_FORWARD_TOLERANCE if name_index < N_OUTPUTS else GPU_BFLOAT16_GRADIENT_TOLERANCE
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_triton_matches_the_reference(name: str, triton_device: torch.device) -> None:
+    case = CASES[name]
+    inputs = make_inputs(case)
+    expected = run_with_gradients(case, inputs.to(torch.device("cpu"), torch.float64), "reference")
+    actual = run_with_gradients(case, inputs.to(triton_device), "triton")
+    assert len(actual) == len(NAMES)
+    for i, (one, other) in enumerate(zip(actual, expected, strict=True)):
+        assert relative_error(one, other) <= tolerance_of(i, triton_device), NAMES[i]
+
+
+@pytest.mark.parametrize("name", ["odd levels, features and width, three frames", "no Gaussians"])
+def test_numba_matches_the_reference(name: str) -> None:
+    case = CASES[name]
+    inputs = make_inputs(case)
+    expected = run_with_gradients(case, inputs, "reference")
+    for i, (one, other) in enumerate(zip(run_with_gradients(case, inputs, "numba"), expected, strict=True)):
+        assert relative_error(one, other) <= INTERPRETER_TOLERANCE, NAMES[i]
+
+
+@pytest.mark.parametrize("backend", ["reference", "numba", "triton"])
+def test_a_frame_has_the_same_bits_alone_in_a_batch_and_in_training(backend: str, triton_device: torch.device) -> None:
+    case = CASES["odd levels, features and width, three frames"]
+    inputs = make_inputs(case).to(triton_device if backend == "triton" else torch.device("cpu"))
+    batch = evaluate(case, inputs, backend)
+    trained = evaluate(case, inputs._replace(means=inputs.means.clone().requires_grad_()), backend)
+    backwards = evaluate(case, inputs._replace(times=inputs.times.flip(0), gamma=inputs.gamma.flip(0)), backend)
+    for b in range(case.n_frames):
+        alone_inputs = inputs._replace(times=inputs.times[b : b + 1], gamma=inputs.gamma[b : b + 1])
+        alone = evaluate(case, alone_inputs, backend)
+        for i in range(N_OUTPUTS):
+            assert torch.equal(batch[i][b], alone[i][0])
+            assert torch.equal(batch[i][b], trained[i][b])
+            assert torch.equal(batch[i][b], backwards[i][-1 - b])
+
+
+@pytest.mark.parametrize("backend", ["reference", "numba", "triton"])
+def test_kept_static_features_change_nothing(backend: str, triton_device: torch.device) -> None:
+    case = CASES["odd levels, features and width, three frames"]
+    inputs = make_inputs(case).to(triton_device if backend == "triton" else torch.device("cpu"))
+    unit = (inputs.means + 1.0) * 0.5
+    kept = hash_encode(unit, inputs.static_table, case.static_grid, backend=backend)
+    for one, other in zip(
+        evaluate(case, inputs, backend, static_features=kept), evaluate(case, inputs, backend), strict=True
+    ):
+        assert torch.equal(one, other)
+
+
+def test_gradients_reach_kept_static_features_and_not_the_table(triton_device: torch.device) -> None:
+    case = CASES["odd levels, features and width, three frames"]
+    found = []
+    for backend, device in (("reference", torch.device("cpu")), ("triton", triton_device)):
+        inputs = make_inputs(case).to(device)
+        kept = torch.randn(case.n_points, case.static_grid.n_features, generator=torch.Generator().manual_seed(2))
+        kept = kept.to(device).requires_grad_()
+        means, table = inputs.means.requires_grad_(), inputs.static_table.requires_grad_()
+        outputs = evaluate(case, inputs, backend, static_features=kept)
+        upstream = [gradient.to(device) for gradient in upstream_of(case)]
+        of_kept, of_means, of_table = torch.autograd.grad(outputs, (kept, means, table), upstream, allow_unused=True)
+        assert of_table is None
+        found.append((of_kept, of_means))
+    for one, other in zip(found[1], found[0], strict=True):
+        assert relative_error(one, other) <= tolerance_of(N_OUTPUTS, triton_device)
+
+
+def test_positions_outside_the_picture_move_but_draw_no_gradient_through_the_encodings(
+    triton_device: torch.device,
+) -> None:
+    case = CASES["odd levels, features and width, three frames"]
+    inputs = make_inputs(case)
+    inputs.means[:4] = torch.tensor([[-1.0, 1.0], [-5.0, 0.25], [0.25, 1e30], [math.inf, -math.inf]])
+    expected = run_with_gradients(case, inputs.to(torch.device("cpu")), "reference")
+    actual = run_with_gradients(case, inputs.to(triton_device), "triton")
+    identity = sum(gradient for gradient in upstream_of(case)[0]) * torch.tensor(SIZE_PX) / 2
+    assert torch.allclose(actual[2][3].cpu(), identity[3], rtol=1e-5)
+    for i in (0, 1):
+        finite = expected[i].isfinite()
+        assert torch.equal(actual[i].cpu().isfinite(), finite)
+    for i in range(2, len(NAMES)):
+        assert relative_error(actual[i], expected[i]) <= tolerance_of(i, triton_device), NAMES[i]
+
+
+@pytest.mark.parametrize("backend", ["reference", "numba", "triton"])
+def test_a_nan_mean_poisons_nothing_else(backend: str, triton_device: torch.device) -> None:
+    """As it comes from the rasteriser, its own upstream gradient is zero: then no gradient knows of it."""
+    case = CASES["odd levels, features and width, three frames"]
+    inputs = make_inputs(case).to(triton_device if backend == "triton" else torch.device("cpu"))
+    upstream = upstream_of(case)
+    for gradient in upstream:
+        gradient[:, 5] = 0.0
+    clean = run_with_gradients(case, inputs, backend, upstream)
+    inputs.means[5] = math.nan
+    poisoned = run_with_gradients(case, inputs, backend, upstream)
+    assert poisoned[0].isnan().any(dim=2).nonzero()[:, 1].unique().tolist() == [5]
+    assert poisoned[1].isfinite().all()
+    for i in range(2, len(NAMES)):
+        assert relative_error(poisoned[i], clean[i]) <= INTERPRETER_TOLERANCE, NAMES[i]
+
+
+def test_nan_weights_show_in_every_result(triton_device: torch.device) -> None:
+    case = CASES["odd levels, features and width, three frames"]
+    inputs = make_inputs(case).to(triton_device)
+    inputs.weights.w2[2, 3] = math.nan
+    for result in evaluate(case, inputs, "triton"):
+        assert result.isnan().any(dim=2).all()
+
+
+def test_triton_writes_every_element(monkeypatch: pytest.MonkeyPatch, triton_device: torch.device) -> None:
+    case = CASES["two blocks of points"]
+    inputs = make_inputs(case).to(triton_device)
+    expected = run_with_gradients(case, inputs, "triton")
+    empty = torch.empty
+
+    def poisoned(*args: object, **kwargs: object) -> torch.Tensor:
+        return empty(*args, **kwargs).fill_(math.nan)
+
+    monkeypatch.setattr(torch, "empty", poisoned)
+    for i, (one, other) in enumerate(zip(run_with_gradients(case, inputs, "triton"), expected, strict=True)):
+        assert relative_error(one, other) <= INTERPRETER_TOLERANCE, NAMES[i]
+
+
+def test_triton_takes_non_contiguous_tensors(triton_device: torch.device) -> None:
+    case = CASES["odd levels, features and width, three frames"]
+    inputs = make_inputs(case).to(triton_device)
+    strided = [leaf.mT.contiguous().mT if leaf.ndim > 1 else leaf for leaf in inputs.leaves]
+    other = Inputs(*strided[:4], FieldWeights(*strided[4:]), inputs.times, inputs.gamma)
+    for one, same in zip(evaluate(case, inputs, "triton"), evaluate(case, other, "triton"), strict=True):
+        assert torch.equal(one, same)
+
+
+def test_reference_can_be_trained_after_triton_ran_in_inference_mode(triton_device: torch.device) -> None:
+    case = CASES["one Gaussian"]
+    with torch.inference_mode():
+        evaluate(case, make_inputs(case).to(triton_device), "triton")
+    for gradient in run_with_gradients(case, make_inputs(case).to(triton_device), "triton"):
+        assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "message"),
+    [
+        ("means", (9, 3), r"means has shape \(9, 3\), expected \(9, 2\)"),
+        ("colors", (8, 3), r"colors has shape \(8, 3\), expected \(9, 3\)"),
+        ("static_table", (5, 1), r"static_table has shape \(5, 1\), expected \(\d+, 1\)"),
+        ("dynamic_table", (5, 3), r"dynamic_table has shape \(5, 3\), expected \(\d+, 3\)"),
+        ("times", (), r"times has shape \(\), expected \[B\]"),
+        ("times", (0,), r"times has shape \(0,\), expected \[B\] with B >= 1"),
+        ("gamma", (2,), r"gamma has shape \(2,\), expected \[B, n_time\]"),
+        ("gamma", (1, 2), r"gamma has shape \(1, 2\), expected \(2, 2\)"),
+    ],
+)
+def test_wrong_shapes_are_refused(name: str, shape: tuple[int, ...], message: str) -> None:
+    case = Case(ODD_2D, ODD_3D, 5, 2, 2, 9)
+    with pytest.raises(ValueError, match=message):
+        evaluate(case, make_inputs(case)._replace(**{name: torch.zeros(shape)}), "auto")
+
+
+def test_wrong_weights_grids_dtypes_and_back_ends_are_refused(triton_device: torch.device) -> None:
+    case = Case(ODD_2D, ODD_3D, 5, 2, 2, 9)
+    inputs = make_inputs(case)
+    with pytest.raises(ValueError, match=r"weights.b2 has shape \(4,\), expected \(5,\)"):
+        evaluate(case, inputs._replace(weights=inputs.weights._replace(b2=torch.zeros(4))), "auto")
+    with pytest.raises(ValueError, match="static_grid has 3 axes and dynamic_grid 3, expected 2 and 3"):
+        evaluate(case._replace(static_grid=ODD_3D), inputs, "auto")
+    with pytest.raises(ValueError, match=r"static_features has shape \(9, 2\), expected \(9, 3\)"):
+        evaluate(case, inputs, "auto", static_features=torch.zeros(9, 2))
+    with pytest.raises(ValueError, match=r"colors is torch.float64 on cpu, expected torch.float32 on cpu"):
+        evaluate(case, inputs._replace(colors=inputs.colors.double()), "auto")
+    with pytest.raises(ValueError, match=r"'triton' computes in float32, got torch.float64"):
+        evaluate(case, inputs.to(triton_device, torch.float64), "triton")
+    assert evaluate(case, inputs.to(torch.device("cpu"), torch.float64), "auto")[0].dtype == torch.float64
+    with pytest.raises(BackendUnavailableError, match="does not exist"):
+        evaluate(case, inputs, "fast")
+
+
+def without_kinks(
+    case: Case, inputs: Inputs, upstream: tuple[torch.Tensor, torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Upstream gradients with zeros for Gaussians at which some ReLU may go either way."""
+    weights = inputs.weights
+    unit = (inputs.means + 1) / 2
+    static = hash_encode(unit, inputs.static_table, case.static_grid, backend="reference")
+    for b in range(case.n_frames):
+        position = torch.cat((unit, inputs.times[b].expand(case.n_points, 1)), dim=1)
+        dynamic = hash_encode(position, inputs.dynamic_table, case.dynamic_grid, backend="reference")
+        first = (
+            torch.cat((static, dynamic, inputs.gamma[b].expand(case.n_points, -1)), dim=1) @ weights.w1.T + weights.b1
+        )
+        second = first.relu() @ weights.w2.T + weights.b2
+        is_safe = torch.cat((first, second), dim=1).abs().amin(dim=1) > KINK_MARGIN
+        for gradient in upstream:
+            gradient[b] *= is_safe[:, None].to(gradient)
+    return upstream
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    ("backward_precision", "tolerance"),
+    [("bf16", GPU_BFLOAT16_GRADIENT_TOLERANCE), ("bf16x3", GPU_FULL_GRADIENT_TOLERANCE)],
+)
+@pytest.mark.parametrize("n_frames", [1, 4])
+def test_real_size_matches_float64(
+    n_frames: int,
+    backward_precision: str,
+    tolerance: float,
+    monkeypatch: pytest.MonkeyPatch,
+    record_property: pytest.RecordProperty,
+) -> None:
+    """20 000 Gaussians and the paper's field, against the reference in float64 on the same device."""
+    import dataclasses
+
+    from stgvcodec.ops.deform import triton_kernel
+
+    tuning = dataclasses.replace(triton_kernel.TUNING, backward_precision=backward_precision)
+    monkeypatch.setattr(triton_kernel, "TUNING", tuning)
+    case = Case(PAPER_2D, PAPER_3D, 128, 12, n_frames, 20_000)
+    device = torch.device("cuda")
+    inputs = make_inputs(case).to(device)
+    upstream = without_kinks(case, inputs.to(device, torch.float64), upstream_of(case))
+    errors = {
+        name: ((one - other).norm() / other.norm()).item()
+        for name, one, other in zip(
+            NAMES,
+            run_with_gradients(case, inputs, "triton", upstream),
+            run_with_gradients(case, inputs.to(device, torch.float64), "reference", upstream),
+            strict=True,
+        )
+    }
+    for name, error in errors.items():
+        record_property(name, error)
+    for i, name in enumerate(NAMES):
+        assert errors[name] <= (GPU_FORWARD_TOLERANCE if i < N_OUTPUTS else tolerance), errors
+
+
+@pytest.mark.gpu
+def test_two_runs_on_a_gpu_give_the_same_bits_and_a_graph_gives_them_too() -> None:
+    case = Case(PAPER_2D, PAPER_3D, 128, 12, 10, 20_000)
+    inputs = make_inputs(case).to(torch.device("cuda"))
+    with torch.no_grad():
+        first = evaluate(case, inputs, "triton")
+        second = evaluate(case, inputs, "triton")
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            captured = evaluate(case, inputs, "triton")
+        graph.replay()
+    for one, two, three in zip(first, second, captured, strict=True):
+        assert torch.equal(one, two)
+        assert torch.equal(one, three)
+
+
+@pytest.mark.gpu
+def test_a_training_step_can_be_captured() -> None:
+    case = Case(PAPER_2D, PAPER_3D, 128, 12, 2, 5_000)
+    inputs = make_inputs(case).to(torch.device("cuda"))
+    leaves = [leaf.requires_grad_() for leaf in inputs.leaves]
+    upstream = [gradient.cuda() for gradient in upstream_of(case)]
+
+    def step() -> tuple[torch.Tensor, ...]:
+        return torch.autograd.grad(evaluate(case, inputs, "triton"), leaves, upstream)
+
+    expected = step()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = step()
+    graph.replay()
+    torch.cuda.synchronize()
+    for one, other in zip(captured, expected, strict=True):
+        # Atomic additions come in another order each time.
+        assert relative_error(one, other) <= 1e-5

@@ -1,0 +1,245 @@
+"""Fake quantisation by Triton against the reference, whose gradients tests/quant holds against numbers by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from stgvcodec.ops.lsq import LsqSteps, Segments, lsq_codes, lsq_round, lsq_steps, segment_blocks
+from stgvcodec.ops.lsq.segments import SEGMENT_BLOCK
+
+# Under the interpreter numpy reports the infinities that are tried on purpose.
+pytestmark = pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
+
+# Sums over a group in another order, relative to the largest.
+SUM_TOLERANCE = 2e-5
+STEP_TOLERANCE = 1e-6
+
+SEGMENTS = [(1,), (0,), (63,), (5, 0, 7, 1), (SEGMENT_BLOCK, SEGMENT_BLOCK + 1), (0, 1300, 1, 0, 600, 63, 0)]
+COLUMNS = [(0, 3), (1, 3), (63, 3), (2 * SEGMENT_BLOCK + 5, 3), (40, 1), (7, 5)]
+CODES = [(0, 255), (0, 1), (-128, 127), (-2, 1)]
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def make_x(shape: tuple[int, ...], max_code: int) -> Tensor:
+    """Mostly inside the codes, some beyond, some exactly between two, some no numbers."""
+    x = 0.4 * max_code * normal(*shape)
+    flat = x.view(-1)
+    flat[::7] = (flat[::7] * 2).round() / 2
+    for i, special in enumerate((math.nan, math.inf, -math.inf, -0.0, 1e-41, 3e38)):
+        flat[i + 3 :: 97] = special
+    return x
+
+
+def make_steps(n_groups: int, *, with_offset: bool, device: torch.device) -> LsqSteps:
+    generator = torch.Generator().manual_seed(1)
+    gain, shift, anchor = (0.3 * torch.randn(3, n_groups, generator=generator)).to(device)
+    unit = torch.exp(torch.randn(n_groups, generator=generator)).to(device)
+    if not with_offset:
+        return LsqSteps(gain.requires_grad_(), unit)
+    return LsqSteps(gain.requires_grad_(), unit, shift.requires_grad_(), anchor)
+
+
+def make_segments(sizes: tuple[int, ...], device: torch.device) -> Segments:
+    return Segments(sizes, segment_blocks(sizes).to(device))
+
+
+def anchored_at(steps: LsqSteps, scale: Tensor, offset: Tensor | None) -> LsqSteps:
+    """Steps whose scale and offset are these numbers on every back end: no exponential but that of zero."""
+    gain, shift = (torch.zeros_like(scale).requires_grad_() for _ in range(2))
+    return LsqSteps(gain, scale) if offset is None else LsqSteps(gain, scale, shift, offset)
+
+
+def bits(x: Tensor) -> Tensor:
+    return x.detach().contiguous().view(torch.int32)
+
+
+def assert_agree(
+    x: Tensor, steps: LsqSteps, segments: Segments | None, codes: tuple[int, int], upstream: Tensor
+) -> None:
+    """Triton's values, bit for bit, and gradients are the reference's under the steps that Triton transmits."""
+    min_code, max_code = codes
+    arguments = {"segments": segments, "min_code": min_code, "max_code": max_code}
+    x = x.requires_grad_()
+    values = lsq_round(x, steps, backend="triton", **arguments)
+    values.backward(upstream)
+
+    scale, offset = lsq_steps(steps, backend="triton")
+    truth_x = x.detach().clone().requires_grad_()
+    truth_steps = anchored_at(steps, scale, offset)
+    truth = lsq_round(truth_x, truth_steps, backend="reference", **arguments)
+    truth.backward(upstream)
+
+    assert torch.equal(bits(values), bits(truth))
+    assert torch.isfinite(values).all()
+    decoded = lsq_codes(x, scale, offset, **arguments)
+    assert decoded.numel() == 0 or (decoded.min() >= min_code and decoded.max() <= max_code)
+    assert torch.equal(x.grad, truth_x.grad)
+    assert_sums_close(steps.gain.grad, truth_steps.gain.grad)
+    if offset is not None:
+        # A shift counts in units found in the data, that of the truth in scales.
+        assert_sums_close(steps.shift.grad, truth_steps.shift.grad * steps.unit / scale)
+
+
+def assert_sums_close(sums: Tensor, truth: Tensor) -> None:
+    torch.testing.assert_close(sums, truth, rtol=SUM_TOLERANCE, atol=SUM_TOLERANCE * float(truth.abs().max()))
+
+
+@pytest.mark.parametrize("codes", CODES, ids=str)
+@pytest.mark.parametrize("sizes", SEGMENTS, ids=str)
+def test_segments(triton_device, sizes, codes):
+    x = make_x((sum(sizes),), codes[1]).to(triton_device)
+    steps = make_steps(len(sizes), with_offset=False, device=triton_device)
+    assert_agree(x, steps, make_segments(sizes, triton_device), codes, normal(sum(sizes), seed=2).to(triton_device))
+
+
+@pytest.mark.parametrize("codes", CODES, ids=str)
+@pytest.mark.parametrize("shape", COLUMNS, ids=str)
+def test_columns(triton_device, shape, codes):
+    x = make_x(shape, codes[1]).to(triton_device)
+    steps = make_steps(shape[1], with_offset=True, device=triton_device)
+    assert_agree(x, steps, None, codes, normal(*shape, seed=2).to(triton_device))
+
+
+def test_segments_with_offsets_and_columns_without(triton_device):
+    sizes = (70, 0, 600)
+    steps = make_steps(3, with_offset=True, device=triton_device)
+    x = make_x((670,), 15).to(triton_device)
+    assert_agree(x, steps, make_segments(sizes, triton_device), (-16, 15), normal(670, seed=2).to(triton_device))
+    steps = make_steps(3, with_offset=False, device=triton_device)
+    x = make_x((70, 3), 15).to(triton_device)
+    assert_agree(x, steps, None, (-16, 15), normal(70, 3, seed=2).to(triton_device))
+
+
+def test_steps_are_the_references(triton_device):
+    steps = make_steps(300, with_offset=True, device=triton_device)
+    scale, offset = lsq_steps(steps, backend="triton")
+    true_scale, true_offset = lsq_steps(steps, backend="reference")
+    torch.testing.assert_close(scale, true_scale, rtol=STEP_TOLERANCE, atol=0)
+    torch.testing.assert_close(offset, true_offset, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("backend", ["reference", "triton"])
+def test_a_gain_of_zero_leaves_the_scale_that_was_found(triton_device, backend):
+    unit = torch.exp(normal(50)).to(triton_device)
+    scale, offset = lsq_steps(LsqSteps(torch.zeros_like(unit), unit), backend=backend)
+    assert torch.equal(scale, unit)
+    assert offset is None
+
+
+def test_steps_at_their_limits_get_no_gradient(triton_device):
+    steps = LsqSteps(
+        gain=torch.tensor([-1e4, 1e4, 0.0, 0.0], device=triton_device).requires_grad_(),
+        unit=torch.ones(4, device=triton_device),
+        shift=torch.tensor([0.0, 0.0, 1e30, 0.0], device=triton_device).requires_grad_(),
+        anchor=torch.zeros(4, device=triton_device),
+    )
+    x = torch.full((9, 4), -3.3, device=triton_device).requires_grad_()
+    values = lsq_round(x, steps, min_code=-8, max_code=7, backend="triton")
+    values.sum().backward()
+    scale, offset = lsq_steps(steps, backend="triton")
+    assert scale.tolist() == [2.0**-40, 2.0**40, 1.0, 1.0]
+    assert offset.tolist() == [0.0, 0.0, 2.0**40, 0.0]
+    assert torch.isfinite(values).all()
+    assert [bool(grad) for grad in steps.gain.grad] == [False, False, True, True]
+    # The last column lies inside its codes, so its offset gets none either.
+    assert steps.shift.grad.tolist() == [pytest.approx(9 / math.sqrt(9 * 7)), 0.0, 0.0, 0.0]
+
+
+def test_layouts_of_memory_do_not_matter(triton_device):
+    """A transposed input, and a gradient that is one number repeated."""
+    steps = make_steps(3, with_offset=True, device=triton_device)
+    x = make_x((3, 50), 15).to(triton_device).t()
+    assert_agree(x, steps, None, (0, 15), torch.ones((), device=triton_device).expand(50, 3))
+
+
+def test_two_calls_and_two_passes_do_not_disturb_each_other(triton_device):
+    sizes = (SEGMENT_BLOCK + 9, 3 * SEGMENT_BLOCK)
+    segments = make_segments(sizes, triton_device)
+    steps = make_steps(2, with_offset=False, device=triton_device)
+    inputs = [make_x((sum(sizes),), 127).to(triton_device).mul_(i + 1).requires_grad_() for i in range(2)]
+    upstream = normal(sum(sizes), seed=2).to(triton_device)
+
+    def grads(values: Tensor, x: Tensor) -> tuple[Tensor, ...]:
+        return torch.autograd.grad(values, (x, steps.gain), upstream, retain_graph=True)
+
+    def run(x: Tensor) -> Tensor:
+        return lsq_round(x, steps, segments=segments, min_code=-128, max_code=127, backend="triton")
+
+    alone = [grads(run(x), x) for x in inputs]
+    values = [run(x) for x in inputs]
+    for i in (0, 1, 1, 0):
+        for seen, expected in zip(grads(values[i], inputs[i]), alone[i], strict=True):
+            assert torch.equal(seen, expected)
+
+
+@pytest.mark.parametrize("sizes", SEGMENTS, ids=str)
+def test_blocks_cover_each_value_of_a_group_once(sizes):
+    starts = [sum(sizes[:g]) for g in range(len(sizes))]
+    rows = segment_blocks(sizes).tolist()
+    for group, size in enumerate(sizes):
+        own = [(i, row) for i, row in enumerate(rows) if row[2] == group]
+        values = [v for _, row in own for v in range(row[0], row[0] + row[1])]
+        assert values == list(range(starts[group], starts[group] + size))
+        assert all(row[3:] == [own[0][0], len(own), size] and row[1] <= SEGMENT_BLOCK for _, row in own)
+
+
+@pytest.mark.parametrize("sizes", [(), (3, -1), (2**31,)], ids=str)
+def test_refuses_sizes(sizes):
+    with pytest.raises(ValueError, match="expected at least one group, none negative"):
+        segment_blocks(sizes)
+
+
+def test_refuses_arguments():
+    device = torch.device("cpu")
+    steps = make_steps(3, with_offset=True, device=device)
+    for x, segments, message in (
+        (torch.zeros(4, 2), None, r"x is torch.float32 \[4, 2\], expected torch.float32 \[N, 3\]"),
+        (torch.zeros(4, 3, dtype=torch.float64), None, "x is torch.float64"),
+        (torch.zeros(4), make_segments((1, 1, 1), device), r"expected torch.float32 \[3\]"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            lsq_round(x, steps, segments=segments, min_code=0, max_code=255)
+    with pytest.raises(ValueError, match=r"unit is torch.float32 \[2\] on cpu, expected torch.float32 \[3\]"):
+        lsq_round(torch.zeros(4, 3), steps._replace(unit=torch.ones(2)), min_code=0, max_code=255)
+    with pytest.raises(ValueError, match="one of shift and anchor is None"):
+        lsq_round(torch.zeros(4, 3), steps._replace(anchor=None), min_code=0, max_code=255)
+    with pytest.raises(ValueError, match="codes run from 3 to 3"):
+        lsq_round(torch.zeros(4, 3), steps, min_code=3, max_code=3)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("layout", ["segments", "columns"])
+def test_real_size(layout):
+    device = torch.device("cuda")
+    if layout == "columns":
+        steps = make_steps(3, with_offset=True, device=device)
+        x = make_x((20_000, 3), 255).to(device)
+        assert_agree(x, steps, None, (0, 255), normal(20_000, 3, seed=2).to(device))
+        return
+    sizes = (7680, 128, 16384, 128, 256, 384, *(4 * 1024,) * 7, 4 * 289, 578, *(2 * 1024,) * 7, 2, 3)
+    steps = make_steps(len(sizes), with_offset=False, device=device)
+    x = make_x((sum(sizes),), 127).to(device)
+    assert_agree(x, steps, make_segments(sizes, device), (-128, 127), normal(sum(sizes), seed=2).to(device))
+
+
+@pytest.mark.gpu
+def test_nothing_waits_for_the_device():
+    device = torch.device("cuda")
+    segments = make_segments((700, 30), device)
+    steps = make_steps(2, with_offset=True, device=device)
+    x = make_x((730,), 127).to(device).requires_grad_()
+    for backend in ("reference", "triton"):
+        lsq_round(x, steps, segments=segments, min_code=-128, max_code=127, backend=backend).sum().backward()
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            lsq_round(x, steps, segments=segments, min_code=-128, max_code=127, backend=backend).sum().backward()
+            lsq_steps(steps, backend=backend)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from test_rasterize import Scene, random_scene, run
+from torch import Tensor
+
+from stgvcodec.ops.dssim import dssim
+from stgvcodec.ops.rasterize import PairBudget, rasterize
+from stgvcodec.ops.splat_loss import splat_loss
+
+# height, width, the frames that are shown of five
+CASES = [(1, 1, [4]), (17, 33, [2, 0, 2]), (1, 40, [1, 3])]
+IDS = ["1x1", "17x33-three-frames", "1x40-two-frames"]
+
+
+def some_frames(height: int, width: int) -> Tensor:
+    generator = torch.Generator().manual_seed(3)
+    return torch.randint(0, 256, (5, height, width, 3), generator=generator, dtype=torch.uint8)
+
+
+def loss_and_gradients(
+    scene: Scene,
+    frames: Tensor,
+    picked: list[int],
+    backend: str,
+    *,
+    dssim_weight: float = 0.0,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | None = None,
+    budget: PairBudget | None = None,
+) -> tuple[Tensor, ...]:
+    leaves = [tensor.to(device, dtype).requires_grad_() for tensor in scene]
+    loss, mse = splat_loss(
+        *leaves, frames.to(device), torch.tensor(picked, device=device), dssim_weight=dssim_weight, backend=backend,
+        budget=budget,
+    )  # fmt: skip
+    assert loss.shape == mse.shape == ()
+    assert not mse.requires_grad
+    # Times something, so that the incoming gradient is not 1.
+    return loss.detach().cpu(), mse.cpu(), *(g.cpu() for g in torch.autograd.grad(loss * 3.0, leaves))
+
+
+def assert_agree(got: tuple[Tensor, ...], truth: tuple[Tensor, ...]) -> None:
+    names = ("loss", "mse", "grad of means", "grad of cholesky", "grad of colors")
+    for name, value, expected in zip(names, got, truth, strict=True):
+        assert torch.isfinite(value).all(), name
+        scale = expected.abs().max().item()
+        tolerance = (1e-5 if name in ("loss", "mse") else 1e-4) * scale + 1e-12
+        torch.testing.assert_close(
+            value.double(), expected.double(), rtol=0, atol=tolerance, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
+def rounded_to_float32(scene: Scene) -> Scene:
+    means, cholesky, colors = (tensor.float().double() for tensor in scene)
+    return means, cholesky, colors
+
+
+@pytest.mark.parametrize(("height", "width", "picked"), CASES, ids=IDS)
+def test_reference_is_the_mean_square_of_what_is_missing(height: int, width: int, picked: list[int]) -> None:
+    scene = random_scene(len(picked), 12, height, width)
+    frames = some_frames(height, width)
+    image = run(scene, height, width, "reference", torch.float64)[0]
+    loss, mse, *_ = loss_and_gradients(scene, frames, picked, "reference", dtype=torch.float64)
+    expected = torch.stack([(image[b] - frames[k].double() / 255).square().mean() for b, k in enumerate(picked)]).mean()
+    assert loss.item() == mse.item() == pytest.approx(expected.item(), rel=1e-12)
+
+
+def test_reference_passes_gradcheck() -> None:
+    leaves = [tensor.requires_grad_() for tensor in random_scene(2, 4, 3, 5, seed=3)]
+    frames, picked = some_frames(3, 5), torch.tensor([4, 1])
+    assert torch.autograd.gradcheck(lambda *inputs: splat_loss(*inputs, frames, picked)[0], leaves)
+
+
+@pytest.mark.parametrize(("height", "width", "picked"), CASES, ids=IDS)
+def test_numba_equals_the_reference(height: int, width: int, picked: list[int]) -> None:
+    scene = rounded_to_float32(random_scene(len(picked), 40, height, width))
+    frames = some_frames(height, width)
+    truth = loss_and_gradients(scene, frames, picked, "reference", dtype=torch.float64)
+    assert_agree(loss_and_gradients(scene, frames, picked, "numba"), truth)
+
+
+@pytest.mark.parametrize(("height", "width", "picked"), CASES, ids=IDS)
+def test_triton_equals_the_reference(height: int, width: int, picked: list[int], triton_device: torch.device) -> None:
+    scene = rounded_to_float32(random_scene(len(picked), 7, height, width))
+    frames = some_frames(height, width)
+    truth = loss_and_gradients(scene, frames, picked, "reference", dtype=torch.float64)
+    assert_agree(loss_and_gradients(scene, frames, picked, "triton", device=triton_device), truth)
+
+
+@pytest.mark.parametrize("backend", ["reference", "numba", "triton"])
+def test_with_a_share_of_dssim(backend: str, triton_device: torch.device) -> None:
+    device = triton_device if backend == "triton" else None
+    scene = rounded_to_float32(random_scene(2, 5, 13, 19, seed=2))
+    frames, picked = some_frames(13, 19), [3, 1]
+    got = loss_and_gradients(scene, frames, picked, backend, dssim_weight=0.3, device=device)
+    leaves = [tensor.clone().requires_grad_() for tensor in scene]
+    image = rasterize(*leaves, height=13, width=19, backend="reference")
+    mse = (image - frames[picked].double() / 255).square().mean()
+    loss = 0.7 * mse + 0.3 * dssim(image, frames, torch.tensor(picked), backend="reference")
+    assert abs(loss.item() - mse.item()) > 0.01
+    assert_agree(got, (loss.detach(), mse.detach(), *torch.autograd.grad(loss * 3.0, leaves)))
+
+
+def test_triton_without_a_single_gaussian(triton_device: torch.device) -> None:
+    frames = some_frames(9, 11)
+    loss, mse, *gradients = loss_and_gradients(random_scene(1, 0, 9, 11), frames, [2], "triton", device=triton_device)
+    assert loss.item() == mse.item() == pytest.approx((frames[2].double() / 255).square().mean().item(), rel=1e-5)
+    assert [list(gradient.shape) for gradient in gradients] == [[1, 0, 2], [0, 3], [1, 0, 3]]
+
+
+def test_triton_with_a_budget_and_strided_frames(triton_device: torch.device) -> None:
+    scene = rounded_to_float32(random_scene(1, 6, 17, 20))
+    frames = some_frames(20, 17).transpose(1, 2)
+    budget = PairBudget.of(500, triton_device)
+    truth = loss_and_gradients(scene, frames, [1], "reference", dtype=torch.float64)
+    assert_agree(loss_and_gradients(scene, frames, [1], "triton", device=triton_device, budget=budget), truth)
+    assert 0 < budget.need.item() <= 500
+
+
+def test_auto_takes_numba_for_float32_and_the_reference_for_float64() -> None:
+    scene, frames = random_scene(1, 20, 17, 33), some_frames(17, 33)
+    for dtype, backend in ((torch.float32, "numba"), (torch.float64, "reference")):
+        automatic, named = (loss_and_gradients(scene, frames, [0], name, dtype=dtype) for name in ("auto", backend))
+        assert automatic[0].dtype == dtype
+        assert all(torch.equal(value, expected) for value, expected in zip(automatic, named, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"means": torch.ones(0, 4, 2)}, r"means has shape \[0, 4, 2\], expected \[B, N, 2\] with at least one frame"),
+        ({"cholesky": torch.ones(5, 3)}, r"cholesky has shape \[5, 3\], expected \[4, 3\]"),
+        ({"frames": torch.ones(5, 8, 8, 3)}, r"frames is torch.float32 \[5, 8, 8, 3\], expected torch.uint8"),
+        ({"frames": torch.ones(8, 8, 3, dtype=torch.uint8)}, r"frames is torch.uint8 \[8, 8, 3\], expected"),
+        ({"picked": torch.tensor([1, 2])}, r"picked is torch.int64 \[2\], expected torch.int64 \[1\]"),
+        ({"picked": torch.tensor([1.0])}, r"picked is torch.float32 \[1\], expected torch.int64 \[1\]"),
+        ({"picked": torch.ones(1, dtype=torch.int64, device="meta")}, "picked is on meta, expected cpu as means"),
+        ({"dssim_weight": 1.5}, r"dssim_weight is 1.5, expected a number in \[0, 1\]"),
+    ],
+    ids=["no-frames", "cholesky-n", "float-frames", "one-frame", "two-picked", "float-picked", "device", "weight"],
+)
+def test_wrong_inputs_are_refused(changes: dict[str, object], message: str) -> None:
+    inputs = {
+        "means": torch.ones(1, 4, 2), "cholesky": torch.ones(4, 3), "colors": torch.ones(1, 4, 3),
+        "frames": some_frames(8, 8), "picked": torch.tensor([1]), **changes,
+    }  # fmt: skip
+    with pytest.raises(ValueError, match=message):
+        splat_loss(**inputs)
+
+
+def test_triton_refuses_float64(triton_device: torch.device) -> None:
+    with pytest.raises(ValueError, match=r"means is torch.float64, but the triton kernels take torch.float32"):
+        loss_and_gradients(
+            random_scene(1, 3, 8, 8), some_frames(8, 8), [0], "triton", dtype=torch.float64, device=triton_device
+        )
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dssim_weight", [0.0, 0.2])
+def test_gpu_real_size_equals_the_reference(dssim_weight: float) -> None:
+    scene, frames, picked = rounded_to_float32(random_scene(2, 20_000, 640, 1280)), some_frames(640, 1280), [4, 1]
+    scene = (*scene[:2], scene[2] * 0.2)
+    device = torch.device("cuda")
+    options = {"dssim_weight": dssim_weight, "device": device}
+    truth = loss_and_gradients(scene, frames, picked, "reference", dtype=torch.float64, **options)
+    assert_agree(loss_and_gradients(scene, frames, picked, "triton", **options), truth)
+
+
+@pytest.mark.gpu
+def test_gpu_a_step_with_a_budget_is_captured() -> None:
+    device = torch.device("cuda")
+    leaves = [tensor.to(device, torch.float32).requires_grad_() for tensor in random_scene(1, 20_000, 640, 1280)]
+    frames, picked = some_frames(640, 1280).to(device), torch.tensor([4], device=device)
+    budget = PairBudget.of(600_000, device)
+
+    def step() -> tuple[Tensor, ...]:
+        loss, mse = splat_loss(*leaves, frames, picked, budget=budget)
+        return loss.detach(), mse, *torch.autograd.grad(loss, leaves)
+
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        step()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        results = step()
+    for k in (4, 2):
+        picked.fill_(k)
+        graph.replay()
+        for value, expected in zip(results, step(), strict=True):
+            torch.testing.assert_close(value, expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
