@@ -58,7 +58,7 @@ def _on_device(group_ends: tuple[int, ...], device: torch.device) -> Tensor:
 
 @triton.jit(do_not_specialize=["active"])
 def _step_kernel(  # type: ignore[no-untyped-def]
-    params,  # [P] float32, in and out
+    values,  # [P] float32, in and out; "params" is a name that Triton's launcher uses itself
     grads,  # [P] float32
     exp_avgs,  # [P] float32, in and out
     exp_avg_sqs,  # [P] float32, in and out
@@ -94,7 +94,7 @@ def _step_kernel(  # type: ignore[no-untyped-def]
 
         offsets = start + block * BLOCK + tl.arange(0, BLOCK)
         inside = offsets < end
-        param = tl.load(params + offsets, mask=inside)
+        param = tl.load(values + offsets, mask=inside)
         grad = tl.load(grads + offsets, mask=inside, other=0.0)
         exp_avg = tl.load(exp_avgs + offsets, mask=inside)
         exp_avg_sq = tl.load(exp_avg_sqs + offsets, mask=inside)
@@ -113,7 +113,7 @@ def _step_kernel(  # type: ignore[no-untyped-def]
         exp_avg += (1 - BETA1) * (grad - exp_avg)
         exp_avg_sq = BETA2 * exp_avg_sq + (1 - BETA2) * (grad * grad)
         param -= step_size * exp_avg / (tl.sqrt_rn(exp_avg_sq) * root_factor + EPS)
-        tl.store(params + offsets, param, mask=inside)
+        tl.store(values + offsets, param, mask=inside)
         tl.store(exp_avgs + offsets, exp_avg, mask=inside)
         tl.store(exp_avg_sqs + offsets, exp_avg_sq, mask=inside)
 
