@@ -129,9 +129,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=132)
     parser.add_argument("--gaussians", type=int, default=20_000)
     parser.add_argument("--key", type=int, default=200, help="steps on each key frame (default: 200)")
-    parser.add_argument(
-        "--joint", type=int, nargs="+", default=[4000], help="joint steps of a GoP, a row for each"
-    )
+    parser.add_argument("--joint", type=int, nargs="+", default=[4000], help="joint steps of a GoP, a row for each")
     parser.add_argument("--final-rate", type=float, default=0.05)
     parser.add_argument("--frames-per-step", type=int, default=1)
     parser.add_argument("--at-once", type=int, default=1, help="GoPs fitted at the same time (default: 1)")

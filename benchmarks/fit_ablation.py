@@ -4,8 +4,8 @@
 
 Every recipe renders as many frames in training as the baseline (a frame at half the size counts a quarter). One GoP of
 10 frames of each clip: Bunny at 640x1280 with 20 000 Gaussians and, from the folder DAVIS, sequences at 854x480 with
-10 000. Without quantisers; PSNR is the mean over frames of the float pictures' RGB PSNR. Rows that are there already are
-not run again.
+10 000. Without quantisers; PSNR is the mean over frames of the float pictures' RGB PSNR. Rows that are there are not
+run again.
 """
 
 from __future__ import annotations

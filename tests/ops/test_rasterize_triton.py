@@ -36,7 +36,8 @@ def _poisoned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def poisoned(*size: int, **options: object) -> Tensor:
         tensor = empty(*size, **options)
-        return tensor.fill_(NAN if tensor.is_floating_point() else 77)
+        tensor.detach().fill_(NAN if tensor.is_floating_point() else 77)
+        return tensor
 
     monkeypatch.setattr(torch, "empty", poisoned)
 

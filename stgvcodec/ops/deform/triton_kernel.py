@@ -33,7 +33,8 @@ class Tuning:
         forward_block: Points of a forward program, at least 64 for the fast matrix units.
         forward_warps: Its warps.
         forward_frames: Frames of a forward program.
-        network_block: Points that a program of the network's backward takes at a time.
+        network_block: Points that a program of the network's backward takes at a time. Not 32: for it Triton 3.6 makes
+            code that reads shared memory out of bounds (compute-sanitizer, H100).
         network_warps: Its warps.
         encodings_block: Points of a program of the encodings' backward.
         encodings_warps: Its warps.
@@ -44,7 +45,7 @@ class Tuning:
     forward_block: int = 64
     forward_warps: int = 4
     forward_frames: int = 4
-    network_block: int = 32
+    network_block: int = 64
     network_warps: int = 8
     encodings_block: int = 32
     encodings_warps: int = 4
