@@ -36,10 +36,10 @@ N_STRETCHES = 8
 
 
 def read_frames(n_frames: int, device: torch.device) -> torch.Tensor:
-    """The clip's first frames, cropped to the paper's size. [T, 640, 1280, 3] float32 in [0, 1]."""
+    """The clip's first frames, cropped to the paper's size. [T, 640, 1280, 3] uint8."""
     with open_video(CLIP, selection=Selection.parse(frames=f"0:{n_frames}", crop="1280x640")) as video:
         frames = np.stack([frame.rgb for frame in video])
-    return torch.from_numpy(frames).to(device).float().div_(255.0)
+    return torch.from_numpy(frames).to(device)
 
 
 def make_trainer(frames: torch.Tensor, field: FieldSpec, *, initialization: str, backend: str, seed: int) -> GopTrainer:
@@ -48,7 +48,7 @@ def make_trainer(frames: torch.Tensor, field: FieldSpec, *, initialization: str,
     spec = GopSpec(width, height, n_frames, N_GAUSSIANS, field)
     rng = np.random.default_rng(seed)
     gaussians = initial_gaussians(
-        frames[0], N_GAUSSIANS, method=initialization, rng=rng, means_space="pixels", backend=backend
+        frames[0] / 255.0, N_GAUSSIANS, method=initialization, rng=rng, means_space="pixels", backend=backend
     )
     generator = torch.Generator().manual_seed(seed)
     return GopTrainer(

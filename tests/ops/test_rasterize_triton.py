@@ -307,8 +307,8 @@ def real_scene(device: torch.device, n_frames: int = 2, tail: float = 0.0) -> li
 def with_gradients(leaves: list[Tensor], backend: str, budget: PairBudget | None = None) -> tuple[Tensor, ...]:
     image = rasterize(*leaves, **REAL, backend=backend, budget=budget)
     generator = torch.Generator(image.device).manual_seed(7)
-    grad_image = torch.randn(image.shape, generator=generator, device=image.device, dtype=image.dtype)
-    return image.detach(), *torch.autograd.grad(image, leaves, grad_image)
+    grad_image = torch.randn(image.shape, generator=generator, device=image.device)
+    return image.detach(), *torch.autograd.grad(image, leaves, grad_image.to(image.dtype))
 
 
 @pytest.mark.gpu
