@@ -33,7 +33,7 @@ from stgvcodec.fit.phases import LearningRates, Phase
 from stgvcodec.fit.trainer import GopTrainer
 from stgvcodec.media import Selection, open_video
 from stgvcodec.model.gaussians import MIN_DIAGONAL_PX, CanonicalGaussians
-from stgvcodec.model.gop_model import deformed_px, frame_time
+from stgvcodec.model.gop_model import Clock, deformed_px
 from stgvcodec.ops.backends import resolve_backend
 from stgvcodec.ops.threads import one_torch_thread
 
@@ -199,7 +199,8 @@ def warm_start(keep_field: bool) -> Callable[[Clip, GopConfig, int, int], GopTra
         trainer = make_trainer(clip.frames[GOP:], dataclasses.replace(config, key_frame="first"), seed)
         with torch.no_grad():
             values, spec = before.model.values(), before.spec
-            means_px, colors = deformed_px(values, spec, [frame_time(GOP - 1, GOP)], backend=config.backend)
+            last = Clock(spec, values.means.device).at(torch.tensor([GOP - 1], device=values.means.device))
+            means_px, colors = deformed_px(values, spec, last, backend=config.backend)
             size = torch.tensor([spec.width, spec.height], device=means_px.device)
             means = means_px[0] * (2.0 / size) - 1.0
         if keep_field:
