@@ -32,7 +32,7 @@ from stgvcodec.codec.presets import PRESETS
 from stgvcodec.fit.phases import LearningRates, Phase
 from stgvcodec.fit.trainer import GopTrainer
 from stgvcodec.media import Selection, open_video
-from stgvcodec.model.gaussians import MIN_DIAGONAL_PX, CanonicalGaussians
+from stgvcodec.model.gaussians import CanonicalGaussians
 from stgvcodec.model.gop_model import Clock, deformed_px
 from stgvcodec.ops.backends import resolve_backend
 from stgvcodec.ops.threads import one_torch_thread
@@ -140,24 +140,28 @@ def low_pass(*levels: float) -> Callable[[Clip, GopConfig, int, int], GopTrainer
     return fit
 
 
-def coarse_to_fine(share: float) -> Callable[[Clip, GopConfig, int, int], GopTrainer]:
-    """A share of the renders at half the size, four of which count one."""
+def coarse_to_fine(
+    share: float,
+    *,
+    key_share: float = 0.0,
+    coarsest: float = 0.0,
+    rates: LearningRates | None = None,
+    coarse_rates: float = 0.5,
+    final_rate: float = FINAL_RATE,
+) -> Callable[[Clip, GopConfig, int, int], GopTrainer]:
+    """A share of the renders at half the size, four of which count one; of `coarsest` at a quarter, sixteen for one."""
 
     def fit(clip: Clip, config: GopConfig, n_renders: int, seed: int) -> GopTrainer:
-        frames = torch.from_numpy(clip.frames[GOP:]).permute(0, 3, 1, 2).float()
-        half = torch.nn.functional.avg_pool2d(frames, 2).add_(0.5).byte().permute(0, 2, 3, 1).contiguous().numpy()
-        trainer = make_trainer(half, config, seed)
+        of_coarse = (rates or LearningRates()).scaled(coarse_rates)
         n_half = round(4 * share * n_renders)
-        n_key = round(KEY_SHARE * n_half)
-        run(trainer, joint_phases(n_key, n_half - n_key, 0.5, 1, LearningRates().scaled(0.5)))
-        fine = make_trainer(clip.frames[GOP:], dataclasses.replace(config, n_gaussians=1), seed)
-        gaussians = trainer.model.gaussians
-        cholesky = gaussians.cholesky.detach().clone()
-        cholesky[:, 0::2] = cholesky[:, 0::2].clamp_min(0) * 2 + MIN_DIAGONAL_PX
-        cholesky[:, 1] *= 2
-        fine.model.field = trainer.model.field
-        set_gaussians(fine, gaussians.means.detach(), cholesky, gaussians.colors.detach())
-        return run(fine, stretches(round(n_renders * (1 - share)), [1.0]))
+        n_key = round(key_share * n_half)
+        phases = [
+            Phase("key-frame", "key", n_key, rates=of_coarse, final_rate=0.5, downscale=2),
+            Phase("quarter", "all", round(16 * coarsest * n_renders), rates=of_coarse, final_rate=0.5, downscale=4),
+            Phase("half", "all", n_half - n_key, rates=of_coarse, final_rate=0.5, downscale=2),
+            *joint_phases(0, round(n_renders * (1 - share - coarsest)), final_rate, 1, rates or LearningRates())[1:],
+        ]
+        return run(make_trainer(clip.frames[GOP:], config, seed), [phase for phase in phases if phase.n_steps])
 
     return fit
 
@@ -238,6 +242,13 @@ def recipes() -> list[Recipe]:
         Recipe("adan, rates x0.5", optimizer("adan", 0.5)),
         Recipe("second-order blocks", optimizer("blocks", 1.0)),
         Recipe("half size first, 10%", coarse_to_fine(0.1)),
+        Recipe("half size first, 5%", coarse_to_fine(0.05)),
+        Recipe("half size first, 20%", coarse_to_fine(0.2)),
+        Recipe("half size first, 10%, a tenth of it key frame", coarse_to_fine(0.1, key_share=0.1)),
+        Recipe("half size first, 10%, at full rates", coarse_to_fine(0.1, coarse_rates=1.0)),
+        Recipe("half size first, 10%, means x1.5", coarse_to_fine(0.1, rates=swapped(base, means=1.5 * base.means))),
+        Recipe("half size first, 10%, rates fall to 0.03", coarse_to_fine(0.1, final_rate=0.03)),
+        Recipe("quarter size 3%, half size 10%", coarse_to_fine(0.1, coarsest=0.03)),
         Recipe("low-pass 4, 1, 0.25", low_pass(4.0, 1.0, 0.25)),
         Recipe("low-pass 1, 0.25", low_pass(1.0, 0.25)),
         Recipe("densify from 1/2, 4 rounds", densify(0.5, 4, 0.4)),

@@ -3,12 +3,14 @@
     python benchmarks/rasterize.py --csv benchmarks/data/rasterize_cpu.csv
     python benchmarks/rasterize.py --device cuda --csv benchmarks/data/rasterize_cuda.csv
 
-Nothing is printed when the kernels and the reference disagree on the very scene that is timed. On CUDA the reference,
-the only back end there so far, is held against itself in float64.
+Nothing is printed when the kernels and the reference disagree on the very scene that is timed; on CUDA both are held
+against the reference in float64. Where gsplat is installed and builds, its rasteriser is timed on the same Gaussians:
+tile intersections with their sort, and alpha compositing, which is not the same picture but much the same work.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -100,10 +102,12 @@ def measure(device: torch.device, seed: int, repeats: int) -> list[tuple[object,
     n_pairs = count_pairs(base.means[0].double().numpy(), base.cholesky.double().numpy())
     scene = base.to(device)
     truth_scene = scene if device.type == "cpu" else base.to(device, torch.float64)
-    backend = "numba" if device.type == "cpu" else "reference"
-    problem = disagreement(scene, backend, forward_backward(truth_scene, "reference"))
-    if problem is not None:
-        raise SystemExit(f"no speed is printed: {problem}")
+    backend = "numba" if device.type == "cpu" else "triton"
+    truth = forward_backward(truth_scene, "reference")
+    for name in (backend,) if device.type == "cpu" else (backend, "reference"):
+        problem = disagreement(scene, name, truth)
+        if problem is not None:
+            raise SystemExit(f"no speed is printed: {problem}")
 
     shape = f"{WIDTH}x{HEIGHT} N={N_GAUSSIANS} pairs={n_pairs / 1e6:.2f}M"
     rows: list[tuple[object, ...]] = []
@@ -115,7 +119,7 @@ def measure(device: torch.device, seed: int, repeats: int) -> list[tuple[object,
     exp_ms = percentiles_ms(lambda: torch.exp(numbers), device, repeats)
     add("torch.exp", f"{N_PAIRS / 1e6:.1f}M float32", "ms", exp_ms)
     ratios = []
-    for name in ("numba", "reference") if device.type == "cpu" else ("reference",):
+    for name in (backend, "reference"):
         n_repeats = repeats if name == "numba" or device.type == "cuda" else 3
         with torch.no_grad():
             forward_ms = percentiles_ms(lambda name=name: forward(scene, name), device, n_repeats)
@@ -128,10 +132,46 @@ def measure(device: torch.device, seed: int, repeats: int) -> list[tuple[object,
     if device.type == "cpu":
         add("numba cold compile", shape, "s", (cold_compile_seconds(__file__, seed),) * 3)
     else:
-        torch.cuda.reset_peak_memory_stats()
-        forward_backward(scene, "reference")
-        add("reference forward+backward peak", shape, "MiB", (torch.cuda.max_memory_allocated() / 2**20,) * 3)
+        for name in (backend, "reference"):
+            torch.cuda.reset_peak_memory_stats()
+            forward_backward(scene, name)
+            peak = torch.cuda.max_memory_allocated() / 2**20
+            add(f"{name} forward+backward peak", shape, "MiB", (peak,) * 3)
+        for op, work in gsplat_work(scene).items():
+            add(op, shape, "ms", percentiles_ms(work, device, repeats))
     return rows
+
+
+def gsplat_work(scene: Scene) -> dict[str, Callable[[], object]]:
+    """Forward and backward of gsplat's kernels on a scene, by row; empty where it is not there or does not build."""
+    try:
+        import gsplat
+    except ImportError:
+        return {}
+    means, cholesky, colors, grad_image = scene
+    tiles = (-(-WIDTH // 16), -(-HEIGHT // 16))
+    l1, l2, l3 = cholesky.detach().unbind(1)
+    reach = (2 * SIGMA_MAX) ** 0.5 * torch.stack((l1, torch.hypot(l2, l3)), dim=1)
+    determinant = (l1 * l3) ** 2
+    conics = torch.stack(((l2 * l2 + l3 * l3) / determinant, -l1 * l2 / determinant, l1 * l1 / determinant), dim=1)
+    conics.requires_grad_()
+    opacities = torch.full((1, len(l1)), 0.5, device=means.device)
+    depths = torch.ones_like(opacities)
+
+    def forward() -> Tensor:
+        _, ids, flat = gsplat.isect_tiles(means.detach(), reach.ceil().int()[None], depths, 16, *tiles)
+        offsets = gsplat.isect_offset_encode(ids, 1, *tiles)
+        return gsplat.rasterize_to_pixels(means, conics[None], colors, opacities, WIDTH, HEIGHT, 16, offsets, flat)[0]
+
+    try:
+        forward()
+    except Exception as error:  # It is built with nvcc at its first call.
+        print(f"gsplat does not build here: {type(error).__name__}")
+        return {}
+    return {
+        "gsplat forward": forward,
+        "gsplat forward+backward": lambda: torch.autograd.grad(forward(), (means, conics, colors), grad_image),
+    }
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ from stgvcodec.fit.optimizer import Optimizer
 from stgvcodec.fit.phases import Phase
 from stgvcodec.fit.quantizers import GopQuantizers
 from stgvcodec.fit.schedule import FIELD_GROUPS, GAUSSIAN_GROUPS, STEP_GROUPS, Schedule
-from stgvcodec.model.gaussians import bounded_cholesky
-from stgvcodec.model.gop_model import Clock, GopModel, GopSpec, canonical_px, deformed_px
+from stgvcodec.model.gaussians import bounded_cholesky, scale_splats
+from stgvcodec.model.gop_model import GopModel, GopSpec, canonical_px, deformed_px
 from stgvcodec.ops.rasterize import PairBudget
 from stgvcodec.ops.splat_loss import splat_loss
 
@@ -36,8 +36,7 @@ class FitState:
     Attributes:
         model: The parameters.
         spec: Their dimensions.
-        frames: RGB. [T, H, W, 3] uint8.
-        clock: Times of the frames, on the device.
+        frames: RGB, at the size of the phase. [T, H, W, 3] uint8.
         quantizers: Side by side with the parameters.
         optimizer: Over `schedule.GROUPS`.
         backend: Of the operators.
@@ -46,7 +45,6 @@ class FitState:
     model: GopModel
     spec: GopSpec
     frames: Tensor
-    clock: Clock
     quantizers: GopQuantizers
     optimizer: Optimizer
     backend: str
@@ -111,19 +109,20 @@ class PhaseRun:
     def _step(self) -> None:
         state, phase = self._state, self._phase
         optimizer, quantizers = state.optimizer, state.quantizers
-        picked = self._schedule.picked.index_select(0, self._cursor)[0]  # [B]
-        torch.index_select(self._schedule.rates, 0, self._cursor, out=optimizer.rates[None])
+        picked, moments = self._schedule.at(self._cursor, optimizer.rates)
         optimizer.zero_grad()
         values, commitment = state.model.values(), None
         if phase.quantized:
             values, commitment = quantizers.quantize(values, phase.quantized)
+        scale = 1.0 / phase.downscale
         if phase.frames == "key":
-            means_px, colors = canonical_px(values, state.spec)
+            means_px, colors = canonical_px(values, state.spec, scale=scale)
         else:
-            means_px, colors = deformed_px(values, state.spec, state.clock.at(picked), backend=state.backend)
+            means_px, colors = deformed_px(values, state.spec, moments, backend=state.backend, scale=scale)
+        cholesky, colors = scale_splats(bounded_cholesky(values.cholesky, state.spec.low_pass), colors, scale)
         loss, mse = splat_loss(
             means_px,
-            bounded_cholesky(values.cholesky, state.spec.low_pass),
+            cholesky,
             colors,
             state.frames,
             picked,

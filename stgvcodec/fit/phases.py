@@ -47,6 +47,8 @@ class Phase:
         frames_per_step: Frames rendered a step ("all" only).
         quantized: Streams that run through their quantisers, out of `QUANTIZED_STREAMS`.
         gaussian_final_rate: As `final_rate` for the Gaussians, where it differs.
+        downscale: Pictures are trained at one over this of their size, each pixel the mean of what it covers; Gaussians
+            are rendered at that size as a decoder does it. A cheap way to the coarse things first.
         dssim_weight: Share of D-SSIM in the loss, 0 to 1; the rest is the squared error.
     """
 
@@ -58,6 +60,7 @@ class Phase:
     frames_per_step: int = 1
     quantized: tuple[str, ...] = ()
     gaussian_final_rate: float | None = None
+    downscale: int = 1
     dssim_weight: float = 0.0
 
 

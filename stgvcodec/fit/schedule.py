@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from stgvcodec.fit.phases import Phase
+from stgvcodec.model.deformation import Moments
+from stgvcodec.model.gop_model import Clock
 
 GAUSSIAN_GROUPS = ("means", "cholesky", "colors")
 FIELD_GROUPS = ("hash_tables", "mlp")
@@ -24,30 +26,45 @@ class Schedule:
 
     Attributes:
         picked: Frames of each step. [n_steps, B] int64.
-        rates: Learning rate of each of `GROUPS` at each step. [n_steps, len(GROUPS)] float32.
+        numbers: What a step reads besides, in one row: the learning rate of each of `GROUPS`, the times of its frames
+            and their encodings. [n_steps, len(GROUPS) + B + B * n_time] float32.
     """
 
     picked: Tensor
-    rates: Tensor
+    numbers: Tensor
 
     @property
     def n_steps(self) -> int:
         """Number of steps."""
         return int(self.picked.shape[0])
 
-    def with_half_the_batch(self) -> Schedule:
+    @property
+    def rates(self) -> Tensor:
+        """Learning rate of each of `GROUPS` at each step. [n_steps, len(GROUPS)] float32, a view."""
+        return self.numbers[:, : len(GROUPS)]
+
+    def at(self, cursor: Tensor, rates: Tensor) -> tuple[Tensor, Moments]:
+        """Frames of a step and their times; its rates go into `rates`. The cursor is [1] int64, on the device."""
+        batch = self.picked.shape[1]
+        row = self.numbers.index_select(0, cursor)[0]
+        rates.copy_(row[: len(GROUPS)])
+        times_end = len(GROUPS) + batch
+        moments = Moments(row[len(GROUPS) : times_end], row[times_end:].view(batch, -1))
+        return self.picked.index_select(0, cursor)[0], moments
+
+    def with_half_the_batch(self, clock: Clock) -> Schedule:
         """The same frames in the same order, half as many a step and twice as many steps. B must be even."""
         n_steps, batch = self.picked.shape
-        return Schedule(self.picked.reshape(2 * n_steps, batch // 2), self.rates.repeat_interleave(2, dim=0))
+        return _schedule(self.picked.reshape(2 * n_steps, batch // 2), self.rates.repeat_interleave(2, dim=0), clock)
 
 
-def make_schedule(phase: Phase, picked: Sequence[Sequence[int]], device: torch.device) -> Schedule:
+def make_schedule(phase: Phase, picked: Sequence[Sequence[int]], clock: Clock) -> Schedule:
     """Lay out a phase.
 
     Args:
         phase: Its rates fall exponentially, from the first step to the last.
         picked: Frames of each of its steps.
-        device: Where the schedule is read.
+        clock: Times of the frames, on the device where the schedule is read.
     """
     progress = torch.arange(phase.n_steps, dtype=torch.float64) / max(phase.n_steps - 1, 1)
     columns = []
@@ -59,4 +76,13 @@ def make_schedule(phase: Phase, picked: Sequence[Sequence[int]], device: torch.d
         columns.append(rate * final**progress)
     n_frames = 1 if phase.frames == "key" else phase.frames_per_step
     frames = torch.tensor(picked, dtype=torch.int64).reshape(phase.n_steps, n_frames)
-    return Schedule(frames.to(device), torch.stack(columns, dim=1).float().to(device))
+    device = clock.moments.times.device
+    return _schedule(frames.to(device), torch.stack(columns, dim=1).float().to(device), clock)
+
+
+def _schedule(picked: Tensor, rates: Tensor, clock: Clock) -> Schedule:
+    n_steps, batch = picked.shape
+    moments = clock.at(picked.reshape(-1))
+    n_time = moments.gamma.shape[1]
+    parts = (rates, moments.times.view(n_steps, batch), moments.gamma.reshape(n_steps, batch * n_time))
+    return Schedule(picked, torch.cat(parts, dim=1))

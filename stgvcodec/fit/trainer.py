@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from stgvcodec.fit.optimizer import Optimizer, OptimizerState, make_optimizer
 from stgvcodec.fit.phase_run import FitState, PhaseRun
@@ -18,7 +19,7 @@ from stgvcodec.fit.quantizers import GopQuantizers, QuantizerConfig
 from stgvcodec.fit.resize import densified_gaussians, resized_gaussians
 from stgvcodec.fit.schedule import Schedule, make_schedule
 from stgvcodec.model.gaussians import CanonicalGaussians
-from stgvcodec.model.gop_model import Clock, GopModel, GopSpec, GopValues, frame_time, render
+from stgvcodec.model.gop_model import Clock, GopModel, GopSpec, GopValues, frame_time, output_size, render
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +79,7 @@ class GopTrainer:
         self.quantizer_cost_db: dict[str, float] = {}
         self.n_rollbacks = 0
         self._frames = frames
+        self._smaller_frames: dict[int, Tensor] = {}
         self._clock = Clock(spec, frames.device)
         self._key_frame = key_frame
         self._rng = rng
@@ -155,7 +157,7 @@ class GopTrainer:
 
     def _run(self, phase: Phase, on_step: StepCallback | None) -> None:
         self._enable(phase.quantized)
-        schedule = make_schedule(phase, self._picked(phase), self._frames.device)
+        schedule = make_schedule(phase, self._picked(phase), self._clock)
         schedule.rates.mul_(self._rate_factor)
         run = self._phase_run(phase, schedule)
         # With this the end of the next stretch is compared.
@@ -177,7 +179,7 @@ class GopTrainer:
                 self._restore(saved)
                 del run
                 torch.cuda.empty_cache()
-                schedule, done = schedule.with_half_the_batch(), 2 * done
+                schedule, done = schedule.with_half_the_batch(self._clock), 2 * done
                 run = self._phase_run(phase, schedule, done)
                 continue
             if not clamped and not _has_diverged(losses, before):
@@ -207,10 +209,21 @@ class GopTrainer:
             logger.info("phase %s: %d steps, %.2f dB", phase.name, phase.n_steps, self.psnr_db(phase.quantized))
 
     def _phase_run(self, phase: Phase, schedule: Schedule, first_step: int = 0) -> PhaseRun:
-        state = FitState(
-            self.model, self.spec, self._frames, self._clock, self.quantizers, self.optimizer, self._backend
-        )
+        frames = self._frames_at(phase.downscale)
+        state = FitState(self.model, self.spec, frames, self.quantizers, self.optimizer, self._backend)
         return PhaseRun(phase, state, schedule, first_step)
+
+    def _frames_at(self, downscale: int) -> Tensor:
+        if downscale == 1:
+            return self._frames
+        if downscale not in self._smaller_frames:
+            width, height = output_size(self.spec, 1.0 / downscale)
+            frames = [
+                interpolate(frame.permute(2, 0, 1)[None].float(), (height, width), mode="area")[0].permute(1, 2, 0)
+                for frame in self._frames
+            ]
+            self._smaller_frames[downscale] = torch.stack([frame.add_(0.5).byte() for frame in frames])
+        return self._smaller_frames[downscale]
 
     def _picked(self, phase: Phase) -> list[list[int]]:
         """Frames of each step: the key frame, or all in random order, each once before any comes again."""

@@ -51,6 +51,8 @@ class CanonicalGaussians(nn.Module):
         self.means_space = means_space
         self.size_px: Tensor
         self.register_buffer("size_px", torch.tensor([width, height], dtype=means.dtype, device=means.device))
+        self._per_px: Tensor
+        self.register_buffer("_per_px", 2.0 / self.size_px, persistent=False)
         self.raw_means = nn.Parameter(self._to_training_space(means))
         self.cholesky = nn.Parameter(cholesky.clone())
         self.colors = nn.Parameter(colors.clone())
@@ -60,7 +62,7 @@ class CanonicalGaussians(nn.Module):
         """Centres in [-1, 1]^2 over the picture; may lie outside. [N, 2]."""
         if self.means_space == "tanh":
             return torch.tanh(self.raw_means)
-        return self.raw_means * (2.0 / self.size_px) - 1.0
+        return self.raw_means * self._per_px - 1.0
 
     def _to_training_space(self, means: Tensor) -> Tensor:
         if self.means_space == "tanh":

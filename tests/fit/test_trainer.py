@@ -288,6 +288,28 @@ def test_mse_to_psnr(mse, db):
     assert mse_to_psnr_db(mse) == pytest.approx(db)
 
 
+def test_a_coarse_phase_trains_on_smaller_pictures(make_trainer, monkeypatch):
+    """Of a third of the size, rounded; and the full picture gains by it."""
+    seen = []
+    splat_loss = phase_run.splat_loss
+
+    def recording(means_px, cholesky, colors, frames, picked, **rest):
+        seen.append((frames.shape, means_px.detach().amax(dim=(0, 1)).tolist()))
+        return splat_loss(means_px, cholesky, colors, frames, picked, **rest)
+
+    frames = np.stack([np.full((31, 50, 3), level, np.uint8) for level in (10, 60, 110, 160)])
+    frames[:, 10:20, 15:30] = 255 - frames[:, 10:20, 15:30]
+    trainer = make_trainer(4, frames=frames)
+    before = trainer.psnr_db()
+    monkeypatch.setattr(phase_run, "splat_loss", recording)
+    trainer.run(Phase("coarse", frames="all", n_steps=40, downscale=3))
+
+    shapes, reaches = zip(*seen, strict=True)
+    assert set(shapes) == {(4, 10, 17, 3)}
+    assert all(x < 17.5 and y < 11 for x, y in reaches)
+    assert trainer.psnr_db() > before + 1.0
+
+
 def poisoned(trainer, monkeypatch, *, at, times=1):
     """Colours become NaN in the model after `at` steps in all, as a fit that diverges would have them."""
     steps = 0

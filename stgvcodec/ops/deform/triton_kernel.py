@@ -33,6 +33,7 @@ class Tuning:
         forward_block: Points of a forward program, at least 64 for the fast matrix units.
         forward_warps: Its warps.
         forward_frames: Frames of a forward program.
+        forward_registers: Most registers of one of its threads; None leaves it to the compiler.
         network_block: Points that a program of the network's backward takes at a time. Not 32: for it Triton 3.6 makes
             code that reads shared memory out of bounds (compute-sanitizer, H100).
         network_warps: Its warps.
@@ -45,8 +46,10 @@ class Tuning:
     forward_block: int = 64
     forward_warps: int = 4
     forward_frames: int = 4
+    forward_registers: int | None = None
     network_block: int = 64
     network_warps: int = 8
+    network_registers: int | None = None
     encodings_block: int = 32
     encodings_warps: int = 4
 
@@ -182,6 +185,7 @@ class _Deform(torch.autograd.Function):
                 PRECISION=tuning.backward_precision,
                 BLOCK=tuning.network_block,
                 num_warps=tuning.network_warps,
+                maxnreg=tuning.network_registers,
                 enable_fp_fusion=False,
             )
             if n_points:
@@ -322,6 +326,7 @@ def _run_forward(
                 PRECISION=tuning.forward_precision,
                 BLOCK=tuning.forward_block,
                 num_warps=tuning.forward_warps,
+                maxnreg=tuning.forward_registers,
                 enable_fp_fusion=False,
             )
     return means_px, colors_out, planes, packed, encoded
