@@ -6,7 +6,7 @@
 
 The GoP is a real one: Big Buck Bunny's first ten frames, fitted for a few steps, written to a file and read back, so
 that sizes, overlaps and weights are what a decoder meets. Rows: entropy decoding alone, payload to model, model to
-8-bit frames on the device, and file to frames. On a GPU the file is that GoP sixteen times, and 1080p and 2160p follow:
+8-bit frames on the device, and file to frames. On a GPU the file is that GoP 64 times, and 1080p and 2160p follow:
 the same Gaussians shrunk and laid side by side, with the same field. `--profile` prints where the GPU's time goes.
 """
 
@@ -32,7 +32,7 @@ from stgvcodec.ops.threads import n_threads, run_chunks
 
 SELECTION = stgvcodec.Selection.parse(frames=f"0:{N_FRAMES}", crop="1280x640")
 # Many GoPs between two synchronisations, as when a video is decoded; enough that the first and the last hardly count.
-N_GOPS = 16
+N_GOPS = 64
 TILE_PX = (640, 720)
 LARGE = {"1080p": (1920, 1080, 90_000), "2160p": (3840, 2160, 360_000)}
 # Of a frame of 640x1280 with 20 000 Gaussians, by arithmetic (the operators' READMEs), microseconds.

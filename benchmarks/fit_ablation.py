@@ -4,8 +4,8 @@
 
 Every recipe renders as many frames in training as the baseline (a frame at half the size counts a quarter). One GoP of
 10 frames of each clip: Bunny at 640x1280 with 20 000 Gaussians and, from the folder DAVIS, sequences at 854x480 with
-10 000. Without quantisers; PSNR is the mean over frames of the float pictures' RGB PSNR. Rows that are there are not
-run again.
+10 000. Without quantisers, but where a recipe says so; PSNR is the mean over frames of the float pictures' RGB PSNR.
+Rows that are there are not run again.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from optimizers import OPTIMIZERS
 from torch import Tensor
 
 from stgvcodec.codec.gop_encoder import GopConfig, make_trainer
-from stgvcodec.codec.presets import PRESETS
-from stgvcodec.fit.phases import LearningRates, Phase
+from stgvcodec.codec.presets import FINE_RATES, PRESETS
+from stgvcodec.fit.phases import LearningRates, Phase, finetuning_phases
 from stgvcodec.fit.trainer import GopTrainer
 from stgvcodec.media import Selection, open_video
-from stgvcodec.model.gaussians import CanonicalGaussians
+from stgvcodec.model.gaussians import MIN_DIAGONAL_PX, CanonicalGaussians
 from stgvcodec.model.gop_model import Clock, deformed_px
 from stgvcodec.ops.backends import resolve_backend
 from stgvcodec.ops.threads import one_torch_thread
@@ -140,28 +140,23 @@ def low_pass(*levels: float) -> Callable[[Clip, GopConfig, int, int], GopTrainer
     return fit
 
 
-def coarse_to_fine(
-    share: float,
-    *,
-    key_share: float = 0.0,
-    coarsest: float = 0.0,
-    rates: LearningRates | None = None,
-    coarse_rates: float = 0.5,
-    final_rate: float = FINAL_RATE,
-) -> Callable[[Clip, GopConfig, int, int], GopTrainer]:
-    """A share of the renders at half the size, four of which count one; of `coarsest` at a quarter, sixteen for one."""
+def coarse_to_fine(share: float, *, coarse_rates: float = 0.5) -> Callable[[Clip, GopConfig, int, int], GopTrainer]:
+    """A share of the renders at half the size, four of which count one."""
 
     def fit(clip: Clip, config: GopConfig, n_renders: int, seed: int) -> GopTrainer:
-        of_coarse = (rates or LearningRates()).scaled(coarse_rates)
-        n_half = round(4 * share * n_renders)
-        n_key = round(key_share * n_half)
-        phases = [
-            Phase("key-frame", "key", n_key, rates=of_coarse, final_rate=0.5, downscale=2),
-            Phase("quarter", "all", round(16 * coarsest * n_renders), rates=of_coarse, final_rate=0.5, downscale=4),
-            Phase("half", "all", n_half - n_key, rates=of_coarse, final_rate=0.5, downscale=2),
-            *joint_phases(0, round(n_renders * (1 - share - coarsest)), final_rate, 1, rates or LearningRates())[1:],
-        ]
-        return run(make_trainer(clip.frames[GOP:], config, seed), [phase for phase in phases if phase.n_steps])
+        frames = torch.from_numpy(clip.frames[GOP:]).permute(0, 3, 1, 2).float()
+        half = torch.nn.functional.avg_pool2d(frames, 2).add_(0.5).byte().permute(0, 2, 3, 1).contiguous().numpy()
+        trainer = make_trainer(half, config, seed)
+        rates = LearningRates().scaled(coarse_rates)
+        trainer.run(Phase("half", "all", round(4 * share * n_renders), rates=rates, final_rate=0.5))
+        fine = make_trainer(clip.frames[GOP:], dataclasses.replace(config, n_gaussians=1), seed)
+        gaussians = trainer.model.gaussians
+        cholesky = gaussians.cholesky.detach().clone()
+        cholesky[:, 0::2] = cholesky[:, 0::2].clamp_min(0) * 2 + MIN_DIAGONAL_PX
+        cholesky[:, 1] *= 2
+        fine.model.field = trainer.model.field
+        set_gaussians(fine, gaussians.means.detach(), cholesky, gaussians.colors.detach())
+        return run(fine, stretches(round(n_renders * (1 - share)), [1.0]))
 
     return fit
 
@@ -215,6 +210,19 @@ def warm_start(keep_field: bool) -> Callable[[Clip, GopConfig, int, int], GopTra
     return fit
 
 
+def quantized(share: float, scale: float, **factors: float) -> Callable[[Clip, GopConfig, int, int], GopTrainer]:
+    """The baseline without key frame, then a `share` of the renders through the quantisers, at scaled rates."""
+
+    def fit(clip: Clip, config: GopConfig, n_renders: int, seed: int) -> GopTrainer:
+        n_fine = round(share * n_renders)
+        rates = FINE_RATES.scaled(scale)
+        rates = dataclasses.replace(rates, **{name: getattr(rates, name) * factor for name, factor in factors.items()})
+        trainer = make_trainer(clip.frames[GOP:], config, seed)
+        return run(trainer, [*stretches(n_renders - n_fine, [1.0]), *finetuning_phases(n_fine, rates)])
+
+    return fit
+
+
 def recipes() -> list[Recipe]:
     base = LearningRates()
     swapped = dataclasses.replace
@@ -244,16 +252,22 @@ def recipes() -> list[Recipe]:
         Recipe("half size first, 10%", coarse_to_fine(0.1)),
         Recipe("half size first, 5%", coarse_to_fine(0.05)),
         Recipe("half size first, 20%", coarse_to_fine(0.2)),
-        Recipe("half size first, 10%, a tenth of it key frame", coarse_to_fine(0.1, key_share=0.1)),
         Recipe("half size first, 10%, at full rates", coarse_to_fine(0.1, coarse_rates=1.0)),
-        Recipe("half size first, 10%, means x1.5", coarse_to_fine(0.1, rates=swapped(base, means=1.5 * base.means))),
-        Recipe("half size first, 10%, rates fall to 0.03", coarse_to_fine(0.1, final_rate=0.03)),
-        Recipe("quarter size 3%, half size 10%", coarse_to_fine(0.1, coarsest=0.03)),
         Recipe("low-pass 4, 1, 0.25", low_pass(4.0, 1.0, 0.25)),
         Recipe("low-pass 1, 0.25", low_pass(1.0, 0.25)),
         Recipe("densify from 1/2, 4 rounds", densify(0.5, 4, 0.4)),
         Recipe("densify from 3/4, 4 rounds", densify(0.75, 4, 0.4)),
         Recipe("resample 5%, 6 rounds", densify(1.0, 6, 0.5, resample=0.05)),
+        Recipe("quantised: a quarter of the renders, rates of the presets", quantized(0.25, 1.0)),
+        Recipe("quantised: rates x0.3", quantized(0.25, 0.3)),
+        Recipe("quantised: rates x0.6", quantized(0.25, 0.6)),
+        Recipe("quantised: rates x2", quantized(0.25, 2.0)),
+        Recipe("quantised: colours x3", quantized(0.25, 1.0, colors=3.0)),
+        Recipe("quantised: cholesky x3", quantized(0.25, 1.0, cholesky=3.0)),
+        Recipe("quantised: field x3", quantized(0.25, 1.0, hash_tables=3.0, mlp=3.0)),
+        Recipe("quantised: steps x3", quantized(0.25, 1.0, steps=3.0)),
+        Recipe("quantised: an eighth of the renders", quantized(0.125, 1.0)),
+        Recipe("quantised: half of the renders", quantized(0.5, 1.0)),
         Recipe("warm start", warm_start(keep_field=False)),
         Recipe("warm start, field too", warm_start(keep_field=True)),
     ]
@@ -294,7 +308,7 @@ def main() -> None:
                     config = make_config(PRESETS["slow"], clip.n_gaussians, device, backend)
                     begin = time.perf_counter()
                     trainer = recipe.fit(clip, config, n_renders, options.seed)
-                    psnr = trainer.psnr_db()
+                    psnr = trainer.psnr_db(tuple(trainer.quantizer_cost_db))
                     seconds = f"{time.perf_counter() - begin:.1f}"
                     row = [recipe.name, clip.name, str(n_renders), f"{psnr:.3f}", seconds]
                     rows.append([*row, device_name(device), commit()])

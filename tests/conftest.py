@@ -13,6 +13,7 @@ if not torch.cuda.is_available() and os.environ.get("STGV_REQUIRE_GPU") != "1":
 @pytest.fixture(scope="session")
 def triton_device() -> torch.device:
     """Where Triton's kernels run: the GPU, or without one the CPU, under Triton's interpreter."""
+    pytest.importorskip("triton", reason="triton is not installed")
     return torch.device("cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda")
 
 

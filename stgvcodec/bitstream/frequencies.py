@@ -49,6 +49,14 @@ def family_weights(shape: str) -> npt.NDArray[np.int64]:
     return weights
 
 
+@cache
+def both_families() -> npt.NDArray[np.int64]:
+    """Weights of the geometric, then of the normal family, for a kernel. [2, 64, 256] int64."""
+    weights = np.stack([family_weights("geometric"), family_weights("normal")])
+    weights.flags.writeable = False
+    return weights
+
+
 def family_frequencies(
     shape: str, widths: int | slice | npt.NDArray[np.int64], centre: int, alphabet: int
 ) -> Frequencies:

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import dataclass
+from functools import cache, partial
 
 import numpy as np
 import numpy.typing as npt
 
-from stgvcodec.bitstream.entropy import Context, Runner, StreamDecoder, Symbols, decode_streams, encode_stream
-from stgvcodec.bitstream.layout import MLP_TENSORS, SIDE_INFO, STREAM_LENGTHS, STREAMS, read_fields, write_fields
+from stgvcodec.bitstream.entropy import Runner, StreamDecoder, decode_streams, encode_stream
+from stgvcodec.bitstream.gop_layout import GopLayout, gop_layout
+from stgvcodec.bitstream.layout import SIDE_INFO, STREAM_LENGTHS, STREAMS, read_fields, write_fields
+from stgvcodec.bitstream.models import Symbols
 from stgvcodec.bitstream.primitives import ByteReader
 from stgvcodec.bitstream.symbols import GopHeader, GopSymbols, halves_are_finite
 
-_BYTE = 256
-_AXES = ("x", "y")
-_COMPONENTS = ("l1", "l2", "l3")
+Allocate = Callable[[GopLayout], npt.NDArray[np.uint8]]
+"""Gives `layout.n_bytes` bytes or more, contiguous and aligned to 16; what they hold does not matter."""
+
+
+@dataclass(frozen=True, eq=False)
+class GopBlock:
+    """A decoded GoP: its layout, and the block of bytes, [n] uint8."""
+
+    layout: GopLayout
+    block: npt.NDArray[np.uint8]
+
+    def symbols(self) -> GopSymbols:
+        """Its arrays; views of the block."""
+        return self.layout.symbols(self.block)
 
 
 def pack_gop(symbols: GopSymbols) -> bytes:
@@ -36,7 +49,7 @@ def pack_gop(symbols: GopSymbols) -> bytes:
     runs = _flat_runs(symbols)
     coded = {
         name: encode_stream(list(zip(contexts, runs[name], strict=True)))
-        for name, contexts in _stream_contexts(header).items()
+        for name, contexts in gop_layout(header).contexts.items()
     }
     lengths = write_fields({f"{name}_bytes": len(coded[name]) for name in STREAMS}, STREAM_LENGTHS)
     return header.to_bytes() + lengths + b"".join(coded[name] for name in STREAMS)
@@ -45,6 +58,10 @@ def pack_gop(symbols: GopSymbols) -> bytes:
 def _in_order(work: Callable[[int], None], n: int) -> None:
     for i in range(n):
         work(i)
+
+
+def _new_bytes(layout: GopLayout) -> npt.NDArray[np.uint8]:
+    return np.empty(layout.n_bytes, np.uint8)
 
 
 def unpack_gop(payload: bytes, *, run: Runner = _in_order) -> GopSymbols:
@@ -60,54 +77,61 @@ def unpack_gop(payload: bytes, *, run: Runner = _in_order) -> GopSymbols:
     Raises:
         BitstreamError: the payload is cut short or damaged; its offset counts from the payload's start.
     """
+    return unpack_block(payload, run=run).symbols()
+
+
+def unpack_block(payload: bytes, *, run: Runner = _in_order, allocate: Allocate = _new_bytes) -> GopBlock:
+    """`unpack_gop` into a block of the caller's: symbols are decoded to where they stay.
+
+    Args:
+        payload: What `pack_gop` returned.
+        run: As above.
+        allocate: Called once.
+
+    Raises:
+        BitstreamError: as above.
+    """
     payload = bytes(payload)
     reader = ByteReader(payload, "GoP header")
     header, lengths = _read_head(reader)
+    layout = gop_layout(header)
+    block = allocate(layout)
     starts: dict[str, int] = {}
 
     def open_stream(name: str) -> StreamDecoder:
         starts[name] = reader.position
-        return StreamDecoder(reader.slice(lengths[name], f"GoP {name}"), contexts[name])
+        stream = reader.slice(lengths[name], f"GoP {name}")
+        return StreamDecoder(stream, layout.contexts[name], layout.places[name], block)
 
-    contexts = _stream_contexts(header)
-    decoded = decode_streams([partial(open_stream, name) for name in contexts], run)
-    runs = dict(zip(contexts, decoded, strict=True))
+    decode_streams([partial(open_stream, name) for name in STREAMS], run)
+    sections = layout.sections
+    _check_side_info(header, sections["floats"].of(block))
+    for name in ("means", "codebooks"):
+        if not halves_are_finite(sections[name].of(block)):
+            message = f"{name} hold NaN or Inf, so bytes are damaged"
+            raise ByteReader(payload, f"GoP {name}").error(message, at=starts[name])
+    return GopBlock(layout, block)
 
-    side_bytes = np.stack(runs["side_info"], axis=1).tobytes()  # planes back to little-endian float32
+
+def _check_side_info(header: GopHeader, floats: npt.NDArray[np.float32]) -> None:
+    low, high = _side_limits(len(floats))
+    if bool(((low <= floats) & (floats <= high)).all()):
+        return
     counts = {
         "n_static_levels": len(header.static_resolutions),
         "n_dynamic_levels": len(header.dynamic_resolutions),
     }
-    side = read_fields(ByteReader(side_bytes, "GoP side_info, decoded"), SIDE_INFO, counts)
-    floats = {name: np.array(values, np.float32) for name, values in side.items()}
-    n, m, k = header.n_gaussians, header.color_stages, header.color_codebook_size
-    means = np.stack([_join_bytes(high, low) for high, low in _pairs(runs["means"])], axis=1)  # [N, 2]
-    codebooks = np.stack([_join_bytes(high, low) for high, low in _pairs(runs["codebooks"])]).reshape(m, k, 3)
-    for name, halves in (("means", means), ("codebooks", codebooks)):
-        if not halves_are_finite(halves):
-            message = f"{name} hold NaN or Inf, so bytes are damaged"
-            raise ByteReader(payload, f"GoP {name}").error(message, at=starts[name])
-    half = 1 << (header.weight_bits - 1)
+    read_fields(ByteReader(floats.astype("<f4").tobytes(), "GoP side_info, decoded"), SIDE_INFO, counts)
 
-    def signed(parts: Sequence[Symbols], shape: tuple[int, ...]) -> npt.NDArray[np.int8]:
-        flat = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        return (flat - np.uint8(half)).view(np.int8).reshape(shape)  # wraps where q < 0, as intended
 
-    return GopSymbols(
-        header=header,
-        means=means,
-        cholesky=np.stack(runs["cholesky"], axis=1),
-        cholesky_scale=floats["cholesky_scale"],
-        cholesky_offset=floats["cholesky_offset"],
-        color_indices=np.stack(runs["color_indices"], axis=1).reshape(n, m),
-        codebooks=codebooks,
-        static_table=signed(runs["hash_static"], (-1, header.static_features)),
-        static_scales=floats["static_scales"],
-        dynamic_table=signed(runs["hash_dynamic"], (-1, header.dynamic_features)),
-        dynamic_scales=floats["dynamic_scales"],
-        mlp=tuple(signed([part], shape) for part, shape in zip(runs["mlp"], header.mlp_shapes, strict=True)),
-        mlp_scales=floats["mlp_scales"],
-    )
+@cache
+def _side_limits(n_floats: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Smallest and largest value of each float of the side information, exact in float32. [n_floats] each."""
+    cholesky = [field for field in SIDE_INFO if field.shape == (3,) for _ in range(3)]
+    scale = SIDE_INFO[-1]
+    limits = [*cholesky, *[scale] * (n_floats - len(cholesky))]
+    low, high = ([getattr(field, name) for field in limits] for name in ("minimum", "maximum"))
+    return np.array(low, np.float32), np.array(high, np.float32)
 
 
 def gop_stream_bytes(payload: bytes) -> dict[str, int]:
@@ -134,11 +158,27 @@ def read_gop_header(payload: bytes) -> GopHeader:
     Raises:
         BitstreamError: it is cut short or damaged.
     """
-    return GopHeader.read(ByteReader(bytes(payload), "GoP header"))
+    return _read_header(ByteReader(bytes(payload), "GoP header"))
+
+
+# Of the last header that was read: what follows does not change what its bytes mean, and a file's GoPs mostly share it.
+_last_header: tuple[bytes, GopHeader] | None = None
+
+
+def _read_header(reader: ByteReader) -> GopHeader:
+    global _last_header
+    start = reader.position
+    known = _last_header
+    if known is not None and reader.data.startswith(known[0], start, reader.end):
+        reader.skip(len(known[0]))
+        return known[1]
+    header = GopHeader.read(reader)
+    _last_header = reader.data[start : reader.position], header
+    return header
 
 
 def _read_head(reader: ByteReader) -> tuple[GopHeader, dict[str, int]]:
-    header = GopHeader.read(reader)
+    header = _read_header(reader)
     start = reader.position
     values = read_fields(reader, STREAM_LENGTHS)
     lengths = {name: int(values[f"{name}_bytes"]) for name in STREAMS}
@@ -148,37 +188,8 @@ def _read_head(reader: ByteReader) -> tuple[GopHeader, dict[str, int]]:
     return header, lengths
 
 
-def _stream_contexts(header: GopHeader) -> dict[str, list[Context]]:
-    """Contexts of each stream in decoding order."""
-    n, k = header.n_gaussians, header.color_codebook_size
-    n_floats = 6 + len(header.static_resolutions) + len(header.dynamic_resolutions) + len(MLP_TENSORS)
-    weights = 1 << header.weight_bits
-    return {
-        "side_info": [Context(f"byte {plane} of the floats", n_floats, _BYTE) for plane in range(4)],
-        "means": [Context(f"{part} bytes of {axis}", n, _BYTE) for axis in _AXES for part in ("high", "low")],
-        "cholesky": [Context(component, n, 1 << header.cholesky_bits) for component in _COMPONENTS],
-        "color_indices": [Context(f"stage {stage}", n, k) for stage in range(header.color_stages)],
-        "codebooks": [
-            Context(f"{part} bytes of stage {stage}", 3 * k, _BYTE)
-            for stage in range(header.color_stages)
-            for part in ("high", "low")
-        ],
-        "hash_static": [
-            Context(f"level {level}", entries * header.static_features, weights)
-            for level, entries in enumerate(header.static_entries)
-        ],
-        "hash_dynamic": [
-            Context(f"level {level}", entries * header.dynamic_features, weights)
-            for level, entries in enumerate(header.dynamic_entries)
-        ],
-        "mlp": [
-            Context(name, math.prod(shape), weights) for name, shape in zip(MLP_TENSORS, header.mlp_shapes, strict=True)
-        ],
-    }
-
-
 def _flat_runs(symbols: GopSymbols) -> dict[str, list[Symbols]]:
-    """The symbols of each context, in the order of `_stream_contexts`."""
+    """The symbols of each context, in the order of the layout's contexts."""
     header = symbols.header
     half = 1 << (header.weight_bits - 1)
 
@@ -204,11 +215,3 @@ def _flat_runs(symbols: GopSymbols) -> dict[str, list[Symbols]]:
 
 def _split_bytes(halves: npt.NDArray[np.uint16]) -> tuple[Symbols, Symbols]:
     return (halves >> 8).astype(np.uint8), (halves & 0xFF).astype(np.uint8)
-
-
-def _join_bytes(high: Symbols, low: Symbols) -> npt.NDArray[np.uint16]:
-    return high.astype(np.uint16) << np.uint16(8) | low
-
-
-def _pairs(runs: Sequence[Symbols]) -> list[tuple[Symbols, Symbols]]:
-    return list(zip(runs[0::2], runs[1::2], strict=True))

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -35,6 +36,10 @@ _PIXEL_BYTES = {"cpu": 12, "cuda": 15}
 _TRITON_PIXEL_BYTES, _TRITON_GAUSSIAN_BYTES, _TRITON_PAIR_BYTES = 3, 320, 8
 # What a call can list for certain. A frame of more, of Gaussians as large as the picture, is measured first.
 _MAX_PAIRS = 1 << 29
+
+
+# The GoPs of a file mostly have the same header.
+_spec_of = lru_cache(maxsize=16)(spec_of)
 
 
 @dataclass
@@ -84,13 +89,14 @@ def unpack(
     Raises:
         BitstreamError: the payload is damaged.
     """
-    symbols = unpack_gop(payload, run=run)
-    spec = spec_of(symbols.header, width, height)
+    staged = None if device.type == "cpu" else stage(payload, pinned=True, run=run)
+    symbols = unpack_gop(payload, run=run) if staged is None else staged.gop.symbols()
+    spec = _spec_of(symbols.header, width, height)
     extents = None
     if backend == "triton":
         extents = SplatExtents.of(symbols)
         _most_pairs(extents, spec, 1.0)  # Kept there: here it costs the renderer nothing.
-    return UnpackedGop(spec, symbols if device.type == "cpu" else stage(symbols, spec, pinned=True), extents)
+    return UnpackedGop(spec, staged or symbols, extents)
 
 
 def _most_pairs(extents: SplatExtents, spec: GopSpec, scale: float) -> int:

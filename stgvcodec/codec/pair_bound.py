@@ -15,28 +15,34 @@ from stgvcodec.bitstream.symbols import GopSymbols
 from stgvcodec.model.gaussians import MIN_DIAGONAL_PX
 from stgvcodec.ops.rasterize import SIGMA_MAX
 
-# The rasteriser widens each support by a fraction of a pixel, against rounding.
+# The rasteriser widens each support by a fraction of a pixel, against rounding; float32 rounds by less than this.
 _MARGIN_PX = 1.0
 _ANY_CODE = np.arange(256)
 
 
 @dataclass(frozen=True, eq=False)
 class SplatExtents:
-    """Variances of a GoP's Gaussians along the axes of the picture, square pixels of the encoded size. [N] float64."""
+    """How wide a GoP's Gaussians are.
 
-    x: NDArray[np.float64]
-    y: NDArray[np.float64]
+    Attributes:
+        codes: Of (l1, l2, l3). [N, 3] uint8.
+        variances: What each code adds to the variance, low-pass included in the first two: that of l1 along x, those of
+            l2 and l3 along y; square pixels of the encoded size. [256, 3] float64.
+    """
+
+    codes: NDArray[np.uint8]
+    variances: NDArray[np.float64]
     _known: dict[tuple[float, int, int, int, int], int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, symbols: GopSymbols) -> SplatExtents:
-        """Those of a GoP, low-pass included."""
+        """Those of a GoP."""
         with np.errstate(over="ignore"):  # Infinity is as wide as the picture.
-            raw = _ANY_CODE[:, None] * symbols.cholesky_scale.astype(np.float64) + symbols.cholesky_offset  # [256, 3]
-            diagonal = (MIN_DIAGONAL_PX + np.maximum(raw, 0.0)) ** 2
-            l1, l2, l3 = symbols.cholesky.T
-            low_pass = symbols.header.low_pass
-            return cls(diagonal[:, 0][l1] + low_pass, (raw[:, 1] ** 2)[l2] + diagonal[:, 2][l3] + low_pass)
+            raw = _ANY_CODE[:, None] * symbols.cholesky_scale.astype(np.float64) + symbols.cholesky_offset
+            variances = (MIN_DIAGONAL_PX + np.maximum(raw, 0.0)) ** 2
+            variances[:, 1] = raw[:, 1] ** 2
+        variances[:, :2] += symbols.header.low_pass
+        return cls(symbols.cholesky, variances)
 
     def most_pairs(self, scale: float, *, width: int, height: int, tile_width: int, tile_height: int) -> int:
         """Pairs of a frame at most, wherever its Gaussians are; remembered.
@@ -50,14 +56,24 @@ class SplatExtents:
         """
         key = (scale, width, height, tile_width, tile_height)
         if key not in self._known:
-            columns = _tiles(self.x, scale, width, tile_width)
-            self._known[key] = int(columns @ _tiles(self.y, scale, height, tile_height))
+            # As `scale_splats` widens what is rendered smaller.
+            footprint = MIN_DIAGONAL_PX**2 * max(0.0, 1.0 - scale * scale)
+            # Squares of reaches in halves of a tile, by code.
+            with np.errstate(over="ignore"):
+                reach = 2.0 * SIGMA_MAX * (self.variances * scale**2 + [footprint, footprint, 0.0])
+                x = (reach[:, 0] * (2.0 / tile_width) ** 2).astype(np.float32)
+                y = (reach[:, 1:] * (2.0 / tile_height) ** 2).astype(np.float32)
+            l1, l2, l3 = self.codes.T
+            columns = _tiles(x, width, tile_width)[l1]
+            rows = _tiles(y[:, 0][l2] + y[:, 1][l3], height, tile_height)
+            # No BLAS: it wakes threads for this. Rows and columns are few, so their products are exact.
+            self._known[key] = int((columns * rows).sum(dtype=np.float64))
         return self._known[key]
 
 
-def _tiles(variance: NDArray[np.float64], scale: float, size_px: int, tile_px: int) -> NDArray[np.float64]:
-    # As `scale_splats` widens what is rendered smaller.
-    footprint = MIN_DIAGONAL_PX**2 * max(0.0, 1.0 - scale * scale)
-    reach = np.sqrt(2.0 * SIGMA_MAX * (variance * scale**2 + footprint)) + _MARGIN_PX
+def _tiles(squares: NDArray[np.float32], size_px: int, tile_px: int) -> NDArray[np.float32]:
+    reach = np.sqrt(squares)
     # An interval of length e meets e / tile + 2 tiles at most, wherever it lies.
-    return np.minimum(np.floor(reach * (2.0 / tile_px)) + 2.0, -(-size_px // tile_px))
+    reach += np.float32(2.0 + 2.0 * _MARGIN_PX / tile_px)
+    np.floor(reach, out=reach)
+    return np.minimum(reach, np.float32(-(-size_px // tile_px)), out=reach)

@@ -76,31 +76,29 @@ class Preset:
     color_codebook_size: int = 32
 
 
-_FINE_RATES = LearningRates(means=0.03, cholesky=0.02, colors=2e-3, hash_tables=2e-3, mlp=4e-4)
+FINE_RATES = LearningRates(means=0.03, cholesky=0.02, colors=2e-3, hash_tables=2e-3, mlp=4e-4)
 # The paper gives one rate for the Gaussians (through tanh) and one for hash tables and MLP, to be divided by ten.
 _PAPER_RATES = LearningRates(means=7e-3, cholesky=7e-3, colors=7e-3, hash_tables=1.6e-4, mlp=1.6e-4)
 _PAPER_FINE_RATES = LearningRates(means=7e-4, cholesky=7e-4, colors=7e-4, hash_tables=1.6e-5, mlp=1.6e-5)
 
 
-def _effort(name: str, *, key: int, joint: int, final_rate: float, finetuning: int) -> Preset:
+def _effort(name: str, *, joint: int, finetuning: int) -> Preset:
     return Preset(
         name=name,
         gop=10,
-        phases=(
-            Phase("key-frame", frames="key", n_steps=key, final_rate=0.5),
-            Phase("joint", frames="all", n_steps=joint, final_rate=final_rate),
-        ),
-        finetuning=finetuning_phases(finetuning, _FINE_RATES),
+        # No phase on the key frame alone: with colours solved for at the start it costs more steps than it saves.
+        phases=(Phase("joint", frames="all", n_steps=joint, final_rate=0.05),),
+        finetuning=finetuning_phases(finetuning, FINE_RATES),
     )
 
 
 PRESETS = {
     preset.name: preset
     for preset in (
-        _effort("draft", key=30, joint=250, final_rate=0.3, finetuning=90),
-        _effort("fast", key=60, joint=900, final_rate=0.2, finetuning=300),
-        _effort("medium", key=200, joint=3000, final_rate=0.1, finetuning=900),
-        _effort("slow", key=600, joint=12000, final_rate=0.05, finetuning=3000),
+        _effort("draft", joint=270, finetuning=90),
+        _effort("fast", joint=900, finetuning=300),
+        _effort("medium", joint=2700, finetuning=900),
+        _effort("slow", joint=6000, finetuning=2000),
         Preset(
             name="paper",
             gop=10,

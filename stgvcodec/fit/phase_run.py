@@ -14,7 +14,7 @@ from stgvcodec.fit.optimizer import Optimizer
 from stgvcodec.fit.phases import Phase
 from stgvcodec.fit.quantizers import GopQuantizers
 from stgvcodec.fit.schedule import FIELD_GROUPS, GAUSSIAN_GROUPS, STEP_GROUPS, Schedule
-from stgvcodec.model.gaussians import bounded_cholesky, scale_splats
+from stgvcodec.model.gaussians import bounded_cholesky
 from stgvcodec.model.gop_model import GopModel, GopSpec, canonical_px, deformed_px
 from stgvcodec.ops.rasterize import PairBudget
 from stgvcodec.ops.splat_loss import splat_loss
@@ -36,7 +36,7 @@ class FitState:
     Attributes:
         model: The parameters.
         spec: Their dimensions.
-        frames: RGB, at the size of the phase. [T, H, W, 3] uint8.
+        frames: RGB. [T, H, W, 3] uint8.
         quantizers: Side by side with the parameters.
         optimizer: Over `schedule.GROUPS`.
         backend: Of the operators.
@@ -114,15 +114,13 @@ class PhaseRun:
         values, commitment = state.model.values(), None
         if phase.quantized:
             values, commitment = quantizers.quantize(values, phase.quantized)
-        scale = 1.0 / phase.downscale
         if phase.frames == "key":
-            means_px, colors = canonical_px(values, state.spec, scale=scale)
+            means_px, colors = canonical_px(values, state.spec)
         else:
-            means_px, colors = deformed_px(values, state.spec, moments, backend=state.backend, scale=scale)
-        cholesky, colors = scale_splats(bounded_cholesky(values.cholesky, state.spec.low_pass), colors, scale)
+            means_px, colors = deformed_px(values, state.spec, moments, backend=state.backend)
         loss, mse = splat_loss(
             means_px,
-            cholesky,
+            bounded_cholesky(values.cholesky, state.spec.low_pass),
             colors,
             state.frames,
             picked,

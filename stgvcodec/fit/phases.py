@@ -22,7 +22,7 @@ class LearningRates:
         steps: Learned quantiser scales (in their logarithm) and offsets (in initial scales).
     """
 
-    means: float = 0.2
+    means: float = 0.3
     cholesky: float = 0.2
     colors: float = 2e-2
     hash_tables: float = 5e-2
@@ -47,8 +47,6 @@ class Phase:
         frames_per_step: Frames rendered a step ("all" only).
         quantized: Streams that run through their quantisers, out of `QUANTIZED_STREAMS`.
         gaussian_final_rate: As `final_rate` for the Gaussians, where it differs.
-        downscale: Pictures are trained at one over this of their size, each pixel the mean of what it covers; Gaussians
-            are rendered at that size as a decoder does it. A cheap way to the coarse things first.
         dssim_weight: Share of D-SSIM in the loss, 0 to 1; the rest is the squared error.
     """
 
@@ -60,7 +58,6 @@ class Phase:
     frames_per_step: int = 1
     quantized: tuple[str, ...] = ()
     gaussian_final_rate: float | None = None
-    downscale: int = 1
     dssim_weight: float = 0.0
 
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection, Iterable
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 
 from stgvcodec.fit.optimizer import Optimizer, OptimizerState, make_optimizer
 from stgvcodec.fit.phase_run import FitState, PhaseRun
@@ -19,7 +18,7 @@ from stgvcodec.fit.quantizers import GopQuantizers, QuantizerConfig
 from stgvcodec.fit.resize import densified_gaussians, resized_gaussians
 from stgvcodec.fit.schedule import Schedule, make_schedule
 from stgvcodec.model.gaussians import CanonicalGaussians
-from stgvcodec.model.gop_model import Clock, GopModel, GopSpec, GopValues, frame_time, output_size, render
+from stgvcodec.model.gop_model import Clock, GopModel, GopSpec, GopValues, frame_time, render
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +27,7 @@ StepCallback = Callable[[Phase, int, Tensor], None]
 # Steps between two looks at how it goes, each of which waits for the device.
 STRETCH = 100
 # A stretch whose last losses are this many times those before it has diverged, unless they are as small as this still.
-_DIVERGED_RATIO = 4.0
+_DIVERGED_RATIO = 10.0
 _SMALL_LOSS = 1e-5
 _N_LAST = 10
 _MOST_ROLLBACKS = 4
@@ -79,7 +78,6 @@ class GopTrainer:
         self.quantizer_cost_db: dict[str, float] = {}
         self.n_rollbacks = 0
         self._frames = frames
-        self._smaller_frames: dict[int, Tensor] = {}
         self._clock = Clock(spec, frames.device)
         self._key_frame = key_frame
         self._rng = rng
@@ -209,21 +207,8 @@ class GopTrainer:
             logger.info("phase %s: %d steps, %.2f dB", phase.name, phase.n_steps, self.psnr_db(phase.quantized))
 
     def _phase_run(self, phase: Phase, schedule: Schedule, first_step: int = 0) -> PhaseRun:
-        frames = self._frames_at(phase.downscale)
-        state = FitState(self.model, self.spec, frames, self.quantizers, self.optimizer, self._backend)
+        state = FitState(self.model, self.spec, self._frames, self.quantizers, self.optimizer, self._backend)
         return PhaseRun(phase, state, schedule, first_step)
-
-    def _frames_at(self, downscale: int) -> Tensor:
-        if downscale == 1:
-            return self._frames
-        if downscale not in self._smaller_frames:
-            width, height = output_size(self.spec, 1.0 / downscale)
-            frames = [
-                interpolate(frame.permute(2, 0, 1)[None].float(), (height, width), mode="area")[0].permute(1, 2, 0)
-                for frame in self._frames
-            ]
-            self._smaller_frames[downscale] = torch.stack([frame.add_(0.5).byte() for frame in frames])
-        return self._smaller_frames[downscale]
 
     def _picked(self, phase: Phase) -> list[list[int]]:
         """Frames of each step: the key frame, or all in random order, each once before any comes again."""

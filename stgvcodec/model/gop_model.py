@@ -158,9 +158,9 @@ def deformed_px(
     )
 
 
-def canonical_px(values: GopValues, spec: GopSpec, *, scale: float = 1.0) -> tuple[Tensor, Tensor]:
-    """Undeformed Gaussians as one frame. Means in pixels of the output [1, N, 2], colours [1, N, 3]."""
-    return to_pixels(values.means[None], (spec.width * scale, spec.height * scale)), values.colors[None]
+def canonical_px(values: GopValues, spec: GopSpec) -> tuple[Tensor, Tensor]:
+    """Undeformed Gaussians as one frame. Means in pixels [1, N, 2], colours [1, N, 3]."""
+    return to_pixels(values.means[None], (spec.width, spec.height)), values.colors[None]
 
 
 def render_canonical(values: GopValues, spec: GopSpec, *, backend: str = "auto") -> Tensor:

@@ -45,9 +45,9 @@ def loads(monkeypatch) -> list[tuple[int, bool]]:
     seen: list[tuple[int, bool]] = []
     load = gop_queue.GopQueue._load
 
-    def recording(self, index):
+    def recording(self, index, *options):
         seen.append((index, threading.current_thread() is not threading.main_thread()))
-        return load(self, index)
+        return load(self, index, *options)
 
     monkeypatch.setattr(gop_queue.GopQueue, "_load", recording)
     return seen
@@ -78,6 +78,27 @@ def test_reading_ahead_changes_no_frame(encoded, monkeypatch, decoded):
         monkeypatch.setenv("STGV_THREADS", n_threads)
         with VideoDecoder(encoded.path, device="cpu") as decoder:
             assert torch.equal(decoder[:].permute(0, 2, 3, 1), torch.from_numpy(decoded))
+
+
+@pytest.mark.parametrize("n_threads", ["2", "16"])
+def test_many_threads_give_gops_in_order_and_errors_at_their_gop(damaged, n_threads, monkeypatch):
+    """Later GoPs may be ready first; the damaged one is met after those before it, and those behind it are there."""
+    monkeypatch.setenv("STGV_THREADS", n_threads)
+    load = gop_queue.GopQueue._load
+    monkeypatch.setattr(
+        gop_queue.GopQueue, "_load", lambda self, i, *run: (time.sleep(0.02 * (i % 2)), (i, load(self, i, *run)))[1]
+    )
+    with StgvReader(damaged) as reader:
+        queue = gop_queue.GopQueue(reader, torch.device("cpu"), "numba")
+        for index in range(N_GOPS):
+            upcoming = range(index + 1, N_GOPS)
+            if index == 3:
+                with pytest.raises(BitstreamError, match="GoP 3"):
+                    queue.get(index, upcoming)
+            else:
+                assert queue.get(index, upcoming)[0] == index
+        queue.close()
+    assert own_threads() == []
 
 
 def test_no_more_than_a_few_gops_are_kept(long_file, loads):
@@ -124,10 +145,12 @@ def test_one_thread_means_one(long_file, loads, monkeypatch):
     assert loads == [(index, False) for index in range(N_GOPS)]
 
 
-def test_close_ends_the_thread(long_file):
+@pytest.mark.parametrize(("n_threads", "n_workers"), [("2", 2), ("16", 4)])
+def test_close_ends_the_threads(long_file, n_threads, n_workers, monkeypatch):
+    monkeypatch.setenv("STGV_THREADS", n_threads)
     with VideoDecoder(long_file, device="cpu") as decoder:
         decoder[:]
-        assert len(own_threads()) == 1
+        assert 1 <= len(own_threads()) <= n_workers
     assert own_threads() == []
     with pytest.raises(ValueError, match="closed"):
         decoder[0]

@@ -18,6 +18,7 @@ from stgvcodec.codec.gop_staging import gop_times, stage
 from stgvcodec.codec.pair_bound import SplatExtents
 from stgvcodec.errors import BitstreamError, StgvError
 from stgvcodec.model.gaussians import bounded_cholesky, scale_splats
+from stgvcodec.ops.threads import run_chunks
 
 CPU = torch.device("cpu")
 WIDTH, HEIGHT, N_FRAMES = 48, 32, 4
@@ -53,7 +54,7 @@ def test_staged_values_have_the_bits_of_the_quantisers(payload):
     symbols = unpack_gop(payload)
     spec = spec_of(symbols.header, WIDTH, HEIGHT)
 
-    values, times = stage(symbols, spec, pinned=False).to(CPU, backend="reference")
+    values, times = stage(payload, pinned=False, run=run_chunks).to(CPU, backend="reference")
 
     for staged, expected in zip(leaves(values), leaves(values_of(symbols, spec, CPU)), strict=True):
         assert staged.is_contiguous()
@@ -64,9 +65,8 @@ def test_staged_values_have_the_bits_of_the_quantisers(payload):
 
 def test_a_staged_gop_renders_the_same_frames(payload, frames):
     """The path of a GPU, on the CPU."""
-    symbols = unpack_gop(payload)
-    spec = spec_of(symbols.header, WIDTH, HEIGHT)
-    staged = UnpackedGop(spec, stage(symbols, spec, pinned=False))
+    spec = spec_of(unpack_gop(payload).header, WIDTH, HEIGHT)
+    staged = UnpackedGop(spec, stage(payload, pinned=False, run=run_chunks))
     reference = renderer(payload, backend="reference").frames_tensor(range(N_FRAMES))
 
     assert torch.equal(renderer(staged, backend="reference").frames_tensor(range(N_FRAMES)), reference)

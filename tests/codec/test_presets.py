@@ -25,13 +25,16 @@ def test_effort_rises():
 
 
 @pytest.mark.parametrize("name", [*EFFORTS, "paper"])
-def test_a_fit_begins_on_the_key_frame_and_ends_with_every_quantiser_on(name):
+def test_a_fit_ends_with_all_frames_and_then_every_quantiser_on(name):
     preset = PRESETS[name]
 
-    assert preset.phases[0].frames == "key"
     assert preset.phases[-1].frames == "all"
     assert preset.finetuning[-1].quantized == QUANTIZED_STREAMS
     assert not any(phase.quantized for phase in preset.phases)
+
+
+def test_slow_takes_a_tenth_of_the_steps_of_the_paper():
+    assert n_steps("slow") <= n_steps("paper") / 10
 
 
 def test_paper_has_the_numbers_of_the_paper():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stgvcodec.errors import BackendUnavailableError
-from stgvcodec.ops.ans import AnsRun, ans_decode
+from stgvcodec.ops.ans import AnsRun, ContextPlace, StreamPlaces, ans_decode, decode_stream_to
 
 BACKENDS = ("numba", "reference")
 TOTAL = 2**24
@@ -140,6 +140,44 @@ def test_the_run_is_named():
 def test_other_back_ends_are_refused():
     with pytest.raises(BackendUnavailableError, match="'triton' does not decode ANS"):
         ans_decode(WORDS, [GOOD], backend="triton")
+
+
+FAMILIES = np.ones((2, 64, 256), np.int64)
+FAMILIES.flags.writeable = False
+# Two contexts that are not coded: 3 symbols of 8 bits; 5 of 1 bit.
+STREAM = np.frombuffer(bytes([0xAA, 4, 10, 20, 30, 4, 0b10110000, 0xAA]), np.uint8)
+
+
+def test_a_stream_is_written_to_its_places():
+    out = np.full(12, 99, np.uint8)
+    contexts = StreamPlaces([ContextPlace(3, 256, 1, 4, 15), ContextPlace(5, 2, 3)])
+
+    assert decode_stream_to(out, STREAM, 1, 7, contexts, FAMILIES)
+
+    # The second context overwrites what the first put at 5, and 10 - 15 wraps.
+    assert out.tolist() == [99, 251, 99, 1, 0, 1, 1, 0, 99, 15, 99, 99]
+    assert (contexts.n_bytes, contexts.n_symbols) == (10, 8)
+
+
+@pytest.mark.parametrize(("start", "end"), [(1, 6), (1, 8), (2, 7), (7, 7), (0, 7)])
+def test_a_stream_of_other_bytes_is_refused(start, end):
+    contexts = StreamPlaces([ContextPlace(3, 256, 0), ContextPlace(5, 2, 3)])
+    out = np.full(10, 99, np.uint8)
+
+    assert not decode_stream_to(out[:8], STREAM, start, end, contexts, FAMILIES)
+    assert out[8:].tolist() == [99, 99]
+
+
+def test_a_stream_does_not_leave_its_arrays():
+    contexts = StreamPlaces([ContextPlace(3, 256, 0, 4)])
+    with pytest.raises(ValueError, match="fill 9 bytes, expected 8 at most"):
+        decode_stream_to(np.empty(8, np.uint8), STREAM, 1, 5, contexts, FAMILIES)
+    for start, end in ((-1, 5), (5, 4), (1, 9)):
+        with pytest.raises(ValueError, match=f"bytes {start} to {end} of 8"):
+            decode_stream_to(np.empty(9, np.uint8), STREAM, start, end, contexts, FAMILIES)
+    for place in ((-1, 2, 0), (1, 0, 0), (1, 257, 0), (1, 2, -1), (1, 2, 0, 0), (1, 2, 0, 1, 256)):
+        with pytest.raises(ValueError, match="context 1 is"):
+            StreamPlaces([ContextPlace(1, 2, 0), ContextPlace(*place)])
 
 
 def test_neither_torch_nor_numba_until_something_is_decoded():

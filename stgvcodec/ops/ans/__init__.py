@@ -1,4 +1,4 @@
-"""The ANS decoder of bitstream_spec.md section 6.2: words to symbols, all contexts of a stream in one call.
+"""The entropy decoder of bitstream_spec.md section 6: words to symbols, or a whole stream to a place in memory.
 
 No torch here: this operator serves the file format, which is read without it.
 """
@@ -67,6 +67,77 @@ def ans_decode(words: npt.NDArray[np.uint32], runs: Sequence[AnsRun], *, backend
     if name not in _IMPLEMENTATIONS:
         raise BackendUnavailableError(f"backend '{backend}' does not decode ANS; choose one of auto, numba, reference")
     return _IMPLEMENTATIONS[name](words, runs)
+
+
+class ContextPlace(NamedTuple):
+    """A context of a stream, and where its symbols go: symbol i to byte first + i * step, less `zero`, modulo 256."""
+
+    n_symbols: int
+    alphabet: int
+    first: int
+    step: int = 1
+    zero: int = 0
+
+
+class StreamPlaces:
+    """The contexts of a stream, checked once for many streams.
+
+    Attributes:
+        rows: `ContextPlace` of each. [C, 5] int64, read-only.
+        n_bytes: How many bytes they need.
+        n_symbols: Of all of them.
+
+    Raises:
+        ValueError: an alphabet does not have 1 to 256 symbols, or a place is below 0.
+    """
+
+    def __init__(self, contexts: Sequence[ContextPlace]) -> None:
+        for i, (n_symbols, alphabet, first, step, zero) in enumerate(contexts):
+            if n_symbols < 0 or not 1 <= alphabet <= 256 or first < 0 or step < 1 or not 0 <= zero < 256:
+                raise ValueError(
+                    f"context {i} is {tuple(contexts[i])}, expected 1 to 256 symbols in its alphabet and places from 0"
+                )
+        self.rows = np.array(contexts, np.int64).reshape(-1, len(ContextPlace._fields))
+        self.rows.flags.writeable = False
+        self.n_bytes = max((c.first + (c.n_symbols - 1) * c.step + 1 for c in contexts if c.n_symbols), default=0)
+        self.n_symbols = sum(c.n_symbols for c in contexts)
+
+
+def decode_stream_to(
+    out: npt.NDArray[np.uint8],
+    data: npt.NDArray[np.uint8],
+    start: int,
+    end: int,
+    contexts: StreamPlaces,
+    families: npt.NDArray[np.int64],
+) -> bool:
+    """Decode a stream, models and checksum included, with numba and without the GIL.
+
+    The reference, which also says what is wrong with a stream, is `stgvcodec.bitstream.entropy`.
+
+    Args:
+        out: Where to. [n] uint8, contiguous; what it holds where the stream is refused is not to be used.
+        data: Bytes that the stream is in. [B] uint8, read-only.
+        start: The stream's first byte.
+        end: One past its last byte.
+        contexts: In decoding order.
+        families: Weights of the geometric and the normal family by width and distance, 1 at least at distance 0, 2^30
+            at most. [2, 64, 256] int64, read-only.
+
+    Returns:
+        Whether the stream is in order to its last byte.
+
+    Raises:
+        ValueError: the contexts need more than `out`, or the stream does not lie inside `data`.
+    Deterministic: yes; integers only.
+    """
+    from stgvcodec.ops.ans import numba_kernel
+
+    if not 0 <= start <= end <= len(data):
+        raise ValueError(f"the stream is bytes {start} to {end} of {len(data)}, expected it inside")
+    if contexts.n_bytes > len(out):
+        raise ValueError(f"the contexts fill {contexts.n_bytes} bytes, expected {len(out)} at most")
+    return numba_kernel.decode_stream_to(out, data, start, end, contexts.rows, families)
 
 
 def _numba(words: npt.NDArray[np.uint32], runs: Sequence[AnsRun]) -> AnsResult:

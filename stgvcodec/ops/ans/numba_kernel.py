@@ -1,7 +1,11 @@
 """The ANS decoder in numba: a table of buckets finds a symbol, a short scan corrects it. README.md says why."""
 
+# Integers here have a width and a sign, of which annotations say nothing, and numba's stubs do not know all options.
+# mypy: disable-error-code="assignment,no-any-return,call-overload"
+
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -23,7 +27,25 @@ _PRECISION = _U(PRECISION)
 _SLOT_MASK = _U((1 << PRECISION) - 1)
 _SHIFT = _U(_BUCKET_SHIFT)
 
+_CRC_ONES = _U(0xFFFFFFFF)
+_CRC_BYTE = _U(0xFF)
+_CRC_SHIFT = _U(8)
+# zlib's own table, CRC-32 being linear: of one byte each, without the ones that come first and last.
+_CRC_TABLE = np.array([zlib.crc32(bytes([byte]), 0xFFFFFFFF) ^ 0xFFFFFFFF for byte in range(256)], np.uint64)
+
+_UNCODED, _TABLE = 0, 1
+_CONSTANT, _RAW = 0, 1
+_MAX_LOG2_TOTAL = 14
+_MAX_PREFIX = 16
+_MAX_ITEM_BITS = 33
+_ALPHABET = 256
+_FAULT = -1
+_TOTAL = 1 << PRECISION
+_CHECK_MASK = _U(0xFFFF)
+
 _kernel = njit(nogil=True, cache=True, error_model="numpy")
+# Compiled into the kernels that call them; what Python would need to call them takes as long to compile as they do.
+_helper = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 def ans_decode(words: npt.NDArray[np.uint32], runs: Sequence[AnsRun]) -> AnsResult:
@@ -42,6 +64,33 @@ def ans_decode(words: npt.NDArray[np.uint32], runs: Sequence[AnsRun]) -> AnsResu
     return AnsResult(symbols, np.concatenate([words[: int(n_left)], state_words[:n_state_words]]))
 
 
+def decode_stream_to(
+    out: npt.NDArray[np.uint8],
+    data: npt.NDArray[np.uint8],
+    first_byte: int,
+    end: int,
+    contexts: npt.NDArray[np.int64],
+    families: npt.NDArray[np.int64],
+) -> bool:
+    """See `stgvcodec.ops.ans.decode_stream_to`."""
+    n = len(contexts)
+    return bool(
+        _decode_stream(
+            data,
+            first_byte,
+            end,
+            contexts,
+            families,
+            out,
+            np.empty((n, _ALPHABET), np.uint32),
+            np.empty((n, _ALPHABET), np.uint8),
+            np.empty(n, np.int64),
+            np.empty((end - first_byte) // 4 + 2 + _ALPHABET, np.uint32),
+            np.empty(1 << _LOG2_BUCKETS, np.uint8),
+        )
+    )
+
+
 @_kernel
 def _decode(
     words: npt.NDArray[np.uint32],
@@ -54,37 +103,75 @@ def _decode(
     """Fill `symbols`; returns the state, the number of words not read, and how many runs had frequencies in order."""
     sums = np.empty(257, np.uint32)
     buckets = np.empty(1 << _LOG2_BUCKETS, np.uint8)
+    state, n_left = _start(words)
+    crc = _CRC_ONES
+    first = 0
+    for run in range(len(counts)):
+        if not _fill(frequencies[starts[run] : starts[run + 1]], sums, buckets):
+            return state, n_left, run
+        run_names = names[starts[run] : starts[run + 1]]
+        state, n_left, crc = _decode_run(
+            state, n_left, crc, words, sums, buckets, run_names, counts[run], symbols, first, 1, 0
+        )
+        first += counts[run]
+    return state, n_left, len(counts)
+
+
+@_helper
+def _start(words: npt.NDArray[np.uint32]) -> tuple[np.uint64, np.uint64]:
+    """The coder's state before the first symbol, and the number of words left."""
     state = _U(0)
     n_left = _U(len(words))
     for _ in range(2):
         if n_left > _U(0):
             n_left -= _ONE
             state = (state << _WORD_BITS) | _U(words[n_left])
-    position = _U(0)
-    for run in range(len(counts)):
-        if not _fill(frequencies[starts[run] : starts[run + 1]], sums, buckets):
-            return state, n_left, run
-        run_names = names[starts[run] : starts[run + 1]]
-        end = position + _U(counts[run])
-        while position < end:
-            slot = state & _SLOT_MASK
-            index = _U(buckets[slot >> _SHIFT])
+    return state, n_left
+
+
+@_helper
+def _decode_run(
+    state: np.uint64,
+    n_left: np.uint64,
+    crc: np.uint64,
+    words: npt.NDArray[np.uint32],
+    sums: npt.NDArray[np.uint32],
+    buckets: npt.NDArray[np.uint8],
+    names: npt.NDArray[np.uint8],
+    n_symbols: int,
+    out: npt.NDArray[np.uint8],
+    first: int,
+    step: int,
+    zero: int,
+) -> tuple[np.uint64, np.uint64, np.uint64]:
+    """Decode `n_symbols` symbols of one model to out[first], out[first + step], ..., less `zero`, modulo 256.
+
+    Returns:
+        State, number of words left, and the register of the symbols' CRC-32, which costs nothing: it is shorter than
+        the chain of states that runs beside it.
+    """
+    position, stride, offset = _U(first), _U(step), np.uint8(zero)
+    for _ in range(n_symbols):
+        slot = state & _SLOT_MASK
+        index = _U(buckets[slot >> _SHIFT])
+        above = _U(sums[index + _ONE])
+        # Ends at the last symbol at the latest: its sum is 2^24, which no slot reaches.
+        while slot >= above:
+            index += _ONE
             above = _U(sums[index + _ONE])
-            # Ends at the last symbol at the latest: its sum is 2^24, which no slot reaches.
-            while slot >= above:
-                index += _ONE
-                above = _U(sums[index + _ONE])
-            below = _U(sums[index])
-            state = (state >> _PRECISION) * (above - below) + (slot - below)
-            if state < _WORD and n_left > _U(0):
-                n_left -= _ONE
-                state = (state << _WORD_BITS) | _U(words[n_left])
-            symbols[position] = run_names[index]
-            position += _ONE
-    return state, n_left, len(counts)
+        below = _U(sums[index])
+        state = (state >> _PRECISION) * (above - below) + (slot - below)
+        if state < _WORD and n_left > _U(0):
+            n_left -= _ONE
+            state = (state << _WORD_BITS) | _U(words[n_left])
+        symbol = names[index]
+        crc = _CRC_TABLE[(crc ^ symbol) & _CRC_BYTE] ^ (crc >> _CRC_SHIFT)
+        out[position] = symbol - offset
+        position += stride
+    return state, n_left, crc
 
 
-@_kernel
+@_helper
 def _fill(frequencies: npt.NDArray[np.uint32], sums: npt.NDArray[np.uint32], buckets: npt.NDArray[np.uint8]) -> bool:
     """Sums of the frequencies of smaller symbols, and for each bucket of slots the symbol of its first slot.
 
@@ -104,3 +191,197 @@ def _fill(frequencies: npt.NDArray[np.uint32], sums: npt.NDArray[np.uint32], buc
         bucket = end
     sums[len(frequencies)] = total
     return total == 1 << PRECISION
+
+
+@_kernel
+def _decode_stream(
+    data: npt.NDArray[np.uint8],
+    first_byte: int,
+    end: int,
+    contexts: npt.NDArray[np.int64],
+    families: npt.NDArray[np.int64],
+    out: npt.NDArray[np.uint8],
+    frequencies: npt.NDArray[np.uint32],
+    names: npt.NDArray[np.uint8],
+    sizes: npt.NDArray[np.int64],
+    words: npt.NDArray[np.uint32],
+    buckets: npt.NDArray[np.uint8],
+) -> bool:
+    """See `decode_stream_to`. The last five are scratch: of each context, of the coder's words and sums, and `_fill`'s.
+
+    Nothing here says what is wrong with a stream, only that something is. Bytes are read below `end` only, symbols are
+    below their alphabet, and the places of symbols have been checked.
+    """
+    n_coded = 0
+    position = first_byte
+    for i in range(len(contexts)):
+        position, sizes[i] = _read_model(data, position, end, contexts[i], families, frequencies[i], names[i], out)
+        if position < 0:
+            return False
+        n_coded += sizes[i]
+    n_bytes = end - position
+    if n_bytes > 0 and (data[end - 1] == 0 or n_coded == 0):
+        return False
+    if n_coded == 0:
+        return True
+    n_words = (n_bytes + 3) >> 2
+    for i in range(n_words):
+        word = np.uint32(0)
+        for byte in range(4):
+            at = position + 4 * i + byte
+            if at < end:
+                word |= np.uint32(data[at]) << np.uint32(8 * byte)
+        words[i] = word
+
+    sums = words[n_words:]
+    crc = _CRC_ONES
+    state, n_left = _start(words[:n_words])
+    for i in range(len(contexts)):
+        if sizes[i] > 0:
+            if not _fill(frequencies[i, : sizes[i]], sums, buckets):
+                return False
+            place = contexts[i]
+            state, n_left, crc = _decode_run(
+                state, n_left, crc, words, sums, buckets, names[i], place[0], out, place[2], place[3], place[4]
+            )
+    check = ((crc ^ _CRC_ONES) & _CHECK_MASK) + _ONE
+    return n_left == _U(0) and state == check
+
+
+@_helper
+def _read_model(
+    data: npt.NDArray[np.uint8],
+    position: int,
+    end: int,
+    context: npt.NDArray[np.int64],
+    families: npt.NDArray[np.int64],
+    frequencies: npt.NDArray[np.uint32],
+    names: npt.NDArray[np.uint8],
+    out: npt.NDArray[np.uint8],
+) -> tuple[int, int]:
+    """Read a context's model, and its symbols where they are not coded.
+
+    Returns:
+        Position behind it, and how many symbols the coder knows: 0 where it has none of them. Or a fault.
+    """
+    n_symbols, alphabet, first, step, zero = context[0], context[1], context[2], context[3], context[4]
+    mode, parameter, symbol = _UNCODED, _CONSTANT, 0
+    if alphabet > 1:
+        if position >= end:
+            return _FAULT, 0
+        mode, parameter = np.int64(data[position]) & 3, np.int64(data[position]) >> 2
+        position += 1
+        if mode == _UNCODED and parameter == _RAW:
+            return _read_raw(data, position, end, alphabet, n_symbols, out, first, step, zero), 0
+        if mode == _TABLE:
+            return _read_table(data, position, end, parameter, alphabet, frequencies, names)
+        if (mode == _UNCODED and parameter != _CONSTANT) or position >= end:
+            return _FAULT, 0
+        symbol = np.int64(data[position])
+        position += 1
+        if symbol >= alphabet:
+            return _FAULT, 0
+    if mode == _UNCODED:
+        for i in range(n_symbols):
+            out[first + i * step] = symbol - zero
+        return position, 0
+    weights = families[mode - 2, parameter]
+    total = _U(0)
+    for i in range(alphabet):
+        names[i] = i
+        total += _U(weights[i - symbol if i > symbol else symbol - i])
+    scale, rest = _U(_TOTAL - alphabet), _U(_TOTAL)
+    for i in range(alphabet):
+        # 2^30 * 2^24 fits 64 bits with room.
+        frequency = _ONE + _U(weights[i - symbol if i > symbol else symbol - i]) * scale // total
+        frequencies[i] = frequency
+        rest -= frequency
+    frequencies[symbol] += rest
+    return position, alphabet
+
+
+@_helper
+def _read_raw(
+    data: npt.NDArray[np.uint8],
+    position: int,
+    end: int,
+    alphabet: int,
+    n_symbols: int,
+    out: npt.NDArray[np.uint8],
+    first: int,
+    step: int,
+    zero: int,
+) -> int:
+    n_bits = 0
+    while 1 << n_bits < alphabet:
+        n_bits += 1
+    if (n_symbols * n_bits + 7) >> 3 > end - position:
+        return _FAULT
+    held, n_held = 0, 0
+    for i in range(n_symbols):
+        if n_held < n_bits:
+            held = (held << 8 | np.int64(data[position])) & 0xFFFF
+            position += 1
+            n_held += 8
+        n_held -= n_bits
+        symbol = (held >> n_held) & ((1 << n_bits) - 1)
+        if symbol >= alphabet:
+            return _FAULT
+        out[first + i * step] = symbol - zero
+    if held & ((1 << n_held) - 1):
+        return _FAULT
+    return position
+
+
+@_helper
+def _read_table(
+    data: npt.NDArray[np.uint8],
+    position: int,
+    end: int,
+    log2_total: int,
+    alphabet: int,
+    frequencies: npt.NDArray[np.uint32],
+    names: npt.NDArray[np.uint8],
+) -> tuple[int, int]:
+    if not 1 <= log2_total <= _MAX_LOG2_TOTAL:
+        return _FAULT, 0
+    # A table is never longer, so that damage cannot make one.
+    stop = position + (alphabet * _MAX_ITEM_BITS >> 3) + 1
+    stop = 8 * (stop if stop < end else end)
+    bit = 8 * position
+    remaining = 1 << log2_total
+    symbol, size, order, in_run = 0, 0, 0, False
+    while remaining > 0:
+        if symbol >= alphabet:
+            return _FAULT, 0
+        # An Exp-Golomb code: a frequency, or after a frequency of 0 how many more there are.
+        n_more, value = order - 1, 0
+        while value == 0 and bit < stop:
+            value = np.int64(data[bit >> 3]) >> (7 - (bit & 7)) & 1
+            bit += 1
+            n_more += 1
+        if value == 0 or n_more - order > _MAX_PREFIX or bit + n_more > stop:
+            return _FAULT, 0
+        for _ in range(n_more):
+            value = value << 1 | (np.int64(data[bit >> 3]) >> (7 - (bit & 7)) & 1)
+            bit += 1
+        value -= 1 << order
+        if in_run:
+            symbol += value + 1
+            in_run = False
+            continue
+        if value > remaining:
+            return _FAULT, 0
+        in_run = value == 0
+        order = 0
+        if value > 0:
+            names[size] = symbol
+            frequencies[size] = value << (PRECISION - log2_total)
+            size += 1
+            symbol += 1
+            remaining -= value
+            while value >> order:
+                order += 1
+    if size < 2 or (bit & 7 and data[bit >> 3] & ((1 << (8 - (bit & 7))) - 1)):
+        return _FAULT, 0
+    return (bit + 7) >> 3, size

@@ -1,0 +1,136 @@
+"""Models of runs of symbols: what a context is, and which model costs the encoder least.
+
+bitstream_spec.md section "Entropy coder" is the definition.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from stgvcodec.bitstream.frequencies import (
+    N_WIDTHS,
+    PRECISION,
+    Frequencies,
+    family_frequencies,
+    normalise,
+    pack_table,
+)
+
+UNCODED, TABLE, GEOMETRIC, NORMAL = range(4)
+CONSTANT, RAW = range(2)
+FAMILIES = {GEOMETRIC: "geometric", NORMAL: "normal"}
+MODE_BITS = 2
+_TABLE_TOTALS = range(6, 14)
+_COARSE_STEP = 4
+
+Symbols = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the decoder knows of a run of symbols before it reads them.
+
+    Attributes:
+        name: For error messages.
+        n_symbols: How many, at least 1.
+        alphabet: Symbols are 0 to alphabet - 1; at most 256. An alphabet of one symbol takes no bytes at all.
+    """
+
+    name: str
+    n_symbols: int
+    alphabet: int
+
+    @property
+    def raw_bits(self) -> int:
+        """Bits of a symbol that is not coded."""
+        return (self.alphabet - 1).bit_length()
+
+    @property
+    def raw_cost_bits(self) -> float:
+        """Bits of the run where it is not coded, model byte included."""
+        return 8.0 + self.n_symbols * self.raw_bits
+
+
+@dataclass(frozen=True)
+class Model:
+    """A context's model: its bytes in the stream, and how the coder sees its symbols."""
+
+    descriptor: bytes
+    bits: float
+    frequencies: Frequencies | None = None  # None: nothing of it goes to the coder
+    symbols: Symbols | None = None  # the coded alphabet where it is not 0..n - 1
+
+
+def choose_model(context: Context, symbols: Symbols) -> Model:
+    """The cheapest model of a context. Its cost may be estimated in floats: only the encoder decides here."""
+    if context.alphabet == 1:
+        return Model(b"", 0.0)
+    counts = np.bincount(symbols, minlength=context.alphabet).astype(np.int64)
+    present = np.flatnonzero(counts)
+    if len(present) == 1:
+        return Model(bytes([UNCODED | CONSTANT << MODE_BITS, int(present[0])]), 16.0)
+    raw_cost = context.raw_cost_bits
+    best = min((_fit_family(mode, counts, present) for mode in FAMILIES), key=lambda model: model.bits)
+    best = _fit_table(counts, present, min(best.bits, raw_cost)) or best
+    if best.bits < raw_cost:
+        return best
+    return raw_model(context, symbols)
+
+
+def _fit_family(mode: int, counts: npt.NDArray[np.int64], present: npt.NDArray[np.int64]) -> Model:
+    alphabet = len(counts)
+    n_symbols = int(counts.sum())
+    if mode == GEOMETRIC:  # the median
+        centre = int(np.searchsorted(np.cumsum(counts), (n_symbols + 1) // 2))
+    else:  # the mean
+        centre = (2 * int(counts @ np.arange(alphabet)) + n_symbols) // (2 * n_symbols)
+    occurring = counts[present]
+
+    def costs(widths: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        frequencies = family_frequencies(FAMILIES[mode], widths, centre, alphabet)[:, present]
+        return np.asarray(16.0 + (PRECISION - np.log2(frequencies)) @ occurring, np.float64)
+
+    coarse = np.arange(0, N_WIDTHS, _COARSE_STEP)
+    around = int(coarse[costs(coarse).argmin()])
+    fine = np.arange(max(0, around - _COARSE_STEP + 1), min(N_WIDTHS, around + _COARSE_STEP))
+    fine_costs = costs(fine)
+    width = int(fine[fine_costs.argmin()])
+    return Model(
+        bytes([mode | width << MODE_BITS, centre]),
+        float(fine_costs.min()),
+        family_frequencies(FAMILIES[mode], width, centre, alphabet),
+    )
+
+
+def _fit_table(counts: npt.NDArray[np.int64], present: npt.NDArray[np.int64], to_beat: float) -> Model | None:
+    """The cheapest transmitted table, None if none costs less than `to_beat` bits."""
+    occurring = counts[present]
+    entropy = float(occurring @ (np.log2(occurring.sum()) - np.log2(occurring)))
+    best: Model | None = None
+    for log2_total in _TABLE_TOTALS:
+        # the shortest code of an entry is one bit, of a typical one three
+        if 1 << log2_total < 2 * len(present) or entropy + 3.0 * len(present) >= to_beat:
+            continue
+        frequencies = normalise(counts, log2_total)
+        used = frequencies[present]
+        payload = float(occurring @ (log2_total - np.log2(used)))
+        if payload + 3.0 * len(present) >= to_beat:
+            continue
+        descriptor = bytes([TABLE | log2_total << MODE_BITS]) + pack_table(frequencies)
+        bits = payload + 8.0 * len(descriptor)
+        if bits >= to_beat:
+            if best:  # finer totals only make the table longer
+                break
+            continue
+        to_beat = bits
+        best = Model(descriptor, bits, used << (PRECISION - log2_total), present.astype(np.uint8))
+    return best
+
+
+def raw_model(context: Context, symbols: Symbols) -> Model:
+    """The model of a context whose symbols are not coded."""
+    rows = np.unpackbits(symbols[:, None], axis=1)[:, 8 - context.raw_bits :]
+    return Model(bytes([UNCODED | RAW << MODE_BITS]) + np.packbits(rows).tobytes(), context.raw_cost_bits)
