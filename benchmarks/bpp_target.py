@@ -1,8 +1,6 @@
 """How close files land to their --bpp-target, over rates, presets and clips, and what each part of a file costs.
 
     python benchmarks/bpp_target.py INPUT [INPUT ...] --csv benchmarks/data/bpp_target.csv
-    python benchmarks/bpp_target.py stgvcodec/data/bunny.mp4 --presets draft,fast,medium,slow --rates 0.25 \
-        --frames 0:48 --csv benchmarks/data/presets_cpu.csv
 
 The costs per Gaussian and per field parameter are what codec/rate_control.py starts from.
 """

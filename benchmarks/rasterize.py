@@ -137,9 +137,27 @@ def measure(device: torch.device, seed: int, repeats: int) -> list[tuple[object,
             forward_backward(scene, name)
             peak = torch.cuda.max_memory_allocated() / 2**20
             add(f"{name} forward+backward peak", shape, "MiB", (peak,) * 3)
-        for op, work in gsplat_work(scene).items():
+        peers = gsplat_work(scene)
+        for op, work in peers.items():
             add(op, shape, "ms", percentiles_ms(work, device, repeats))
+        ours = {
+            f"{backend} forward": lambda: forward(scene, backend),
+            f"{backend} forward+backward": lambda: forward_backward(scene, backend),
+        }
+        # One call at a time is bound by the host; this is what its kernels take.
+        for op, work in {**ours, **peers}.items():
+            add(f"{op}, kernels alone", shape, "ms", (busy_ms(work, repeats),) * 3)
     return rows
+
+
+def busy_ms(work: Callable[[], object], repeats: int) -> float:
+    """Time of the kernels of a call, without what lies between them."""
+    activities = [torch.profiler.ProfilerActivity.CUDA]
+    with torch.profiler.profile(activities=activities, acc_events=True) as profile:
+        for _ in range(repeats):
+            work()
+        torch.cuda.synchronize()
+    return sum(event.self_device_time_total for event in profile.key_averages()) / repeats / 1e3
 
 
 def gsplat_work(scene: Scene) -> dict[str, Callable[[], object]]:

@@ -339,7 +339,7 @@ def test_losses_that_grow_severalfold_count_as_diverging(make_trainer, caplog):
     trainer.run(Phase("key-frame", frames="key", n_steps=60))
     good = trainer.psnr_db()
 
-    trainer.run(Phase("joint", frames="all", n_steps=60, rates=LearningRates(colors=5.0), final_rate=1.0))
+    trainer.run(Phase("joint", frames="all", n_steps=60, rates=LearningRates(colors=100.0), final_rate=1.0))
 
     assert trainer.n_rollbacks > 0
     assert any("diverged" in message for message in caplog.messages)
