@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 from collections.abc import Collection, Mapping
 from typing import TypeVar
 
@@ -67,4 +68,6 @@ def _obstacle(name: str, device: torch.device) -> str | None:
         if capability < _OLDEST_CAPABILITY:
             found, needed = (".".join(map(str, version)) for version in (capability, _OLDEST_CAPABILITY))
             return f"needs a GPU of compute capability {needed}, this one has {found}"
+        if not (os.environ.get("CC") or any(map(shutil.which, ("cc", "gcc", "clang")))):
+            return "needs a C compiler, with which Triton builds its launchers, and finds none; install gcc"
     return None
