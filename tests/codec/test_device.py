@@ -63,6 +63,7 @@ class Machine:
 
 @pytest.fixture
 def machine(monkeypatch, tmp_path):
+    monkeypatch.setenv("CC", "gcc")
     yield Machine(monkeypatch, tmp_path)
     device_module._gpu_obstacle.cache_clear()
     device_module._warn_once.cache_clear()

@@ -61,7 +61,7 @@ def test_no_compiler_is_named_and_auto_takes_the_reference(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
 
     assert resolve_backend("auto", CUDA) == "reference"
-    with pytest.raises(BackendUnavailableError, match="C compiler.*install gcc"):
+    with pytest.raises(BackendUnavailableError, match=r"C compiler.*install gcc"):
         resolve_backend("triton", CUDA)
 
 
