@@ -22,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from bunny_fit import GOP, make_config
+from densification import densify as add_gaussians
 from gop_fit import CLIP
 from harness import commit, device_name, print_rows
 from optimizers import OPTIMIZERS
@@ -182,7 +183,11 @@ def densify(start: float, rounds: int, until: float, resample: float = 0.0) -> C
             trainer.run(phase)
             if i < rounds:
                 target = round(n * (start + (1 - start) * (i + 1) / rounds))
-                trainer.densify(target, n_dropped=round(resample * trainer.spec.n_gaussians))
+                frame, n_dropped = (
+                    torch.from_numpy(clip.frames[GOP + GOP // 2]),
+                    round(resample * trainer.spec.n_gaussians),
+                )
+                add_gaussians(trainer, frame, GOP // 2, target, n_dropped=n_dropped, seed=seed + i)
         return trainer
 
     return fit

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
 
-from stgvcodec.fit.initialization import round_factors, systematic_sample
 from stgvcodec.model.gaussians import MIN_DIAGONAL_PX, CanonicalGaussians, bounded_cholesky
 from stgvcodec.model.gop_model import GopSpec
 
@@ -15,9 +12,6 @@ from stgvcodec.model.gop_model import GopSpec
 # narrower than it, so that their sum is nearly the parent; training then draws them apart.
 _SPLIT_OFFSET_SIGMAS = 0.2
 _SPLIT_SHRINK = 0.98
-# New Gaussians go where the error is, but for this share that is spread evenly, and start with this share of it.
-_EVEN_SHARE = 0.1
-_NEW_COLOR_SHARE = 0.5
 
 
 def resized_gaussians(gaussians: CanonicalGaussians, n_gaussians: int, spec: GopSpec) -> CanonicalGaussians:
@@ -32,7 +26,7 @@ def resized_gaussians(gaussians: CanonicalGaussians, n_gaussians: int, spec: Gop
         A new set with new parameters; the order of what is kept does not change.
     """
     with torch.no_grad():
-        order = _by_importance(gaussians, spec.low_pass)
+        order = by_importance(gaussians, spec.low_pass)
         n = order.shape[0]
         if n_gaussians <= n:
             kept = order[:n_gaussians].sort().values
@@ -43,43 +37,7 @@ def resized_gaussians(gaussians: CanonicalGaussians, n_gaussians: int, spec: Gop
     return CanonicalGaussians(*parts, width=spec.width, height=spec.height, means_space=gaussians.means_space)
 
 
-def densified_gaussians(
-    gaussians: CanonicalGaussians,
-    n_gaussians: int,
-    residual: Tensor,
-    *,
-    n_dropped: int,
-    rng: np.random.Generator,
-) -> CanonicalGaussians:
-    """The set with new Gaussians where a picture of it is worst, so that there are `n_gaussians`.
-
-    Args:
-        gaussians: A trained set.
-        n_gaussians: Size wanted.
-        residual: The source less its picture, near the canonical time. [H, W, 3].
-        n_dropped: How many of the set to drop first, those that matter least.
-        rng: Draws the places.
-    """
-    height, width, _ = residual.shape
-    with torch.no_grad():
-        error = residual.square().sum(dim=2)[None, None]
-        smooth = avg_pool2d(error, 5, stride=1, padding=2, count_include_pad=False)[0, 0]
-        density = (smooth / smooth.sum().clamp_min(1e-12) + _EVEN_SHARE / smooth.numel()).double().cpu().numpy()
-        kept = _by_importance(gaussians)[: gaussians.raw_means.shape[0] - n_dropped].sort().values
-        n_new = n_gaussians - len(kept)
-        rows, columns = systematic_sample(density, n_new, rng)
-        xy = np.stack((columns, rows), axis=1) + rng.random((n_new, 2))
-        means = torch.from_numpy(xy.astype(np.float32)).to(residual.device) * (2.0 / gaussians.size_px) - 1.0
-        colors = _NEW_COLOR_SHARE * residual[torch.from_numpy(rows), torch.from_numpy(columns)]
-        parts = (
-            torch.cat((gaussians.means[kept], means)),
-            torch.cat((gaussians.cholesky[kept], round_factors(density[rows, columns] * n_new, residual.device))),
-            torch.cat((gaussians.colors[kept], colors)),
-        )
-    return CanonicalGaussians(*parts, width=width, height=height, means_space=gaussians.means_space)
-
-
-def _by_importance(gaussians: CanonicalGaussians, low_pass: float = 0.0) -> Tensor:
+def by_importance(gaussians: CanonicalGaussians, low_pass: float = 0.0) -> Tensor:
     """Indices by the energy of each splat, |c|^2 times its area: what the picture would lose if it stood alone."""
     cholesky = bounded_cholesky(gaussians.cholesky, low_pass)
     energy = (gaussians.colors**2).sum(1) * cholesky[:, 0] * cholesky[:, 2]

@@ -15,7 +15,7 @@ from stgvcodec.fit.optimizer import Optimizer, OptimizerState, make_optimizer
 from stgvcodec.fit.phase_run import FitState, PhaseRun
 from stgvcodec.fit.phases import Phase
 from stgvcodec.fit.quantizers import GopQuantizers, QuantizerConfig
-from stgvcodec.fit.resize import densified_gaussians, resized_gaussians
+from stgvcodec.fit.resize import resized_gaussians
 from stgvcodec.fit.schedule import Schedule, make_schedule
 from stgvcodec.model.gaussians import CanonicalGaussians
 from stgvcodec.model.gop_model import Clock, GopModel, GopSpec, GopValues, frame_time, render
@@ -124,16 +124,6 @@ class GopTrainer:
             return
         self.replace_gaussians(resized_gaussians(self.model.gaussians, n_gaussians, self.spec))
 
-    def densify(self, n_gaussians: int, *, n_dropped: int = 0) -> None:
-        """Add Gaussians where the key frame's error is largest, after dropping the `n_dropped` that matter least."""
-        with torch.no_grad():
-            time = frame_time(self._key_frame, self.spec.n_frames)
-            image = render(self.model.values(), self.spec, [time], backend=self._backend)[0]
-            residual = self._frames[self._key_frame] / 255.0 - image
-        self.replace_gaussians(
-            densified_gaussians(self.model.gaussians, n_gaussians, residual, n_dropped=n_dropped, rng=self._rng)
-        )
-
     def replace_gaussians(self, gaussians: CanonicalGaussians) -> None:
         """Continue with another set, and with the field as it is; the optimiser forgets what it knew."""
         self.model = GopModel(gaussians, self.model.field)
@@ -183,6 +173,7 @@ class GopTrainer:
             if not clamped and not _has_diverged(losses, before):
                 if "colors" in phase.quantized:
                     self.quantizers.restart_unused(self.model.values())
+                self._report_dropped_gradients(phase)
                 before, done, n_failures = float(np.mean(losses[-_N_LAST:])), done + n_steps, 0
                 continue
             self._restore(saved)
@@ -205,6 +196,12 @@ class GopTrainer:
             )
         if logger.isEnabledFor(logging.INFO):
             logger.info("phase %s: %d steps, %.2f dB", phase.name, phase.n_steps, self.psnr_db(phase.quantized))
+
+    def _report_dropped_gradients(self, phase: Phase) -> None:
+        n_dropped = int(self.optimizer.n_nonfinite)
+        if n_dropped:
+            logger.warning("phase %s: %d numbers of gradients were NaN or Inf and counted as 0", phase.name, n_dropped)
+            self.optimizer.n_nonfinite.zero_()
 
     def _phase_run(self, phase: Phase, schedule: Schedule, first_step: int = 0) -> PhaseRun:
         state = FitState(self.model, self.spec, self._frames, self.quantizers, self.optimizer, self._backend)

@@ -375,3 +375,29 @@ def test_out_of_memory_with_one_frame_is_not_hidden(make_trainer, monkeypatch):
     monkeypatch.setattr(phase_run, "splat_loss", full)
     with pytest.raises(torch.OutOfMemoryError):
         make_trainer().run(Phase("joint", frames="all", n_steps=2))
+
+
+def test_gradients_that_are_not_numbers_are_counted_as_zero_and_said(make_trainer, monkeypatch, caplog):
+    class Poison(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, grad):
+            grad = grad.clone()
+            grad[:, :2] = math.nan
+            return grad
+
+    splat_loss = phase_run.splat_loss
+
+    def poisoned_gradients(means_px, cholesky, colors, frames, picked, **rest):
+        return splat_loss(means_px, cholesky, Poison.apply(colors), frames, picked, **rest)
+
+    trainer = make_trainer()
+    monkeypatch.setattr(phase_run, "splat_loss", poisoned_gradients)
+    trainer.run(Phase("key-frame", frames="key", n_steps=3))
+
+    assert trainer.n_rollbacks == 0
+    assert torch.isfinite(trainer.model.gaussians.colors).all()
+    assert any("18 numbers of gradients were NaN" in message for message in caplog.messages)  # 3 steps, 2 Gaussians
