@@ -30,7 +30,7 @@ _PIXELS_PER_GAUSSIAN_AT_LARGEST_FIELD = 22.0
 # Fits start with more Gaussians than the budget pays for: dropping the least of them costs less than splitting some.
 _SURPLUS = 1.06
 _MAX_RATE_GOP = 60
-# Float and 8-bit frames of a GoP that are in memory while it is fitted.
+# Frames of the GoPs that are in memory at a time: up to four under way and the one being read.
 _MAX_GOP_BYTES = 2 << 30
 _MIN_GAUSSIANS = 16
 # How far a GoP's budget may leave its even share to make up for the others.
