@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -128,13 +129,20 @@ def systematic_sample(
     would clump.
     """
     height, width = density.shape
+    order = _morton_order(height, width)
+    cumulative = np.cumsum(density.ravel()[order])
+    targets = (np.arange(n_samples) + rng.random()) * (cumulative[-1] / n_samples)
+    chosen = order[np.minimum(np.searchsorted(cumulative, targets), order.size - 1)]
+    return chosen // width, chosen % width
+
+
+# The GoPs of a video share it; at 2160p it takes 64 MiB.
+@lru_cache(maxsize=1)
+def _morton_order(height: int, width: int) -> npt.NDArray[np.int64]:
+    """Pixels of a picture, numbered row by row, in the order of a Morton curve. [H * W]."""
     rows, columns = np.mgrid[0:height, 0:width]
     n_bits = max(1, math.ceil(math.log2(max(height, width, 2))))
     code = np.zeros(height * width, dtype=np.int64)
     for bit in range(n_bits):
         code |= ((columns.ravel() >> bit) & 1) << (2 * bit) | ((rows.ravel() >> bit) & 1) << (2 * bit + 1)
-    order = np.argsort(code)
-    cumulative = np.cumsum(density.ravel()[order])
-    targets = (np.arange(n_samples) + rng.random()) * (cumulative[-1] / n_samples)
-    chosen = order[np.minimum(np.searchsorted(cumulative, targets), order.size - 1)]
-    return chosen // width, chosen % width
+    return np.argsort(code)
