@@ -81,7 +81,7 @@ def config_options(command: _Command) -> _Command:
         click.option("--bpp-target", type=float, metavar="BPP", help="File size to reach, bits a pixel and frame."),
         click.option("--gaussians", "n_gaussians", type=int, metavar="N", help="Gaussians in each GoP."),
         click.option("--gop", type=int, metavar="N", help="Most frames in a GoP."),
-        click.option("--key-frame", type=click.Choice(KEY_FRAMES), help="Frame of a GoP that is fitted first."),
+        click.option("--key-frame", type=click.Choice(KEY_FRAMES), help="Frame from which a GoP's Gaussians start."),
         click.option(
             "--init",
             "initialization",

@@ -23,8 +23,8 @@ class EncodeConfig:
         profile: Set of quantisers and entropy models; "paper".
         n_gaussians: Gaussians per GoP.
         gop: Most frames in a GoP.
-        key_frame: Frame on which the canonical Gaussians are first fitted: "first", "middle", or "auto" (the one
-            closest to all others).
+        key_frame: Frame from which the canonical Gaussians start, and on which preset "paper" first fits them: "first",
+            "middle", or "auto" (the one closest to all others).
         initialization: "content" or "random".
         scene_cut: Whether a scene cut also starts a GoP.
         bpp_target: File size to reach, bits per pixel and frame, all headers included.

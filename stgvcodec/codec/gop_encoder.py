@@ -217,7 +217,7 @@ def make_trainer(frames: npt.NDArray[np.uint8], config: GopConfig, seed: int) ->
 
 
 def choose_key_frame(frames: npt.NDArray[np.uint8], rule: str) -> int:
-    """Index of the frame on which the canonical Gaussians are first fitted.
+    """Index of the frame from which the canonical Gaussians start.
 
     Args:
         frames: RGB. [T, H, W, 3] uint8.
