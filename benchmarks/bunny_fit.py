@@ -26,8 +26,9 @@ from stgvcodec.codec.presets import PAPER_FIELD, PRESETS, Preset
 from stgvcodec.fit.phases import Phase
 from stgvcodec.fit.trainer import GopTrainer, mse_to_psnr_db
 from stgvcodec.media import Selection, open_video
-from stgvcodec.model.gop_model import frame_time, render, to_uint8
+from stgvcodec.model.gop_model import frame_time, render
 from stgvcodec.ops.backends import resolve_backend
+from stgvcodec.ops.rasterize import to_uint8
 from stgvcodec.ops.threads import one_torch_thread
 
 GOP = 10

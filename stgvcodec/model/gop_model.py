@@ -179,11 +179,6 @@ def output_size(spec: GopSpec, scale: float) -> tuple[int, int]:
     return max(1, round(spec.width * scale)), max(1, round(spec.height * scale))
 
 
-def to_uint8(image: Tensor) -> Tensor:
-    """8-bit samples, as every decoder must round them: floor(255 clamp(C, 0, 1) + 0.5). Any shape -> uint8."""
-    return image.clamp(0.0, 1.0).mul_(255.0).add_(0.5).to(torch.uint8)
-
-
 def _splat(means_px: Tensor, cholesky: Tensor, colors: Tensor, spec: GopSpec, *, backend: str, scale: float) -> Tensor:
     width, height = output_size(spec, scale)
     cholesky_px, colors = scale_splats(bounded_cholesky(cholesky, spec.low_pass), colors, scale)

@@ -208,8 +208,7 @@ def test_what_is_printed_are_shapes_not_pixels(decoder):
 
 
 def test_gaussians_are_those_that_are_rendered(decoder, frames):
-    from stgvcodec.model.gop_model import to_uint8
-    from stgvcodec.ops.rasterize import rasterize
+    from stgvcodec.ops.rasterize import rasterize, to_uint8
 
     for i in (0, 5):
         means, cholesky, colors = decoder.gaussians_at(i)

@@ -20,10 +20,9 @@ from stgvcodec.model.gop_model import (
     output_size,
     render,
     render_canonical,
-    to_uint8,
 )
 from stgvcodec.ops.field_mlp import FieldWeights
-from stgvcodec.ops.rasterize import rasterize
+from stgvcodec.ops.rasterize import rasterize, to_uint8
 
 
 @pytest.mark.parametrize("n_frames", [2, 3, 10, 60])

@@ -77,7 +77,7 @@ def adam_step(
     _check(params, grads, state, group_ends, active, rates)
     if not all(0 < beta < 1 for beta in betas) or not eps > 0:
         raise ValueError(f"betas are {betas} and eps is {eps}, expected betas in (0, 1) and a positive eps")
-    step = select(_IMPLEMENTATIONS, backend, params.device)
+    step = select(_IMPLEMENTATIONS, backend, params.device)()
     step(params, grads, state, group_ends, active, rates, betas, eps)
 
 
@@ -86,37 +86,20 @@ _Step = Callable[
 ]
 
 
-def _reference(
-    params: Tensor,
-    grads: Tensor,
-    state: AdamState,
-    group_ends: tuple[int, ...],
-    active: tuple[bool, ...],
-    rates: Tensor,
-    betas: tuple[float, float],
-    eps: float,
-) -> None:
+def _reference() -> _Step:
     from stgvcodec.ops.adam import reference
 
-    reference.adam_step(params, grads, state, group_ends, active, rates, betas, eps)
+    return reference.adam_step
 
 
-def _triton(
-    params: Tensor,
-    grads: Tensor,
-    state: AdamState,
-    group_ends: tuple[int, ...],
-    active: tuple[bool, ...],
-    rates: Tensor,
-    betas: tuple[float, float],
-    eps: float,
-) -> None:
+def _triton() -> _Step:
     from stgvcodec.ops.adam import triton_kernel
 
-    triton_kernel.adam_step(params, grads, state, group_ends, active, rates, betas, eps)
+    return triton_kernel.adam_step
 
 
-_IMPLEMENTATIONS: dict[str, _Step] = {"reference": _reference, "triton": _triton}
+# Imported at their first use: triton is not everywhere.
+_IMPLEMENTATIONS: dict[str, Callable[[], _Step]] = {"reference": _reference, "triton": _triton}
 
 
 def _check(

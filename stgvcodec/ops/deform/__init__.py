@@ -68,12 +68,12 @@ def deform(
     )
     if backend == "auto" and means.dtype == torch.float64:
         backend = "reference"
-    implementations: dict[str, _Implementation] = {
-        "reference": composition.reference,
-        "numba": composition.numba,
-        "triton": _triton_deform,
+    implementations: dict[str, Callable[[], _Implementation]] = {
+        "reference": lambda: composition.reference,
+        "numba": lambda: composition.numba,
+        "triton": lambda: _triton(weights, static_grid, dynamic_grid, gamma.shape[1]),
     }
-    run = select(implementations, backend, means.device)
+    run = select(implementations, backend, means.device)()
     return run(
         means,
         colors,
@@ -89,38 +89,14 @@ def deform(
     )
 
 
-def _triton_deform(
-    means: Tensor,
-    colors: Tensor,
-    static_table: Tensor,
-    dynamic_table: Tensor,
-    weights: FieldWeights,
-    times: Tensor,
-    gamma: Tensor,
-    *,
-    static_grid: HashGridSpec,
-    dynamic_grid: HashGridSpec,
-    size_px: tuple[float, float],
-    static_features: Tensor | None,
-) -> tuple[Tensor, Tensor]:
+def _triton(
+    weights: FieldWeights, static_grid: HashGridSpec, dynamic_grid: HashGridSpec, n_time: int
+) -> _Implementation:
     # Imported here: triton exists only beside CUDA builds of torch, and defines its kernels on import.
     from stgvcodec.ops.deform import triton_field, triton_kernel
 
-    fits = triton_field.fits(weights, static_grid, dynamic_grid, gamma.shape[1])
-    run: _Implementation = triton_kernel.deform if fits else composition.triton
-    return run(
-        means,
-        colors,
-        static_table,
-        dynamic_table,
-        weights,
-        times,
-        gamma,
-        static_grid=static_grid,
-        dynamic_grid=dynamic_grid,
-        size_px=size_px,
-        static_features=static_features,
-    )
+    fits = triton_field.fits(weights, static_grid, dynamic_grid, n_time)
+    return triton_kernel.deform if fits else composition.triton
 
 
 def _check(

@@ -125,12 +125,16 @@ def _triton_uint8(
     return triton_kernel.rasterize_uint8(means, cholesky, colors, height, width, budget)
 
 
+def to_uint8(image: Tensor) -> Tensor:
+    """8-bit samples, as every decoder must round them: floor(255 clamp(C, 0, 1) + 0.5). Any shape -> uint8."""
+    return image.clamp(0.0, 1.0).mul_(255.0).add_(0.5).to(torch.uint8)
+
+
 def _rounded(implementation: _Implementation) -> _Implementation:
     def rasterize_rounded(
         means: Tensor, cholesky: Tensor, colors: Tensor, height: int, width: int, budget: PairBudget | None
     ) -> Tensor:
-        image = implementation(means, cholesky, colors, height, width, budget)
-        return image.clamp_(0.0, 1.0).mul_(255.0).add_(0.5).to(torch.uint8)
+        return to_uint8(implementation(means, cholesky, colors, height, width, budget))
 
     return rasterize_rounded
 
