@@ -23,6 +23,7 @@ from torch import Tensor
 
 from stgvcodec.codec.gop_encoder import GopConfig, make_trainer
 from stgvcodec.codec.presets import PAPER_FIELD, PRESETS, Preset
+from stgvcodec.codec.profiles import PROFILES
 from stgvcodec.fit.phases import Phase
 from stgvcodec.fit.trainer import GopTrainer, mse_to_psnr_db
 from stgvcodec.media import Selection, open_video
@@ -53,8 +54,7 @@ def make_config(preset: Preset, n_gaussians: int, device: torch.device, backend:
         field=PAPER_FIELD,
         key_frame=preset.key_frame,
         initialization=preset.initialization,
-        color_stages=preset.color_stages,
-        color_codebook_size=preset.color_codebook_size,
+        profile=PROFILES["paper"].with_codebooks(preset.color_stages, preset.color_codebook_size),
         target_bytes=None,
         device=device,
         backend=backend,

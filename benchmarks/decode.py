@@ -24,7 +24,9 @@ from gop_fit import CLIP, N_FRAMES, N_GAUSSIANS
 from harness import commit, device_name, percentiles_ms, print_rows, write_csv
 
 import stgvcodec
-from stgvcodec.bitstream import GopSymbols, StgvReader, StgvWriter, StreamHeader, pack_gop, unpack_gop
+from stgvcodec.bitstream import StgvReader, StgvWriter, StreamHeader
+from stgvcodec.bitstream.gop_set.payload import pack_gop_set, unpack_gop_set
+from stgvcodec.bitstream.gop_set.symbols import GopSetSymbols
 from stgvcodec.codec.encoder import encode
 from stgvcodec.codec.gop_renderer import GopRenderer
 from stgvcodec.codec.presets import PRESETS
@@ -79,13 +81,13 @@ def measure(path: Path, device: torch.device, backend: str, repeats: int) -> lis
         rows.append((op, shape, unit, *(f"{value:.4g}" for value in values), device_name(device), commit()))
 
     def renderer() -> GopRenderer:
-        return GopRenderer(payload, width=width, height=height, device=device, backend=backend)
+        return open_gop(header, payload, device, backend)
 
     shape = f"{width}x{height} N={N_GAUSSIANS} T={N_FRAMES} {backend}"
     ready = renderer()
     cpu = torch.device("cpu")
-    entropy_ms = percentiles_ms(lambda: unpack_gop(payload), cpu, repeats)
-    threaded_ms = percentiles_ms(lambda: unpack_gop(payload, run=run_chunks), cpu, repeats)
+    entropy_ms = percentiles_ms(lambda: unpack_gop_set(payload), cpu, repeats)
+    threaded_ms = percentiles_ms(lambda: unpack_gop_set(payload, run=run_chunks), cpu, repeats)
     add("entropy decoding of a GoP", shape, "ms", entropy_ms)
     add(f"entropy decoding of a GoP, {n_threads()} threads", shape, "ms", threaded_ms)
     add("payload to model", shape, "ms", percentiles_ms(renderer, device, repeats))
@@ -100,7 +102,7 @@ def measure(path: Path, device: torch.device, backend: str, repeats: int) -> lis
     for name, (gop_header, gop) in {"": (header, payload), **large_gops(header, payload)}.items():
         size = (gop_header.width, gop_header.height)
         n_gops = N_GOPS if not name else 4
-        model = GopRenderer(gop, width=size[0], height=size[1], device=device, backend=backend)
+        model = open_gop(gop_header, gop, device, backend)
         made_by = f", {name}: the GoP's Gaussians tiled" if name else ""
         text = f"{size[0]}x{size[1]} N={model.spec.n_gaussians} T={N_FRAMES} {backend}{made_by}"
         file = repeated(path.with_name(f"gops{name}.stgv"), gop_header, gop, n_gops)
@@ -119,6 +121,11 @@ def measure(path: Path, device: torch.device, backend: str, repeats: int) -> lis
             tuple(1e3 * n_frames / value for value in reversed(file_ms)),
         )
     return rows
+
+
+def open_gop(header: StreamHeader, payload: bytes, device: torch.device, backend: str) -> GopRenderer:
+    size = {"width": header.width, "height": header.height}
+    return GopRenderer(payload, **size, device=device, backend=backend, profile=header.profile_id)
 
 
 def many_gops(model: GopRenderer, n_gops: int) -> None:
@@ -147,36 +154,40 @@ def repeated(path: Path, header: StreamHeader, payload: bytes, n_gops: int) -> P
 
 def large_gops(header: StreamHeader, payload: bytes) -> dict[str, tuple[StreamHeader, bytes]]:
     """GoPs of more Gaussians on larger pictures, by name."""
-    symbols = unpack_gop(payload)
+    symbols = unpack_gop_set(payload)
     return {
         name: (
             dataclasses.replace(header, width=width, height=height),
-            pack_gop(tiled(symbols, header, width, height, n_gaussians)),
+            pack_gop_set(tiled(symbols, header, width, height, n_gaussians)),
         )
         for name, (width, height, n_gaussians) in LARGE.items()
     }
 
 
-def tiled(symbols: GopSymbols, header: StreamHeader, width: int, height: int, n_gaussians: int) -> GopSymbols:
-    """The Gaussians shrunk to tiles that cover a picture, the topmost `n_gaussians` of them."""
-    tile = np.array(TILE_PX, np.float64)
-    means = (symbols.means.view(np.float16).astype(np.float64) + 1.0) * (0.5 * tile)  # Pixels within a tile.
+def tiled(symbols: GopSetSymbols, header: StreamHeader, width: int, height: int, n_gaussians: int) -> GopSetSymbols:
+    """The Gaussians of profile compact shrunk to tiles that cover a picture, the topmost `n_gaussians` of them."""
+    tile, old, new = (np.array(size, np.float64) for size in (TILE_PX, (header.width, header.height), (width, height)))
+    cell_px = symbols.point_scale * (tile / 2.0)  # Of a grid that shrinks with its tile.
+    points = symbols.points.astype(np.int64)
     corners = [(x, y) for y in range(0, height, TILE_PX[1]) for x in range(0, width, TILE_PX[0])]
-    placed = np.concatenate([means + corner for corner in corners])
+    placed = np.concatenate([points + np.round(corner / cell_px).astype(np.int64) for corner in corners])
     kept = np.argsort(placed[:, 1], kind="stable")[:n_gaussians]
     if len(kept) < n_gaussians:
         raise ValueError(f"{len(corners)} tiles hold {len(placed)} Gaussians, expected {n_gaussians} at least")
-    halves = (placed[kept] * (2.0 / np.array([width, height])) - 1.0).astype(np.float16).view(np.uint16)
-    shrink = (tile / (header.width, header.height))[[0, 1, 1]].astype(np.float32)
-    source = kept % len(means)
+    source = kept % len(points)
+    # The diagonal's codes are logarithms.
+    shift = np.round(np.log(tile / old) / np.log1p(symbols.shape_scale[:2])).astype(np.int64)
+    shapes = symbols.shapes[source].astype(np.int64)
+    shapes[:, :2] = np.clip(shapes[:, :2] + shift, 0, 255)
+    origin_px = (symbols.point_offset + 1.0) * (tile / 2.0)
     return dataclasses.replace(
         symbols,
         header=dataclasses.replace(symbols.header, n_gaussians=n_gaussians),
-        means=halves,
-        cholesky=symbols.cholesky[source],
-        cholesky_scale=symbols.cholesky_scale * shrink,
-        cholesky_offset=symbols.cholesky_offset * shrink,
-        color_indices=symbols.color_indices[source],
+        points=placed[kept].astype(np.uint16),
+        point_scale=(cell_px * 2.0 / new).astype(np.float32),
+        point_offset=(origin_px * 2.0 / new - 1.0).astype(np.float32),
+        shapes=shapes.astype(np.uint8),
+        colors=symbols.colors[source],
     )
 
 
@@ -189,7 +200,7 @@ def print_profile(path: Path, device: torch.device, backend: str) -> None:
         header, payload = reader.header, reader.read_gop(0)
 
     def decode() -> None:
-        model = GopRenderer(payload, width=header.width, height=header.height, device=device, backend=backend)
+        model = open_gop(header, payload, device, backend)
         model.frames_tensor(range(N_FRAMES))
 
     for _ in range(3):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from stgvcodec.bitstream.framing import ChunkType
 from stgvcodec.bitstream.gop_payload import gop_stream_bytes, pack_gop, unpack_gop
+from stgvcodec.bitstream.gop_set.header import GopSetHeader
+from stgvcodec.bitstream.gop_set.payload import gop_set_stream_bytes, pack_gop_set, unpack_gop_set
+from stgvcodec.bitstream.gop_set.symbols import GopSetSymbols
 from stgvcodec.bitstream.header import ColorDescription, StreamHeader
 from stgvcodec.bitstream.index import GopEntry
 from stgvcodec.bitstream.limits import LIMITS
@@ -17,12 +20,17 @@ __all__ = [
     "ColorDescription",
     "GopEntry",
     "GopHeader",
+    "GopSetHeader",
+    "GopSetSymbols",
     "GopSymbols",
     "StgvReader",
     "StgvWriter",
     "StreamHeader",
+    "gop_set_stream_bytes",
     "gop_stream_bytes",
     "pack_gop",
+    "pack_gop_set",
     "stream_bytes",
     "unpack_gop",
+    "unpack_gop_set",
 ]

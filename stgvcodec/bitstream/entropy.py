@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol, TypeVar
 
 import constriction
 import numpy as np
+import numpy.typing as npt
 
-from stgvcodec.bitstream.frequencies import Frequencies, both_families, family_frequencies, read_table
+from stgvcodec.bitstream.frequencies import N_NARROW_WIDTHS, Frequencies, all_families, family_frequencies, read_table
 from stgvcodec.bitstream.limits import LIMITS
 from stgvcodec.bitstream.models import (
     CONSTANT,
     FAMILIES,
+    FIRST_NARROW,
     MODE_BITS,
     RAW,
     TABLE,
@@ -37,33 +40,50 @@ _LARGE_STREAM = 8192
 _ALL_SYMBOLS: Symbols = np.arange(LIMITS["alphabet"], dtype=np.uint8)
 
 
-def encode_stream(contexts: Sequence[tuple[Context, Symbols]]) -> bytes:
+def encode_stream(contexts: Sequence[tuple[Context, Symbols]], *, narrow: bool = False) -> bytes:
     """Code a stream.
 
     Args:
         contexts: Contexts in decoding order, with their symbols, flat.
+        narrow: Whether the narrow family may be used, which format 1.0 does not know.
 
     Returns:
         The descriptors of all contexts, then the coder's words.
     """
-    models = [choose_model(context, symbols) for context, symbols in contexts]
+    models = [choose_model(context, symbols, narrow=narrow) for context, symbols in contexts]
     if not _is_worth_a_coder(contexts, models):
         models = [
             raw_model(context, symbols) if model.frequencies is not None else model
             for (context, symbols), model in zip(contexts, models, strict=True)
         ]
-        return b"".join(model.descriptor for model in models)
-    coded_symbols = [
-        symbols for (_, symbols), model in zip(contexts, models, strict=True) if model.frequencies is not None
-    ]
-    coder = constriction.stream.stack.AnsCoder(np.array([_first_state(coded_symbols)], np.uint32))
-    for (_, symbols), model in zip(reversed(contexts), reversed(models), strict=True):
-        if model.frequencies is None:
-            continue
-        coded = symbols if model.symbols is None else np.searchsorted(model.symbols, symbols)
-        coder.encode_reverse(coded.astype(np.int32), _categorical(model.frequencies))
+    runs = [(model, symbols) for (_, symbols), model in zip(contexts, models, strict=True)]
+    return b"".join(model.descriptor for model in models) + write_words(runs)
+
+
+def write_words(runs: Sequence[tuple[Model, Symbols]]) -> bytes:
+    """The words of one coder for the symbols of those models that are coded; none where there are none."""
+    coded = [(model, model.frequencies, symbols) for model, symbols in runs if model.frequencies is not None]
+    if not coded:
+        return b""
+    coder = constriction.stream.stack.AnsCoder(np.array([first_state([run[-1] for run in coded])], np.uint32))
+    for model, frequencies, symbols in reversed(coded):
+        indices = symbols if model.symbols is None else np.searchsorted(model.symbols, symbols)
+        coder.encode_reverse(indices.astype(np.int32), _categorical(frequencies))
     words: bytes = coder.get_compressed().astype("<u4").tobytes()
-    return b"".join(model.descriptor for model in models) + words.rstrip(b"\0")
+    return words.rstrip(b"\0")
+
+
+class Decoder(Protocol):
+    """Something that is not decoded yet; `run` may be called in any thread, and raises BitstreamError.
+
+    Attributes:
+        n_symbols: What `run` costs, at most.
+    """
+
+    n_symbols: int
+
+    def run(self) -> None:
+        """Decode it to its last byte."""
 
 
 class StreamDecoder:
@@ -103,7 +123,7 @@ class StreamDecoder:
         """
         reader = self._reader
         data = np.frombuffer(reader.data, np.uint8)
-        if not decode_stream_to(self._out, data, reader.position, reader.end, self._places, both_families()):
+        if not decode_stream_to(self._out, data, reader.position, reader.end, self._places, all_families()):
             decode_stream_slowly(reader, self._contexts)
             raise AssertionError("the reference takes a stream that the kernel refuses")
 
@@ -126,7 +146,16 @@ Runner = Callable[[Callable[[int], None], int], None]
 """Calls `work(i)` for each i in [0, n), on as many threads as it likes, and returns when all are done."""
 
 
-def decode_streams(streams: Iterable[Callable[[], StreamDecoder]], run: Runner) -> list[StreamDecoder]:
+def in_order(work: Callable[[int], None], n: int) -> None:
+    """The runner without threads."""
+    for i in range(n):
+        work(i)
+
+
+_DecoderT = TypeVar("_DecoderT", bound=Decoder)
+
+
+def decode_streams(streams: Iterable[Callable[[], _DecoderT]], run: Runner) -> list[_DecoderT]:
     """Decode independent streams, with the errors of decoding one after the other.
 
     Args:
@@ -184,7 +213,7 @@ def decode_stream_slowly(reader: ByteReader, contexts: Sequence[Context]) -> lis
     coded: list[int] = []
     runs: list[AnsRun] = []
     for context in contexts:
-        decoded = _read_model(reader, context)
+        decoded = read_model(reader, context)
         if isinstance(decoded, Model):
             assert decoded.frequencies is not None
             symbols = _ALL_SYMBOLS[: context.alphabet] if decoded.symbols is None else decoded.symbols
@@ -194,17 +223,10 @@ def decode_stream_slowly(reader: ByteReader, contexts: Sequence[Context]) -> lis
         else:
             results.append(decoded)
     words_start = reader.position
-    data = reader.take(reader.remaining)
-    if data.endswith(b"\0"):
-        raise reader.error("the coder's last byte is 0, so bytes are damaged or missing", at=words_start)
-    if not runs:
-        if data:
-            raise reader.error(f"{len(data)} bytes more than the models need", at=words_start)
-        return results
-    words = np.frombuffer(data + bytes(-len(data) % 4), "<u4").astype(np.uint32, copy=False)
+    words = take_words(reader, bool(runs))
     joined, rest = ans_decode(words, runs)
-    if rest.tolist() != [_first_state([joined])]:
-        raise reader.error("the coder ends in a wrong state, so bytes are damaged or missing", at=words_start)
+    if runs and rest.tolist() != [first_state([joined])]:
+        raise wrong_state(reader, words_start)
     start = 0
     for index, run in zip(coded, runs, strict=True):
         results[index] = joined[start : start + run.n_symbols]
@@ -212,7 +234,28 @@ def decode_stream_slowly(reader: ByteReader, contexts: Sequence[Context]) -> lis
     return results
 
 
-def _first_state(coded_symbols: Sequence[Symbols]) -> int:
+def take_words(reader: ByteReader, has_coder: bool) -> npt.NDArray[np.uint32]:
+    """The coder's words: all that is left of a stream.
+
+    Raises:
+        BitstreamError: they end with a 0, or there are some where nothing is coded.
+    """
+    start = reader.position
+    data = reader.take(reader.remaining)
+    if data.endswith(b"\0"):
+        raise reader.error("the coder's last byte is 0, so bytes are damaged or missing", at=start)
+    if data and not has_coder:
+        raise reader.error(f"{len(data)} bytes more than the models need", at=start)
+    return np.frombuffer(data + bytes(-len(data) % 4), "<u4").astype(np.uint32, copy=False)
+
+
+def wrong_state(reader: ByteReader, words_start: int) -> BitstreamError:
+    """The error for a coder that does not end with its check."""
+    return reader.error("the coder ends in a wrong state, so bytes are damaged or missing", at=words_start)
+
+
+def first_state(coded_symbols: Sequence[Symbols]) -> int:
+    """The check of the symbols of a coder, from which its encoder starts."""
     # The first symbol takes 24 bits from an empty coder and from this one alike. A coder that has run dry can end
     # empty, and one that starts at a wrong word can fall into step again: the symbols' checksum shows both.
     checksum = 0
@@ -226,8 +269,12 @@ def _categorical(frequencies: Frequencies) -> constriction.stream.model.Categori
     return constriction.stream.model.Categorical((frequencies - 1).astype(np.float64), perfect=False)
 
 
-def _read_model(reader: ByteReader, context: Context) -> Model | Symbols:
-    """A coded context's model, or the symbols of one that is not coded."""
+def read_model(reader: ByteReader, context: Context) -> Model | Symbols:
+    """A coded context's model, or the symbols of one that is not coded.
+
+    Raises:
+        BitstreamError: it is not valid.
+    """
     if context.alphabet == 1:
         return np.zeros(context.n_symbols, np.uint8)
     start = reader.position
@@ -240,6 +287,9 @@ def _read_model(reader: ByteReader, context: Context) -> Model | Symbols:
     if mode == TABLE and 1 <= parameter <= LIMITS["table_log2_total"]:
         symbols, frequencies = read_table(reader, parameter, context.alphabet)
         return Model(b"", 0.0, frequencies, symbols)
+    if mode == TABLE and FIRST_NARROW <= parameter < FIRST_NARROW + N_NARROW_WIDTHS:
+        centre = _read_symbol(reader, context)
+        return Model(b"", 0.0, family_frequencies("narrow", parameter - FIRST_NARROW, centre, context.alphabet))
     if mode in FAMILIES:
         centre = _read_symbol(reader, context)
         return Model(b"", 0.0, family_frequencies(FAMILIES[mode], parameter, centre, context.alphabet))

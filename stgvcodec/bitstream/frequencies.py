@@ -16,7 +16,9 @@ from stgvcodec.bitstream.primitives import ByteReader
 PRECISION = 24
 TOTAL = 1 << PRECISION
 N_WIDTHS = 64
+N_NARROW_WIDTHS = 16
 _WEIGHT_BITS = 30
+_NARROW_SHIFT = 7
 _MAX_PREFIX = 16
 _MAX_ITEM_BITS = 2 * _MAX_PREFIX + 1
 
@@ -28,7 +30,7 @@ def family_weights(shape: str) -> npt.NDArray[np.int64]:
     """Weights of the distances 0..255 from the centre, for the 64 widths of a family.
 
     Args:
-        shape: "geometric" or "normal".
+        shape: "geometric", "normal" or "narrow", which has 16 widths only.
 
     Returns:
         weights: [64, 256] int64, 2^30 at distance 0.
@@ -37,7 +39,7 @@ def family_weights(shape: str) -> npt.NDArray[np.int64]:
     weights = np.zeros((N_WIDTHS, LIMITS["alphabet"]), np.int64)
     complement = 63 << (_WEIGHT_BITS - 6)
     for width in range(N_WIDTHS):
-        ratio = one - complement
+        ratio = one >> (_NARROW_SHIFT + width) if shape == "narrow" else one - complement
         change = ratio * ratio >> _WEIGHT_BITS if shape == "normal" else one
         weight = one
         for distance in range(LIMITS["alphabet"]):
@@ -50,9 +52,9 @@ def family_weights(shape: str) -> npt.NDArray[np.int64]:
 
 
 @cache
-def both_families() -> npt.NDArray[np.int64]:
-    """Weights of the geometric, then of the normal family, for a kernel. [2, 64, 256] int64."""
-    weights = np.stack([family_weights("geometric"), family_weights("normal")])
+def all_families() -> npt.NDArray[np.int64]:
+    """Weights of the geometric, the normal and the narrow family, for a kernel. [3, 64, 256] int64."""
+    weights = np.stack([family_weights(shape) for shape in ("geometric", "normal", "narrow")])
     weights.flags.writeable = False
     return weights
 
@@ -63,7 +65,7 @@ def family_frequencies(
     """Frequencies of a family; every symbol of the alphabet has at least 1.
 
     Args:
-        shape: "geometric" or "normal".
+        shape: "geometric", "normal" or "narrow".
         widths: One index below 64, or several.
         centre: The most frequent symbol.
         alphabet: Number of symbols, at least 2.

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
 
 import numpy as np
 import numpy.typing as npt
 
-from stgvcodec.bitstream.entropy import Runner, StreamDecoder, decode_streams, encode_stream
+from stgvcodec.bitstream.array_checks import halves_are_finite
+from stgvcodec.bitstream.entropy import Runner, StreamDecoder, decode_streams, encode_stream, in_order
 from stgvcodec.bitstream.gop_layout import GopLayout, gop_layout
 from stgvcodec.bitstream.layout import SIDE_INFO, STREAM_LENGTHS, STREAMS, read_fields, write_fields
 from stgvcodec.bitstream.models import Symbols
+from stgvcodec.bitstream.payload_head import PayloadHead
 from stgvcodec.bitstream.primitives import ByteReader
-from stgvcodec.bitstream.symbols import GopHeader, GopSymbols, halves_are_finite
+from stgvcodec.bitstream.runs import codebook_runs, field_runs, float_runs, split_bytes
+from stgvcodec.bitstream.symbols import GopHeader, GopSymbols
+
+_HEAD = PayloadHead(GopHeader, STREAM_LENGTHS, STREAMS)
 
 Allocate = Callable[[GopLayout], npt.NDArray[np.uint8]]
 """Gives `layout.n_bytes` bytes or more, contiguous and aligned to 16; what they hold does not matter."""
@@ -55,16 +60,11 @@ def pack_gop(symbols: GopSymbols) -> bytes:
     return header.to_bytes() + lengths + b"".join(coded[name] for name in STREAMS)
 
 
-def _in_order(work: Callable[[int], None], n: int) -> None:
-    for i in range(n):
-        work(i)
-
-
 def _new_bytes(layout: GopLayout) -> npt.NDArray[np.uint8]:
     return np.empty(layout.n_bytes, np.uint8)
 
 
-def unpack_gop(payload: bytes, *, run: Runner = _in_order) -> GopSymbols:
+def unpack_gop(payload: bytes, *, run: Runner = in_order) -> GopSymbols:
     """Decode a GoP.
 
     Args:
@@ -80,7 +80,7 @@ def unpack_gop(payload: bytes, *, run: Runner = _in_order) -> GopSymbols:
     return unpack_block(payload, run=run).symbols()
 
 
-def unpack_block(payload: bytes, *, run: Runner = _in_order, allocate: Allocate = _new_bytes) -> GopBlock:
+def unpack_block(payload: bytes, *, run: Runner = in_order, allocate: Allocate = _new_bytes) -> GopBlock:
     """`unpack_gop` into a block of the caller's: symbols are decoded to where they stay.
 
     Args:
@@ -93,7 +93,7 @@ def unpack_block(payload: bytes, *, run: Runner = _in_order, allocate: Allocate 
     """
     payload = bytes(payload)
     reader = ByteReader(payload, "GoP header")
-    header, lengths = _read_head(reader)
+    header, lengths = _HEAD.read(reader)
     layout = gop_layout(header)
     block = allocate(layout)
     starts: dict[str, int] = {}
@@ -117,11 +117,7 @@ def _check_side_info(header: GopHeader, floats: npt.NDArray[np.float32]) -> None
     low, high = _side_limits(len(floats))
     if bool(((low <= floats) & (floats <= high)).all()):
         return
-    counts = {
-        "n_static_levels": len(header.static_resolutions),
-        "n_dynamic_levels": len(header.dynamic_resolutions),
-    }
-    read_fields(ByteReader(floats.astype("<f4").tobytes(), "GoP side_info, decoded"), SIDE_INFO, counts)
+    read_fields(ByteReader(floats.astype("<f4").tobytes(), "GoP side_info, decoded"), SIDE_INFO, header.level_counts)
 
 
 @cache
@@ -146,10 +142,7 @@ def gop_stream_bytes(payload: bytes) -> dict[str, int]:
     Raises:
         BitstreamError: header or lengths are damaged.
     """
-    reader = ByteReader(bytes(payload), "GoP header")
-    _, lengths = _read_head(reader)
-    lengths["side_info"] += reader.position
-    return lengths
+    return _HEAD.stream_bytes(payload)
 
 
 def read_gop_header(payload: bytes) -> GopHeader:
@@ -158,60 +151,16 @@ def read_gop_header(payload: bytes) -> GopHeader:
     Raises:
         BitstreamError: it is cut short or damaged.
     """
-    return _read_header(ByteReader(bytes(payload), "GoP header"))
-
-
-# Of the last header that was read: what follows does not change what its bytes mean, and a file's GoPs mostly share it.
-_last_header: tuple[bytes, GopHeader] | None = None
-
-
-def _read_header(reader: ByteReader) -> GopHeader:
-    global _last_header
-    start = reader.position
-    known = _last_header
-    if known is not None and reader.data.startswith(known[0], start, reader.end):
-        reader.skip(len(known[0]))
-        return known[1]
-    header = GopHeader.read(reader)
-    _last_header = reader.data[start : reader.position], header
-    return header
-
-
-def _read_head(reader: ByteReader) -> tuple[GopHeader, dict[str, int]]:
-    header = _read_header(reader)
-    start = reader.position
-    values = read_fields(reader, STREAM_LENGTHS)
-    lengths = {name: int(values[f"{name}_bytes"]) for name in STREAMS}
-    if sum(lengths.values()) != reader.remaining:
-        message = f"the streams take {sum(lengths.values())} bytes by their lengths, {reader.remaining} are there"
-        raise reader.error(message, at=start)
-    return header, lengths
+    return _HEAD.read_header(ByteReader(bytes(payload), "GoP header"))
 
 
 def _flat_runs(symbols: GopSymbols) -> dict[str, list[Symbols]]:
     """The symbols of each context, in the order of the layout's contexts."""
-    header = symbols.header
-    half = 1 << (header.weight_bits - 1)
-
-    def unsigned(array: npt.NDArray[np.int8]) -> Symbols:
-        return array.reshape(-1).view(np.uint8) + np.uint8(half)  # wraps where q < 0, as intended
-
-    def levels(table: npt.NDArray[np.int8], entries: Sequence[int]) -> list[Symbols]:
-        ends = np.cumsum(entries)[:-1]
-        return [unsigned(np.ascontiguousarray(part)) for part in np.split(table, ends)]
-
-    side = np.frombuffer(symbols.side_info_bytes(), np.uint8).reshape(-1, 4)
     return {
-        "side_info": [np.ascontiguousarray(plane) for plane in side.T],
-        "means": [part for axis in symbols.means.T for part in _split_bytes(axis)],
+        "side_info": float_runs(symbols.side_info_bytes()),
+        "means": [part for axis in symbols.means.T for part in split_bytes(axis)],
         "cholesky": [np.ascontiguousarray(component) for component in symbols.cholesky.T],
         "color_indices": [np.ascontiguousarray(stage) for stage in symbols.color_indices.T],
-        "codebooks": [part for stage in symbols.codebooks for part in _split_bytes(stage.reshape(-1))],
-        "hash_static": levels(symbols.static_table, header.static_entries),
-        "hash_dynamic": levels(symbols.dynamic_table, header.dynamic_entries),
-        "mlp": [unsigned(np.ascontiguousarray(tensor)) for tensor in symbols.mlp],
+        "codebooks": codebook_runs(symbols.codebooks),
+        **field_runs(symbols.header, symbols.static_table, symbols.dynamic_table, symbols.mlp),
     }
-
-
-def _split_bytes(halves: npt.NDArray[np.uint16]) -> tuple[Symbols, Symbols]:
-    return (halves >> 8).astype(np.uint8), (halves & 0xFF).astype(np.uint8)

@@ -12,11 +12,15 @@ from stgvcodec.bitstream.layout import FILE_HEADER, read_fields, write_fields
 from stgvcodec.bitstream.limits import LIMITS
 from stgvcodec.bitstream.primitives import ByteReader
 
-FORMAT_VERSION = (1, 0)
-PROFILES = MappingProxyType({"paper": 1})
-"""Profile ids by name."""
+FORMAT_VERSION = (1, 1)
+FLAT_VERSION = (1, 0)
+"""The first version, whose only profile is `FLAT_PROFILE`. It can still be written."""
+FLAT_PROFILE = 1
+"""Id of profile paper in version 1.0; its payloads are those of `pack_gop`, all others' those of `pack_gop_set`."""
+PROFILES = MappingProxyType({"paper": 2, "compact": 3})
+"""Profile ids by name, those of `FORMAT_VERSION`."""
 
-_PROFILE_NAMES = MappingProxyType({number: name for name, number in PROFILES.items()})
+_PROFILE_NAMES = MappingProxyType({FLAT_PROFILE: "paper", **{number: name for name, number in PROFILES.items()}})
 
 
 @dataclass(frozen=True)
@@ -46,9 +50,9 @@ class StreamHeader:
         frame_rate: Nominal frames a second; the timestamps are what counts.
         time_base: Unit of all timestamps of frames, seconds.
         color: Of the source. The coded frames are RGB.
-        profile: A name of `PROFILES`.
+        profile: A name of `PROFILES`. In version 1.0 "paper" has another id, and other payloads.
         tool: Name and version of the encoder, printable, 64 bytes of UTF-8 at most.
-        format_version: (major, minor).
+        format_version: (major, minor); `FORMAT_VERSION` or `FLAT_VERSION` in a file to be written.
     """
 
     width: int
@@ -60,16 +64,28 @@ class StreamHeader:
     tool: str
     format_version: tuple[int, int] = FORMAT_VERSION
 
+    @property
+    def profile_id(self) -> int:
+        """The id of the profile, which says what payloads its GoPs have.
+
+        Raises:
+            ValueError: the version has no such profile.
+        """
+        profiles = {"paper": FLAT_PROFILE} if self.format_version == FLAT_VERSION else PROFILES
+        if self.profile not in profiles:
+            raise ValueError(f"profile is {self.profile!r}, expected one of {', '.join(profiles)}")
+        return profiles[self.profile]
+
     def to_bytes(self) -> bytes:
         """The payload of the file header chunk.
 
         Raises:
             ValueError: a value is outside the format's limits.
         """
-        if self.profile not in PROFILES:
-            raise ValueError(f"profile is {self.profile!r}, expected one of {', '.join(PROFILES)}")
-        if self.format_version != FORMAT_VERSION:
-            raise ValueError(f"format_version is {self.format_version}, this writer writes {FORMAT_VERSION}")
+        if self.format_version not in (FLAT_VERSION, FORMAT_VERSION):
+            raise ValueError(
+                f"format_version is {self.format_version}, this writer writes {FORMAT_VERSION} and {FLAT_VERSION}"
+            )
         if not self.tool.isprintable():
             raise ValueError(f"tool is {self.tool!r}, expected printable text")
         if self.width * self.height > LIMITS["frame_pixels"]:
@@ -77,7 +93,7 @@ class StreamHeader:
         values: dict[str, Any] = {
             "version_major": self.format_version[0],
             "version_minor": self.format_version[1],
-            "profile": PROFILES[self.profile],
+            "profile": self.profile_id,
             "width": self.width,
             "height": self.height,
             "frame_rate_num": self.frame_rate.numerator,
@@ -117,7 +133,14 @@ class StreamHeader:
             reader.expect_end()
         if values["profile"] not in _PROFILE_NAMES:
             raise reader.error(
-                f"profile {values['profile']} is not known, expected one of {dict(PROFILES)}: use a newer stgvcodec",
+                f"profile {values['profile']} is not known, expected one of {dict(_PROFILE_NAMES)}: "
+                "use a newer stgvcodec",
+                at=2,
+            )
+        if (values["profile"] == FLAT_PROFILE) != ((major, minor) == FLAT_VERSION):
+            raise reader.error(
+                f"profile {values['profile']} in a file of version {major}.{minor}, expected profile {FLAT_PROFILE} "
+                f"in version {FLAT_VERSION[0]}.{FLAT_VERSION[1]} and only there",
                 at=2,
             )
         if values["width"] * values["height"] > LIMITS["frame_pixels"]:

@@ -37,9 +37,15 @@ class Field:
 Table = tuple[Field, ...]
 
 DERIVED_COUNTS: Mapping[str, Callable[[Mapping[str, Any]], int]] = MappingProxyType(
-    {"n_deltas": lambda values: 0 if values["pts_step"] else values["n_frames"] - 1}
+    {
+        "n_deltas": lambda values: 0 if values["pts_step"] else values["n_frames"] - 1,
+        "n_grid_axes": lambda values: 2 * values["point_mode"],
+        "n_shape_offsets": lambda values: 3 - 3 * values["shape_mode"],
+        "n_color_scales": lambda values: 3 * values["color_mode"],
+    }
 )
-"""Counts that follow from earlier fields: `n_deltas` is 0 if `pts_step` > 0, else `n_frames` - 1."""
+"""Counts that follow from earlier fields: `n_deltas` is 0 if `pts_step` > 0, else `n_frames` - 1; the others are 0 in
+the modes that have no such numbers."""
 
 _U8 = 2**8 - 1
 _U16 = 2**16 - 1
@@ -48,7 +54,7 @@ _U32 = 2**32 - 1
 FILE_HEADER: Table = (
     Field("version_major", "u8", 0, _U8, "format version; a reader refuses one it does not know"),
     Field("version_minor", "u8", 0, _U8, "format version; a reader accepts any"),
-    Field("profile", "u8", 1, _U8, "profile: 1 = paper"),
+    Field("profile", "u8", 1, _U8, "profile: 1 = paper of version 1.0, 2 = paper, 3 = compact"),
     Field("width", "uint", 1, LIMITS["width"], "picture width, pixels"),
     Field("height", "uint", 1, LIMITS["height"], "picture height, pixels"),
     Field("frame_rate_num", "uint", 1, _U32, "nominal frames a second, numerator"),
@@ -70,13 +76,7 @@ GOP_CHUNK: Table = (
     Field("pts_deltas", "uint", 1, LIMITS["pts_step"], "differences of successive timestamps", ("n_deltas",)),
 )
 
-GOP_HEADER: Table = (
-    Field("n_frames", "uint", 1, LIMITS["gop_frames"], "T, frames; equal to the chunk's"),
-    Field("n_gaussians", "uint", 1, LIMITS["n_gaussians"], "N, Gaussians"),
-    Field("low_pass", "f32", 0, LIMITS["low_pass"], "s, added to the covariance's diagonal, square pixels"),
-    Field("cholesky_bits", "u8", 1, LIMITS["cholesky_bits"], "bits of a Cholesky symbol"),
-    Field("color_stages", "uint", 1, LIMITS["color_stages"], "M, stages of the colour quantiser"),
-    Field("color_codebook_size", "uint", 1, LIMITS["color_codebook_size"], "K, codewords of a stage"),
+FIELD_SIZES: Table = (
     Field("n_static_levels", "uint", 1, LIMITS["grid_levels"], "levels of the 2D hash encoding"),
     Field(
         "static_resolutions",
@@ -103,6 +103,17 @@ GOP_HEADER: Table = (
     Field("n_frequencies", "uint", 1, LIMITS["n_frequencies"], "frequencies of the time encoding"),
     Field("weight_bits", "u8", 1, LIMITS["weight_bits"], "b, bits of a symbol of the hash tables and of the MLP"),
 )
+"""The end of every GoP header: the sizes of its field."""
+
+GOP_HEADER: Table = (
+    Field("n_frames", "uint", 1, LIMITS["gop_frames"], "T, frames; equal to the chunk's"),
+    Field("n_gaussians", "uint", 1, LIMITS["n_gaussians"], "N, Gaussians"),
+    Field("low_pass", "f32", 0, LIMITS["low_pass"], "s, added to the covariance's diagonal, square pixels"),
+    Field("cholesky_bits", "u8", 1, LIMITS["cholesky_bits"], "bits of a Cholesky symbol"),
+    Field("color_stages", "uint", 1, LIMITS["color_stages"], "M, stages of the colour quantiser"),
+    Field("color_codebook_size", "uint", 1, LIMITS["color_codebook_size"], "K, codewords of a stage"),
+    *FIELD_SIZES,
+)
 
 STREAMS = ("side_info", "means", "cholesky", "color_indices", "codebooks", "hash_static", "hash_dynamic", "mlp")
 """The streams of a GoP payload, in their order in the file."""
@@ -120,6 +131,42 @@ SIDE_INFO: Table = (
     Field("static_scales", "f32", SCALE_MIN, SCALE_MAX, "scale of each 2D level", ("n_static_levels",)),
     Field("dynamic_scales", "f32", SCALE_MIN, SCALE_MAX, "scale of each 3D level", ("n_dynamic_levels",)),
     Field("mlp_scales", "f32", SCALE_MIN, SCALE_MAX, "scale of each tensor of the MLP", (len(MLP_TENSORS),)),
+)
+
+GOP_SET_HEADER: Table = (
+    Field("n_frames", "uint", 1, LIMITS["gop_frames"], "T, frames; equal to the chunk's"),
+    Field("n_gaussians", "uint", 1, LIMITS["n_gaussians"], "N, Gaussians"),
+    Field("low_pass", "f32", 0, LIMITS["low_pass"], "s, added to the covariance's diagonal, square pixels"),
+    Field("point_mode", "u8", 0, 1, "points: 0 = binary16, 1 = grid"),
+    Field("shape_mode", "u8", 0, 1, "shapes: 0 = affine Cholesky, 1 = log scales and shear"),
+    Field("color_mode", "u8", 0, 1, "colours: 0 = residual VQ, 1 = Y, Co, Cg"),
+    Field("cholesky_bits", "u8", 1, LIMITS["cholesky_bits"], "bits of a shape symbol; 8 in shape_mode 1"),
+    Field("color_stages", "uint", 1, LIMITS["color_stages"], "M, stages of the colour quantiser; 1 in color_mode 1"),
+    Field(
+        "color_codebook_size",
+        "uint",
+        1,
+        LIMITS["color_codebook_size"],
+        "K, codewords of a stage; 1 in color_mode 1",
+    ),
+    *FIELD_SIZES,
+)
+
+SET_STREAMS = ("side_info", "points", "point_bits", "shapes", "colors", "field")
+"""The streams of a set payload, in their order in the file."""
+
+SET_STREAM_LENGTHS: Table = tuple(
+    Field(f"{name}_bytes", "uint", 0, LIMITS["chunk_payload_bytes"], f"bytes of the stream {name}")
+    for name in SET_STREAMS
+)
+
+SET_FLOATS: Table = (
+    Field("point_scale", "f32", SCALE_MIN, SCALE_MAX, "step of the grid along x, y", ("n_grid_axes",)),
+    Field("point_offset", "f32", -SCALE_MAX, SCALE_MAX, "the grid's point (0, 0)", ("n_grid_axes",)),
+    Field("shape_scale", "f32", SCALE_MIN, SCALE_MAX, "scale of each of the three shape symbols", (3,)),
+    Field("shape_offset", "f32", -SCALE_MAX, SCALE_MAX, "offset of l1, l2, l3", ("n_shape_offsets",)),
+    Field("color_scale", "f32", SCALE_MIN, SCALE_MAX, "scale of Y, Co, Cg", ("n_color_scales",)),
+    *SIDE_INFO[2:],
 )
 
 INDEX: Table = (
@@ -166,6 +213,9 @@ TABLES: Mapping[str, Table] = MappingProxyType(
         "GOP_HEADER": GOP_HEADER,
         "STREAM_LENGTHS": STREAM_LENGTHS,
         "SIDE_INFO": SIDE_INFO,
+        "GOP_SET_HEADER": GOP_SET_HEADER,
+        "SET_STREAM_LENGTHS": SET_STREAM_LENGTHS,
+        "SET_FLOATS": SET_FLOATS,
         "INDEX": INDEX,
         "INDEX_ENTRY": INDEX_ENTRY,
         "INDEX_GOP": INDEX_GOP,

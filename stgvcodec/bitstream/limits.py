@@ -26,6 +26,7 @@ LIMITS = MappingProxyType(
         "weight_bits": 8,
         "alphabet": 256,
         "table_log2_total": 14,
+        "attribute_classes": 16,
         "chunk_payload_bytes": 2**28,
         "n_chunks": 2**24,
         "pts": 2**62,

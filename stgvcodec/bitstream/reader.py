@@ -8,10 +8,9 @@ from types import TracebackType
 from typing import BinaryIO
 
 from stgvcodec.bitstream.framing import FRAME_BYTES, MAGIC, Chunk, ChunkType
-from stgvcodec.bitstream.gop_payload import read_gop_header
 from stgvcodec.bitstream.header import FORMAT_VERSION, StreamHeader
 from stgvcodec.bitstream.index import END_TAIL_BYTES, GopEntry, GopTiming, read_end_chunk
-from stgvcodec.bitstream.layout import STREAMS
+from stgvcodec.bitstream.payloads import read_header
 from stgvcodec.bitstream.primitives import ByteReader
 from stgvcodec.bitstream.recovery import missing_end_error, scan
 from stgvcodec.bitstream.source import KEEP_GOING_ADVICE, ByteSource
@@ -81,7 +80,7 @@ class StgvReader:
         return sum(gop.n_frames for gop in self.gops)
 
     def read_gop(self, index: int) -> bytes:
-        """The payload of a GoP, for `unpack_gop`.
+        """The payload of a GoP, for `unpack_gop_set`, in a file of version 1.0 for `unpack_gop`.
 
         Args:
             index: Into `gops`.
@@ -99,7 +98,7 @@ class StgvReader:
         reader = ByteReader(self._payload(chunk, section), section, base_offset=chunk.payload_offset)
         timing = GopTiming.read(reader)
         payload = reader.take(reader.remaining)
-        header = read_gop_header(payload)
+        header = read_header(self.header.profile_id, payload)
         if timing != entry.timing or (header.n_frames, header.n_gaussians) != (entry.n_frames, entry.n_gaussians):
             raise reader.error("the GoP is not what the index says: frames, timestamps or Gaussians differ", at=0)
         return payload
@@ -180,14 +179,14 @@ def stream_bytes(gops: Iterable[Mapping[str, int]], file_bytes: int) -> dict[str
     """What each stream costs over a file.
 
     Args:
-        gops: `gop_stream_bytes` of each of its GoPs.
+        gops: `payloads.stream_bytes` of each of its GoPs.
         file_bytes: Size of the file.
 
     Returns:
         Bytes by stream name, and as "container" everything else; the sum is `file_bytes`.
     """
-    totals = dict.fromkeys(STREAMS, 0)
+    totals: dict[str, int] = {}
     for gop in gops:
         for name, n_bytes in gop.items():
-            totals[name] += n_bytes
+            totals[name] = totals.get(name, 0) + n_bytes
     return {**totals, "container": file_bytes - sum(totals.values())}

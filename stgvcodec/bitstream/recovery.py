@@ -15,10 +15,10 @@ from stgvcodec.bitstream.framing import (
     is_known,
     parse_chunk_header,
 )
-from stgvcodec.bitstream.gop_payload import read_gop_header
 from stgvcodec.bitstream.header import StreamHeader
 from stgvcodec.bitstream.index import GopEntry, GopTiming
 from stgvcodec.bitstream.layout import INDEX, read_fields
+from stgvcodec.bitstream.payloads import read_header
 from stgvcodec.bitstream.primitives import ByteReader
 from stgvcodec.bitstream.source import KEEP_GOING_ADVICE, ByteSource
 from stgvcodec.errors import BitstreamError
@@ -150,7 +150,7 @@ def _add_gop(source: ByteSource, chunk: Chunk, result: Recovered) -> None:
     reader = ByteReader(source.payload(chunk, "GoP"), "GoP", base_offset=chunk.payload_offset)
     try:
         timing = GopTiming.read(reader)
-        header = read_gop_header(reader.data[reader.position :])
+        header = read_header(result.header.profile_id, reader.data[reader.position :])
     except BitstreamError as error:
         result.notes.append(str(error))
         return

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import BinaryIO
 
 from stgvcodec.bitstream.framing import MAGIC, Chunk, ChunkType, frame_chunk, is_critical
-from stgvcodec.bitstream.gop_payload import gop_stream_bytes, read_gop_header
 from stgvcodec.bitstream.header import StreamHeader
 from stgvcodec.bitstream.index import GopEntry, GopTiming, pack_end_chunk
 from stgvcodec.bitstream.limits import LIMITS
+from stgvcodec.bitstream.payloads import read_header, stream_bytes
 
 
 class StgvWriter:
@@ -26,6 +26,7 @@ class StgvWriter:
 
     def __init__(self, file: BinaryIO, header: StreamHeader) -> None:
         self._file = file
+        self._profile = header.profile_id
         self._offset = 0
         self._chunks: list[Chunk] = []
         self._gops: list[GopEntry] = []
@@ -42,15 +43,15 @@ class StgvWriter:
         """Append a GoP.
 
         Args:
-            payload: From `pack_gop`.
+            payload: From `pack_gop_set`; in a file of version 1.0 from `pack_gop`.
             pts: Timestamp of each frame in units of the header's time base; increasing, also from GoP to GoP.
 
         Raises:
             ValueError: the timestamps do not fit the GoP or do not increase, or the file is finished.
             BitstreamError: the payload is not a GoP's.
         """
-        gop_stream_bytes(payload)  # refuses what is cut short
-        header = read_gop_header(payload)
+        stream_bytes(self._profile, payload)  # refuses what is cut short
+        header = read_header(self._profile, payload)
         if len(pts) != header.n_frames:
             raise ValueError(f"{len(pts)} timestamps for a GoP of {header.n_frames} frames, expected one a frame")
         first_frame = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from stgvcodec.cli.verbosity import Verbosity, verbosity_options
 
 if TYPE_CHECKING:
     from stgvcodec.codec.config import EncodeConfig
-    from stgvcodec.codec.reports import EncodeReport
+    from stgvcodec.codec.reports import EncodePlan, EncodeReport
     from stgvcodec.media.selection import Selection
 
 
@@ -59,30 +60,75 @@ def encode_command(
             backend=backend,
             jobs=jobs,
             progress=progress,
+            plan=None if verbosity.level < 0 else print_plan,
         )
     output.write_json(json_path, report)
     if verbosity.level >= 0:
         output.print_result(summary(report))
-    if verbosity.level > 0:
-        output.print_result(gop_table(report))
+        output.print_result(gop_table(report, with_costs=verbosity.level > 0))
+
+
+def print_plan(plan: EncodePlan) -> None:
+    """Print a plan on stderr, where the progress goes that it begins."""
+    click.echo(plan_text(plan), err=True)
+
+
+def plan_text(plan: EncodePlan) -> str:
+    """What is about to be done, in a few lines."""
+    if plan.gop_lengths:
+        frames = output.counted(sum(plan.gop_lengths), "frame")
+        shortest = min(plan.gop_lengths)
+        each = f"{plan.longest_gop}" if shortest == plan.longest_gop else f"{shortest} to {plan.longest_gop}"
+        extent = f"{frames} in {output.counted(len(plan.gop_lengths), 'GoP')} of {each}"
+    else:
+        frames = "frames" if plan.n_frames is None else output.counted(plan.n_frames, "frame")
+        extent = f"{frames} in GoPs of at most {plan.longest_gop}"
+    about = "about " if plan.gop_lengths else ""
+    model = (
+        f"{about}{output.number(plan.n_gaussians)} Gaussians and a field of "
+        f"{output.number(plan.n_field_parameters)} parameters a GoP"
+    )
+    lines = [f"plan: {extent}", f"      {model}"]
+    if plan.expected_bytes is not None:
+        size = f"{output.number(plan.expected_bytes)} bytes, {plan.expected_bpp:.4f} bits a pixel"
+        lines.append(f"      target {_target(plan)}; {size} expected")
+    return "\n".join(lines)
+
+
+def _target(targets: EncodePlan | EncodeReport) -> str:
+    """The target that was given, in its unit; empty without one."""
+    if targets.bpp_target is not None:
+        return f"{targets.bpp_target:g} bits a pixel"
+    if targets.size_target is not None:
+        return f"{output.number(targets.size_target)} bytes"
+    return "" if targets.psnr_target is None else f"{targets.psnr_target:g} dB"
+
+
+def _off_target(report: EncodeReport) -> str:
+    """How far a file is from its target, with a sign."""
+    if report.psnr_target is not None:
+        off = report.psnr_db - report.psnr_target
+        return f"{off:+.2f} dB" if math.isfinite(off) else "identical"
+    wanted = report.size_target
+    off = report.bpp / (report.bpp_target or 1.0) if wanted is None else report.file_bytes / wanted
+    return f"{100 * (off - 1):+.1f} %"
 
 
 def summary(report: EncodeReport) -> str:
     """What was written, in a few lines."""
-    rate = f"{report.bpp:.4f} bits a pixel"
-    if report.bpp_target is not None:
-        off = 100 * (report.bpp / report.bpp_target - 1)
-        rate += f", {off:+.1f} % off the target of {report.bpp_target:g}"
     extent = f"{output.counted(report.n_frames, 'frame')} in {output.counted(len(report.gops), 'GoP')}"
     n_gaussians = sum(gop.n_gaussians for gop in report.gops)
     pairs = [
         ("size", f"{output.number(report.file_bytes)} bytes"),
-        ("rate", rate),
+        ("rate", f"{report.bpp:.4f} bits a pixel"),
         ("quality", f"{output.decibel(report.psnr_db)} (PSNR of RGB, as decoded)"),
         ("video", f"{report.width}x{report.height}, {extent}"),
         ("Gaussians", output.number(n_gaussians)),
         ("time", f"{output.duration(report.seconds)} on {report.device}, {report.backend}"),
     ]
+    if target := _target(report):
+        missed = "" if report.shortfall is None else f"; {report.shortfall}"
+        pairs.insert(0, ("target", f"{target}, reached {_off_target(report)}{missed}"))
     n_rollbacks = sum(gop.n_rollbacks for gop in report.gops)
     if n_rollbacks:
         pairs.append(("diverged", f"{output.counted(n_rollbacks, 'time')}, each taken back and continued more slowly"))
@@ -91,15 +137,25 @@ def summary(report: EncodeReport) -> str:
     return f"{output.name(report.path)}\n{output.facts(pairs)}"
 
 
-def gop_table(report: EncodeReport) -> str:
-    """A line for each GoP, with what each quantiser cost when it was switched on."""
+def gop_table(report: EncodeReport, *, with_costs: bool = False) -> str:
+    """A line for each GoP.
+
+    Args:
+        report: Of the encode.
+        with_costs: Also the time taken, and what each quantiser cost when it was switched on.
+    """
+    header = ["GoP", "first", "frames", "Gaussians", "bytes", "bpp", "PSNR"]
     streams = list(dict.fromkeys(stream for gop in report.gops for stream in gop.quantizer_cost_db))
-    header = ["GoP", "first", "frames", "Gaussians", "bytes", "bpp", "PSNR", "seconds"]
+    if with_costs:
+        header += ["seconds", *(f"cost: {stream}" for stream in streams)]
     rows = []
     for i, gop in enumerate(report.gops):
         bpp = 8 * gop.n_bytes / (report.width * report.height * gop.n_frames)
-        # Adding 0.0 turns a cost of -0.00 into 0.00.
-        costs = [f"{round(gop.quantizer_cost_db.get(s, 0.0), 2) + 0.0:.2f} dB" for s in streams]
         counts = [str(n) for n in (i, gop.first_frame, gop.n_frames, gop.n_gaussians, gop.n_bytes)]
-        rows.append([*counts, f"{bpp:.4f}", output.decibel(gop.psnr_db), f"{gop.seconds:.1f}", *costs])
-    return output.table([*header, *(f"cost: {stream}" for stream in streams)], rows)
+        row = [*counts, f"{bpp:.4f}", output.decibel(gop.psnr_db)]
+        if with_costs:
+            # Adding 0.0 turns a cost of -0.00 into 0.00.
+            costs = [f"{round(gop.quantizer_cost_db.get(s, 0.0), 2) + 0.0:.2f} dB" for s in streams]
+            row += [f"{gop.seconds:.1f}", *costs]
+        rows.append(row)
+    return output.table(header, rows)

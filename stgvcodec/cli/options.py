@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # Written out, since the modules that define them import torch and `--help` must not; tests hold them equal.
 PRESETS = ("draft", "fast", "medium", "slow", "paper")
+PROFILES = ("compact", "paper")
 DEVICES = ("auto", "cpu", "cuda")
 BACKENDS = ("auto", "reference", "numba", "triton")
 MATRICES = ("bt601", "bt709", "bt2020")
@@ -78,7 +79,19 @@ def config_options(command: _Command) -> _Command:
     """Add the encoder's options; the command gets `config`."""
     options = (
         click.option("--preset", type=click.Choice(PRESETS), help="Effort of the fit.  [default: fast]"),
+        click.option(
+            "--profile",
+            type=click.Choice(PROFILES),
+            help="Quantisers and entropy models.  [default: compact; paper with --preset paper]",
+        ),
         click.option("--bpp-target", type=float, metavar="BPP", help="File size to reach, bits a pixel and frame."),
+        click.option("--size-target", metavar="BYTES", help="File size to reach, bytes; k, M, G: 10^3, 10^6, 10^9."),
+        click.option(
+            "--psnr-target",
+            type=float,
+            metavar="DB",
+            help="Mean PSNR of RGB to reach; the first and the last GoP may be fitted twice.",
+        ),
         click.option("--gaussians", "n_gaussians", type=int, metavar="N", help="Gaussians in each GoP."),
         click.option("--gop", type=int, metavar="N", help="Most frames in a GoP."),
         click.option("--key-frame", type=click.Choice(KEY_FRAMES), help="Frame from which a GoP's Gaussians start."),
@@ -113,9 +126,12 @@ def _selection(frames: str | None = None, crop: str | None = None, resize: str |
     return Selection.parse(frames=frames, crop=crop, resize=resize)
 
 
-def _config(*, no_scene_cut: bool, **given: Any) -> EncodeConfig:
+def _config(*, no_scene_cut: bool, size_target: str | None, **given: Any) -> EncodeConfig:
     from stgvcodec import EncodeConfig
+    from stgvcodec.codec.config import parse_bytes
 
+    if size_target is not None:
+        given["size_target"] = parse_bytes(size_target)
     # What is not given is left to the defaults of EncodeConfig, which leaves most to the preset.
     return EncodeConfig(
         scene_cut=not no_scene_cut, **{name: value for name, value in given.items() if value is not None}

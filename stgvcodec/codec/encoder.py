@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -21,18 +22,21 @@ from stgvcodec.bitstream.limits import LIMITS
 from stgvcodec.bitstream.writer import StgvWriter
 from stgvcodec.codec.config import EncodeConfig
 from stgvcodec.codec.device import resolve_device
-from stgvcodec.codec.dimensions import default_field_size, default_n_gaussians
+from stgvcodec.codec.dimensions import default_field_size, default_n_gaussians, field_spec
 from stgvcodec.codec.gop_encoder import GopConfig, GopPayload, encode_gop
 from stgvcodec.codec.gop_splitter import Gop, split_gops
 from stgvcodec.codec.presets import PRESETS
-from stgvcodec.codec.rate_control import RateControl
-from stgvcodec.codec.reports import EncodeReport, GopReport, Progress, ProgressCallback
+from stgvcodec.codec.profiles import PROFILES
+from stgvcodec.codec.rate.content import Content, measure_content
+from stgvcodec.codec.rate.control import GopOutcome, GopPlan, RateControl
+from stgvcodec.codec.rate.planner import encode_plan, rate_control
+from stgvcodec.codec.reports import EncodePlan, EncodeReport, GopReport, PlanCallback, Progress, ProgressCallback
 from stgvcodec.errors import ConfigError, InputVideoError
 from stgvcodec.fit.phases import Phase
 from stgvcodec.fit.trainer import mse_to_psnr_db
 from stgvcodec.media.atomic import atomic_output, check_output_file, refuse_same_file
 from stgvcodec.media.image_folder import IMAGE_SUFFIXES
-from stgvcodec.media.reader import VideoReader, open_video
+from stgvcodec.media.reader import VideoFrame, VideoReader, open_video
 from stgvcodec.media.selection import Selection
 from stgvcodec.media.writer import VIDEO_SUFFIXES
 
@@ -40,8 +44,6 @@ logger = logging.getLogger(__name__)
 
 # Seconds between two calls of a progress callback.
 _PROGRESS_INTERVAL_SECONDS = 0.2
-# A file further from its target than this, relatively, is worth a warning.
-_TARGET_TOLERANCE = 0.1
 # GoPs at once by back end: one does not fill a large GPU (benchmarks/bunny_fit.py).
 _JOBS = {"triton": 4}
 
@@ -57,8 +59,11 @@ def encode(
     backend: str = "auto",
     jobs: int | None = None,
     progress: ProgressCallback | None = None,
+    plan: PlanCallback | None = None,
 ) -> EncodeReport:
     """Encode a video.
+
+    With a target the source is read twice: first to count its frames and to see how they change, then for the fits.
 
     Args:
         source: A video file or a folder of images.
@@ -70,6 +75,7 @@ def encode(
         backend: "auto", "reference", "numba" or "triton".
         jobs: GoPs that are fitted at the same time; by default several on a GPU with the triton back end, else one.
         progress: Called several times a second, from any thread.
+        plan: Called once, before the first fit.
 
     Returns:
         Sizes and quality, the latter from the decoder's path over the written bytes.
@@ -93,18 +99,23 @@ def encode(
     ):
         _check_size(video)
         n_at_once = jobs or _JOBS.get(backend_name, 1)
-        job = _Job(config, video, torch_device, backend_name, n_at_once, progress)
+        header = _stream_header(video, config)
+        control = rate_control(config, _content(video, progress), header) if config.has_target else None
+        job = _Job(config, video, control, torch_device, backend_name, n_at_once, progress)
+        planned = job.encode_plan()
+        if plan is not None:
+            plan(planned)
         gops: list[GopReport] = []
         psnrs: list[float] = []
         with temporary.open("wb") as file:
-            writer = StgvWriter(file, _stream_header(video, config))
-            for gop, payload in job.payloads(split_gops(video, job.gop_length, scene_cut=config.scene_cut)):
+            writer = StgvWriter(file, header)
+            for gop, payload in job.payloads(job.gops(video)):
                 first_byte = writer.n_bytes
                 writer.add_gop(payload.bytes, gop.pts)
                 n_bytes = writer.n_bytes - first_byte
                 gops.append(_gop_report(job.n_frames_done, gop, payload, n_bytes))
                 psnrs.extend(payload.stats.psnr_db)
-                job.done(gop, n_bytes)
+                job.done(gop, payload)
                 # Frames of this GoP are not kept while the next one is read.
                 del gop
             if not gops:
@@ -116,14 +127,16 @@ def encode(
         file_bytes = temporary.stat().st_size
     n_frames = sum(gop.n_frames for gop in gops)
     bpp = 8.0 * file_bytes / (width * height * n_frames)
-    if config.bpp_target is not None and abs(bpp / config.bpp_target - 1.0) > _TARGET_TOLERANCE:
-        logger.warning("%s has %.4f bpp, the target was %.4f", destination, bpp, config.bpp_target)
+    psnr_db = _mean_psnr_db(psnrs)
+    shortfall = None if control is None else control.shortfall(file_bytes, psnr_db)
+    if shortfall is not None:
+        logger.warning("%s: %s", destination, shortfall)
     return EncodeReport(
         path=Path(destination),
         file_bytes=file_bytes,
         bpp=bpp,
         bpp_target=config.bpp_target,
-        psnr_db=_mean_psnr_db(psnrs),
+        psnr_db=psnr_db,
         width=width,
         height=height,
         n_frames=n_frames,
@@ -132,7 +145,28 @@ def encode(
         seconds=time.perf_counter() - started,
         device=str(torch_device),
         backend=backend_name,
+        size_target=config.size_target,
+        psnr_target=config.psnr_target,
+        plan=planned,
+        shortfall=shortfall,
     )
+
+
+def _content(video: VideoReader, progress: ProgressCallback | None) -> Content:
+    """Measures of every frame, with a call of `progress` now and then."""
+    last_report = time.monotonic()
+
+    def on_frame(n_read: int) -> None:
+        nonlocal last_report
+        now = time.monotonic()
+        if progress is not None and now - last_report >= _PROGRESS_INTERVAL_SECONDS:
+            last_report = now
+            progress(Progress(f"looking ahead: frame {n_read}", frames_done=0, n_frames=video.n_frames, fraction=0.0))
+
+    content = measure_content(video, on_frame)
+    if not content.n_frames:
+        raise InputVideoError(f"{video.name}: no frames to encode; expected at least one")
+    return content
 
 
 class _Cancelled(Exception):
@@ -146,6 +180,7 @@ class _Job:
         self,
         config: EncodeConfig,
         video: VideoReader,
+        control: RateControl | None,
         device: torch.device,
         backend: str,
         n_at_once: int,
@@ -156,7 +191,9 @@ class _Job:
         self.n_frames_done = 0
         self._n_gops_done = 0
         self._width, self._height = video.width, video.height
-        self._n_frames = video.n_frames
+        self._n_frames = video.n_frames if control is None else control.gops.n_frames
+        self._rate = control
+        self._plans: dict[int, GopPlan] = {}
         self._device, self._backend = device, backend
         self._n_at_once = n_at_once
         self._progress = progress
@@ -165,25 +202,33 @@ class _Job:
         self._last_progress = 0.0
         self._is_cancelled = False
         self._gop = config.gop or self.preset.gop
-        self._color_stages = config.color_stages or self.preset.color_stages
-        self._color_codebook_size = config.color_codebook_size or self.preset.color_codebook_size
-        self._rate: RateControl | None = None
-        if config.bpp_target is not None:
-            self._rate = RateControl(
-                config.bpp_target,
-                width=video.width,
-                height=video.height,
-                n_frames=video.n_frames,
-                gop=self._gop,
-                fixed_gop=config.gop is not None,
-                color_stages=self._color_stages,
-                color_codebook_size=self._color_codebook_size,
-            )
-            self._gop = self._rate.gop_length
 
-    def gop_length(self) -> int:
-        """Most frames of the next GoP."""
-        return self._gop
+    def encode_plan(self) -> EncodePlan:
+        """What is about to be done."""
+        if self._rate is not None:
+            return encode_plan(self.config, self._rate)
+        length = self._gop if self._n_frames is None else min(self._gop, self._n_frames)
+        field = default_field_size(self.preset, self._width, self._height, length)
+        return EncodePlan(
+            bpp_target=None,
+            size_target=None,
+            psnr_target=None,
+            n_frames=self._n_frames,
+            gop_lengths=(),
+            longest_gop=length,
+            n_gaussians=self._n_gaussians(),
+            n_field_parameters=field_spec(field, length).n_parameters,
+            expected_bytes=None,
+            expected_bpp=None,
+        )
+
+    def gops(self, video: VideoReader) -> Iterator[Gop]:
+        """The video in GoPs, as planned where there is a target, else as the frames come."""
+        if self._rate is None:
+            return split_gops(video, lambda: self._gop, scene_cut=self.config.scene_cut)
+        lengths = iter(self._rate.gops.lengths)
+        frames = _same_frames(video, self._rate.gops.n_frames)
+        return split_gops(frames, lambda: next(lengths), scene_cut=False)
 
     def payloads(self, gops: Iterable[Gop]) -> Iterator[tuple[Gop, GopPayload]]:
         """Fit and code GoPs.
@@ -194,13 +239,15 @@ class _Job:
         """
         if self._n_at_once == 1:
             for index, gop in enumerate(gops):
-                yield gop, self._encode(index, gop, self._plan(gop))
+                yield gop, self._encode(index, gop, self._plan(index))
             return
         under_way: deque[tuple[Gop, Future[GopPayload]]] = deque()
         with ThreadPoolExecutor(self._n_at_once) as pool:
             try:
                 for index, gop in enumerate(gops):
-                    under_way.append((gop, pool.submit(self._encode, index, gop, self._plan(gop))))
+                    while under_way and self._rate is not None and self._rate.needs_all_before(index):
+                        yield _first_finished(under_way)
+                    under_way.append((gop, pool.submit(self._encode, index, gop, self._plan(index))))
                     if len(under_way) == self._n_at_once:
                         yield _first_finished(under_way)
                 while under_way:
@@ -208,40 +255,58 @@ class _Job:
             finally:
                 self._is_cancelled = True
 
-    def done(self, gop: Gop, n_bytes: int) -> None:
+    def done(self, gop: Gop, payload: GopPayload) -> None:
         """Take note of a GoP that is in the file."""
         with self._lock:
+            index = self._n_gops_done
             self.n_frames_done += len(gop.pts)
-            self._frames_fitted.pop(self._n_gops_done, None)
+            self._frames_fitted.pop(index, None)
             self._n_gops_done += 1
         if self._rate is not None:
-            self._rate.spent(len(gop.pts), n_bytes)
+            self._rate.note(self._plans.pop(index), _outcome(payload))
 
-    def _plan(self, gop: Gop) -> GopConfig:
+    def _plan(self, index: int) -> GopPlan | None:
+        return None if self._rate is None else self._rate.plan(index)
+
+    def _n_gaussians(self) -> int:
+        return self.config.n_gaussians or default_n_gaussians(self.preset, self._width, self._height)
+
+    def _encode(self, index: int, gop: Gop, plan: GopPlan | None) -> GopPayload:
+        if self._rate is None or plan is None:
+            return self._fit(index, gop, None)
+        self._plans[index] = plan
+        best = payload = self._fit(index, gop, plan)
+        while (again := self._rate.again(plan, _outcome(payload))) is not None:
+            plan, payload = again, self._fit(index, gop, again)
+            if self._rate.is_better(index, _outcome(best), _outcome(payload)):
+                self._plans[index], best = plan, payload
+        return best
+
+    def _fit(self, index: int, gop: Gop, plan: GopPlan | None) -> GopPayload:
         n_frames = len(gop.pts)
-        if self._rate is not None:
-            plan = self._rate.plan(n_frames)
-            n_gaussians, field, target = plan.n_gaussians, plan.field, plan.target_bytes
+
+        def on_step(phase: Phase, step: int, share: float, loss: Tensor) -> None:
+            self._report(index, phase, step, share * n_frames, loss)
+
+        if plan is None:
+            n_gaussians, target_bytes = self._n_gaussians(), None
+            field = default_field_size(self.preset, self._width, self._height, n_frames)
         else:
-            n_gaussians = self.config.n_gaussians or default_n_gaussians(self.preset, self._width, self._height)
-            field, target = default_field_size(self.preset, self._width, self._height, n_frames), None
-        return GopConfig(
+            n_gaussians, field, target_bytes = plan.n_gaussians, plan.field, plan.target_bytes
+        config = GopConfig(
             preset=self.preset,
             n_gaussians=n_gaussians,
             field=field,
             key_frame=self.config.key_frame or self.preset.key_frame,
             initialization=self.config.initialization or self.preset.initialization,
-            color_stages=self._color_stages,
-            color_codebook_size=self._color_codebook_size,
-            target_bytes=target,
+            profile=PROFILES[self.config.profile].with_codebooks(
+                self.config.color_stages or self.preset.color_stages,
+                self.config.color_codebook_size or self.preset.color_codebook_size,
+            ),
+            target_bytes=target_bytes,
             device=self._device,
             backend=self._backend,
         )
-
-    def _encode(self, index: int, gop: Gop, config: GopConfig) -> GopPayload:
-        def on_step(phase: Phase, step: int, share: float, loss: Tensor) -> None:
-            self._report(index, phase, step, share * len(gop.pts), loss)
-
         # Each GoP draws its own numbers, whichever others there are.
         return encode_gop(gop.frames, config, seed=self.config.seed + index, on_step=on_step)
 
@@ -252,7 +317,8 @@ class _Job:
             return
         now = time.monotonic()
         with self._lock:
-            self._frames_fitted[index] = frames_fitted
+            # A GoP that is fitted once more does not take back what was shown as done.
+            self._frames_fitted[index] = max(self._frames_fitted.get(index, 0.0), frames_fitted)
             # Of several GoPs under way the first is shown.
             if index != self._n_gops_done:
                 return
@@ -272,6 +338,22 @@ class _Job:
                 fraction=min(1.0, frames_fitted / total) if total else None,
             )
         )
+
+
+def _same_frames(video: VideoReader, n_frames: int) -> Iterator[VideoFrame]:
+    """The frames that were looked at, once more; not a step beyond, where the reader would repeat its warnings."""
+    n_read = 0
+    for frame in islice(video, n_frames):
+        n_read += 1
+        yield frame
+    if n_read < n_frames:
+        raise InputVideoError(
+            f"{video.name}: got {n_read} frames, expected the {n_frames} of a moment ago; it changed while it was read"
+        )
+
+
+def _outcome(payload: GopPayload) -> GopOutcome:
+    return GopOutcome(len(payload.bytes), payload.stats.n_gaussians, payload.stats.psnr_db)
 
 
 def _first_finished(under_way: deque[tuple[Gop, Future[GopPayload]]]) -> tuple[Gop, GopPayload]:

@@ -14,16 +14,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from stgvcodec.bitstream.gop_payload import pack_gop
-from stgvcodec.bitstream.symbols import GopSymbols
+from stgvcodec.bitstream.header import PROFILES as PROFILE_IDS
 from stgvcodec.codec.dimensions import field_spec
-from stgvcodec.codec.gop_header import CHOLESKY_BITS, WEIGHT_BITS, header_of
+from stgvcodec.codec.gop_landing import aim_at, resize_to, trimmed_payload
 from stgvcodec.codec.gop_renderer import GopRenderer
 from stgvcodec.codec.presets import FieldSize, Preset
+from stgvcodec.codec.profiles import Profile
 from stgvcodec.errors import StgvError
 from stgvcodec.fit.initialization import initial_gaussians
-from stgvcodec.fit.phases import QUANTIZED_STREAMS, Phase
-from stgvcodec.fit.quantizers import QuantizerConfig
+from stgvcodec.fit.phases import Phase
 from stgvcodec.fit.trainer import GopTrainer
 from stgvcodec.metrics import psnr_db
 from stgvcodec.model.deformation import DeformationField
@@ -34,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 # A payload this far from its target, relatively, is resized once more after fine-tuning.
 _SIZE_TOLERANCE = 0.03
+_TOUCH_UP_RATE = 0.3
 # Shortest and longest side of the thumbnails on which a key frame is chosen.
 _THUMBNAIL_STRIDE = 8
 
@@ -48,9 +48,8 @@ class GopConfig:
         field: Size of the deformation field.
         key_frame: "first", "middle" or "auto".
         initialization: "content" or "random".
-        color_stages: Stages of the colours' vector quantiser.
-        color_codebook_size: Codewords of each stage.
-        target_bytes: Size of payload to reach by dropping or splitting Gaussians before fine-tuning; None keeps them.
+        profile: Quantisers; complete, with the sizes of the colours' codebooks where there are any.
+        target_bytes: Size of payload to reach, never exceeded by more than half a per cent; None keeps all Gaussians.
         device: Where to fit.
         backend: Name of the operators.
     """
@@ -60,8 +59,7 @@ class GopConfig:
     field: FieldSize
     key_frame: str
     initialization: str
-    color_stages: int
-    color_codebook_size: int
+    profile: Profile
     target_bytes: int | None
     device: torch.device
     backend: str
@@ -113,7 +111,7 @@ def encode_gop(
         on_step: Called after each optimiser step.
 
     Returns:
-        The payload, as `pack_gop` writes it, and its figures.
+        The payload, as `pack_gop_set` writes it, and its figures.
 
     Raises:
         StgvError: the device has not enough memory.
@@ -121,20 +119,23 @@ def encode_gop(
     started = time.perf_counter()
     with one_torch_thread(), _memory_named(frames, config):
         trainer = make_trainer(frames, config, seed)
-        phases = _phases(config.preset, trainer.spec.n_frames)
+        phases = fit_phases(config, trainer.spec.n_frames)
         work = _Work(phases, on_step)
         for phase in phases[: len(config.preset.phases)]:
             trainer.run(phase, work.step)
-        if config.target_bytes is not None:
-            _resize_to(trainer, config, config.target_bytes)
+        target_bytes, is_rated = config.target_bytes, config.profile.quantizers.elasticity > 0
+        if target_bytes is not None and is_rated:
+            aim_at(trainer, target_bytes)
+        elif target_bytes is not None:
+            resize_to(trainer, target_bytes)
         for phase in phases[len(config.preset.phases) :]:
             trainer.run(phase, work.step)
-        if config.target_bytes is not None and _resize_to(trainer, config, config.target_bytes, _SIZE_TOLERANCE):
-            trainer.run(phases[-1], None)
-        payload = pack_gop(_symbols(trainer, config))
+        if target_bytes is not None and resize_to(trainer, target_bytes, _SIZE_TOLERANCE):
+            trainer.run(_touch_up(phases[-1]), None)
+        payload, n_gaussians = trimmed_payload(trainer, target_bytes)
         psnrs = _decoded_psnr(payload, frames, config)
     stats = GopStats(
-        n_gaussians=trainer.spec.n_gaussians,
+        n_gaussians=n_gaussians,
         psnr_db=psnrs,
         quantizer_cost_db=dict(trainer.quantizer_cost_db),
         n_rollbacks=trainer.n_rollbacks,
@@ -169,18 +170,29 @@ class _Work:
             self._on_step(phase, step, self._done / self._n_steps, loss)
 
 
-def _phases(preset: Preset, n_frames: int) -> tuple[Phase, ...]:
-    """A preset's phases for a GoP of this length: as many steps a frame in a longer one, one frame's in a still."""
+def fit_phases(config: GopConfig, n_frames: int) -> tuple[Phase, ...]:
+    """A fit's phases for a GoP of this length: as many steps a frame in a longer one, one frame's in a still."""
+    preset = config.preset
     longer = max(1.0, n_frames / preset.gop)
-    return tuple(
-        dataclasses.replace(
-            phase,
-            n_steps=phase.n_steps if phase.frames == "key" else round(phase.n_steps * longer),
-            # Nothing moves in a GoP of one frame: the steps of joint training go to its picture.
-            frames="key" if n_frames == 1 else phase.frames,
+    phases, finetuning = (
+        tuple(
+            dataclasses.replace(
+                phase,
+                n_steps=phase.n_steps if phase.frames == "key" else round(phase.n_steps * longer),
+                # Nothing moves in a GoP of one frame: the steps of joint training go to its picture.
+                frames="key" if n_frames == 1 else phase.frames,
+            )
+            for phase in part
         )
-        for phase in (*preset.phases, *preset.finetuning)
+        for part in (preset.phases, preset.finetuning)
     )
+    return *phases, *config.profile.finetuning(finetuning)
+
+
+def _touch_up(phase: Phase) -> Phase:
+    """A shorter and gentler repetition of the last phase, after a few Gaussians came or went."""
+    rates = phase.rates.scaled(_TOUCH_UP_RATE)
+    return dataclasses.replace(phase, name="touch-up", n_steps=phase.n_steps // 2, rates=rates)
 
 
 def make_trainer(frames: npt.NDArray[np.uint8], config: GopConfig, seed: int) -> GopTrainer:
@@ -204,13 +216,7 @@ def make_trainer(frames: npt.NDArray[np.uint8], config: GopConfig, seed: int) ->
         GopModel(gaussians, field),
         spec,
         key_frame=key_frame,
-        quantizers=QuantizerConfig(
-            cholesky_bits=CHOLESKY_BITS,
-            color_stages=config.color_stages,
-            color_codebook_size=config.color_codebook_size,
-            weight_bits=WEIGHT_BITS,
-            seed=seed,
-        ),
+        quantizers=dataclasses.replace(config.profile.quantizers, seed=seed),
         rng=rng,
         backend=config.backend,
     )
@@ -235,64 +241,15 @@ def choose_key_frame(frames: npt.NDArray[np.uint8], rule: str) -> int:
     return int(distances.argmin())
 
 
-def _symbols(trainer: GopTrainer, config: GopConfig) -> GopSymbols:
-    """Integers to transmit. Streams whose quantiser is not yet in use get one fitted to their present values."""
-    with torch.no_grad():
-        values, quantizers = trainer.model.values(), trainer.quantizers
-        for stream in QUANTIZED_STREAMS:
-            if stream not in trainer.quantizer_cost_db:
-                quantizers.initialize(stream, values)
-        header = header_of(
-            trainer.spec, color_stages=config.color_stages, color_codebook_size=config.color_codebook_size
-        )
-        cholesky = quantizers.cholesky.side()
-        static_table, dynamic_table, *mlp = quantizers.field.symbols(values.field)
-        return GopSymbols(
-            header=header,
-            means=quantizers.means.symbols(values.means),
-            cholesky=quantizers.cholesky.symbols(values.cholesky),
-            cholesky_scale=cholesky["scale"],
-            cholesky_offset=cholesky["offset"],
-            color_indices=quantizers.colors.symbols(values.colors),
-            codebooks=quantizers.colors.side()["codebooks"],
-            static_table=static_table.codes,
-            static_scales=static_table.scales,
-            dynamic_table=dynamic_table.codes,
-            dynamic_scales=dynamic_table.scales,
-            mlp=tuple(tensor.codes for tensor in mlp),
-            mlp_scales=np.concatenate([tensor.scales for tensor in mlp]),
-        )
-
-
-def _resize_to(trainer: GopTrainer, config: GopConfig, target_bytes: int, tolerance: float = 0.0) -> bool:
-    """Drop or split Gaussians so that the payload, as quantised now, meets its target; returns whether any changed."""
-    symbols = _symbols(trainer, config)
-    n_bytes = len(pack_gop(symbols))
-    if abs(n_bytes - target_bytes) <= tolerance * target_bytes:
-        return False
-    n = trainer.spec.n_gaussians
-    # What a Gaussian costs, from what the payload loses without half of them.
-    half = (n + 1) // 2
-    bytes_per_gaussian = (n_bytes - len(pack_gop(_first_gaussians(symbols, half)))) / max(n - half, 1)
-    wanted = n + round((target_bytes - n_bytes) / max(bytes_per_gaussian, 1.0))
-    wanted = min(max(wanted, 1), 2 * n)
-    logger.info("payload %d bytes, target %d: %d Gaussians become %d", n_bytes, target_bytes, n, wanted)
-    trainer.resize(wanted)
-    return bool(wanted != n)
-
-
-def _first_gaussians(symbols: GopSymbols, n: int) -> GopSymbols:
-    return dataclasses.replace(
-        symbols,
-        header=dataclasses.replace(symbols.header, n_gaussians=n),
-        means=symbols.means[:n],
-        cholesky=symbols.cholesky[:n],
-        color_indices=symbols.color_indices[:n],
-    )
-
-
 def _decoded_psnr(payload: bytes, frames: npt.NDArray[np.uint8], config: GopConfig) -> tuple[float, ...]:
     n_frames, height, width, _ = frames.shape
-    renderer = GopRenderer(payload, width=width, height=height, device=config.device, backend=config.backend)
+    renderer = GopRenderer(
+        payload,
+        width=width,
+        height=height,
+        device=config.device,
+        backend=config.backend,
+        profile=PROFILE_IDS[config.profile.name],
+    )
     decoded = renderer.frames(range(n_frames))
     return tuple(psnr_db(source, frame.cpu().numpy()) for source, frame in zip(frames, decoded, strict=True))

@@ -88,7 +88,13 @@ class GopQueue:
         header = self._reader.header
         with naming_file(self._reader.name):
             return unpack(
-                payload, width=header.width, height=header.height, device=self._device, backend=self._backend, run=run
+                payload,
+                width=header.width,
+                height=header.height,
+                device=self._device,
+                backend=self._backend,
+                profile=header.profile_id,
+                run=run,
             )
 
     def _executor(self, n_workers: int) -> ThreadPoolExecutor:

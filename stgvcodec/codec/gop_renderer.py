@@ -13,10 +13,14 @@ from torch import Tensor
 
 from stgvcodec.bitstream.entropy import Runner
 from stgvcodec.bitstream.gop_payload import unpack_gop
+from stgvcodec.bitstream.gop_set.payload import unpack_gop_set
+from stgvcodec.bitstream.gop_set.symbols import GopSetSymbols
+from stgvcodec.bitstream.header import FLAT_PROFILE
 from stgvcodec.bitstream.symbols import GopSymbols
 from stgvcodec.codec.gop_header import spec_of
 from stgvcodec.codec.gop_staging import GopTimes, StagedGop, gop_times, stage
 from stgvcodec.codec.pair_bound import SplatExtents
+from stgvcodec.codec.set_staging import StagedNumbers, stage_numbers
 from stgvcodec.errors import StgvError
 from stgvcodec.model.gaussians import bounded_cholesky, scale_splats
 from stgvcodec.model.gop_model import FieldValues, GopSpec, GopValues, gop_static_features, output_size
@@ -64,39 +68,56 @@ class UnpackedGop:
 
     Attributes:
         spec: Dimensions.
-        symbols: For a CPU: the symbols; for a GPU: those and the times, in one block of pinned memory.
+        content: Of a set payload: the numbers, in memory that is pinned for a GPU. Else for a CPU: the symbols; for a
+            GPU: those and the times, in one block of pinned memory.
         extents: Of the Gaussians, where the back end needs room for pairs.
     """
 
     spec: GopSpec
-    symbols: GopSymbols | StagedGop
+    content: GopSymbols | StagedGop | StagedNumbers
     extents: SplatExtents | None = None
 
 
 def unpack(
-    payload: bytes, *, width: int, height: int, device: torch.device, backend: str, run: Runner = run_chunks
+    payload: bytes,
+    *,
+    width: int,
+    height: int,
+    device: torch.device,
+    backend: str,
+    profile: int = FLAT_PROFILE,
+    run: Runner = run_chunks,
 ) -> UnpackedGop:
     """Decode a GoP's symbols: all that the host has to do, and nothing that touches the GPU's queue.
 
     Args:
-        payload: As written by `pack_gop`.
+        payload: As written by `pack_gop` or `pack_gop_set`.
         width: Picture width, pixels.
         height: Picture height, pixels.
         device: Where it will be rendered.
         backend: What will render it.
+        profile: `StreamHeader.profile_id` of the file, which says what kind of payload it is.
         run: Decides on threads.
 
     Raises:
         BitstreamError: the payload is damaged.
     """
-    staged = None if device.type == "cpu" else stage(payload, pinned=True, run=run)
-    symbols = unpack_gop(payload, run=run) if staged is None else staged.gop.symbols()
-    spec = _spec_of(symbols.header, width, height)
-    extents = None
-    if backend == "triton":
-        extents = SplatExtents.of(symbols)
+    pinned = device.type != "cpu"
+    content: GopSymbols | StagedGop | StagedNumbers
+    if profile != FLAT_PROFILE:
+        gop = unpack_gop_set(payload, run=run)
+        spec = _spec_of(gop.header, width, height)
+        content = numbers = stage_numbers(gop, pinned=pinned)
+        extents = SplatExtents.of_numbers(numbers.cholesky, spec.low_pass) if backend == "triton" else None
+    else:
+        staged = stage(payload, pinned=True, run=run) if pinned else None
+        symbols = unpack_gop(payload, run=run) if staged is None else staged.gop.symbols()
+        spec = _spec_of(symbols.header, width, height)
+        content = staged or symbols
+        extents = SplatExtents.of(symbols) if backend == "triton" else None
+    if extents is not None:
         _most_pairs(extents, spec, 1.0)  # Kept there: here it costs the renderer nothing.
-    return UnpackedGop(spec, staged or symbols, extents)
+    return UnpackedGop(spec, content, extents)
 
 
 def _most_pairs(extents: SplatExtents, spec: GopSpec, scale: float) -> int:
@@ -122,23 +143,27 @@ class GopRenderer:
         height: int,
         device: torch.device,
         backend: str,
+        profile: int = FLAT_PROFILE,
         budget: RenderBudget | None = None,
     ) -> None:
         """Put a GoP on the device.
 
         Args:
-            gop: Its payload, as written by `pack_gop`, or what `unpack` made of it for the same size and device.
+            gop: Its payload, or what `unpack` made of it for the same size and device.
             width: Picture width, pixels.
             height: Picture height, pixels.
             device: Where to render.
             backend: Of the operators.
+            profile: As of `unpack`; of no account where that was done.
             budget: Shared with other GoPs; one of its own by default.
 
         Raises:
             BitstreamError: the payload is damaged.
         """
         unpacked = (
-            unpack(gop, width=width, height=height, device=device, backend=backend) if isinstance(gop, bytes) else gop
+            unpack(gop, width=width, height=height, device=device, backend=backend, profile=profile)
+            if isinstance(gop, bytes)
+            else gop
         )
         self.spec = unpacked.spec
         self.values: GopValues
@@ -147,10 +172,13 @@ class GopRenderer:
         self._budget = budget or RenderBudget.of(device)
         self._extents = unpacked.extents
         with torch.no_grad():
-            if isinstance(unpacked.symbols, StagedGop):
-                self.values, self._times = unpacked.symbols.to(device, backend=backend)
+            content = unpacked.content
+            if isinstance(content, StagedNumbers):
+                self.values, self._times = content.to(device)
+            elif isinstance(content, StagedGop):
+                self.values, self._times = content.to(device, backend=backend)
             else:
-                self.values, self._times = values_of(unpacked.symbols, self.spec, device), gop_times(self.spec)
+                self.values, self._times = values_of(content, self.spec, device), gop_times(self.spec)
             self._cholesky = bounded_cholesky(self.values.cholesky, self.spec.low_pass)
             # The triton kernel looks the static features up again, which is cheaper than to read them.
             self._static = None if backend == "triton" else gop_static_features(self.values, self.spec, backend=backend)
@@ -307,8 +335,11 @@ class GopRenderer:
         return GopTimes(*(values.index_select(0, picked) for values in self._times))
 
 
-def values_of(symbols: GopSymbols, spec: GopSpec, device: torch.device) -> GopValues:
+def values_of(symbols: GopSymbols | GopSetSymbols, spec: GopSpec, device: torch.device) -> GopValues:
     """Dequantise a GoP's symbols; the same arithmetic as the quantisers' forward passes."""
+    if isinstance(symbols, GopSetSymbols):
+        values, _ = stage_numbers(symbols, pinned=False).to(device)
+        return values
     static, dynamic = spec.field.static_grid, spec.field.dynamic_grid
     weights = (
         symmetric.dequantize(tensor, symbols.mlp_scales[i : i + 1], device=device)

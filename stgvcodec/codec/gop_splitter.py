@@ -47,8 +47,8 @@ def split_gops(frames: Iterable[VideoFrame], gop_length: Callable[[], int], *, s
     """
     pending: list[VideoFrame] = []
     limit = gop_length()
-    for frame, is_cut in scene_cuts(frames):
-        if pending and (len(pending) >= limit or (scene_cut and is_cut)):
+    for frame, is_cut in scene_cuts(frames) if scene_cut else ((frame, False) for frame in frames):
+        if pending and (len(pending) >= limit or is_cut):
             yield _taken(pending)
             limit = gop_length()
         pending.append(frame)

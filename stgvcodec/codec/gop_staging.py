@@ -87,13 +87,13 @@ class StagedGop:
         sent = self._bytes.to(device, non_blocking=True)
         views = {dtype: sent.view(dtype) for dtype in _TORCH_TYPES.values()}
         tensors = {
-            name: _strided(views[section.dtype], section.shape, section.first)
+            name: strided(views[section.dtype], section.shape, section.first)
             for name, section in self._plan.sections.items()
         }
         times = GopTimes(tensors.pop("times"), tensors.pop("gamma"))
         numbers = dequantize(GopCodes(**tensors), backend=backend)
         static_table, dynamic_table, *weights = (
-            _strided(numbers.weights, part.shape, part.first) for part in self._plan.weight_parts
+            strided(numbers.weights, part.shape, part.first) for part in self._plan.weight_parts
         )
         field = FieldValues(static_table, dynamic_table, FieldWeights(*weights))
         return GopValues(numbers.means, numbers.cholesky, numbers.colors, field), times
@@ -126,11 +126,12 @@ def stage(payload: bytes, *, pinned: bool, run: Runner) -> StagedGop:
 
 def gop_times(spec: GopSpec) -> GopTimes:
     """Times of a GoP's frames, on the CPU."""
-    arrays = _times_of(spec.n_frames, spec.field.n_frequencies)
+    arrays = time_arrays(spec.n_frames, spec.field.n_frequencies)
     return GopTimes(torch.from_numpy(arrays["times"]), torch.from_numpy(arrays["gamma"]))
 
 
-def _times_of(n_frames: int, n_frequencies: int) -> dict[str, NDArray[np.generic]]:
+def time_arrays(n_frames: int, n_frequencies: int) -> dict[str, NDArray[np.float32]]:
+    """The arrays of `GopTimes` by name."""
     times = [frame_time(k, n_frames) for k in range(n_frames)]
     return {"times": np.array(times, np.float32), "gamma": time_encoding(times, n_frequencies)}
 
@@ -164,7 +165,7 @@ def _plan(layout: GopLayout) -> _Plan:
 
     constants: dict[str, NDArray[np.generic]] = {
         "weight_ends": np.array(ends, np.int32),
-        **_times_of(header.n_frames, header.n_frequencies),
+        **time_arrays(header.n_frames, header.n_frequencies),
     }
     n_bytes = 0
     filled = np.zeros(sum(aligned(array.nbytes) for array in constants.values()), np.uint8)
@@ -176,7 +177,7 @@ def _plan(layout: GopLayout) -> _Plan:
     return _Plan(sections, parts, filled)
 
 
-def _strided(flat: Tensor, shape: tuple[int, ...], first: int) -> Tensor:
+def strided(flat: Tensor, shape: tuple[int, ...], first: int) -> Tensor:
     """A contiguous tensor of `shape` inside `flat`; one call of torch, where slicing and reshaping are three."""
     strides = tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
     return flat.as_strided(shape, strides, first)

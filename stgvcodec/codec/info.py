@@ -6,13 +6,21 @@ import dataclasses
 from itertools import pairwise
 from pathlib import Path
 
-from stgvcodec.bitstream.gop_payload import gop_stream_bytes, read_gop_header
+from stgvcodec.bitstream import payloads
+from stgvcodec.bitstream.gop_set.header import GopSetHeader
 from stgvcodec.bitstream.limits import LIMITS
 from stgvcodec.bitstream.reader import StgvReader, stream_bytes
 from stgvcodec.bitstream.symbols import GopHeader
 from stgvcodec.codec.reports import GopInfo, StreamInfo
 
-_GAUSSIAN_STREAMS = ("means", "cholesky", "color_indices")
+# Of either kind of payload, those that a Gaussian more makes longer.
+_GAUSSIAN_STREAMS = ("means", "cholesky", "color_indices", "points", "point_bits", "shapes", "colors")
+# By number.
+_MODES = {
+    "point_mode": ("half", "grid"),
+    "shape_mode": ("affine", "log-shear"),
+    "color_mode": ("codebooks", "ycocg"),
+}
 
 
 def read_info(path: str | Path) -> StreamInfo:
@@ -39,7 +47,7 @@ def stream_info(reader: StgvReader, path: Path) -> StreamInfo:
     memory = 0
     for i, entry in enumerate(reader.gops):
         payload = reader.read_gop(i)
-        gop_header = read_gop_header(payload)
+        gop_header = payloads.read_header(header.profile_id, payload)
         memory = max(memory, _decode_memory_bytes(gop_header, header.width, header.height))
         gops.append(
             GopInfo(
@@ -47,8 +55,8 @@ def stream_info(reader: StgvReader, path: Path) -> StreamInfo:
                 n_frames=entry.n_frames,
                 n_gaussians=entry.n_gaussians,
                 bytes=entry.n_bytes,
-                streams=gop_stream_bytes(payload),
-                header=dataclasses.asdict(gop_header),
+                streams=payloads.stream_bytes(header.profile_id, payload),
+                header=_named(gop_header),
             )
         )
     n_frames = sum(gop.n_frames for gop in gops)
@@ -72,14 +80,23 @@ def stream_info(reader: StgvReader, path: Path) -> StreamInfo:
         tool=header.tool,
         color=header.color,
         streams=streams,
-        bits_per_gaussian={name: 8.0 * streams[name] / max(n_gaussians, 1) for name in _GAUSSIAN_STREAMS},
+        bits_per_gaussian={
+            name: 8.0 * streams[name] / max(n_gaussians, 1) for name in _GAUSSIAN_STREAMS if name in streams
+        },
         gops=tuple(gops),
         decode_memory_bytes=memory,
         limits=dict(LIMITS),
     )
 
 
-def _decode_memory_bytes(header: GopHeader, width: int, height: int) -> int:
+def _named(header: GopHeader | GopSetHeader) -> dict[str, object]:
+    """Every field of a GoP's header, modes by their names."""
+    return {
+        name: _MODES[name][value] if name in _MODES else value for name, value in dataclasses.asdict(header).items()
+    }
+
+
+def _decode_memory_bytes(header: GopHeader | GopSetHeader, width: int, height: int) -> int:
     """Estimate for one frame at a time: parameters, activations of the field, float and 8-bit frame, pixel buffers."""
     n_tables = (
         sum(header.static_entries) * header.static_features + sum(header.dynamic_entries) * header.dynamic_features

@@ -25,24 +25,35 @@ class SplatExtents:
     """How wide a GoP's Gaussians are.
 
     Attributes:
-        codes: Of (l1, l2, l3). [N, 3] uint8.
-        variances: What each code adds to the variance, low-pass included in the first two: that of l1 along x, those of
-            l2 and l3 along y; square pixels of the encoded size. [256, 3] float64.
+        x: Variances along x, low-pass included, square pixels of the encoded size. [N] float32.
+        y: Along y.
     """
 
-    codes: NDArray[np.uint8]
-    variances: NDArray[np.float64]
+    x: NDArray[np.float32]
+    y: NDArray[np.float32]
     _known: dict[tuple[float, int, int, int, int], int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, symbols: GopSymbols) -> SplatExtents:
-        """Those of a GoP."""
+        """Those of a GoP's symbols."""
         with np.errstate(over="ignore"):  # Infinity is as wide as the picture.
             raw = _ANY_CODE[:, None] * symbols.cholesky_scale.astype(np.float64) + symbols.cholesky_offset
-            variances = (MIN_DIAGONAL_PX + np.maximum(raw, 0.0)) ** 2
-            variances[:, 1] = raw[:, 1] ** 2
-        variances[:, :2] += symbols.header.low_pass
-        return cls(symbols.cholesky, variances)
+            by_code = (MIN_DIAGONAL_PX + np.maximum(raw, 0.0)) ** 2  # [256, 3]
+            by_code[:, 1] = raw[:, 1] ** 2
+            by_code[:, :2] += symbols.header.low_pass
+            x, low_y, y = by_code.astype(np.float32).T
+            l1, l2, l3 = symbols.cholesky.T
+            return cls(x[l1], low_y[l2] + y[l3])
+
+    @classmethod
+    def of_numbers(cls, cholesky: NDArray[np.float32], low_pass: float) -> SplatExtents:
+        """Those of transmitted factors before the lower bound, pixels. [N, 3] float32."""
+        floor = np.float32(MIN_DIAGONAL_PX)
+        with np.errstate(over="ignore"):
+            l1, l2, l3 = cholesky.T
+            x = np.square(floor + np.maximum(l1, 0.0)) + np.float32(low_pass)
+            y = np.square(floor + np.maximum(l3, 0.0)) + np.square(l2) + np.float32(low_pass)
+        return cls(x, y)
 
     def most_pairs(self, scale: float, *, width: int, height: int, tile_width: int, tile_height: int) -> int:
         """Pairs of a frame at most, wherever its Gaussians are; remembered.
@@ -58,22 +69,24 @@ class SplatExtents:
         if key not in self._known:
             # As `scale_splats` widens what is rendered smaller.
             footprint = MIN_DIAGONAL_PX**2 * max(0.0, 1.0 - scale * scale)
-            # Squares of reaches in halves of a tile, by code.
-            with np.errstate(over="ignore"):
-                reach = 2.0 * SIGMA_MAX * (self.variances * scale**2 + [footprint, footprint, 0.0])
-                x = (reach[:, 0] * (2.0 / tile_width) ** 2).astype(np.float32)
-                y = (reach[:, 1:] * (2.0 / tile_height) ** 2).astype(np.float32)
-            l1, l2, l3 = self.codes.T
-            columns = _tiles(x, width, tile_width)[l1]
-            rows = _tiles(y[:, 0][l2] + y[:, 1][l3], height, tile_height)
+            columns = _tiles(self.x, scale, footprint, width, tile_width)
+            rows = _tiles(self.y, scale, footprint, height, tile_height)
             # No BLAS: it wakes threads for this. Rows and columns are few, so their products are exact.
             self._known[key] = int((columns * rows).sum(dtype=np.float64))
         return self._known[key]
 
 
-def _tiles(squares: NDArray[np.float32], size_px: int, tile_px: int) -> NDArray[np.float32]:
-    reach = np.sqrt(squares)
+def _tiles(
+    variances: NDArray[np.float32], scale: float, footprint: float, size_px: int, tile_px: int
+) -> NDArray[np.float32]:
+    # Squares of reaches in halves of a tile.
+    per_variance = 2.0 * SIGMA_MAX * (2.0 / tile_px) ** 2
+    with np.errstate(over="ignore"):
+        reach: NDArray[np.float32] = variances * np.float32(per_variance * scale**2)
+    reach += np.float32(per_variance * footprint)
+    np.sqrt(reach, out=reach)
     # An interval of length e meets e / tile + 2 tiles at most, wherever it lies.
     reach += np.float32(2.0 + 2.0 * _MARGIN_PX / tile_px)
     np.floor(reach, out=reach)
-    return np.minimum(reach, np.float32(-(-size_px // tile_px)), out=reach)
+    np.minimum(reach, np.float32(-(-size_px // tile_px)), out=reach)
+    return reach

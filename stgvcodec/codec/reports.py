@@ -37,6 +37,38 @@ ProgressCallback = Callable[[Progress], None]
 
 
 @dataclass(frozen=True)
+class EncodePlan:
+    """What an encode is about to do. Of the targets at most one is given.
+
+    Attributes:
+        bpp_target: Bits per pixel and frame of the whole file.
+        size_target: Bytes of the whole file.
+        psnr_target: Mean PSNR, dB.
+        n_frames: Frames of the video: counted where there is a target, else as the source says, None if it does not.
+        gop_lengths: Frames of each GoP; empty without a target, where they end as the frames are read.
+        longest_gop: Frames of a GoP at most.
+        n_gaussians: Of a GoP of average length.
+        n_field_parameters: Of such a GoP's deformation field.
+        expected_bytes: Size of the file; None where that is not planned.
+        expected_bpp: The same in bits per pixel and frame.
+    """
+
+    bpp_target: float | None
+    size_target: int | None
+    psnr_target: float | None
+    n_frames: int | None
+    gop_lengths: tuple[int, ...]
+    longest_gop: int
+    n_gaussians: int
+    n_field_parameters: int
+    expected_bytes: int | None
+    expected_bpp: float | None
+
+
+PlanCallback = Callable[[EncodePlan], None]
+
+
+@dataclass(frozen=True)
 class GopReport:
     """What became of one GoP.
 
@@ -81,6 +113,10 @@ class EncodeReport:
         seconds: Wall-clock time.
         device: Where it ran, e.g. "cpu".
         backend: Operators used, e.g. "numba".
+        size_target: As asked, bytes; None without a target.
+        psnr_target: As asked, dB; None without a target.
+        plan: What was planned before the first GoP.
+        shortfall: Why a target was not reached; None if it was, or there was none.
     """
 
     path: Path
@@ -96,6 +132,10 @@ class EncodeReport:
     seconds: float
     device: str
     backend: str
+    size_target: int | None = None
+    psnr_target: float | None = None
+    plan: EncodePlan | None = None
+    shortfall: str | None = None
 
 
 @dataclass(frozen=True)

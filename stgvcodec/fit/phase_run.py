@@ -21,9 +21,6 @@ from stgvcodec.ops.splat_loss import splat_loss
 
 logger = logging.getLogger(__name__)
 
-COMMITMENT_WEIGHT = 0.1
-"""Weight of the colours' commitment loss, Eq. (13)."""
-
 # Room for (Gaussian, tile) pairs over what was measured, and before anything was: pairs a Gaussian and frame.
 _PAIR_MARGIN = 1.5
 _FIRST_GUESS = 64
@@ -111,9 +108,9 @@ class PhaseRun:
         optimizer, quantizers = state.optimizer, state.quantizers
         picked, moments = self._schedule.at(self._cursor, optimizer.rates)
         optimizer.zero_grad()
-        values, commitment = state.model.values(), None
+        values, penalty = state.model.values(), None
         if phase.quantized:
-            values, commitment = quantizers.quantize(values, phase.quantized)
+            values, penalty = quantizers.quantize(values, phase.quantized)
         if phase.frames == "key":
             means_px, colors = canonical_px(values, state.spec)
         else:
@@ -128,7 +125,7 @@ class PhaseRun:
             backend=state.backend,
             budget=PairBudget(self._capacity, self.needed_pairs),
         )
-        total = loss if commitment is None else loss + COMMITMENT_WEIGHT * commitment
+        total = loss if penalty is None else loss + penalty
         total.backward()  # type: ignore[no-untyped-call]
         optimizer.step(self._active)
         if phase.quantized:

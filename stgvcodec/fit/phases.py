@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Literal
 
 QUANTIZED_STREAMS = ("means", "cholesky", "colors", "field")
@@ -84,4 +85,33 @@ def finetuning_phases(n_steps: int, rates: LearningRates, *, frames_per_step: in
             quantized=QUANTIZED_STREAMS[: i + 1],
         )
         for i, (stream, share) in enumerate(zip(QUANTIZED_STREAMS, shares, strict=True))
+    )
+
+
+# What fine-tuning at once wants besides a preset's rates: slower parameters, which then settle on their codes, and
+# steps that can change by this much in all, as a logarithm, however few there are.
+_AT_ONCE_SLOWER = 0.5
+_AT_ONCE_FINAL_RATE = 0.02
+_STEPS_TRAVEL = 4.0
+_STEPS_RATES = (1e-3, 5e-2)
+
+
+def one_finetuning_phase(phases: tuple[Phase, ...]) -> Phase:
+    """The same steps as some phases of fine-tuning, with every quantiser on from the first.
+
+    Args:
+        phases: One at least, of one batch size.
+    """
+    n_steps = sum(phase.n_steps for phase in phases)
+    # The rates fall exponentially; this is their mean over the first.
+    mean = (1.0 - _AT_ONCE_FINAL_RATE) / math.log(1.0 / _AT_ONCE_FINAL_RATE)
+    steps = min(max(_STEPS_TRAVEL / (mean * max(n_steps, 1)), _STEPS_RATES[0]), _STEPS_RATES[1])
+    rates = replace(phases[-1].rates.scaled(_AT_ONCE_SLOWER), steps=steps)
+    return replace(
+        phases[-1],
+        name="finetune",
+        n_steps=n_steps,
+        rates=rates,
+        final_rate=_AT_ONCE_FINAL_RATE,
+        quantized=QUANTIZED_STREAMS,
     )

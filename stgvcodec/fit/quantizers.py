@@ -5,36 +5,78 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from stgvcodec.fit.phases import QUANTIZED_STREAMS
+from stgvcodec.fit.rate_model import (
+    Attribute,
+    RateModel,
+    Segmented,
+    color_attributes,
+    point_set_bits,
+    shape_attributes,
+)
 from stgvcodec.model.deformation import FieldSpec
+from stgvcodec.model.gaussians import bounded_cholesky
 from stgvcodec.model.gop_model import FieldValues, GopSpec, GopValues
+from stgvcodec.ops.code_length import CodeLengths
 from stgvcodec.ops.field_mlp import FieldWeights
-from stgvcodec.quant import AffineQuantizer, HalfFloatQuantizer, ResidualVectorQuantizer, SymmetricQuantizer
+from stgvcodec.quant import (
+    AffineQuantizer,
+    GridQuantizer,
+    HalfFloatQuantizer,
+    LogShearQuantizer,
+    ResidualVectorQuantizer,
+    SymmetricQuantizer,
+    YcocgQuantizer,
+)
+
+COMMITMENT_WEIGHT = 0.1
+"""Of the colours' commitment loss, Eq. (13)."""
+# Of a payload's header, and of each of its scales.
+_HEADER_BYTES = 100.0
+_SCALE_BYTES = 2.5
 
 
 @dataclass(frozen=True)
 class QuantizerConfig:
-    """Sizes of the quantisers of profile `paper`.
+    """Which quantisers, and their sizes. The defaults are profile `paper`.
 
     Attributes:
-        cholesky_bits: Bits of a code.
+        points: Means as "half" floats, or on a "grid".
+        shapes: Covariances as "cholesky" factors in pixels, or as "log-shear".
+        colors: By residual vector quantisation ("rvq"), or on scalar steps ("ycocg").
+        cholesky_bits: Bits of a Cholesky code.
         color_stages: Stages of the colours' residual vector quantiser.
         color_codebook_size: Codewords of each stage.
         weight_bits: Bits of a code of hash tables and MLP.
+        initial_weight_bits: Bits for which their scales are chosen to begin with.
+        grid_cell: Width of a grid cell, in median standard deviations of the Gaussians.
+        shape_step: Steps of log-shear codes to begin with.
+        color_step: Step of luma on scalar steps to begin with, in units of [0, 1] colour.
+        elasticity: Weight of the rate in the loss, as the ratio of relative changes that is held worth while: this many
+            per cent of the squared error for one per cent of the bits. 0 leaves the rate out of the loss.
         seed: Of the k-means.
     """
 
-    cholesky_bits: int
-    color_stages: int
-    color_codebook_size: int
-    weight_bits: int
-    seed: int
+    points: Literal["half", "grid"] = "half"
+    shapes: Literal["cholesky", "log-shear"] = "cholesky"
+    colors: Literal["rvq", "ycocg"] = "rvq"
+    cholesky_bits: int = 8
+    color_stages: int = 2
+    color_codebook_size: int = 8
+    weight_bits: int = 8
+    initial_weight_bits: int = 8
+    grid_cell: float = 0.07
+    shape_step: float = 0.06
+    color_step: float = 0.01
+    elasticity: float = 0.0
+    seed: int = 0
 
 
 class TensorSymbols(NamedTuple):
@@ -57,8 +99,8 @@ class FieldQuantizer(nn.Module):
             where its own size lets vectors be loaded.
     """
 
-    def __init__(self, spec: FieldSpec, *, bits: int, backend: str = "auto") -> None:
-        """Make the quantiser for fields of these dimensions."""
+    def __init__(self, spec: FieldSpec, *, bits: int, initial_bits: int, backend: str = "auto") -> None:
+        """Make the quantiser for fields of these dimensions; see `SymmetricQuantizer` for the bits."""
         super().__init__()
         grids = (spec.static_grid, spec.dynamic_grid)
         self._shapes: list[tuple[int, ...]] = [
@@ -73,7 +115,9 @@ class FieldQuantizer(nn.Module):
         self._order = sorted(range(len(sizes)), key=lambda i: -(sizes[i] & -sizes[i]))
         self._sizes = [sizes[i] for i in self._order]
         self._n_groups = [len(groups[i]) for i in self._order]
-        self.flat = SymmetricQuantizer([size for i in self._order for size in groups[i]], bits=bits, backend=backend)
+        self.flat = SymmetricQuantizer(
+            [size for i in self._order for size in groups[i]], bits=bits, initial_bits=initial_bits, backend=backend
+        )
 
     def initialize(self, values: FieldValues) -> None:
         """Fit the scales to the present values."""
@@ -81,8 +125,22 @@ class FieldQuantizer(nn.Module):
 
     def forward(self, values: FieldValues) -> FieldValues:
         """The field that a decoder will have; its tensors are views of one."""
-        static_table, dynamic_table, *weights = self._tensors(self.flat(self._flattened(values)).split(self._sizes))
-        return FieldValues(static_table, dynamic_table, FieldWeights(*weights))
+        return self._field(self.flat(self._flattened(values)))
+
+    def rated(self, values: FieldValues, tables: Tensor) -> tuple[FieldValues, Tensor]:
+        """The same, and partial sums of the bits under a table for each group; see `SymmetricQuantizer.rated`."""
+        flat, bits = self.flat.rated(self._flattened(values), tables)
+        return self._field(flat), bits
+
+    @property
+    def n_groups(self) -> int:
+        """Levels of the tables and tensors of the MLP."""
+        return self.flat.gain.numel()
+
+    def segmented(self, values: FieldValues) -> Segmented:
+        """The symbols as they are now, each level and each tensor with a model of its own."""
+        codes = self.flat.codes(self._flattened(values)).long() + (self.flat.max_code + 1)
+        return Segmented(codes, self.flat.group_of, self.n_groups)
 
     def symbols(self, values: FieldValues) -> list[TensorSymbols]:
         """What is transmitted of the static table, the dynamic table and the MLP's tensors, in this order."""
@@ -95,17 +153,23 @@ class FieldQuantizer(nn.Module):
         tensors = (values.static_table, values.dynamic_table, *values.weights)
         return torch.cat([tensors[i].reshape(-1) for i in self._order])
 
-    def _tensors(self, parts: Collection[Tensor]) -> list[Tensor]:
-        ordered = sorted(zip(self._order, parts, strict=True), key=lambda item: item[0])
-        return [part.view(shape) for (_, part), shape in zip(ordered, self._shapes, strict=True)]
+    def _field(self, flat: Tensor) -> FieldValues:
+        ordered = sorted(zip(self._order, torch.split(flat, self._sizes), strict=True), key=lambda item: item[0])
+        tensors = [part.view(shape) for (_, part), shape in zip(ordered, self._shapes, strict=True)]
+        static_table, dynamic_table, *weights = tensors
+        return FieldValues(static_table, dynamic_table, FieldWeights(*weights))
 
 
 class GopQuantizers(nn.Module):
-    """The quantisers of profile `paper`.
+    """The quantisers of a GoP, and the rate of what they leave.
 
     Attributes:
         means, cholesky, colors, field: One quantiser each.
+        rate: Bits of the symbols.
+        rate_weight: Squared error per bit of the GoP, in the loss. Scalar float32.
     """
+
+    rate_weight: Tensor
 
     def __init__(
         self, spec: GopSpec, config: QuantizerConfig, *, device: torch.device | str = "cpu", backend: str = "auto"
@@ -114,60 +178,139 @@ class GopQuantizers(nn.Module):
 
         Args:
             spec: Dimensions; the number of Gaussians may change later.
-            config: Sizes.
+            config: Kinds and sizes.
             device: Where the values live.
             backend: Of the operators.
         """
         super().__init__()
-        self._seed = config.seed
-        self.means = HalfFloatQuantizer(backend=backend)
-        self.cholesky = AffineQuantizer(bits=config.cholesky_bits, backend=backend)
-        self.colors = ResidualVectorQuantizer(
-            n_stages=config.color_stages, codebook_size=config.color_codebook_size, backend=backend
+        self.config = config
+        self._size = (spec.width, spec.height)
+        self.means: HalfFloatQuantizer | GridQuantizer
+        self.cholesky: AffineQuantizer | LogShearQuantizer
+        self.colors: ResidualVectorQuantizer | YcocgQuantizer
+        self.means = HalfFloatQuantizer(backend=backend) if config.points == "half" else GridQuantizer(backend=backend)
+        self.cholesky = (
+            AffineQuantizer(bits=config.cholesky_bits, backend=backend)
+            if config.shapes == "cholesky"
+            else LogShearQuantizer(initial_step=config.shape_step, backend=backend)
         )
-        self.field = FieldQuantizer(spec.field, bits=config.weight_bits, backend=backend)
+        self.colors = (
+            ResidualVectorQuantizer(
+                n_stages=config.color_stages, codebook_size=config.color_codebook_size, backend=backend
+            )
+            if config.colors == "rvq"
+            else YcocgQuantizer(initial_step=config.color_step, backend=backend)
+        )
+        self.field = FieldQuantizer(
+            spec.field, bits=config.weight_bits, initial_bits=config.initial_weight_bits, backend=backend
+        )
+        self.rate = RateModel(backend=backend)
+        self.register_buffer("rate_weight", torch.zeros(()))
         self.to(device)
 
     def initialize(self, stream: str, values: GopValues) -> None:
         """Fit one stream's quantiser (out of `QUANTIZED_STREAMS`) to the present values; it may wait for the device."""
-        if stream == "cholesky":
+        if stream == "means" and isinstance(self.means, GridQuantizer):
+            diagonal = bounded_cholesky(values.cholesky.detach())[:, ::2]
+            sigma_px = torch.exp(0.5 * torch.log(diagonal).sum(dim=1)).median()
+            size = torch.tensor(self._size, dtype=torch.float32, device=sigma_px.device)
+            self.means.initialize(values.means.detach(), 2.0 * self.config.grid_cell * sigma_px / size)
+        elif stream == "cholesky":
             self.cholesky.initialize(values.cholesky.detach())
+        elif stream == "colors" and isinstance(self.colors, ResidualVectorQuantizer):
+            self.colors.initialize(values.colors.detach(), seed=self.config.seed)
         elif stream == "colors":
-            self.colors.initialize(values.colors.detach(), seed=self._seed)
+            self.colors.initialize(values.colors.detach())
         elif stream == "field":
             self.field.initialize(values.field)
-
-    def all_steps(self) -> list[Tensor]:
-        """Trainable scales and offsets of all streams. Those of a stream that is not quantised get no gradient."""
-        return list(self.parameters())
 
     def quantize(self, values: GopValues, enabled: Collection[str]) -> tuple[GopValues, Tensor | None]:
         """Replace the enabled streams by what the decoder will have, without waiting for the device.
 
         Returns:
-            The values, and the commitment loss of the colours (None while they are not quantised).
+            The values, and what the loss has besides the error: the commitment loss of the colours, the weighted bits
+            where `rates`. None while there is neither.
         """
-        commitment = None
+        rates = self.rates(enabled)
+        penalty: Tensor | None = None
         means, cholesky, colors, field = values
+        bits: list[Tensor] = []
         if "means" in enabled:
             means = self.means(means)
         if "cholesky" in enabled:
-            cholesky = self.cholesky(cholesky)
+            if rates and isinstance(self.cholesky, LogShearQuantizer):
+                cholesky, part = self.cholesky.rated(cholesky, self._shape_lengths())
+                bits.append(part)
+            else:
+                cholesky = self.cholesky(cholesky)
         if "colors" in enabled:
-            colors, commitment = self.colors(colors)
+            if isinstance(self.colors, ResidualVectorQuantizer):
+                colors, commitment = self.colors(colors)
+                penalty = COMMITMENT_WEIGHT * commitment
+            elif rates:
+                colors, part = self.colors.rated(colors, self._color_lengths())
+                bits.append(part)
+            else:
+                colors = self.colors(colors)
         if "field" in enabled:
-            field = self.field(field)
-        return GopValues(means, cholesky, colors, field), commitment
+            if rates:
+                field, part = self.field.rated(field, self.rate.of_groups(self.field.n_groups))
+                bits.append(part)
+            else:
+                field = self.field(field)
+        if rates:
+            rate = self.rate_weight * self.rate.bits(bits)
+            penalty = rate if penalty is None else penalty + rate
+        return GopValues(means, cholesky, colors, field), penalty
+
+    @torch.no_grad()
+    def refresh_rate(self, values: GopValues) -> None:
+        """Count the symbols anew, between steps and in place; all quantisers must be initialised."""
+        attributes: list[Attribute] = []
+        fixed = self.rate_weight.new_full((), 8.0 * self._fixed_bytes())
+        if isinstance(self.means, GridQuantizer):
+            fixed = fixed + point_set_bits(self.means.cells(values.means))
+        if isinstance(self.cholesky, LogShearQuantizer):
+            shapes = self.cholesky.codes(values.cholesky)
+            attributes += shape_attributes(shapes)
+            size = shapes[:, 0] + shapes[:, 1]
+        else:
+            factors = torch.from_numpy(self.cholesky.symbols(values.cholesky)).to(values.cholesky.device).long()
+            size = factors[:, 0] + factors[:, 2]
+        if isinstance(self.colors, YcocgQuantizer):
+            attributes += color_attributes(self.colors.codes(values.colors), size)
+        self.rate.refresh(attributes, self.field.segmented(values.field), fixed)
+
+    @torch.no_grad()
+    def estimated_bits(self, values: GopValues) -> Tensor:
+        """Bits of the streams that `refresh_rate` counted, under its tables. Scalar float32, on the device."""
+        bits = [self.field.rated(values.field, self.rate.of_groups(self.field.n_groups))[1]]
+        if isinstance(self.cholesky, LogShearQuantizer):
+            bits.append(self.cholesky.rated(values.cholesky, self._shape_lengths())[1])
+        if isinstance(self.colors, YcocgQuantizer):
+            bits.append(self.colors.rated(values.colors, self._color_lengths())[1])
+        return self.rate.bits(bits)
 
     def update(self, values: GopValues, enabled: Collection[str]) -> None:
         """Move what moves by averages (the colour codebooks), after each optimiser step; it waits for nothing."""
-        if "colors" in enabled:
+        if "colors" in enabled and isinstance(self.colors, ResidualVectorQuantizer):
             self.colors.update(values.colors.detach())
 
-    def restart_unused(self, values: GopValues) -> int:
-        """Give colour codewords that are hardly ever chosen something to do; it waits for the device.
+    def restart_unused(self, values: GopValues, enabled: Collection[str]) -> None:
+        """Give colour codewords that are hardly ever chosen something to do; it waits for the device."""
+        if "colors" in enabled and isinstance(self.colors, ResidualVectorQuantizer):
+            self.colors.restart_unused(values.colors.detach())
 
-        Returns:
-            How many codewords moved.
-        """
-        return self.colors.restart_unused(values.colors.detach())
+    def rates(self, enabled: Collection[str]) -> bool:
+        """Whether bits are part of the loss while these streams are quantised: all of them, and counted."""
+        return self.rate.is_ready and len(enabled) == len(QUANTIZED_STREAMS)
+
+    def _shape_lengths(self) -> CodeLengths:
+        return self.rate.of_attributes(0, 3)
+
+    def _color_lengths(self) -> CodeLengths:
+        return self.rate.of_attributes(3 if isinstance(self.cholesky, LogShearQuantizer) else 0, 3)
+
+    def _fixed_bytes(self) -> float:
+        """Headers and side information, about."""
+        return _HEADER_BYTES + _SCALE_BYTES * sum(step.numel() for step in self.parameters())

@@ -14,7 +14,7 @@ from stgvcodec.model.gop_model import Clock
 
 GAUSSIAN_GROUPS = ("means", "cholesky", "colors")
 FIELD_GROUPS = ("hash_tables", "mlp")
-STEP_GROUPS = {"cholesky": "cholesky_steps", "field": "field_steps"}
+STEP_GROUPS = {"cholesky": "cholesky_steps", "colors": "color_steps", "field": "field_steps"}
 """Learned scales and offsets of the quantisers, by stream."""
 GROUPS = (*GAUSSIAN_GROUPS, *FIELD_GROUPS, *STEP_GROUPS.values())
 """Parameter groups of a fit, each with a rate of its own."""

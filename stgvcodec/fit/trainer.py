@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from stgvcodec.fit.optimizer import Optimizer, OptimizerState, make_optimizer
 from stgvcodec.fit.phase_run import FitState, PhaseRun
-from stgvcodec.fit.phases import Phase
+from stgvcodec.fit.phases import QUANTIZED_STREAMS, Phase
 from stgvcodec.fit.quantizers import GopQuantizers, QuantizerConfig
 from stgvcodec.fit.resize import resized_gaussians
 from stgvcodec.fit.schedule import Schedule, make_schedule
@@ -26,10 +26,16 @@ StepCallback = Callable[[Phase, int, Tensor], None]
 
 # Steps between two looks at how it goes, each of which waits for the device.
 STRETCH = 100
+# Looks at the rate in a phase, after which its tables and its weight follow what it does. On a GPU each costs as much as
+# some tens of steps.
+_RATE_LOOKS = 5
 # A stretch whose last losses are this many times those before it has diverged, unless they are as small as this still.
 _DIVERGED_RATIO = 10.0
 _SMALL_LOSS = 1e-5
 _N_LAST = 10
+# The weight of the rate is multiplied by (bits / expected)^gain at every look, up to this much either way.
+_PRESSURE_GAIN = 6.0
+_MOST_PRESSURE = 8.0
 _MOST_ROLLBACKS = 4
 
 
@@ -48,6 +54,8 @@ class GopTrainer:
         quantizer_cost_db: Stream -> PSNR lost at the moment its quantiser was switched on.
         optimizer: Over `schedule.GROUPS`; another may be put in its place between phases.
         n_rollbacks: How often training was taken back to its last good state.
+        target_bits: What the rated streams are to take; the rate weighs more in the loss while they take more. None
+            leaves its weight to the quantisers' elasticity alone.
     """
 
     def __init__(
@@ -77,6 +85,7 @@ class GopTrainer:
         self.quantizers = GopQuantizers(spec, quantizers, device=frames.device, backend=backend)
         self.quantizer_cost_db: dict[str, float] = {}
         self.n_rollbacks = 0
+        self.target_bits: float | None = None
         self._frames = frames
         self._clock = Clock(spec, frames.device)
         self._key_frame = key_frame
@@ -84,6 +93,8 @@ class GopTrainer:
         self._backend = backend
         self._frame_order: list[int] = []
         self._rate_factor = 1.0
+        self._rate_pressure = 1.0
+        self._rate_start: float | None = None
         self.optimizer: Optimizer = make_optimizer(self.parameter_groups(), backend=backend)
         # A graph cannot be captured on the default stream; and each fit has its own, so that several overlap.
         self._stream: torch.cuda.Stream | None = None
@@ -128,6 +139,7 @@ class GopTrainer:
         """Continue with another set, and with the field as it is; the optimiser forgets what it knew."""
         self.model = GopModel(gaussians, self.model.field)
         self.spec = dataclasses.replace(self.spec, n_gaussians=gaussians.raw_means.shape[0])
+        self.quantizers.rate.forget()
         self.optimizer = make_optimizer(self.parameter_groups(), backend=self._backend)
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
@@ -140,6 +152,7 @@ class GopTrainer:
             "hash_tables": [field.static_table, field.dynamic_table],
             "mlp": list(field.mlp),
             "cholesky_steps": list(self.quantizers.cholesky.parameters()),
+            "color_steps": list(self.quantizers.colors.parameters()),
             "field_steps": list(self.quantizers.field.parameters()),
         }
 
@@ -150,10 +163,19 @@ class GopTrainer:
         run = self._phase_run(phase, schedule)
         # With this the end of the next stretch is compared.
         before = float(np.mean(self._mses(self._probes(phase), phase.quantized))) if phase.n_steps else 0.0
+        # How far learned steps have come of what they will in this phase: by the sum of their rates.
+        travel = schedule.rates[:, -1].double().cumsum(0).cpu().numpy()
+        travel /= max(travel[-1], 1e-30) if len(travel) else 1.0
+        self._rate_start, self._rate_pressure = None, 1.0
+        self._weigh_rate(before, phase.quantized, 0.0)
+        next_look = schedule.n_steps // _RATE_LOOKS
+        stretch = STRETCH
+        if self._is_rated(phase.quantized):
+            stretch = min(max(schedule.n_steps // _RATE_LOOKS, 1), STRETCH)
         n_failures = 0
         done = 0
         while done < schedule.n_steps:
-            n_steps = min(STRETCH, schedule.n_steps - done)
+            n_steps = min(stretch, schedule.n_steps - done)
             saved = self._saved()
             try:
                 run.advance(n_steps, self._reporter(phase, run, done, schedule.n_steps, on_step))
@@ -171,10 +193,12 @@ class GopTrainer:
                 run = self._phase_run(phase, schedule, done)
                 continue
             if not clamped and not _has_diverged(losses, before):
-                if "colors" in phase.quantized:
-                    self.quantizers.restart_unused(self.model.values())
                 self._report_dropped_gradients(phase)
                 before, done, n_failures = float(np.mean(losses[-_N_LAST:])), done + n_steps, 0
+                self.quantizers.restart_unused(self.model.values(), phase.quantized)
+                if next_look <= done < schedule.n_steps:
+                    self._weigh_rate(before, phase.quantized, float(travel[done - 1]))
+                    next_look = done + schedule.n_steps // _RATE_LOOKS
                 continue
             self._restore(saved)
             run.rewind(done)
@@ -252,6 +276,29 @@ class GopTrainer:
             self.quantizer_cost_db[stream] = psnr_before - psnr_after
             logger.info("quantiser on: %s costs %.3f dB (%.2f dB left)", stream, psnr_before - psnr_after, psnr_after)
             psnr_before = psnr_after
+
+    def _is_rated(self, quantized: Collection[str]) -> bool:
+        # The streams share one count, which is worth something once none of them is missing.
+        return self.quantizers.config.elasticity > 0 and len(quantized) == len(QUANTIZED_STREAMS)
+
+    def _weigh_rate(self, mse: float, quantized: Collection[str], travel: float) -> None:
+        """Count the symbols anew, and weigh their bits against the error; `travel` is the share of the way done."""
+        if not self._is_rated(quantized):
+            return
+        values = self.model.values()
+        self.quantizers.refresh_rate(values)
+        bits = float(self.quantizers.estimated_bits(values))
+        if self.target_bits is not None:
+            self._rate_start = self._rate_start or bits
+            # Bits are on their way, at even steps of their logarithm; only what leaves that way is pressed upon.
+            expected = self._rate_start ** (1.0 - travel) * self.target_bits**travel
+            change = (bits / expected) ** _PRESSURE_GAIN
+            self._rate_pressure = min(max(self._rate_pressure * change, 1.0 / _MOST_PRESSURE), _MOST_PRESSURE)
+        weight = self._rate_pressure * self.quantizers.config.elasticity * mse / max(bits, 1.0)
+        self.quantizers.rate_weight.fill_(weight)
+        logger.info(
+            "rate: %.0f bytes expected, %.2f dB, pressure %.2f", bits / 8.0, mse_to_psnr_db(mse), self._rate_pressure
+        )
 
     def _saved(self) -> tuple[OptimizerState, list[Tensor]]:
         return self.optimizer.snapshot(), [buffer.clone() for buffer in self.quantizers.buffers()]

@@ -9,10 +9,21 @@ Profile `paper` of Lin et al. 2026 (arXiv 2604.10910), appendix A-C:
 | colours | `residual_vq.ResidualVectorQuantizer`, Eqs. (11)-(12) | uint8 indices | codebooks as half bit patterns |
 | hash tables, MLP | `symmetric.SymmetricQuantizer` | int8 | one float32 scale per group |
 
-Each class is a `torch.nn.Module` that follows `Quantizer`, on top of `ops.half_round`, `ops.lsq` and `ops.residual_vq`;
-the residual vector quantiser's forward also returns the commitment loss, its `update` moves the codebooks and its
-`restart_unused` those codewords that nothing chooses. Beside each class stands a function `dequantize(symbols, **side,
-device=...)`, all that the decoder needs.
+Profile `compact` replaces the first three, and chooses coarser scales for the last:
+
+| stream | quantiser | symbols | side information |
+|---|---|---|---|
+| means | `grid.GridQuantizer` | uint16 cells | float32 scale and offset per axis |
+| covariances | `log_shear.LogShearQuantizer` | uint8 | float32 step per component |
+| colours | `ycocg.YcocgQuantizer` | uint8 | float32 step per component |
+
+The last two and the symmetric one have a second call, `rated`, which takes tables of code lengths and returns the bits
+of the symbols beside the same values.
+
+Each class is a `torch.nn.Module` that follows `Quantizer`, on top of `ops.half_round`, `ops.lsq`, `ops.residual_vq`,
+`ops.log_shear` and `ops.ycocg`; the residual vector quantiser's forward also returns the commitment loss, its `update`
+moves the codebooks and its `restart_unused` those codewords that nothing chooses. Beside each class stands a function
+`dequantize(symbols, **side, device=...)`, all that the decoder needs.
 
 Four rules hold for all of them:
 
@@ -41,22 +52,31 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stgvcodec.quant import affine, half_float, residual_vq, symmetric
+from stgvcodec.quant import affine, grid, half_float, log_shear, residual_vq, symmetric, ycocg
 from stgvcodec.quant.affine import AffineQuantizer
+from stgvcodec.quant.grid import GridQuantizer
 from stgvcodec.quant.half_float import HalfFloatQuantizer
+from stgvcodec.quant.log_shear import LogShearQuantizer
 from stgvcodec.quant.residual_vq import ResidualVectorQuantizer
 from stgvcodec.quant.symmetric import SymmetricQuantizer
+from stgvcodec.quant.ycocg import YcocgQuantizer
 
 __all__ = [
     "AffineQuantizer",
+    "GridQuantizer",
     "HalfFloatQuantizer",
+    "LogShearQuantizer",
     "Quantizer",
     "ResidualVectorQuantizer",
     "SymmetricQuantizer",
+    "YcocgQuantizer",
     "affine",
+    "grid",
     "half_float",
+    "log_shear",
     "residual_vq",
     "symmetric",
+    "ycocg",
 ]
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from stgvcodec.ops.half_round import HALF_MAX, half_round, round_to_half
 
-__all__ = ["HALF_MAX", "HalfFloatQuantizer", "bit_patterns", "dequantize", "round_to_half"]
+__all__ = ["HALF_MAX", "HalfFloatQuantizer", "bit_patterns", "dequantize", "ordered_patterns", "round_to_half"]
 
 
 def bit_patterns(halves: Tensor) -> NDArray[np.uint16]:
@@ -22,6 +22,15 @@ def bit_patterns(halves: Tensor) -> NDArray[np.uint16]:
         uint16 array of the same shape, in the machine's byte order.
     """
     return halves.detach().cpu().contiguous().numpy().view(np.uint16)
+
+
+def ordered_patterns(patterns: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    """Bit patterns as integers in the order of their numbers: 0xFFFF - p where p >= 0x8000, else p + 0x8000.
+
+    Args:
+        patterns: Of finite halves. Any shape, uint16.
+    """
+    return np.where(patterns >= 0x8000, 0xFFFF - patterns, patterns + np.uint16(0x8000)).astype(np.uint16)
 
 
 def dequantize(symbols: NDArray[np.uint16], *, device: torch.device | str = "cpu") -> Tensor:

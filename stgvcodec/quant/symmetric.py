@@ -17,6 +17,7 @@ from stgvcodec.ops.lsq import (
     Segments,
     lsq_codes,
     lsq_round,
+    lsq_round_rated,
     lsq_steps,
     segment_blocks,
 )
@@ -127,28 +128,43 @@ class SymmetricQuantizer(nn.Module):
     Args:
         group_sizes: Values in each group of a flat vector, in order; None: a tensor of any shape is one group.
         bits: Bits a code, 2 to 8.
+        initial_bits: Bits for which `initialize` chooses scales, where codes are to be fewer than there is room for.
         backend: Of the operator.
 
     Raises:
         ValueError: an argument outside its range.
+
+    Attributes:
+        group_of: Group of each value. [n_values] int64.
     """
 
     unit: Tensor
     _blocks: Tensor
+    group_of: Tensor
 
-    def __init__(self, group_sizes: Sequence[int] | None = None, *, bits: int = 8, backend: str = "auto") -> None:
+    def __init__(
+        self,
+        group_sizes: Sequence[int] | None = None,
+        *,
+        bits: int = 8,
+        initial_bits: int | None = None,
+        backend: str = "auto",
+    ) -> None:
         super().__init__()
-        if not 2 <= bits <= 8:
-            raise ValueError(f"bits is {bits}, expected 2 to 8; symbols are signed bytes")
+        for name, value in (("bits", bits), ("initial_bits", initial_bits or bits)):
+            if not 2 <= value <= 8:
+                raise ValueError(f"{name} is {value}, expected 2 to 8; symbols are signed bytes")
         if group_sizes is not None and (len(group_sizes) == 0 or min(group_sizes) < 0):
             raise ValueError(f"group_sizes is {list(group_sizes)}, expected at least one group and no negative size")
         self.bits = bits
+        self._initial_max_code = 2 ** ((initial_bits or bits) - 1) - 1
         self.backend = backend
         self.group_sizes = None if group_sizes is None else tuple(int(size) for size in group_sizes)
         n_groups = 1 if self.group_sizes is None else len(self.group_sizes)
         self.gain = nn.Parameter(torch.zeros(n_groups))
         self.register_buffer("unit", torch.ones(n_groups))
         self.register_buffer("_blocks", segment_blocks(self.group_sizes or (0,)), persistent=False)
+        self.register_buffer("group_of", _row_groups(self.group_sizes or (0,)), persistent=False)
 
     @property
     def max_code(self) -> int:
@@ -170,7 +186,7 @@ class SymmetricQuantizer(nn.Module):
         """
         self._check(x)
         groups = (x.reshape(-1),) if self.group_sizes is None else x.split(self.group_sizes)
-        self.unit.copy_(torch.stack([_fit_scale(group, self.max_code) for group in groups]))
+        self.unit.copy_(torch.stack([_fit_scale(group, self._initial_max_code) for group in groups]))
         self.gain.zero_()
 
     def scales(self) -> Tensor:
@@ -203,19 +219,52 @@ class SymmetricQuantizer(nn.Module):
         )
         return values.reshape(x.shape)
 
-    @torch.no_grad()
-    def symbols(self, x: Tensor) -> NDArray[np.int8]:
-        """Codes to transmit. Same shape as `x`, int8."""
+    def rated(self, x: Tensor, tables: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the decoder's values and what their symbols cost.
+
+        Args:
+            x: Weights. [n_values] float32; the quantiser must have groups.
+            tables: Bits of the codes from -2^(bits-1) on, one row a group. [G, 2^bits or more] float32.
+
+        Returns:
+            values: As calling it returns them.
+            bits: Partial sums. [n] float32.
+
+        Raises:
+            ValueError: a shape or dtype differs from the above.
+
+        Gradients: of both to x and gain, as `lsq_round_rated` says. Deterministic: yes.
+        """
         self._check(x)
-        codes = lsq_codes(
+        segments = self._segments()
+        if segments is None:
+            raise ValueError("bits are those of groups, and this quantiser has none")
+        return lsq_round_rated(
+            x,
+            self._steps(),
+            tables,
+            segments=segments,
+            min_code=-self.max_code - 1,
+            max_code=self.max_code,
+            backend=self.backend,
+        )
+
+    @torch.no_grad()
+    def codes(self, x: Tensor) -> Tensor:
+        """Codes to transmit. Same shape as `x`, int16, on the device."""
+        self._check(x)
+        return lsq_codes(
             self._laid_out(x),
             self.scales(),
             None,
             segments=self._segments(),
             min_code=-self.max_code - 1,
             max_code=self.max_code,
-        )
-        symbols: NDArray[np.int8] = codes.to(torch.int8).reshape(x.shape).cpu().numpy()
+        ).reshape(x.shape)
+
+    def symbols(self, x: Tensor) -> NDArray[np.int8]:
+        """Codes to transmit. Same shape as `x`, int8."""
+        symbols: NDArray[np.int8] = self.codes(x).to(torch.int8).cpu().numpy()
         return symbols
 
     def side(self) -> dict[str, NDArray[np.float32]]:

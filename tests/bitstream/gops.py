@@ -15,6 +15,7 @@ HEADER = StreamHeader(
     time_base=Fraction(1, 90000),
     color=ColorDescription(primaries=1, transfer=1, matrix=6, full_range=False),
     profile="paper",
+    format_version=(1, 0),
     tool="stgvcodec test",
 )
 ARRAYS = (

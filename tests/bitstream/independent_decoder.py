@@ -69,12 +69,12 @@ class Bytes:
 
 
 def family(mode, width, centre, alphabet):
-    """Frequencies of mode 2 (geometric) or 3 (normal)."""
+    """Frequencies of mode 2 (geometric) or 3 (normal), or, as 4, of the narrow family."""
     complement = 63 * 2**24
     for _ in range(width):
         complement = complement * 29 // 32 if mode == 2 else complement * 55 // 64
-    ratio = 2**30 - complement
-    change = 2**30 if mode == 2 else ratio * ratio // 2**30
+    ratio = 2**30 // 2 ** (7 + width) if mode == 4 else 2**30 - complement
+    change = ratio * ratio // 2**30 if mode == 3 else 2**30
     weights, weight = [], 2**30
     for _ in range(alphabet):
         weights.append(weight)
@@ -185,13 +185,15 @@ def decode_stream(data, contexts):
             check(parameter == 1, "undefined model")
             results.append(raw(stream, count, alphabet))
         else:
-            if mode == 1:
+            if mode == 1 and parameter < 16:
                 check(1 <= parameter <= 14, "table total")
                 frequencies = table(stream, parameter, alphabet)
             else:
+                check(mode != 1 or parameter < 32, "undefined model")
                 centre = stream.fixed(1)
                 check(centre < alphabet, "centre outside the alphabet")
-                frequencies = family(mode, parameter, centre, alphabet)
+                width = parameter - 16 if mode == 1 else parameter
+                frequencies = family(4 if mode == 1 else mode, width, centre, alphabet)
             coded.append((len(results), count, frequencies))
             results.append(None)
     tail = list(stream.take(stream.left()))

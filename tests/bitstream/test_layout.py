@@ -22,6 +22,7 @@ def next_marker(name):
         "INDEX_GOP": "followed, where chunk_type is 0x8002 (GOP), by table INDEX_GOP:",
         "INDEX_TAIL": "whose last five fields repeat the GOP chunk's. The payload ends with table INDEX_TAIL:",
         "SIDE_INFO": "Table SIDE_INFO (its bytes are what the stream side_info decodes to):",
+        "SET_FLOATS": "Table SET_FLOATS (its bytes are what the first four contexts of side_info decode to):",
     }
     return special.get(name, f"Table {name}:")
 

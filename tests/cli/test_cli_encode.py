@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from stgvcodec.cli.encode import gop_table, summary
-from stgvcodec.codec.reports import EncodeReport, GopReport
+from stgvcodec.cli.encode import gop_table, plan_text, summary
+from stgvcodec.codec.reports import EncodePlan, EncodeReport, GopReport
 
 DRAFT = ("--preset", "draft", "--gaussians", "20", "--device", "cpu", "--frames", "0:2")
 
@@ -43,6 +43,8 @@ def test_summary_and_report_agree_with_the_file(cli, clip: Path, tmp_path: Path)
     assert f"{report['psnr_db']:.2f} dB" in outcome.out
     assert "48x32, 2 frames in 2 GoPs" in outcome.out
     assert gop_rows(outcome.out) == [["0", "0", "1", "20"], ["1", "1", "1", "20"]]
+    assert outcome.err.startswith("plan: 2 frames in GoPs of at most 1\n      20 Gaussians and a field of")
+    assert (report["plan"]["n_gaussians"], report["plan"]["gop_lengths"]) == (20, [])
     assert re.search(r"^encoding: gop 0: \S+, step \d+/\d+, 0 of 2 frames done", outcome.err, re.MULTILINE)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.stgv", "report.json"]
 
@@ -60,13 +62,111 @@ def report_of(psnr_db: float, bpp_target: float | None) -> EncodeReport:
 def test_summary_names_the_target_and_how_far_off_it_is() -> None:
     assert summary(report_of(30.518, 0.15)).splitlines() == [
         "out.stgv",
+        "  target     0.15 bits a pixel, reached +10.0 %",
         "  size       9 300 bytes",
-        "  rate       0.1650 bits a pixel, +10.0 % off the target of 0.15",
+        "  rate       0.1650 bits a pixel",
         "  quality    30.52 dB (PSNR of RGB, as decoded)",
         "  video      200x205, 11 frames in 2 GoPs",
         "  Gaussians  1 207",
         "  time       1 min 04 s on cpu, numba",
     ]
+
+
+@pytest.mark.parametrize(
+    ("targets", "line"),
+    [
+        ({"size_target": 10_000}, "  target     10 000 bytes, reached -7.0 %"),
+        ({"psnr_target": 31.0}, "  target     31 dB, reached -0.48 dB"),
+        ({"size_target": 10_000, "shortfall": "too plain"}, "  target     10 000 bytes, reached -7.0 %; too plain"),
+    ],
+    ids=["size", "PSNR", "shortfall"],
+)
+def test_summary_of_other_targets(targets: dict[str, object], line: str) -> None:
+    assert summary(dataclasses.replace(report_of(30.518, None), **targets)).splitlines()[1] == line
+
+
+def plan_of(**values: object) -> EncodePlan:
+    nothing = {"bpp_target": None, "size_target": None, "psnr_target": None}
+    known = {"n_frames": 48, "gop_lengths": (), "longest_gop": 10, "n_gaussians": 1440, "n_field_parameters": 6265}
+    return EncodePlan(**{**nothing, **known, "expected_bytes": None, "expected_bpp": None, **values})
+
+
+@pytest.mark.parametrize(
+    ("values", "lines"),
+    [
+        ({}, ["plan: 48 frames in GoPs of at most 10", "      1 440 Gaussians and a field of 6 265 parameters a GoP"]),
+        (
+            {"n_frames": None},
+            ["plan: frames in GoPs of at most 10", "      1 440 Gaussians and a field of 6 265 parameters a GoP"],
+        ),
+        (
+            {
+                "bpp_target": 0.25,
+                "gop_lengths": (18, 30),
+                "longest_gop": 30,
+                "expected_bytes": 86400,
+                "expected_bpp": 0.25,
+            },
+            [
+                "plan: 48 frames in 2 GoPs of 18 to 30",
+                "      about 1 440 Gaussians and a field of 6 265 parameters a GoP",
+                "      target 0.25 bits a pixel; 86 400 bytes, 0.2500 bits a pixel expected",
+            ],
+        ),
+        (
+            {
+                "psnr_target": 32,
+                "gop_lengths": (48,),
+                "longest_gop": 48,
+                "expected_bytes": 5000,
+                "expected_bpp": 0.0145,
+            },
+            [
+                "plan: 48 frames in 1 GoP of 48",
+                "      about 1 440 Gaussians and a field of 6 265 parameters a GoP",
+                "      target 32 dB; 5 000 bytes, 0.0145 bits a pixel expected",
+            ],
+        ),
+    ],
+    ids=["no target", "length unknown", "bits", "PSNR"],
+)
+def test_the_plan_in_lines(values: dict[str, object], lines: list[str]) -> None:
+    assert plan_text(plan_of(**values)).splitlines() == lines
+
+
+def test_a_target_is_planned_before_and_accounted_for_after(cli, clip: Path, tmp_path: Path) -> None:
+    arguments = ("encode", clip, tmp_path / "out.stgv", *DRAFT[:2], "--device", "cpu", "--size-target", "2.5k")
+    outcome = cli(*arguments, "--json", tmp_path / "report.json")
+    assert outcome.code == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert (report["size_target"], report["plan"]["size_target"]) == (2500, 2500)
+    assert report["plan"]["gop_lengths"] == [gop["n_frames"] for gop in report["gops"]]
+    assert re.search(r"plan: 6 frames in .*\n.*\n +target 2 500 bytes; 2 500 bytes, .* expected\n", outcome.err)
+    assert re.search(r"^  target +2 500 bytes, reached [+-]\d", outcome.out, re.MULTILINE)
+    assert [int(row[2]) for row in gop_rows(outcome.out)] == report["plan"]["gop_lengths"]
+
+
+def test_quiet_prints_no_plan_and_no_table(cli, clip: Path, tmp_path: Path) -> None:
+    outcome = cli("encode", clip, tmp_path / "out.stgv", *DRAFT, "-q")
+    assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--size-target", "many"), "expected a number of bytes"),
+        (("--size-target", "1k", "--psnr-target", "30"), "a size target and a PSNR target were given together"),
+        (("--bpp-target", "1", "--gaussians", "30"), "a bpp target and a number of Gaussians were given together"),
+    ],
+    ids=["size", "two targets", "target and Gaussians"],
+)
+def test_targets_that_make_no_sense_are_one_line(
+    cli, clip: Path, tmp_path: Path, options: tuple[str, ...], message: str
+) -> None:
+    outcome = cli("encode", clip, tmp_path / "out.stgv", *options)
+    assert outcome.code == 2
+    assert re.fullmatch(rf"stgvcodec: error: .*{message}.*\n", outcome.err)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_summary_says_that_sound_is_dropped() -> None:
@@ -76,10 +176,16 @@ def test_summary_says_that_sound_is_dropped() -> None:
 
 
 def test_gop_table_has_a_column_for_each_quantizer() -> None:
-    header, first, second = gop_table(report_of(math.inf, None)).splitlines()
+    header, first, second = gop_table(report_of(math.inf, None), with_costs=True).splitlines()
     assert header.split("  ")[-3:] == ["cost: means", "cost: colors", "cost: field"]
     assert " ".join(first.split()) == "0 0 10 1200 9000 0.1756 31.00 dB 4.2 0.25 dB 0.00 dB 0.00 dB"
     assert " ".join(second.split()) == "1 10 1 7 250 0.0488 identical 0.1 0.00 dB 0.00 dB 1.50 dB"
+
+
+def test_gop_table_without_costs() -> None:
+    header, first, _ = gop_table(report_of(math.inf, None)).splitlines()
+    assert header.split() == ["GoP", "first", "frames", "Gaussians", "bytes", "bpp", "PSNR"]
+    assert " ".join(first.split()) == "0 0 10 1200 9000 0.1756 31.00 dB"
 
 
 def bad_input(kind: str, folder: Path) -> Path:
@@ -126,7 +232,7 @@ def test_an_impossible_crop_is_refused(cli, clip: Path, tmp_path: Path) -> None:
 def test_a_target_below_the_smallest_file_names_the_minimum(cli, clip: Path, tmp_path: Path) -> None:
     outcome = cli("encode", clip, tmp_path / "out.stgv", "--bpp-target", "0.0001")
     assert outcome.code == 2
-    assert re.fullmatch(r"stgvcodec: error: .*0\.0001.*minimum is [\d.]+.*\n", outcome.err)
+    assert re.search(r"^stgvcodec: error: .*0\.0001.*minimum is [\d.]+.*\n\Z", outcome.err, re.MULTILINE)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -138,7 +244,9 @@ def test_a_signal_ends_it_and_leaves_what_was_there(clip: Path, tmp_path: Path, 
     process = subprocess.Popen([*command, "--gaussians", "50"], stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     with process.stderr:
-        # The first line of progress: the fit runs, and the temporary file is there.
+        # Two lines of the plan, then the first of progress: the fit runs, and the temporary file is there.
+        assert process.stderr.readline().startswith("plan: ")
+        process.stderr.readline()
         assert process.stderr.readline().startswith("encoding: gop 0")
         assert len(list(tmp_path.iterdir())) == 2
         os.kill(process.pid, getattr(signal, name))

@@ -21,7 +21,7 @@ def test_json_describes_the_file(cli, encoded: Path) -> None:
     n_bytes = encoded.stat().st_size
     assert set(info) >= PROMISED
     assert info["file_bytes"] == n_bytes
-    assert (info["width"], info["height"], info["n_frames"], info["profile"]) == (48, 32, 6, "paper")
+    assert (info["width"], info["height"], info["n_frames"], info["profile"]) == (48, 32, 6, "compact")
     assert (info["fps"], info["frame_rate"]) == (24.0, "24/1")
     assert info["bpp"] == pytest.approx(8 * n_bytes / (48 * 32 * 6))
     assert info["duration_seconds"] == pytest.approx(0.25)

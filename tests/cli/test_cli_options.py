@@ -28,6 +28,7 @@ def test_choices_are_those_of_the_codec() -> None:
     assert tuple(presets.PRESETS) == options.PRESETS
     assert device.DEVICES == options.DEVICES
     assert backends.BACKENDS == options.BACKENDS
+    assert config.PROFILES == options.PROFILES
     assert config.KEY_FRAMES == options.KEY_FRAMES
     assert config.INITIALIZATIONS == options.INITIALIZATIONS
     assert tuple(MATRICES) == options.MATRICES
@@ -37,10 +38,11 @@ def test_choices_are_those_of_the_codec() -> None:
     ("option", "default"),
     [
         ("preset", EncodeConfig().preset),
-        ("seed", EncodeConfig().seed),
+        ("profile", f"{EncodeConfig().profile}; {EncodeConfig(preset='paper').profile} with --preset paper"),
+        ("seed", str(EncodeConfig().seed)),
     ],
 )
-def test_defaults_in_the_help_are_those_of_the_codec(option: str, default: object) -> None:
+def test_defaults_in_the_help_are_those_of_the_codec(option: str, default: str) -> None:
     parameter = next(p for p in encode_command.params if p.name == option)
     assert isinstance(parameter, click.Option)
     assert parameter.help is not None
@@ -69,13 +71,29 @@ def test_every_encoder_option_arrives() -> None:
         color_stages=3,
         color_codebook_size=16,
     )
-    assert parsed(options.config_options, "--bpp-target", "0.25")["config"] == EncodeConfig(bpp_target=0.25)
+    for arguments, wanted in (
+        (("--bpp-target", "0.25"), EncodeConfig(bpp_target=0.25)),
+        (("--size-target", "1.5M"), EncodeConfig(size_target=1_500_000)),
+        (("--psnr-target", "31.5"), EncodeConfig(psnr_target=31.5)),
+        (("--profile", "paper"), EncodeConfig(profile="paper")),
+        (("--profile", "compact", "--preset", "paper"), EncodeConfig(preset="paper", profile="compact")),
+    ):
+        assert parsed(options.config_options, *arguments)["config"] == wanted
 
 
 def test_zero_is_a_value_and_not_left_out() -> None:
     assert parsed(options.config_options, "--seed", "0")["config"] == EncodeConfig(seed=0)
     with pytest.raises(config.ConfigError, match="colour stages: got 0"):
         parsed(options.config_options, "--color-stages", "0")
+
+
+@pytest.mark.parametrize("option", ["--color-stages", "--color-codebook"])
+def test_codebooks_are_of_profile_paper(option: str) -> None:
+    with pytest.raises(config.ConfigError, match="profile compact has no codebooks for colours"):
+        parsed(options.config_options, option, "2")
+    assert parsed(options.config_options, option, "2", "--profile", "paper") != {
+        "config": EncodeConfig(profile="paper")
+    }
 
 
 def test_frames_crop_and_resize_become_one_selection() -> None:

@@ -6,23 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from clips import moving_clip, write_folder, write_video
+from fits import TINY
 
 from stgvcodec import VideoDecoder
 from stgvcodec.codec.config import EncodeConfig
 from stgvcodec.codec.encoder import encode
-from stgvcodec.codec.presets import PRESETS, Preset
+from stgvcodec.codec.presets import PRESETS
 from stgvcodec.codec.reports import EncodeReport
-from stgvcodec.fit.phases import LearningRates, Phase, finetuning_phases
 
-# Enough steps to go through every phase, and no more.
-TINY = Preset(
-    name="tiny",
-    gop=4,
-    phases=(Phase("key-frame", frames="key", n_steps=8), Phase("joint", frames="all", n_steps=6)),
-    finetuning=finetuning_phases(8, LearningRates(means=0.03, cholesky=0.02, colors=2e-3, hash_tables=2e-3, mlp=4e-4)),
-    color_stages=2,
-    color_codebook_size=8,
-)
 # Uneven on purpose, and not from zero.
 PTS = (80, 120, 200, 210, 330, 350, 390)
 

@@ -15,6 +15,7 @@ from clips import moving_clip, psnr_db, write_folder, write_video
 import stgvcodec
 from stgvcodec import EncodeConfig, Selection, VideoDecoder, encode, read_info
 from stgvcodec.codec.presets import PRESETS
+from stgvcodec.codec.profiles import PROFILES
 from stgvcodec.media import Crop
 from stgvcodec.metrics import psnr_db as exact_psnr_db
 
@@ -180,7 +181,7 @@ def test_an_override_changes_the_fit(clip_folder, tmp_path, option):
 
 
 def test_colour_stages_and_codebook_size_are_as_asked(clip_folder, tmp_path):
-    config = tiny(color_stages=3, color_codebook_size=5)
+    config = tiny(profile="paper", color_stages=3, color_codebook_size=5)
     encode(clip_folder, tmp_path / "a.stgv", config=config, selection=Selection(frames=(0, 1)), device="cpu")
 
     header = read_info(tmp_path / "a.stgv").gops[0].header
@@ -248,10 +249,11 @@ def test_selection_is_applied(clip_folder, clip, tmp_path):
     assert report.psnr_db == mean_psnr_db(clip[2:5, 6:26, 4:34], decoded)
 
 
-def test_progress_runs_from_start_to_end(clip_folder, tmp_path):
+@pytest.mark.parametrize("profile", PROFILES)
+def test_progress_runs_from_start_to_end(clip_folder, tmp_path, profile):
     seen = []
 
-    encode(clip_folder, tmp_path / "a.stgv", config=tiny(), device="cpu", progress=seen.append)
+    encode(clip_folder, tmp_path / "a.stgv", config=tiny(profile=profile), device="cpu", progress=seen.append)
 
     fractions = [progress.fraction for progress in seen]
     assert fractions == sorted(fractions)
@@ -260,7 +262,8 @@ def test_progress_runs_from_start_to_end(clip_folder, tmp_path):
     assert {progress.n_frames for progress in seen} == {7}
     assert [progress.frames_done for progress in seen] == sorted(progress.frames_done for progress in seen)
     names = {progress.phase.partition(": ")[2] for progress in seen}
-    assert names == {phase.name for phase in (*PRESETS["tiny"].phases, *PRESETS["tiny"].finetuning)}
+    finetuning = PROFILES[profile].finetuning(PRESETS["tiny"].finetuning)
+    assert names == {phase.name for phase in (*PRESETS["tiny"].phases, *finetuning)}
     assert all(progress.psnr_db is not None and progress.step <= progress.n_steps for progress in seen)
 
 

@@ -6,36 +6,26 @@ import numpy as np
 import pytest
 import torch
 from clips import moving_clip, psnr_db
+from fits import CPU, fitted, gop_config, noisy_clip, renderer, stored_order
 
-from stgvcodec.bitstream import unpack_gop
-from stgvcodec.codec import gop_encoder
+from stgvcodec.bitstream.gop_set.payload import read_gop_set_header, unpack_gop_set
 from stgvcodec.codec.gop_encoder import GopConfig, choose_key_frame, encode_gop
-from stgvcodec.codec.gop_renderer import GopRenderer, values_of
-from stgvcodec.codec.presets import FIELD_SIZES, PRESETS
+from stgvcodec.codec.gop_renderer import values_of
+from stgvcodec.codec.gop_symbols import gop_symbols
+from stgvcodec.codec.presets import FIELD_SIZES
+from stgvcodec.codec.profiles import PROFILES
 from stgvcodec.fit.phases import QUANTIZED_STREAMS
 from stgvcodec.model.gop_model import frame_time, render
 
-CPU = torch.device("cpu")
+
+@pytest.fixture(params=list(PROFILES))
+def config(request) -> GopConfig:
+    return gop_config(request.param)
 
 
 @pytest.fixture
-def config() -> GopConfig:
-    return GopConfig(
-        preset=PRESETS["tiny"],
-        n_gaussians=60,
-        field=FIELD_SIZES[-1],
-        key_frame="middle",
-        initialization="content",
-        color_stages=2,
-        color_codebook_size=8,
-        target_bytes=None,
-        device=CPU,
-        backend="numba",
-    )
-
-
-def renderer(payload: bytes, backend: str = "numba") -> GopRenderer:
-    return GopRenderer(payload, width=48, height=32, device=CPU, backend=backend)
+def paper() -> GopConfig:
+    return gop_config("paper")
 
 
 def test_is_a_pure_function(config):
@@ -67,23 +57,20 @@ def test_threads_of_torch_are_given_back(config):
 @pytest.mark.parametrize("backend", ["numba", "reference"])
 @pytest.mark.parametrize("n_frames", [1, 3])
 def test_training_saw_what_the_decoder_computes(config, monkeypatch, n_frames, backend):
-    """The trainer's quantised values are the decoder's, bit for bit, and so are the pictures."""
-    trainers = []
+    """The trainer's quantised values are the decoder's, bit for bit, and so are the pictures.
 
-    def remembered(*arguments):
-        trainers.append(make(*arguments))
-        return trainers[-1]
-
-    make = gop_encoder.make_trainer
-    monkeypatch.setattr(gop_encoder, "make_trainer", remembered)
-    payload = encode_gop(moving_clip(n_frames), dataclasses.replace(config, backend=backend), 0).bytes
-    trainer = trainers[0]
+    Once the Gaussians are in the order in which they are stored, which a sum of floats depends on.
+    """
+    config = dataclasses.replace(config, backend=backend)
+    trainer, payload = fitted(monkeypatch, moving_clip(n_frames), config)
 
     with torch.no_grad():
         seen, _ = trainer.quantizers.quantize(trainer.model.values(), QUANTIZED_STREAMS)
+        order = torch.from_numpy(stored_order(gop_symbols(trainer)))
+        seen = seen._replace(means=seen.means[order], cholesky=seen.cholesky[order], colors=seen.colors[order])
         times = [frame_time(k, n_frames) for k in range(n_frames)]
         seen_frames = render(seen, trainer.spec, times, backend=backend)
-        decoder = renderer(payload, backend)
+        decoder = renderer(payload.bytes, config)
         decoded_frames = render(decoder.values, decoder.spec, times, backend=backend)
 
     assert decoder.spec == trainer.spec
@@ -96,36 +83,74 @@ def test_training_saw_what_the_decoder_computes(config, monkeypatch, n_frames, b
     assert torch.equal(seen_frames, decoded_frames)
 
 
-def test_values_are_the_symbols_dequantised(config):
+def test_values_of_paper_are_the_symbols_dequantised(paper):
+    payload = encode_gop(moving_clip(2), paper, 0).bytes
+    symbols = unpack_gop_set(payload)
+
+    values = values_of(symbols, renderer(payload, paper).spec, CPU)
+
+    points = symbols.points.astype(np.int32)
+    halves = np.where(points >= 0x8000, points - 0x8000, 0xFFFF - points).astype(np.uint16).view(np.float16)
+    np.testing.assert_array_equal(values.means.numpy(), halves.astype(np.float32))
+    scaled = symbols.shapes.astype(np.float32) * symbols.shape_scale
+    np.testing.assert_array_equal(values.cholesky.numpy(), scaled + symbols.shape_offset)
+    codewords = symbols.codebooks.view(np.float16).astype(np.float32)
+    first, second = (codewords[stage][symbols.colors[:, stage]] for stage in range(2))
+    np.testing.assert_array_equal(values.colors.numpy(), first + second)
+    assert_weights_are_dequantised(symbols, values)
+
+
+def test_values_of_compact_are_the_symbols_dequantised():
+    config = gop_config("compact")
     payload = encode_gop(moving_clip(2), config, 0).bytes
-    symbols = unpack_gop(payload)
+    symbols = unpack_gop_set(payload)
 
-    values = values_of(symbols, renderer(payload).spec, CPU)
+    values = values_of(symbols, renderer(payload, config).spec, CPU)
 
-    np.testing.assert_array_equal(values.means.numpy(), symbols.means.view(np.float16).astype(np.float32))
-    scaled = symbols.cholesky.astype(np.float32) * symbols.cholesky_scale
-    np.testing.assert_array_equal(values.cholesky.numpy(), scaled + symbols.cholesky_offset)
+    grid = symbols.points.astype(np.float32) * symbols.point_scale + symbols.point_offset
+    np.testing.assert_array_equal(values.means.numpy(), grid)
+    codes = symbols.shapes.astype(np.float64)
+    ratios = 1.0 + symbols.shape_scale.astype(np.float64)
+    for axis, code in ((0, 0), (2, 1)):
+        powers = 0.5 * ratios[code] ** codes[:, code] - 0.5
+        np.testing.assert_allclose(values.cholesky[:, axis].numpy(), powers, rtol=1e-6, atol=1e-7)
+    l3 = values.cholesky[:, 2].numpy() + np.float32(0.5)
+    shear = (codes[:, 2].astype(np.float32) - np.float32(128)) * symbols.shape_scale[2] * l3
+    np.testing.assert_allclose(values.cholesky[:, 1].numpy(), shear, rtol=1e-6)
+    y, co, cg = ((symbols.colors.astype(np.float32) - np.float32(128)) * symbols.color_scale).T
+    rest = y - cg
+    np.testing.assert_array_equal(values.colors.numpy(), np.stack([rest + co, y + cg, rest - co], axis=1))
+    assert_weights_are_dequantised(symbols, values)
+
+
+def assert_weights_are_dequantised(symbols, values):
     first_tensor = symbols.mlp[0].astype(np.float32) * symbols.mlp_scales[0]
     np.testing.assert_array_equal(values.field.weights.w1.numpy(), first_tensor)
+    n_first_level = symbols.header.static_entries[0]
+    first_level = symbols.static_table[:n_first_level].astype(np.float32) * symbols.static_scales[0]
+    np.testing.assert_array_equal(values.field.static_table[:n_first_level].numpy(), first_level)
 
 
 def test_figures_are_of_the_decoded_frames(config):
     frames = moving_clip(3)
     payload = encode_gop(frames, config, 0)
 
-    decoded = [frame.numpy() for frame in renderer(payload.bytes).frames(range(3))]
+    decoded = [frame.numpy() for frame in renderer(payload.bytes, config).frames(range(3))]
 
     assert payload.stats.n_gaussians == 60
     assert payload.stats.psnr_db == pytest.approx([psnr_db(a, b) for a, b in zip(frames, decoded, strict=True)])
     assert tuple(payload.stats.quantizer_cost_db) == QUANTIZED_STREAMS
 
 
-def test_steps_are_counted_to_the_end(config):
+@pytest.mark.parametrize("target_bytes", [None, 900], ids=["free", "target"])
+def test_steps_are_counted_to_the_end(config, target_bytes):
+    """What follows a target is not counted: nobody knows before whether there will be any."""
+    config = dataclasses.replace(config, target_bytes=target_bytes)
     seen = []
 
     encode_gop(moving_clip(2), config, 0, lambda phase, step, share, loss: seen.append((phase.name, step, share)))
 
-    phases = (*config.preset.phases, *config.preset.finetuning)
+    phases = (*config.preset.phases, *config.profile.finetuning(config.preset.finetuning))
     assert [(name, step) for name, step, _ in seen] == [
         (phase.name, step + 1) for phase in phases for step in range(phase.n_steps)
     ]
@@ -137,13 +162,13 @@ def test_steps_are_counted_to_the_end(config):
 def test_a_still_gop_spends_nothing_on_motion(config):
     one, three = (encode_gop(moving_clip(n), config, 0).bytes for n in (1, 3))
 
-    assert unpack_gop(one).header.mlp_width == 1
+    assert read_gop_set_header(one).mlp_width == 1
     assert len(one) < len(three)
 
 
 @pytest.mark.parametrize("share", [0.5, 1.0, 1.8])
 def test_a_target_changes_the_number_of_gaussians(config, share):
-    frames = moving_clip(3)
+    frames = noisy_clip(3)
     config = dataclasses.replace(config, n_gaussians=150)
     free = encode_gop(frames, config, 0)
     target = round(share * len(free.bytes))
@@ -151,22 +176,42 @@ def test_a_target_changes_the_number_of_gaussians(config, share):
     payload = encode_gop(frames, dataclasses.replace(config, target_bytes=target), 0)
 
     assert len(payload.bytes) == pytest.approx(target, rel=0.1)
+    assert len(payload.bytes) <= 1.005 * target
     if share != 1.0:
         assert (payload.stats.n_gaussians > 150) == (share > 1)
-    assert unpack_gop(payload.bytes).header.n_gaussians == payload.stats.n_gaussians
+    assert read_gop_set_header(payload.bytes).n_gaussians == payload.stats.n_gaussians
 
 
-def test_initialization_and_colours_are_as_configured(config):
+def test_initialization_is_as_configured(config):
     frames = moving_clip(2)
-    plain = encode_gop(frames, config, 0).bytes
 
-    random = encode_gop(frames, dataclasses.replace(config, initialization="random"), 0).bytes
-    header = unpack_gop(
-        encode_gop(frames, dataclasses.replace(config, color_stages=3, color_codebook_size=5), 0).bytes
-    ).header
+    plain, random = (
+        encode_gop(frames, dataclasses.replace(config, initialization=name), 0).bytes for name in ("content", "random")
+    )
 
     assert random != plain
-    assert (header.color_stages, header.color_codebook_size) == (3, 5)
+
+
+@pytest.mark.parametrize(("n_stages", "size"), [(3, 5), (1, 1)])
+def test_codebooks_are_as_configured(n_stages, size):
+    payloads = {
+        name: encode_gop(
+            moving_clip(2), gop_config(name, profile=PROFILES[name].with_codebooks(n_stages, size)), 0
+        ).bytes
+        for name in PROFILES
+    }
+
+    header = read_gop_set_header(payloads["paper"])
+    assert (header.color_stages, header.color_codebook_size) == (n_stages, size)
+    assert payloads["compact"] == encode_gop(moving_clip(2), gop_config("compact"), 0).bytes
+
+
+def test_the_field_is_as_configured(config):
+    payload = encode_gop(moving_clip(2), dataclasses.replace(config, field=FIELD_SIZES[-2]), 0).bytes
+
+    header = read_gop_set_header(payload)
+    assert header.mlp_width == FIELD_SIZES[-2].mlp_width
+    assert len(header.static_resolutions) == FIELD_SIZES[-2].n_levels
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
 from clips import assert_same_pixels
+from set_gops import as_flat, random_set
 
-from stgvcodec.bitstream import StgvReader, unpack_gop
+from stgvcodec.bitstream import pack_gop, unpack_gop
+from stgvcodec.bitstream.gop_set.payload import pack_gop_set
+from stgvcodec.bitstream.header import FLAT_PROFILE, PROFILES
 from stgvcodec.codec import gop_renderer
 from stgvcodec.codec.gop_header import spec_of
 from stgvcodec.codec.gop_renderer import GopRenderer, RenderBudget, UnpackedGop, unpack, values_of
@@ -25,14 +29,42 @@ WIDTH, HEIGHT, N_FRAMES = 48, 32, 4
 FRAME_BYTES = WIDTH * HEIGHT * 12
 
 
+class Payload(NamedTuple):
+    data: bytes
+    profile: int
+
+
 @pytest.fixture(scope="module")
-def payload(encoded) -> bytes:
-    with StgvReader(encoded.path) as reader:
-        return reader.read_gop(0)
+def flat() -> bytes:
+    """A payload of format 1.0."""
+    return pack_gop(as_flat(random_set((0, 0, 0), n_gaussians=60, n_frames=N_FRAMES)))
 
 
-def renderer(payload, *, backend: str = "numba", budget: RenderBudget | None = None) -> GopRenderer:
-    return GopRenderer(payload, width=WIDTH, height=HEIGHT, device=CPU, backend=backend, budget=budget)
+@pytest.fixture(scope="module", params=["flat", "compact"])
+def payload(request, flat) -> Payload:
+    """A payload of either kind."""
+    if request.param == "flat":
+        return Payload(flat, FLAT_PROFILE)
+    gop = random_set((1, 1, 1), n_gaussians=60, n_frames=N_FRAMES)
+    return Payload(pack_gop_set(gop), PROFILES["compact"])
+
+
+def unpacked(payload: Payload) -> UnpackedGop:
+    return unpack(payload.data, width=WIDTH, height=HEIGHT, device=CPU, backend="numba", profile=payload.profile)
+
+
+def renderer(
+    gop: Payload | UnpackedGop | bytes,
+    *,
+    backend: str = "numba",
+    device: torch.device = CPU,
+    budget: RenderBudget | None = None,
+) -> GopRenderer:
+    """Bytes alone are of format 1.0."""
+    options = {"width": WIDTH, "height": HEIGHT, "device": device, "backend": backend, "budget": budget}
+    if isinstance(gop, Payload):
+        return GopRenderer(gop.data, profile=gop.profile, **options)
+    return GopRenderer(gop, **options)
 
 
 @pytest.fixture
@@ -50,11 +82,11 @@ def leaves(values) -> list[torch.Tensor]:
     return [values.means, values.cholesky, values.colors, field.static_table, field.dynamic_table, *field.weights]
 
 
-def test_staged_values_have_the_bits_of_the_quantisers(payload):
-    symbols = unpack_gop(payload)
+def test_staged_values_have_the_bits_of_the_quantisers(flat):
+    symbols = unpack_gop(flat)
     spec = spec_of(symbols.header, WIDTH, HEIGHT)
 
-    values, times = stage(payload, pinned=False, run=run_chunks).to(CPU, backend="reference")
+    values, times = stage(flat, pinned=False, run=run_chunks).to(CPU, backend="reference")
 
     for staged, expected in zip(leaves(values), leaves(values_of(symbols, spec, CPU)), strict=True):
         assert staged.is_contiguous()
@@ -63,24 +95,22 @@ def test_staged_values_have_the_bits_of_the_quantisers(payload):
         assert torch.equal(bits(staged), bits(expected))
 
 
-def test_a_staged_gop_renders_the_same_frames(payload, frames):
+def test_a_staged_gop_renders_the_same_frames(flat):
     """The path of a GPU, on the CPU."""
-    spec = spec_of(unpack_gop(payload).header, WIDTH, HEIGHT)
-    staged = UnpackedGop(spec, stage(payload, pinned=False, run=run_chunks))
-    reference = renderer(payload, backend="reference").frames_tensor(range(N_FRAMES))
+    spec = spec_of(unpack_gop(flat).header, WIDTH, HEIGHT)
+    staged = UnpackedGop(spec, stage(flat, pinned=False, run=run_chunks))
+    reference = renderer(flat, backend="reference").frames_tensor(range(N_FRAMES))
 
     assert torch.equal(renderer(staged, backend="reference").frames_tensor(range(N_FRAMES)), reference)
 
 
 def test_unpacking_ahead_changes_nothing(payload, frames):
-    unpacked = unpack(payload, width=WIDTH, height=HEIGHT, device=CPU, backend="numba")
-
-    assert torch.equal(renderer(unpacked).frames_tensor(range(N_FRAMES)), frames)
+    assert torch.equal(renderer(unpacked(payload)).frames_tensor(range(N_FRAMES)), frames)
 
 
 def test_a_damaged_payload_is_refused(payload):
     with pytest.raises(BitstreamError):
-        unpack(payload[:-1], width=WIDTH, height=HEIGHT, device=CPU, backend="numba")
+        unpacked(payload._replace(data=payload.data[:-1]))
 
 
 @pytest.mark.parametrize("indices", [[0, 1, 2, 3], [1, 2], [3], [], [3, 0, 0, 2], range(3, -1, -2)], ids=str)
@@ -174,7 +204,7 @@ def test_triton_renders_without_asking_how_many_pairs_there_are(payload, monkeyp
 
     expected = renderer(payload).frames_tensor([1, 3], scale=scale)
     monkeypatch.setattr(gop_renderer, "rasterize_uint8", recording)
-    gop = GopRenderer(payload, width=WIDTH, height=HEIGHT, device=triton_device, backend="triton")
+    gop = renderer(payload, backend="triton", device=triton_device)
 
     got = gop.frames_tensor([1, 3], scale=scale)
 
@@ -185,9 +215,9 @@ def test_triton_renders_without_asking_how_many_pairs_there_are(payload, monkeyp
 
 @pytest.mark.parametrize("scale", [0.3, 1.0, 2.5])
 @pytest.mark.parametrize(("low_pass", "spread"), [(0.0, 0.02), (0.25, 0.4), (0.0, 1e30)], ids=str)
-def test_the_bound_on_pairs_holds_wherever_gaussians_are(payload, scale, low_pass, spread):
+def test_the_bound_on_pairs_holds_wherever_gaussians_are(flat, scale, low_pass, spread):
     """Against the tiles that bounding boxes at random places meet."""
-    symbols = unpack_gop(payload)
+    symbols = unpack_gop(flat)
     header = dataclasses.replace(symbols.header, low_pass=low_pass)
     symbols = dataclasses.replace(
         symbols, header=header, cholesky_scale=np.array([spread, 0.7 * spread, 0.5 * spread], np.float32)
@@ -211,10 +241,8 @@ def test_the_bound_on_pairs_holds_wherever_gaussians_are(payload, scale, low_pas
 
 @pytest.mark.gpu
 def test_gpu_and_cpu_agree(payload, frames):
-    cuda = torch.device("cuda")
-    gop = GopRenderer(payload, width=WIDTH, height=HEIGHT, device=cuda, backend="triton")
+    gop = renderer(payload, backend="triton", device=torch.device("cuda"))
 
     assert_same_pixels(gop.frames_tensor(range(N_FRAMES)).cpu().numpy(), frames.numpy())
-    symbols = unpack_gop(payload)
-    for on_gpu, expected in zip(leaves(gop.values), leaves(values_of(symbols, gop.spec, CPU)), strict=True):
+    for on_gpu, expected in zip(leaves(gop.values), leaves(renderer(payload).values), strict=True):
         assert torch.equal(bits(on_gpu.cpu()), bits(expected))

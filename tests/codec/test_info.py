@@ -18,7 +18,7 @@ def test_streams_add_up_to_the_file(encoded):
     assert info.file_bytes == encoded.path.stat().st_size
     assert sum(info.streams.values()) == info.file_bytes
     assert 0 < info.streams["container"] < info.file_bytes
-    for name in ("means", "cholesky", "color_indices", "codebooks", "side_info", "mlp"):
+    for name in ("points", "point_bits", "shapes", "colors", "side_info", "field"):
         assert info.streams[name] == sum(gop.streams[name] for gop in info.gops) > 0
     for gop in info.gops:
         assert sum(gop.streams.values()) < gop.bytes
@@ -31,6 +31,8 @@ def test_gops_are_listed(encoded):
     for gop in info.gops:
         assert gop.header["n_frames"] == gop.n_frames
         assert gop.header["n_gaussians"] == gop.n_gaussians
+        modes = [gop.header[name] for name in ("point_mode", "shape_mode", "color_mode")]
+        assert modes == ["grid", "log-shear", "ycocg"]
     assert sum(gop.bytes for gop in info.gops) < info.file_bytes
 
 
@@ -42,7 +44,7 @@ def test_the_header_is_told(encoded):
     assert (info.width, info.height, info.n_frames) == (48, 32, 7)
     assert info.time_base == Fraction(1, 1000)
     assert info.bpp == 8 * info.file_bytes / (48 * 32 * 7)
-    assert info.profile == "paper"
+    assert info.profile == "compact"
     assert info.tool == f"stgvcodec {__version__}"
     assert info.format_version.count(".") == 1
     assert info.limits == dict(LIMITS)
@@ -58,7 +60,7 @@ def test_bits_per_gaussian_are_of_the_gaussians_own_streams(encoded):
     info = read_info(encoded.path)
 
     assert info.bits_per_gaussian == {
-        name: 8 * info.streams[name] / 120 for name in ("means", "cholesky", "color_indices")
+        name: 8 * info.streams[name] / 120 for name in ("points", "point_bits", "shapes", "colors")
     }
 
 

@@ -47,6 +47,7 @@ def make_trainer() -> Callable[..., GopTrainer]:
         frames: np.ndarray | None = None,
         backend: str = "auto",
         device: torch.device = CPU,
+        config: QuantizerConfig | None = None,
     ) -> GopTrainer:
         frames = moving_clip(n_frames) if frames is None else frames
         pictures = torch.from_numpy(frames).to(device)
@@ -56,7 +57,9 @@ def make_trainer() -> Callable[..., GopTrainer]:
         )
         field = DeformationField(FIELD, generator=torch.Generator().manual_seed(seed), device=device)
         spec = GopSpec(pictures.shape[2], pictures.shape[1], pictures.shape[0], n_gaussians, FIELD)
-        quantizers = QuantizerConfig(cholesky_bits=8, color_stages=2, color_codebook_size=8, weight_bits=8, seed=seed)
+        quantizers = config or QuantizerConfig(
+            cholesky_bits=8, color_stages=2, color_codebook_size=8, weight_bits=8, seed=seed
+        )
         return GopTrainer(
             pictures,
             GopModel(gaussians, field),

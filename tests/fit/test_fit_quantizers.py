@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from stgvcodec.ops.hash_encode import HashGridSpec
 from stgvcodec.quant import SymmetricQuantizer, affine, half_float, residual_vq, symmetric
 
 CONFIG = QuantizerConfig(cholesky_bits=8, color_stages=2, color_codebook_size=8, weight_bits=8, seed=0)
+COMPACT = QuantizerConfig(points="grid", shapes="log-shear", colors="ycocg", initial_weight_bits=6, elasticity=1.0)
 # Sizes that are multiples of 1, 2, 4 and 8, so that the flat vector has another order than the bitstream.
 SPEC = GopSpec(
     width=48,
@@ -58,14 +60,16 @@ def make_values(spec: GopSpec, device: torch.device | str = "cpu") -> GopValues:
     )
 
 
-def make_quantizers(values: GopValues, spec: GopSpec = SPEC, backend: str = "auto") -> GopQuantizers:
+def make_quantizers(
+    values: GopValues, spec: GopSpec = SPEC, backend: str = "auto", config: QuantizerConfig = CONFIG
+) -> GopQuantizers:
     """Every quantiser on and moved off its start."""
-    quantizers = GopQuantizers(spec, CONFIG, device=values.means.device, backend=backend)
+    quantizers = GopQuantizers(spec, config, device=values.means.device, backend=backend)
     for stream in QUANTIZED_STREAMS:
         quantizers.initialize(stream, values)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        for step in quantizers.all_steps():
+        for step in quantizers.parameters():
             step.add_(0.1 * torch.randn(step.shape, generator=generator).to(step.device))
     return quantizers
 
@@ -166,7 +170,7 @@ def test_every_value_and_step_gets_a_gradient_through_its_quantiser(triton_devic
 
     (sum(tensor.square().sum() for tensor in leaves(quantized)) + commitment).backward()
 
-    for tensor in (*leaves(values), *q.all_steps()):
+    for tensor in (*leaves(values), *q.parameters()):
         assert tensor.grad is not None
         assert tensor.grad.any()
 
@@ -174,7 +178,7 @@ def test_every_value_and_step_gets_a_gradient_through_its_quantiser(triton_devic
 def test_steps_are_those_of_cholesky_and_field_and_inert_until_their_stream_is_quantised():
     values = make_values(SPEC)
     q = GopQuantizers(SPEC, CONFIG)
-    steps = q.all_steps()
+    steps = list(q.parameters())
 
     quantized, _ = q.quantize(values, ("means", "colors"))
     sum(tensor.sum() for tensor in leaves(quantized)).backward()
@@ -183,7 +187,7 @@ def test_steps_are_those_of_cholesky_and_field_and_inert_until_their_stream_is_q
     assert all(step.grad is None and not step.any() for step in steps)
     q.initialize("cholesky", values)
     q.initialize("field", values)
-    assert all(a is b for a, b in zip(q.all_steps(), steps, strict=True))
+    assert all(a is b for a, b in zip(q.parameters(), steps, strict=True))
 
 
 def test_buffers_stay_where_they_are():
@@ -195,7 +199,8 @@ def test_buffers_stay_where_they_are():
         q.initialize(stream, values)
     q.colors.usage[0, :2] = 0.0
     q.update(values, QUANTIZED_STREAMS)
-    assert q.restart_unused(values) == 2
+    q.restart_unused(values, QUANTIZED_STREAMS)
+    assert (q.colors.usage[0, :2] > 0).all()
     assert [tensor.data_ptr() for tensor in (*q.parameters(), *q.buffers())] == addresses
 
 
@@ -211,20 +216,24 @@ def test_update_moves_codebooks_of_enabled_colours_only():
 
 
 @pytest.mark.gpu
-def test_a_replayed_graph_does_what_the_steps_do():
+@pytest.mark.parametrize("config", [CONFIG, COMPACT], ids=["paper", "compact"])
+def test_a_replayed_graph_does_what_the_steps_do(config):
     """Forward, backward and update at the paper's sizes, captured once; nothing in it waits for the device."""
     device = torch.device("cuda")
 
     def prepared() -> tuple[GopValues, GopQuantizers, list[torch.Tensor]]:
         values = make_values(PAPER, device)
-        q = make_quantizers(values, PAPER, "triton")
-        return values, q, [*leaves(values), *q.all_steps()]
+        q = make_quantizers(values, PAPER, "triton", config)
+        if config.elasticity:
+            q.refresh_rate(values)
+            q.rate_weight.fill_(1e-8)
+        return values, q, [*leaves(values), *q.parameters()]
 
     def step(values: GopValues, q: GopQuantizers, trained: list[torch.Tensor]) -> torch.Tensor:
         for tensor in trained:
             tensor.grad = None
-        quantized, commitment = q.quantize(values, QUANTIZED_STREAMS)
-        loss = sum(tensor.square().mean() for tensor in leaves(quantized)) + 0.1 * commitment
+        quantized, penalty = q.quantize(values, QUANTIZED_STREAMS)
+        loss = sum(tensor.square().mean() for tensor in leaves(quantized)) + penalty
         loss.backward()
         with torch.no_grad():
             for tensor in trained:
@@ -261,6 +270,51 @@ def test_a_replayed_graph_does_what_the_steps_do():
         assert torch.equal(ours, theirs)
 
 
+KINDS = list(itertools.product(("half", "grid"), ("cholesky", "log-shear"), ("rvq", "ycocg")))
+
+
+@pytest.mark.parametrize("backend", ["reference", "triton"])
+@pytest.mark.parametrize("kinds", KINDS, ids="-".join)
+def test_any_kinds_together_with_the_rate_in_the_loss(triton_device, kinds, backend):
+    points, shapes, colors = kinds
+    config = dataclasses.replace(COMPACT, points=points, shapes=shapes, colors=colors)
+    values = make_values(SPEC, triton_device)
+    q = make_quantizers(values, backend=backend, config=config)
+    plain, commitment = q.quantize(values, QUANTIZED_STREAMS)
+    assert (commitment is not None) == (colors == "rvq")
+    assert not q.rates(QUANTIZED_STREAMS)
+
+    q.refresh_rate(values)
+    q.rate_weight.fill_(1e-3)
+    quantized, penalty = q.quantize(values, QUANTIZED_STREAMS)
+
+    bits = float(q.estimated_bits(values))
+    beside = 0.0 if commitment is None else float(commitment.detach())
+    assert float(penalty.detach()) == pytest.approx(beside + 1e-3 * bits, rel=1e-5)
+    assert all(torch.equal(a, b) for a, b in zip(leaves(quantized), leaves(plain), strict=True))
+    assert q.quantize(values, ("field",))[1] is None
+    penalty.backward()
+    rated = {"cholesky": shapes == "log-shear", "colors": True, "field": True}
+    for stream, tensors in flat(values).items():
+        gets_one = any(tensor.grad is not None and bool(tensor.grad.any()) for tensor in tensors)
+        assert gets_one == rated.get(stream, False), stream
+    q.rate.forget()
+    assert not q.rates(QUANTIZED_STREAMS)
+
+
+def test_a_refresh_leaves_tables_where_they_are_until_there_are_other_gaussians():
+    values = make_values(SPEC)
+    q = make_quantizers(values, config=COMPACT)
+    q.refresh_rate(values)
+    rate = q.rate
+    addresses = [tensor.data_ptr() for tensor in (rate.tables, rate.rows, rate.fixed_bits)]
+    before = rate.tables.clone()
+    values.cholesky.data.mul_(1.5)
+    q.refresh_rate(values)
+    assert [tensor.data_ptr() for tensor in (rate.tables, rate.rows, rate.fixed_bits)] == addresses
+    assert not torch.equal(rate.tables, before)
+
+
 @pytest.mark.gpu
 def test_real_size_against_the_reference():
     values = make_values(PAPER, "cuda")
@@ -275,7 +329,7 @@ def test_real_size_against_the_reference():
         q.load_state_dict(quantizers["triton"].state_dict())
         quantized, commitment = q.quantize(values, QUANTIZED_STREAMS)
         total = sum((a * b).sum() for a, b in zip(leaves(quantized), upstream, strict=True)) + 1e4 * commitment
-        grads[backend] = torch.autograd.grad(total, [*leaves(values), *q.all_steps()])
+        grads[backend] = torch.autograd.grad(total, [*leaves(values), *q.parameters()])
         outputs[backend] = leaves(quantized)
     for ours, truth in zip(outputs["triton"], outputs["reference"], strict=True):
         assert torch.equal(ours, truth)

@@ -8,8 +8,9 @@ import torch
 from clips import moving_clip
 
 from stgvcodec.fit import phase_run
-from stgvcodec.fit.phase_run import COMMITMENT_WEIGHT
+from stgvcodec.fit import quantizers as fit_quantizers
 from stgvcodec.fit.phases import QUANTIZED_STREAMS, LearningRates, Phase, finetuning_phases
+from stgvcodec.fit.quantizers import COMMITMENT_WEIGHT, QuantizerConfig
 from stgvcodec.fit.schedule import GROUPS
 from stgvcodec.fit.trainer import STRETCH, mse_to_psnr_db
 from stgvcodec.model.gop_model import frame_time, render, render_canonical
@@ -215,13 +216,13 @@ def test_learned_steps_and_codebooks_move(make_trainer):
     trainer.run(Phase("joint", frames="all", n_steps=10))
     trainer.run(Phase("switch on", frames="all", n_steps=0, quantized=QUANTIZED_STREAMS))
     quantizers = trainer.quantizers
-    steps = [step.detach().clone() for step in quantizers.all_steps()]
+    steps = [step.detach().clone() for step in quantizers.parameters()]
     codebooks = quantizers.colors.side()["codebooks"].copy()
 
     trainer.run(Phase("finetune", frames="all", n_steps=8, quantized=QUANTIZED_STREAMS))
 
     assert len(steps) > 0
-    moved = [not torch.equal(a, b) for a, b in zip(quantizers.all_steps(), steps, strict=True)]
+    moved = [not torch.equal(a, b) for a, b in zip(quantizers.parameters(), steps, strict=True)]
     assert any(moved)
     assert (codebooks != quantizers.colors.side()["codebooks"]).any()
 
@@ -230,12 +231,13 @@ def test_the_commitment_loss_pulls_colours_to_their_codewords(make_trainer, monk
     """Its gradient is lambda times that of the quantiser's own loss, beside the L2 gradient."""
     gradients = {}
     for weight in (0.0, COMMITMENT_WEIGHT):
-        monkeypatch.setattr(phase_run, "COMMITMENT_WEIGHT", weight)
+        monkeypatch.setattr(fit_quantizers, "COMMITMENT_WEIGHT", weight)
         trainer = make_trainer()
         trainer.run(Phase("finetune", frames="all", n_steps=1, quantized=("colors",), rates=LearningRates(colors=0.0)))
         gradients[weight] = trainer.model.gaussians.colors.grad.clone()
     trainer = make_trainer()
     trainer.quantizers.initialize("colors", trainer.model.values())
+    monkeypatch.setattr(fit_quantizers, "COMMITMENT_WEIGHT", 1.0)
     _, commitment = trainer.quantizers.quantize(trainer.model.values(), ("colors",))
     commitment.backward()
 
@@ -243,6 +245,36 @@ def test_the_commitment_loss_pulls_colours_to_their_codewords(make_trainer, monk
     assert COMMITMENT_WEIGHT == 0.1  # Eq. (13)
     torch.testing.assert_close(pull, 0.1 * trainer.model.gaussians.colors.grad, rtol=1e-3, atol=1e-7)
     assert pull.abs().max() > 0
+
+
+COMPACT = QuantizerConfig(points="grid", shapes="log-shear", colors="ycocg", initial_weight_bits=6, elasticity=1.0)
+
+
+def test_the_rate_in_the_loss_lowers_the_bits_and_a_target_lowers_them_further(make_trainer):
+    """Estimated at the start and at the end, each time under tables of the symbols as they are."""
+    rates = LearningRates(means=0.02, cholesky=0.02, colors=2e-3, hash_tables=2e-3, mlp=4e-4, steps=2e-2)
+    phase = Phase("finetune", frames="all", n_steps=40, rates=rates, quantized=QUANTIZED_STREAMS)
+
+    def bits(trainer) -> float:
+        values = trainer.model.values()
+        trainer.quantizers.refresh_rate(values)
+        return float(trainer.quantizers.estimated_bits(values))
+
+    ends, starts = {}, []
+    for target_share in (None, 0.5):
+        trainer = make_trainer(n_gaussians=150, config=COMPACT)
+        trainer.run(Phase("joint", frames="all", n_steps=20))
+        trainer.run(Phase("switch on", frames="all", n_steps=0, quantized=QUANTIZED_STREAMS))
+        starts.append(bits(trainer))
+        trainer.target_bits = None if target_share is None else target_share * starts[-1]
+        trainer.run(phase)
+        ends[target_share] = bits(trainer)
+        assert math.isfinite(trainer.psnr_db(QUANTIZED_STREAMS))
+        assert trainer.psnr_db(QUANTIZED_STREAMS) > 15.0
+
+    assert starts[0] == starts[1]
+    assert ends[None] < 0.97 * starts[0]
+    assert ends[0.5] < ends[None]
 
 
 @pytest.mark.parametrize("quantized", [(), QUANTIZED_STREAMS], ids=["plain", "quantised"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from clips import moving_clip
 
 from stgvcodec.fit import phase_run
 from stgvcodec.fit.phases import QUANTIZED_STREAMS, LearningRates, Phase
+from stgvcodec.fit.quantizers import QuantizerConfig
 from stgvcodec.fit.trainer import STRETCH, GopTrainer
 
 FINE_RATES = LearningRates(means=0.03, cholesky=0.02, colors=2e-3, hash_tables=2e-3, mlp=4e-4)
@@ -23,7 +25,11 @@ def losses_of(trainer: GopTrainer, phases: list[Phase]) -> list[float]:
     return torch.stack(losses).tolist()
 
 
-def test_a_fit_has_the_losses_of_the_reference(make_trainer, triton_device):
+COMPACT = QuantizerConfig(points="grid", shapes="log-shear", colors="ycocg", initial_weight_bits=6, elasticity=1.0)
+
+
+@pytest.mark.parametrize("config", [None, COMPACT], ids=["paper", "compact"])
+def test_a_fit_has_the_losses_of_the_reference(make_trainer, triton_device, config):
     phases = [
         Phase("key-frame", frames="key", n_steps=1),
         Phase("joint", frames="all", n_steps=2, frames_per_step=2),
@@ -31,7 +37,7 @@ def test_a_fit_has_the_losses_of_the_reference(make_trainer, triton_device):
     ]
     frames = moving_clip(2)[:, :18, :20].copy()
     found, expected = (
-        losses_of(make_trainer(2, 10, frames=frames, backend=backend, device=device), phases)
+        losses_of(make_trainer(2, 10, frames=frames, backend=backend, device=device, config=config), phases)
         for backend, device in (("triton", triton_device), ("reference", torch.device("cpu")))
     )
 
@@ -40,7 +46,7 @@ def test_a_fit_has_the_losses_of_the_reference(make_trainer, triton_device):
 
 @pytest.fixture
 def on_gpu(make_trainer):
-    def make(backend: str, **options: int) -> GopTrainer:
+    def make(backend: str, **options: Any) -> GopTrainer:
         frames = moving_clip(4, 320, 180)
         return make_trainer(4, 600, frames=frames, backend=backend, device=torch.device("cuda"), **options)
 
@@ -55,8 +61,9 @@ PHASES = [
 
 
 @pytest.mark.gpu
-def test_graphs_reach_what_eager_steps_of_the_reference_reach(on_gpu, caplog):
-    triton, reference = on_gpu("triton"), on_gpu("reference")
+@pytest.mark.parametrize("config", [None, COMPACT], ids=["paper", "compact"])
+def test_graphs_reach_what_eager_steps_of_the_reference_reach(on_gpu, caplog, config):
+    triton, reference = on_gpu("triton", config=config), on_gpu("reference", config=config)
     first, *_ = losses_of(triton, PHASES), losses_of(reference, PHASES)
 
     assert not any("CUDA graph" in message for message in caplog.messages)

@@ -1,6 +1,9 @@
-"""Encodes two_gops.stgv anew and stores what every file here decodes to: `python tests/golden/make_golden.py`.
+"""Writes the files of format 1.1 and stores what every file here decodes to: `python tests/golden/make_golden.py`.
 
-For a file of a release that is out, its expectation must never change: later releases add files of other names.
+For a file of a release that is out, its expectation must never change: later releases add files of other names. So
+two_gops.stgv is no longer made here: stgvcodec encoded it in format 1.0, 48x32, with uneven timestamps, a GoP of four
+frames and a last one of a single frame. What the set files show is drawn by a seed: they hold the format, not the
+encoder.
 """
 
 from __future__ import annotations
@@ -9,30 +12,41 @@ import dataclasses
 import hashlib
 import json
 import shutil
-import sys
-import tempfile
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
+from stgvcodec import VideoDecoder
+from stgvcodec.bitstream import (
+    ColorDescription,
+    GopSetHeader,
+    GopSetSymbols,
+    GopSymbols,
+    StgvReader,
+    StgvWriter,
+    StreamHeader,
+    pack_gop_set,
+    unpack_gop,
+    unpack_gop_set,
+)
+from stgvcodec.media import read_image, write_png
+
 FOLDER = Path(__file__).parent
 HASHES = FOLDER / "hashes.json"
-sys.path.insert(0, str(FOLDER.parent))
-
-from clips import moving_clip, write_video  # noqa: E402
-
-from stgvcodec import EncodeConfig, VideoDecoder, encode  # noqa: E402
-from stgvcodec.bitstream import GopSymbols, StgvReader, unpack_gop  # noqa: E402
-from stgvcodec.media import read_image, write_png  # noqa: E402
-
-PTS = (0, 40, 100, 120, 200)
+WIDTH, HEIGHT = 40, 27
+PTS = ((-3, 0, 4, 5), (100,))
+COMPACT, PAPER = (1, 1, 1), (0, 0, 0)
+SET_FILES = {
+    "set_compact.stgv": ("compact", (COMPACT, (1, 0, 1))),
+    "set_paper.stgv": ("paper", (PAPER, (0, 1, 0))),
+}
 
 
-def symbols_sha256(symbols: GopSymbols) -> str:
+def symbols_sha256(symbols: GopSymbols | GopSetSymbols) -> str:
     """Of all arrays in the order of the dataclass, little-endian, each with its name, dtype and shape before it."""
     digest = hashlib.sha256()
-    for field in dataclasses.fields(GopSymbols):
+    for field in dataclasses.fields(symbols):
         value = getattr(symbols, field.name)
         if field.name == "header":
             digest.update(repr(dataclasses.astuple(value)).encode())
@@ -43,12 +57,87 @@ def symbols_sha256(symbols: GopSymbols) -> str:
     return digest.hexdigest()
 
 
-def encode_two_gops(path: Path) -> None:
-    """48x32, uneven timestamps, a GoP of four frames and a last one of a single frame."""
-    with tempfile.TemporaryDirectory() as folder:
-        source = write_video(moving_clip(len(PTS)), Path(folder) / "clip.mkv", PTS, Fraction(1, 1000))
-        config = EncodeConfig(preset="draft", gop=4, n_gaussians=80, scene_cut=False, seed=1)
-        encode(source, path, config=config, device="cpu")
+def gop_symbols(reader: StgvReader, index: int) -> GopSymbols | GopSetSymbols:
+    """A GoP of a file of either format."""
+    unpack = unpack_gop if reader.header.format_version == (1, 0) else unpack_gop_set
+    return unpack(reader.read_gop(index))
+
+
+def drawn_set(seed: int, n_frames: int, modes: tuple[int, int, int]) -> GopSetSymbols:
+    """A GoP of 50 Gaussians over the picture that move a little, in point, shape and colour modes."""
+    rng = np.random.default_rng(seed)
+    point_mode, shape_mode, color_mode = modes
+    header = GopSetHeader(
+        n_frames=n_frames,
+        n_gaussians=50,
+        low_pass=0.125,
+        point_mode=point_mode,
+        shape_mode=shape_mode,
+        color_mode=color_mode,
+        cholesky_bits=8 if shape_mode else 6,
+        color_stages=1 if color_mode else 2,
+        color_codebook_size=1 if color_mode else 5,
+        static_resolutions=((3, 2), (9, 8)),
+        static_features=2,
+        static_log2_size=6,
+        dynamic_resolutions=((4, 3, 1), (9, 8, 3)),
+        dynamic_features=2,
+        dynamic_log2_size=6,
+        mlp_width=8,
+        n_frequencies=2,
+        weight_bits=6,
+    )
+
+    def weights(shape: tuple[int, ...]) -> np.ndarray:
+        return np.clip(np.rint(rng.laplace(0, 2, shape)), -32, 31).astype(np.int8)
+
+    def floats(*values: float, present: int = 1) -> np.ndarray:
+        return np.array(values * present, np.float32)
+
+    n = header.n_gaussians
+    patterns = rng.uniform(-1.1, 1.1, (n, 2)).astype(np.float16).view(np.uint16).astype(np.int32)
+    halves = np.where(patterns >= 0x8000, 0xFFFF - patterns, patterns + 0x8000).astype(np.uint16)
+    cells = rng.integers(0, 64, (n, 2)).astype(np.uint16)
+    logs = np.stack([rng.integers(4, 14, n), rng.integers(4, 14, n), rng.integers(118, 138, n)], 1)
+    luma = np.stack([rng.integers(128, 160, n), rng.integers(122, 135, n), rng.integers(125, 132, n)], 1)
+    shapes = logs if shape_mode else rng.integers(0, 64, (n, 3))
+    colors = luma if color_mode else rng.integers(0, 5, (n, 2))
+    return GopSetSymbols(
+        header=header,
+        points=cells if point_mode else halves,
+        shapes=shapes.astype(np.uint8),
+        colors=colors.astype(np.uint8),
+        codebooks=rng.uniform(-0.1, 0.5, header.codebooks_shape).astype(np.float16).view(np.uint16),
+        static_table=weights((sum(header.static_entries), header.static_features)),
+        dynamic_table=weights((sum(header.dynamic_entries), header.dynamic_features)),
+        mlp=tuple(weights(shape) for shape in header.mlp_shapes),
+        point_scale=floats(0.03125, 0.034, present=point_mode),
+        point_offset=floats(-1.0, -1.09375, present=point_mode),
+        shape_scale=floats(0.2, 0.1875, 0.2) if shape_mode else floats(0.1, 0.1, 0.11),
+        shape_offset=floats(-0.25, -3.0, 0.0, present=1 - shape_mode),
+        color_scale=floats(0.02, 0.03125, 0.03, present=color_mode),
+        static_scales=floats(0.0625, 0.05),
+        dynamic_scales=floats(0.05, 0.0625),
+        mlp_scales=floats(0.0625, 0.01, 0.0625, 0.01, 0.005, 0.001, 0.01, 0.001),
+    )
+
+
+def write_set(path: Path, profile: str, modes: tuple[tuple[int, int, int], ...]) -> None:
+    """A GoP of four frames at uneven times and one of a single frame, each in modes of its own."""
+    header = StreamHeader(
+        width=WIDTH,
+        height=HEIGHT,
+        frame_rate=Fraction(24),
+        time_base=Fraction(1, 48),
+        color=ColorDescription(primaries=1, transfer=13, matrix=1, full_range=True),
+        profile=profile,
+        tool="golden",
+    )
+    with path.open("wb") as file:
+        writer = StgvWriter(file, header)
+        for seed, (pts, of_gop) in enumerate(zip(PTS, modes, strict=True)):
+            writer.add_gop(pack_gop_set(drawn_set(seed, len(pts), of_gop)), pts)
+        writer.finish()
 
 
 def expectation(path: Path) -> dict[str, object]:
@@ -71,7 +160,7 @@ def expectation(path: Path) -> dict[str, object]:
                     "first_frame": gop.first_frame,
                     "n_gaussians": gop.n_gaussians,
                     "pts": list(gop.pts),
-                    "symbols_sha256": symbols_sha256(unpack_gop(reader.read_gop(i))),
+                    "symbols_sha256": symbols_sha256(gop_symbols(reader, i)),
                 }
                 for i, gop in enumerate(reader.gops)
             ],
@@ -90,10 +179,10 @@ def store_frames(path: Path) -> None:
 
 def main() -> None:
     """Write everything."""
-    encode_two_gops(FOLDER / "two_gops.stgv")
+    for name, (profile, modes) in SET_FILES.items():
+        write_set(FOLDER / name, profile, modes)
+        store_frames(FOLDER / name)
     files = sorted(FOLDER.glob("*.stgv"))
-    for path in files:
-        store_frames(path)
     HASHES.write_text(json.dumps({path.name: expectation(path) for path in files}, indent=2) + "\n")
 
 

@@ -22,6 +22,7 @@ STREAM_HEADER = StreamHeader(
     time_base=Fraction(1, 25),
     color=ColorDescription(primaries=1, transfer=13, matrix=1, full_range=True),
     profile="paper",
+    format_version=(1, 0),
     tool="example",
 )
 PTS = (0, 1)

@@ -113,6 +113,7 @@ def random_file(tmp_path_factory):
         time_base=Fraction(1, 90000),
         color=ColorDescription(primaries=9, transfer=16, matrix=9, full_range=False),
         profile="paper",
+        format_version=(1, 0),
         tool="blind ü",
     )
     file = io.BytesIO()
@@ -126,7 +127,13 @@ def random_file(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.stgv")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("name", ["set_compact", "set_paper"])
+def test_a_reader_of_version_1_0_refuses_later_profiles_by_their_id(name):
+    with pytest.raises(blind_decoder.FormatError, match="unknown profile"):
+        blind_decoder.decode((GOLDEN / f"{name}.stgv").read_bytes())
+
+
+@pytest.mark.parametrize("path", [GOLDEN / "two_gops.stgv", GOLDEN / "worked_example.stgv"], ids=lambda path: path.stem)
 def test_golden_files(path):
     decoded = blind_decoder.decode(path.read_bytes())
     pts, frames = product_frames(path)

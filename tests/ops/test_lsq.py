@@ -8,11 +8,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from stgvcodec.ops.lsq import LsqSteps, Segments, lsq_codes, lsq_round, lsq_steps, segment_blocks
+from stgvcodec.ops.lsq import (
+    LsqSteps,
+    Segments,
+    lsq_codes,
+    lsq_round,
+    lsq_round_rated,
+    lsq_steps,
+    segment_blocks,
+)
 from stgvcodec.ops.lsq.segments import SEGMENT_BLOCK
 
 # Under the interpreter numpy reports the infinities that are tried on purpose.
-pytestmark = pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:overflow encountered:RuntimeWarning", "ignore:invalid value encountered:RuntimeWarning"
+)
 
 # Sums over a group in another order, relative to the largest.
 SUM_TOLERANCE = 2e-5
@@ -87,6 +97,36 @@ def assert_agree(
         assert_sums_close(steps.shift.grad, truth_steps.shift.grad * steps.unit / scale)
 
 
+def assert_rated(x: Tensor, steps: LsqSteps, segments: Segments, codes: tuple[int, int], upstream: Tensor) -> None:
+    """Triton's values are those without bits; its bits are those of its codes, its gradients the reference's."""
+    min_code, max_code = codes
+    arguments = {"segments": segments, "min_code": min_code, "max_code": max_code}
+    generator = torch.Generator().manual_seed(5)
+    tables = (12 * torch.rand(len(segments.sizes), max_code - min_code + 1, generator=generator)).to(x.device)
+
+    def run(steps: LsqSteps, backend: str) -> tuple[Tensor, ...]:
+        leaf = x.clone().requires_grad_()
+        values, parts = lsq_round_rated(leaf, steps, tables, backend=backend, **arguments)
+        loss = (values * upstream).sum() + 0.3 * parts.sum()
+        return values.detach(), parts.detach(), *torch.autograd.grad(loss, (leaf, steps.gain))
+
+    values, parts, grad_x, grad_gain = run(steps, "triton")
+    scale, _ = lsq_steps(steps, backend="triton")
+    true_values, true_parts, true_grad_x, true_grad_gain = run(anchored_at(steps, scale, None), "reference")
+
+    plain = lsq_round(x, steps, backend="triton", **arguments)
+    assert torch.equal(bits(values), bits(plain))
+    assert torch.equal(bits(values), bits(true_values))
+    group_of = torch.repeat_interleave(torch.arange(len(segments.sizes)), torch.tensor(segments.sizes)).to(x.device)
+    symbols = lsq_codes(x, scale, None, **arguments).long() - min_code
+    count = float(tables[group_of, symbols].double().sum())
+    assert float(parts.double().sum()) == pytest.approx(count, rel=1e-5)
+    assert float(true_parts.double().sum()) == pytest.approx(count, rel=1e-5)
+    torch.testing.assert_close(grad_x, true_grad_x, rtol=1e-5, atol=1e-6)
+    assert torch.isfinite(grad_gain).all()
+    assert_sums_close(grad_gain, true_grad_gain)
+
+
 def assert_sums_close(sums: Tensor, truth: Tensor) -> None:
     torch.testing.assert_close(sums, truth, rtol=SUM_TOLERANCE, atol=SUM_TOLERANCE * float(truth.abs().max()))
 
@@ -97,6 +137,47 @@ def test_segments(triton_device, sizes, codes):
     x = make_x((sum(sizes),), codes[1]).to(triton_device)
     steps = make_steps(len(sizes), with_offset=False, device=triton_device)
     assert_agree(x, steps, make_segments(sizes, triton_device), codes, normal(sum(sizes), seed=2).to(triton_device))
+
+
+@pytest.mark.parametrize("codes", [(-128, 127), (-8, 7), (-2, 1)], ids=str)
+@pytest.mark.parametrize("sizes", SEGMENTS, ids=str)
+def test_rated_segments(triton_device, sizes, codes):
+    x = make_x((sum(sizes),), codes[1]).to(triton_device)
+    steps = make_steps(len(sizes), with_offset=False, device=triton_device)
+    assert_rated(x, steps, make_segments(sizes, triton_device), codes, normal(sum(sizes), seed=2).to(triton_device))
+
+
+@pytest.mark.parametrize("backend", ["reference", "triton"])
+def test_bits_have_the_gradient_of_a_polyline(triton_device, backend):
+    """Under code lengths of c a symbol, bits are c x / scale, damped for the step as LSQ damps its own gradient."""
+    sizes, slopes = (70, 3), torch.tensor([0.5, -2.0], device=triton_device)
+    x = (3.0 * normal(73)).clamp(-7.0, 6.0).to(triton_device).requires_grad_()
+    steps = LsqSteps(
+        torch.zeros(2, device=triton_device).requires_grad_(), torch.tensor([1.0, 1.25], device=triton_device)
+    )
+    tables = slopes[:, None] * torch.arange(16, device=triton_device)
+    _, parts = lsq_round_rated(
+        x, steps, tables, segments=make_segments(sizes, triton_device), min_code=-8, max_code=7, backend=backend
+    )
+
+    grad_x, grad_gain = torch.autograd.grad(parts.sum(), (x, steps.gain))
+
+    groups = x.detach().split(sizes)
+    torch.testing.assert_close(grad_x, torch.cat([slopes[i].expand(n) / steps.unit[i] for i, n in enumerate(sizes)]))
+    for i, group in enumerate(groups):
+        expected = -float(slopes[i] * (group / steps.unit[i]).sum()) / math.sqrt(sizes[i] * 7)
+        assert float(grad_gain[i]) == pytest.approx(expected, rel=1e-4)
+
+
+def test_refuses_tables_and_offsets():
+    device = torch.device("cpu")
+    arguments = {"segments": make_segments((2, 2), device), "min_code": -8, "max_code": 7}
+    steps = make_steps(2, with_offset=False, device=device)
+    for tables in (torch.zeros(2, 15), torch.zeros(3, 16), torch.zeros(2, 16, dtype=torch.float64)):
+        with pytest.raises(ValueError, match=r"tables are .*, expected torch.float32 \[2, 16 or more\]"):
+            lsq_round_rated(torch.zeros(4), steps, tables, **arguments)
+    with pytest.raises(ValueError, match="steps have a shift"):
+        lsq_round_rated(torch.zeros(4), make_steps(2, with_offset=True, device=device), torch.zeros(2, 16), **arguments)
 
 
 @pytest.mark.parametrize("codes", CODES, ids=str)
@@ -227,6 +308,7 @@ def test_real_size(layout):
     steps = make_steps(len(sizes), with_offset=False, device=device)
     x = make_x((sum(sizes),), 127).to(device)
     assert_agree(x, steps, make_segments(sizes, device), (-128, 127), normal(sum(sizes), seed=2).to(device))
+    assert_rated(x.detach(), steps, make_segments(sizes, device), (-128, 127), normal(sum(sizes), seed=2).to(device))
 
 
 @pytest.mark.gpu

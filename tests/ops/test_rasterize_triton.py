@@ -318,8 +318,10 @@ def test_gpu_real_size_equals_the_reference(tail: float) -> None:
     results = with_gradients(leaves, "triton")
     truth = with_gradients([leaf.detach().double().requires_grad_() for leaf in leaves], "reference")
     for name, value, expected in zip(("image", "means", "cholesky", "colors"), results, truth, strict=True):
-        # Gradients of the largest Gaussians are float32 sums over much of the picture.
-        atol = 1e-5 * max(1.0, expected.abs().max().item()) if name == "image" else 2e-4 * expected.abs().max().item()
+        # Gradients of the largest Gaussians are float32 sums over much of the picture, by atomics in another order each
+        # time: 1e-4 to 5e-4 of the largest were seen in three runs of the heavy-tailed scene.
+        relative = 1e-5 if name == "image" else 2e-4 if tail == 0.0 else 1e-3
+        atol = relative * max(1.0 if name == "image" else 0.0, expected.abs().max().item())
         error = (value - expected).abs().max().item()
         assert error <= atol, f"{name}: {error:.2e}, expected {atol:.2e} at most"
 

@@ -47,6 +47,9 @@ def _quantizer(name: str, n_rows: int) -> torch.nn.Module:
         "residual_vq_3x256": lambda: quant.ResidualVectorQuantizer(n_stages=3, codebook_size=256),
         "symmetric8": quant.SymmetricQuantizer,
         "symmetric2": lambda: quant.SymmetricQuantizer(bits=2),
+        "log_shear": quant.LogShearQuantizer,
+        "log_shear_fine": lambda: quant.LogShearQuantizer(initial_step=0.005),
+        "ycocg": quant.YcocgQuantizer,
     }[name]()
 
 
@@ -61,6 +64,9 @@ NAMES = (
     "symmetric8",
     "symmetric2",
     "symmetric_grouped",
+    "log_shear",
+    "log_shear_fine",
+    "ycocg",
 )
 
 
@@ -80,6 +86,8 @@ def _dequantize(quantizer: torch.nn.Module, x: Tensor, device: str = "cpu") -> T
         quant.AffineQuantizer: quant.affine,
         quant.ResidualVectorQuantizer: quant.residual_vq,
         quant.SymmetricQuantizer: quant.symmetric,
+        quant.LogShearQuantizer: quant.log_shear,
+        quant.YcocgQuantizer: quant.ycocg,
     }[type(quantizer)]
     header = {"group_sizes": quantizer.group_sizes} if module is quant.symmetric else {}
     return module.dequantize(quantizer.symbols(x), **quantizer.side(), **header, device=device)
@@ -166,7 +174,7 @@ def restore_threads() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("restore_threads")
-@pytest.mark.parametrize("name", ["affine8", "residual_vq", "symmetric8", "symmetric_grouped"])
+@pytest.mark.parametrize("name", ["affine8", "residual_vq", "symmetric8", "symmetric_grouped", "log_shear", "ycocg"])
 def test_same_symbols_and_side_for_any_number_of_threads(name: str) -> None:
     x = torch.randn(50000, 3, generator=torch.Generator().manual_seed(0))
     results = []

@@ -121,8 +121,8 @@ def decode_stream_to(
         start: The stream's first byte.
         end: One past its last byte.
         contexts: In decoding order.
-        families: Weights of the geometric and the normal family by width and distance, 1 at least at distance 0, 2^30
-            at most. [2, 64, 256] int64, read-only.
+        families: Weights of the geometric, the normal and the narrow family by width and distance, 1 at least at
+            distance 0, 2^30 at most. [3, 64, 256] int64, read-only.
 
     Returns:
         Whether the stream is in order to its last byte.
@@ -138,6 +138,94 @@ def decode_stream_to(
     if contexts.n_bytes > len(out):
         raise ValueError(f"the contexts fill {contexts.n_bytes} bytes, expected {len(out)} at most")
     return numba_kernel.decode_stream_to(out, data, start, end, contexts.rows, families)
+
+
+class Column(NamedTuple):
+    """Where a symbol of each item is: that of item i is byte first + i * step."""
+
+    first: int
+    step: int
+
+
+class AttributePlace(NamedTuple):
+    """An attribute of a conditioned stream.
+
+    Its class depends on min(255, sum of the symbols of its sources), which are decoded before it.
+    """
+
+    alphabet: int
+    column: Column
+    sources: tuple[Column, ...] = ()
+
+
+class AttributePlaces:
+    """The attributes of a conditioned stream, checked once for many streams.
+
+    Attributes:
+        rows: (alphabet, column, source, source) of each, a column that is not there being (0, 0). [A, 7] int64,
+            read-only.
+
+    Raises:
+        ValueError: an alphabet does not have 1 to 256 symbols, there are more than two sources, or a place is below 0.
+    """
+
+    def __init__(self, attributes: Sequence[AttributePlace]) -> None:
+        rows: list[tuple[int, ...]] = []
+        for i, (alphabet, column, sources) in enumerate(attributes):
+            columns = (column, *sources)
+            if not 1 <= alphabet <= 256 or len(sources) > 2 or any(c.first < 0 or c.step < 1 for c in columns):
+                raise ValueError(
+                    f"attribute {i} is {tuple(attributes[i])}, expected 1 to 256 symbols, 2 sources at most, "
+                    "places from 0 and steps from 1"
+                )
+            numbers = [number for c in columns for number in c]
+            rows.append((alphabet, *numbers, *[0] * (6 - len(numbers))))
+        self.rows = np.array(rows, np.int64).reshape(-1, 7)
+        self.rows.flags.writeable = False
+
+    def n_bytes(self, n_items: int) -> int:
+        """How many bytes their columns lie in."""
+        columns = self.rows[:, 1:].reshape(-1, 2)
+        return int((columns[:, 0] + (n_items - 1) * columns[:, 1]).max(initial=-1)) + 1 if n_items else 0
+
+
+def decode_conditioned_to(
+    out: npt.NDArray[np.uint8],
+    data: npt.NDArray[np.uint8],
+    start: int,
+    end: int,
+    n_items: int,
+    attributes: AttributePlaces,
+    families: npt.NDArray[np.int64],
+) -> bool:
+    """Decode a conditioned stream, models and checksum included, with numba and without the GIL.
+
+    The reference, which also says what is wrong with a stream, is `stgvcodec.bitstream.conditioned`.
+
+    Args:
+        out: Where to, and where sources of earlier streams are. [n] uint8, contiguous; not to be used where the stream
+            is refused.
+        data: Bytes that the stream is in. [B] uint8, read-only.
+        start: The stream's first byte.
+        end: One past its last byte.
+        n_items: Symbols of each attribute.
+        attributes: In decoding order.
+        families: As for `decode_stream_to`.
+
+    Returns:
+        Whether the stream is in order to its last byte.
+
+    Raises:
+        ValueError: the attributes need more than `out`, or the stream does not lie inside `data`.
+    Deterministic: yes; integers only.
+    """
+    from stgvcodec.ops.ans import numba_conditioned
+
+    if not 0 <= start <= end <= len(data):
+        raise ValueError(f"the stream is bytes {start} to {end} of {len(data)}, expected it inside")
+    if attributes.n_bytes(n_items) > len(out):
+        raise ValueError(f"the attributes lie in {attributes.n_bytes(n_items)} bytes, expected {len(out)} at most")
+    return numba_conditioned.decode_conditioned_to(out, data, start, end, n_items, attributes.rows, families)
 
 
 def _numba(words: npt.NDArray[np.uint32], runs: Sequence[AnsRun]) -> AnsResult:

@@ -15,8 +15,8 @@ from numba import njit
 from stgvcodec.ops.ans import PRECISION, AnsResult, AnsRun, sum_error
 
 # 4 KB of buckets and 1 KB of sums stay in the first cache, and few slots fall into a bucket of two symbols.
-_LOG2_BUCKETS = 12
-_BUCKET_SHIFT = PRECISION - _LOG2_BUCKETS
+LOG2_BUCKETS = 12
+_BUCKET_SHIFT = PRECISION - LOG2_BUCKETS
 
 # numba turns a sum of signed and unsigned 64-bit integers into a float, so everything is unsigned.
 _U = np.uint64
@@ -27,7 +27,7 @@ _PRECISION = _U(PRECISION)
 _SLOT_MASK = _U((1 << PRECISION) - 1)
 _SHIFT = _U(_BUCKET_SHIFT)
 
-_CRC_ONES = _U(0xFFFFFFFF)
+CRC_ONES = _U(0xFFFFFFFF)
 _CRC_BYTE = _U(0xFF)
 _CRC_SHIFT = _U(8)
 # zlib's own table, CRC-32 being linear: of one byte each, without the ones that come first and last.
@@ -36,16 +36,17 @@ _CRC_TABLE = np.array([zlib.crc32(bytes([byte]), 0xFFFFFFFF) ^ 0xFFFFFFFF for by
 _UNCODED, _TABLE = 0, 1
 _CONSTANT, _RAW = 0, 1
 _MAX_LOG2_TOTAL = 14
+_FIRST_NARROW, _N_NARROW = 16, 16
 _MAX_PREFIX = 16
 _MAX_ITEM_BITS = 33
-_ALPHABET = 256
-_FAULT = -1
+ALPHABET = 256
+FAULT = -1
 _TOTAL = 1 << PRECISION
 _CHECK_MASK = _U(0xFFFF)
 
-_kernel = njit(nogil=True, cache=True, error_model="numpy")
+kernel = njit(nogil=True, cache=True, error_model="numpy")
 # Compiled into the kernels that call them; what Python would need to call them takes as long to compile as they do.
-_helper = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+helper = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 def ans_decode(words: npt.NDArray[np.uint32], runs: Sequence[AnsRun]) -> AnsResult:
@@ -82,16 +83,16 @@ def decode_stream_to(
             contexts,
             families,
             out,
-            np.empty((n, _ALPHABET), np.uint32),
-            np.empty((n, _ALPHABET), np.uint8),
+            np.empty((n, ALPHABET), np.uint32),
+            np.empty((n, ALPHABET), np.uint8),
             np.empty(n, np.int64),
-            np.empty((end - first_byte) // 4 + 2 + _ALPHABET, np.uint32),
-            np.empty(1 << _LOG2_BUCKETS, np.uint8),
+            np.empty((end - first_byte) // 4 + 2 + ALPHABET, np.uint32),
+            np.empty(1 << LOG2_BUCKETS, np.uint8),
         )
     )
 
 
-@_kernel
+@kernel
 def _decode(
     words: npt.NDArray[np.uint32],
     frequencies: npt.NDArray[np.uint32],
@@ -102,23 +103,23 @@ def _decode(
 ) -> tuple[np.uint64, np.uint64, int]:
     """Fill `symbols`; returns the state, the number of words not read, and how many runs had frequencies in order."""
     sums = np.empty(257, np.uint32)
-    buckets = np.empty(1 << _LOG2_BUCKETS, np.uint8)
-    state, n_left = _start(words)
-    crc = _CRC_ONES
+    buckets = np.empty(1 << LOG2_BUCKETS, np.uint8)
+    state, n_left = start_coder(words)
+    crc = CRC_ONES
     first = 0
     for run in range(len(counts)):
-        if not _fill(frequencies[starts[run] : starts[run + 1]], sums, buckets):
+        if not fill(frequencies[starts[run] : starts[run + 1]], sums, buckets):
             return state, n_left, run
         run_names = names[starts[run] : starts[run + 1]]
-        state, n_left, crc = _decode_run(
+        state, n_left, crc = decode_run(
             state, n_left, crc, words, sums, buckets, run_names, counts[run], symbols, first, 1, 0
         )
         first += counts[run]
     return state, n_left, len(counts)
 
 
-@_helper
-def _start(words: npt.NDArray[np.uint32]) -> tuple[np.uint64, np.uint64]:
+@helper
+def start_coder(words: npt.NDArray[np.uint32]) -> tuple[np.uint64, np.uint64]:
     """The coder's state before the first symbol, and the number of words left."""
     state = _U(0)
     n_left = _U(len(words))
@@ -129,8 +130,8 @@ def _start(words: npt.NDArray[np.uint32]) -> tuple[np.uint64, np.uint64]:
     return state, n_left
 
 
-@_helper
-def _decode_run(
+@helper
+def decode_run(
     state: np.uint64,
     n_left: np.uint64,
     crc: np.uint64,
@@ -171,8 +172,8 @@ def _decode_run(
     return state, n_left, crc
 
 
-@_helper
-def _fill(frequencies: npt.NDArray[np.uint32], sums: npt.NDArray[np.uint32], buckets: npt.NDArray[np.uint8]) -> bool:
+@helper
+def fill(frequencies: npt.NDArray[np.uint32], sums: npt.NDArray[np.uint32], buckets: npt.NDArray[np.uint8]) -> bool:
     """Sums of the frequencies of smaller symbols, and for each bucket of slots the symbol of its first slot.
 
     False where the frequencies are not at least 1 each or do not sum to 2^24.
@@ -193,7 +194,7 @@ def _fill(frequencies: npt.NDArray[np.uint32], sums: npt.NDArray[np.uint32], buc
     return total == 1 << PRECISION
 
 
-@_kernel
+@kernel
 def _decode_stream(
     data: npt.NDArray[np.uint8],
     first_byte: int,
@@ -207,7 +208,7 @@ def _decode_stream(
     words: npt.NDArray[np.uint32],
     buckets: npt.NDArray[np.uint8],
 ) -> bool:
-    """See `decode_stream_to`. The last five are scratch: of each context, of the coder's words and sums, and `_fill`'s.
+    """See `decode_stream_to`. The last five are scratch: of each context, of the coder's words and sums, and `fill`'s.
 
     Nothing here says what is wrong with a stream, only that something is. Bytes are read below `end` only, symbols are
     below their alphabet, and the places of symbols have been checked.
@@ -215,41 +216,56 @@ def _decode_stream(
     n_coded = 0
     position = first_byte
     for i in range(len(contexts)):
-        position, sizes[i] = _read_model(data, position, end, contexts[i], families, frequencies[i], names[i], out)
+        position, sizes[i] = read_model(data, position, end, contexts[i], families, frequencies[i], names[i], out)
         if position < 0:
             return False
         n_coded += sizes[i]
-    n_bytes = end - position
-    if n_bytes > 0 and (data[end - 1] == 0 or n_coded == 0):
+    n_words = load_words(data, position, end, n_coded > 0, words)
+    if n_words < 0:
         return False
     if n_coded == 0:
         return True
+    sums = words[n_words:]
+    crc = CRC_ONES
+    state, n_left = start_coder(words[:n_words])
+    for i in range(len(contexts)):
+        if sizes[i] > 0:
+            if not fill(frequencies[i, : sizes[i]], sums, buckets):
+                return False
+            place = contexts[i]
+            state, n_left, crc = decode_run(
+                state, n_left, crc, words, sums, buckets, names[i], place[0], out, place[2], place[3], place[4]
+            )
+    return ends_well(state, n_left, crc)
+
+
+@helper
+def load_words(
+    data: npt.NDArray[np.uint8], first_byte: int, end: int, has_coder: bool, words: npt.NDArray[np.uint32]
+) -> int:
+    """Fill `words` from the bytes of a stream's coder; returns how many there are, or a fault."""
+    n_bytes = end - first_byte
+    if n_bytes > 0 and (data[end - 1] == 0 or not has_coder):
+        return FAULT
     n_words = (n_bytes + 3) >> 2
     for i in range(n_words):
         word = np.uint32(0)
         for byte in range(4):
-            at = position + 4 * i + byte
+            at = first_byte + 4 * i + byte
             if at < end:
                 word |= np.uint32(data[at]) << np.uint32(8 * byte)
         words[i] = word
-
-    sums = words[n_words:]
-    crc = _CRC_ONES
-    state, n_left = _start(words[:n_words])
-    for i in range(len(contexts)):
-        if sizes[i] > 0:
-            if not _fill(frequencies[i, : sizes[i]], sums, buckets):
-                return False
-            place = contexts[i]
-            state, n_left, crc = _decode_run(
-                state, n_left, crc, words, sums, buckets, names[i], place[0], out, place[2], place[3], place[4]
-            )
-    check = ((crc ^ _CRC_ONES) & _CHECK_MASK) + _ONE
-    return n_left == _U(0) and state == check
+    return n_words
 
 
-@_helper
-def _read_model(
+@helper
+def ends_well(state: np.uint64, n_left: np.uint64, crc: np.uint64) -> bool:
+    """Whether a coder ends with the check of its symbols, whose CRC register is `crc`, and nothing is left."""
+    return n_left == _U(0) and state == ((crc ^ CRC_ONES) & _CHECK_MASK) + _ONE
+
+
+@helper
+def read_model(
     data: npt.NDArray[np.uint8],
     position: int,
     end: int,
@@ -268,24 +284,27 @@ def _read_model(
     mode, parameter, symbol = _UNCODED, _CONSTANT, 0
     if alphabet > 1:
         if position >= end:
-            return _FAULT, 0
+            return FAULT, 0
         mode, parameter = np.int64(data[position]) & 3, np.int64(data[position]) >> 2
         position += 1
         if mode == _UNCODED and parameter == _RAW:
             return _read_raw(data, position, end, alphabet, n_symbols, out, first, step, zero), 0
-        if mode == _TABLE:
+        if mode == _TABLE and not _FIRST_NARROW <= parameter < _FIRST_NARROW + _N_NARROW:
             return _read_table(data, position, end, parameter, alphabet, frequencies, names)
         if (mode == _UNCODED and parameter != _CONSTANT) or position >= end:
-            return _FAULT, 0
+            return FAULT, 0
         symbol = np.int64(data[position])
         position += 1
         if symbol >= alphabet:
-            return _FAULT, 0
+            return FAULT, 0
     if mode == _UNCODED:
         for i in range(n_symbols):
             out[first + i * step] = symbol - zero
         return position, 0
-    weights = families[mode - 2, parameter]
+    family, width = mode - 2, parameter
+    if mode == _TABLE:
+        family, width = 2, parameter - _FIRST_NARROW
+    weights = families[family, width]
     total = _U(0)
     for i in range(alphabet):
         names[i] = i
@@ -300,7 +319,7 @@ def _read_model(
     return position, alphabet
 
 
-@_helper
+@helper
 def _read_raw(
     data: npt.NDArray[np.uint8],
     position: int,
@@ -316,7 +335,7 @@ def _read_raw(
     while 1 << n_bits < alphabet:
         n_bits += 1
     if (n_symbols * n_bits + 7) >> 3 > end - position:
-        return _FAULT
+        return FAULT
     held, n_held = 0, 0
     for i in range(n_symbols):
         if n_held < n_bits:
@@ -326,14 +345,14 @@ def _read_raw(
         n_held -= n_bits
         symbol = (held >> n_held) & ((1 << n_bits) - 1)
         if symbol >= alphabet:
-            return _FAULT
+            return FAULT
         out[first + i * step] = symbol - zero
     if held & ((1 << n_held) - 1):
-        return _FAULT
+        return FAULT
     return position
 
 
-@_helper
+@helper
 def _read_table(
     data: npt.NDArray[np.uint8],
     position: int,
@@ -344,7 +363,7 @@ def _read_table(
     names: npt.NDArray[np.uint8],
 ) -> tuple[int, int]:
     if not 1 <= log2_total <= _MAX_LOG2_TOTAL:
-        return _FAULT, 0
+        return FAULT, 0
     # A table is never longer, so that damage cannot make one.
     stop = position + (alphabet * _MAX_ITEM_BITS >> 3) + 1
     stop = 8 * (stop if stop < end else end)
@@ -353,7 +372,7 @@ def _read_table(
     symbol, size, order, in_run = 0, 0, 0, False
     while remaining > 0:
         if symbol >= alphabet:
-            return _FAULT, 0
+            return FAULT, 0
         # An Exp-Golomb code: a frequency, or after a frequency of 0 how many more there are.
         n_more, value = order - 1, 0
         while value == 0 and bit < stop:
@@ -361,7 +380,7 @@ def _read_table(
             bit += 1
             n_more += 1
         if value == 0 or n_more - order > _MAX_PREFIX or bit + n_more > stop:
-            return _FAULT, 0
+            return FAULT, 0
         for _ in range(n_more):
             value = value << 1 | (np.int64(data[bit >> 3]) >> (7 - (bit & 7)) & 1)
             bit += 1
@@ -371,7 +390,7 @@ def _read_table(
             in_run = False
             continue
         if value > remaining:
-            return _FAULT, 0
+            return FAULT, 0
         in_run = value == 0
         order = 0
         if value > 0:
@@ -383,5 +402,5 @@ def _read_table(
             while value >> order:
                 order += 1
     if size < 2 or (bit & 7 and data[bit >> 3] & ((1 << (8 - (bit & 7))) - 1)):
-        return _FAULT, 0
+        return FAULT, 0
     return (bit + 7) >> 3, size

@@ -17,6 +17,7 @@ __all__ = [
     "Segments",
     "lsq_codes",
     "lsq_round",
+    "lsq_round_rated",
     "lsq_steps",
     "segment_blocks",
 ]
@@ -59,6 +60,56 @@ def lsq_round(
     _check(x, steps, segments, min_code, max_code)
     implementations = {"reference": reference.lsq_round, "numba": reference.lsq_round, "triton": _triton_lsq_round}
     return select(implementations, backend, x.device)(x, steps, segments, min_code, max_code)
+
+
+def lsq_round_rated(
+    x: Tensor,
+    steps: LsqSteps,
+    tables: Tensor,
+    *,
+    segments: Segments,
+    min_code: int,
+    max_code: int,
+    backend: str = "auto",
+) -> tuple[Tensor, Tensor]:
+    """`lsq_round` without offsets, and what an entropy coder takes for its codes; in one pass either way.
+
+    Args:
+        x: Values. [n_values] float32.
+        steps: Scale of each group.
+        tables: Bits of the codes from `min_code` on, one row a group. [G, A] float32, A >= max_code - min_code + 1.
+        segments: Groups of `x`.
+        min_code: Smallest code.
+        max_code: Largest code.
+        backend: As for `lsq_round`.
+
+    Returns:
+        values: As `lsq_round` returns them.
+        bits: Partial sums of tables[group, code - min_code]. [n] float32, n >= 1.
+
+    Raises:
+        ValueError: a shape, dtype or device differs from the above.
+        BackendUnavailableError: `backend` cannot run here.
+
+    Gradients: of the values as `lsq_round` says; of the bits to x, the slope of `ops.code_length` at x / scale over the
+    scale, and to scale, minus the sum of those times x / scale, damped as those of the values are. Deterministic: yes,
+    both passes.
+    """
+    _check(x, steps, segments, min_code, max_code)
+    n_codes = max_code - min_code + 1
+    if steps.shift is not None:
+        raise ValueError("steps have a shift, expected none: bits are those of codes without offset")
+    n_groups = len(segments.sizes)
+    if tables.ndim != 2 or tables.dtype != x.dtype or tables.shape[0] != n_groups or tables.shape[1] < n_codes:
+        raise ValueError(
+            f"tables are {tables.dtype} {list(tables.shape)}, expected {x.dtype} [{n_groups}, {n_codes} or more]"
+        )
+    implementations = {
+        "reference": reference.lsq_round_rated,
+        "numba": reference.lsq_round_rated,
+        "triton": _triton_lsq_round_rated,
+    }
+    return select(implementations, backend, x.device)(x, steps, tables, segments, min_code, max_code)
 
 
 @torch.no_grad()
@@ -110,6 +161,14 @@ def _triton_lsq_round(x: Tensor, steps: LsqSteps, segments: Segments | None, min
     from stgvcodec.ops.lsq import triton_kernel
 
     return triton_kernel.lsq_round(x, steps, segments, min_code, max_code)
+
+
+def _triton_lsq_round_rated(
+    x: Tensor, steps: LsqSteps, tables: Tensor, segments: Segments, min_code: int, max_code: int
+) -> tuple[Tensor, Tensor]:
+    from stgvcodec.ops.lsq import triton_kernel
+
+    return triton_kernel.lsq_round_rated(x, steps, tables, segments, min_code, max_code)
 
 
 def _triton_transmitted_steps(steps: LsqSteps) -> tuple[Tensor, Tensor | None]:

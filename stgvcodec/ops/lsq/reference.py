@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from stgvcodec.ops.code_length import CodeLengths, code_length
 from stgvcodec.ops.lsq.segments import Segments
 from stgvcodec.ops.lsq.steps import MAGNITUDE_MAX, SCALE_MIN, LsqSteps
 
@@ -25,6 +26,19 @@ def lsq_round(x: Tensor, steps: LsqSteps, segments: Segments | None, min_code: i
     scale, offset = transmitted_steps(steps)
     result: Tensor = _Round.apply(x, scale, offset, segments, min_code, max_code)
     return result
+
+
+def lsq_round_rated(
+    x: Tensor, steps: LsqSteps, tables: Tensor, segments: Segments, min_code: int, max_code: int
+) -> tuple[Tensor, Tensor]:
+    """Values as decoded, and their bits; see the contract."""
+    scale, offset = transmitted_steps(steps)
+    positions: Tensor = _Positions.apply(x, scale, segments, min_code, max_code)
+    rows = torch.cat([torch.full((size,), i, device=x.device) for i, size in enumerate(segments.sizes)])
+    lengths = CodeLengths(tables, rows.int())
+    bits = code_length(positions, lengths, first=min_code, n_symbols=max_code - min_code + 1)
+    values: Tensor = _Round.apply(x, scale, offset, segments, min_code, max_code)
+    return values, bits.reshape(1)
 
 
 def codes_of(x: Tensor, scale: Tensor, offset: Tensor | None, min_code: int, max_code: int) -> Tensor:
@@ -88,6 +102,29 @@ class _Round(torch.autograd.Function):
         if offset is not None:
             grad_offset = _damped_sums(torch.where(inside, zero, grad), ctx.segments, ctx.max_code)
         return torch.where(inside, grad, zero), grad_scale, grad_offset, None, None, None
+
+
+class _Positions(torch.autograd.Function):
+    """x / scale; its gradient to the scale is damped as LSQ damps that of the values."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: Tensor, segments: Segments, min_code: int, max_code: int) -> Tensor:
+        scale = per_value(scale, segments)
+        ratio = _ratio(x, scale, None)
+        ctx.save_for_backward(scale, ratio)
+        ctx.segments = segments
+        ctx.min_code, ctx.max_code = min_code, max_code
+        return ratio
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        (grad,) = grad_outputs
+        scale, ratio = ctx.saved_tensors
+        grad_x = grad / scale
+        # Outside the codes nothing comes back, but a ratio may be infinite.
+        inside = (ratio >= ctx.min_code) & (ratio <= ctx.max_code)
+        by_scale = torch.where(inside, grad_x * ratio, 0.0)
+        return grad_x, -_damped_sums(by_scale, ctx.segments, ctx.max_code), None, None, None
 
 
 def _damped_sums(contributions: Tensor, segments: Segments | None, max_code: int) -> Tensor:

@@ -12,6 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from stgvcodec.ops.code_length.triton_device import code_length, rounded, sum_in_order
 from stgvcodec.ops.lsq import steps as limits
 from stgvcodec.ops.lsq.segments import BLOCK_COLUMNS, SEGMENT_BLOCK, Segments
 from stgvcodec.ops.lsq.steps import LsqSteps
@@ -26,12 +27,11 @@ _OPTIONS = {"enable_fp_fusion": False}
 _SCALE_MIN = tl.constexpr(limits.SCALE_MIN)
 _MAGNITUDE_MAX = tl.constexpr(limits.MAGNITUDE_MAX)
 _N_BLOCK_COLUMNS = tl.constexpr(len(BLOCK_COLUMNS))
-# Added and taken off again it leaves the nearest integer, ties to even, for magnitudes up to 2^22.
-_ROUNDER = tl.constexpr(1.5 * 2.0**23)
 
 
 @triton.jit
-def _free_scale(gain, unit):
+def free_scale(gain, unit):
+    """A scale before it is kept within its limits; every kernel that makes a scale makes it by this line."""
     return unit * tl.exp(gain)
 
 
@@ -57,7 +57,7 @@ def _steps_kernel(gain_ptr, unit_ptr, shift_ptr, anchor_ptr, scale_ptr, offset_p
     mask = groups < n
     unit = tl.load(unit_ptr + groups, mask=mask, other=1.0)
     gain = tl.load(gain_ptr + groups, mask=mask, other=0.0)
-    tl.store(scale_ptr + groups, _bounded_scale(_free_scale(gain, unit)), mask=mask)
+    tl.store(scale_ptr + groups, _bounded_scale(free_scale(gain, unit)), mask=mask)
     if HAS_OFFSET:
         shift = tl.load(shift_ptr + groups, mask=mask, other=0.0)
         anchor = tl.load(anchor_ptr + groups, mask=mask, other=0.0)
@@ -94,51 +94,44 @@ def _clamped_codes(x, scale, offset, MIN_CODE: tl.constexpr, MAX_CODE: tl.conste
     if HAS_OFFSET:
         x = x - offset
     ratio = tl.div_rn(x, tl.zeros_like(x) + scale)
-    bounded = tl.minimum(tl.maximum(ratio, MIN_CODE * 1.0), MAX_CODE * 1.0)
-    return (bounded + _ROUNDER) - _ROUNDER, ratio
+    return rounded(ratio, MIN_CODE, MAX_CODE - MIN_CODE + 1), ratio
 
 
 @triton.jit(do_not_specialize=["n_rows", "n_columns"])
-def _forward_kernel(x_ptr, values_ptr, gain_ptr, unit_ptr, shift_ptr, anchor_ptr, blocks_ptr, arrived_ptr, n_rows,
-                    n_columns, MIN_CODE: tl.constexpr, MAX_CODE: tl.constexpr, HAS_OFFSET: tl.constexpr,
-                    SEGMENTED: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
+def _forward_kernel(x_ptr, values_ptr, gain_ptr, unit_ptr, shift_ptr, anchor_ptr, blocks_ptr, arrived_ptr, tables_ptr,
+                    slopes_ptr, bits_ptr, n_rows, n_columns, MIN_CODE: tl.constexpr, MAX_CODE: tl.constexpr,
+                    HAS_OFFSET: tl.constexpr, SEGMENTED: tl.constexpr, N_ENTRIES: tl.constexpr,
+                    BLOCK: tl.constexpr):  # fmt: skip
     offsets, mask, group, first, _n_blocks, _size, slot = _block(blocks_ptr, n_rows, n_columns, SEGMENTED, BLOCK)
     unit = tl.load(unit_ptr + group)
-    scale = _bounded_scale(_free_scale(tl.load(gain_ptr + group), unit))
+    scale = _bounded_scale(free_scale(tl.load(gain_ptr + group), unit))
     offset = 0.0
     if HAS_OFFSET:
         offset = _bounded_offset(_free_offset(tl.load(shift_ptr + group), tl.load(anchor_ptr + group), unit))
     x = tl.load(x_ptr + offsets, mask=mask, other=0.0)
-    codes, _ratio = _clamped_codes(x, scale, offset, MIN_CODE, MAX_CODE, HAS_OFFSET)
+    codes, ratio = _clamped_codes(x, scale, offset, MIN_CODE, MAX_CODE, HAS_OFFSET)
     values = codes * scale
     if HAS_OFFSET:
         values = values + offset
     tl.store(values_ptr + offsets, values, mask=mask)
+    if N_ENTRIES:
+        lengths, slopes = code_length(ratio, tables_ptr + group * N_ENTRIES, mask, MIN_CODE, MAX_CODE - MIN_CODE + 1)
+        tl.store(slopes_ptr + offsets, slopes, mask=mask)
+        tl.store(bits_ptr + slot, tl.sum(lengths))
     if slot == first:
         tl.store(arrived_ptr + group, 0)
 
 
-@triton.jit
-def _sum_in_order(partials_ptr, n, BLOCK: tl.constexpr):
-    lanes = tl.arange(0, BLOCK)
-    sums = tl.zeros([BLOCK], tl.float32)
-    start = 0
-    while start < n:
-        # Past the first-level cache, which knows nothing of other multiprocessors' stores.
-        sums += tl.load(partials_ptr + start + lanes, mask=start + lanes < n, other=0.0, cache_modifier=".cg")
-        start += BLOCK
-    return tl.sum(sums)
-
-
-@triton.jit(do_not_specialize=["n_rows", "n_columns"])
+@triton.jit(do_not_specialize=["n_rows", "n_columns", "bits_stride"])
 def _backward_kernel(grad_ptr, x_ptr, grad_x_ptr, gain_ptr, unit_ptr, shift_ptr, anchor_ptr, blocks_ptr, arrived_ptr,
-                     partials_ptr, grad_gain_ptr, grad_shift_ptr, n_rows, n_columns, MIN_CODE: tl.constexpr,
-                     MAX_CODE: tl.constexpr, HAS_OFFSET: tl.constexpr, SEGMENTED: tl.constexpr, BLOCK: tl.constexpr,
+                     partials_ptr, grad_gain_ptr, grad_shift_ptr, slopes_ptr, grad_bits_ptr, n_rows, n_columns,
+                     bits_stride, MIN_CODE: tl.constexpr, MAX_CODE: tl.constexpr, HAS_OFFSET: tl.constexpr,
+                     SEGMENTED: tl.constexpr, N_ENTRIES: tl.constexpr, BLOCK: tl.constexpr,
                      SUM_BLOCK: tl.constexpr):  # fmt: skip
     offsets, mask, group, first, n_blocks, size, slot = _block(blocks_ptr, n_rows, n_columns, SEGMENTED, BLOCK)
     unit = tl.load(unit_ptr + group)
-    free_scale = _free_scale(tl.load(gain_ptr + group), unit)
-    scale = _bounded_scale(free_scale)
+    free = free_scale(tl.load(gain_ptr + group), unit)
+    scale = _bounded_scale(free)
     free_offset = 0.0
     if HAS_OFFSET:
         free_offset = _free_offset(tl.load(shift_ptr + group), tl.load(anchor_ptr + group), unit)
@@ -147,10 +140,18 @@ def _backward_kernel(grad_ptr, x_ptr, grad_x_ptr, gain_ptr, unit_ptr, shift_ptr,
     grad = tl.load(grad_ptr + offsets, mask=mask, other=0.0)
     codes, ratio = _clamped_codes(x, scale, offset, MIN_CODE, MAX_CODE, HAS_OFFSET)
     inside = (ratio >= MIN_CODE) & (ratio <= MAX_CODE)
-    tl.store(grad_x_ptr + offsets, tl.where(inside, grad, 0.0), mask=mask)
+    grad_x = tl.where(inside, grad, 0.0)
+    by_scale = grad * tl.where(inside, codes - ratio, codes)
+    if N_ENTRIES:
+        slopes = tl.load(slopes_ptr + offsets, mask=mask, other=0.0)
+        rated = tl.div_rn(tl.load(grad_bits_ptr + slot * bits_stride) * slopes, tl.zeros_like(x) + scale)
+        grad_x += rated
+        # Outside a slope is zero, but a ratio may be infinite.
+        by_scale -= tl.where(inside, rated * ratio, 0.0)
+    tl.store(grad_x_ptr + offsets, grad_x, mask=mask)
 
     n_slots = tl.num_programs(0)
-    tl.store(partials_ptr + slot, tl.sum(grad * tl.where(inside, codes - ratio, codes)))
+    tl.store(partials_ptr + slot, tl.sum(by_scale))
     if HAS_OFFSET:
         tl.store(partials_ptr + n_slots + slot, tl.sum(tl.where(inside, 0.0, grad)))
     tl.debug_barrier()
@@ -159,11 +160,11 @@ def _backward_kernel(grad_ptr, x_ptr, grad_x_ptr, gain_ptr, unit_ptr, shift_ptr,
         tl.debug_barrier()
         tl.store(arrived_ptr + group, 0)
         damping = 1.0 / tl.sqrt_rn(tl.maximum(size, 1).to(tl.float32) * MAX_CODE)
-        grad_scale = _sum_in_order(partials_ptr + first, n_blocks, SUM_BLOCK) * damping
-        is_free = (free_scale >= _SCALE_MIN) & (free_scale <= _MAGNITUDE_MAX)
+        grad_scale = sum_in_order(partials_ptr + first, n_blocks, SUM_BLOCK) * damping
+        is_free = (free >= _SCALE_MIN) & (free <= _MAGNITUDE_MAX)
         tl.store(grad_gain_ptr + group, tl.where(is_free, grad_scale * scale, 0.0))
         if HAS_OFFSET:
-            grad_offset = _sum_in_order(partials_ptr + n_slots + first, n_blocks, SUM_BLOCK) * damping
+            grad_offset = sum_in_order(partials_ptr + n_slots + first, n_blocks, SUM_BLOCK) * damping
             is_free = tl.abs(free_offset) <= _MAGNITUDE_MAX
             tl.store(grad_shift_ptr + group, tl.where(is_free, grad_offset * unit, 0.0))
 
@@ -182,8 +183,16 @@ def transmitted_steps(steps: LsqSteps) -> tuple[Tensor, Tensor | None]:
 
 def lsq_round(x: Tensor, steps: LsqSteps, segments: Segments | None, min_code: int, max_code: int) -> Tensor:
     """Values as decoded; see the contract."""
-    result: Tensor = _Round.apply(x, *steps, segments, min_code, max_code)
-    return result
+    values: Tensor = _Round.apply(x, *steps, None, segments, min_code, max_code)[0]
+    return values
+
+
+def lsq_round_rated(
+    x: Tensor, steps: LsqSteps, tables: Tensor, segments: Segments, min_code: int, max_code: int
+) -> tuple[Tensor, Tensor]:
+    """Values as decoded, and their bits; see the contract."""
+    values, bits = _Round.apply(x, *steps, tables, segments, min_code, max_code)
+    return values, bits
 
 
 class _Round(torch.autograd.Function):
@@ -195,39 +204,49 @@ class _Round(torch.autograd.Function):
         unit: Tensor,
         shift: Tensor | None,
         anchor: Tensor | None,
+        tables: Tensor | None,
         segments: Segments | None,
         min_code: int,
         max_code: int,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor | None]:
         x = x.contiguous()
         steps = _contiguous(LsqSteps(gain, unit, shift, anchor))
         # Blocks of each group that have added up their gradients so far; the backward kernel leaves it at zero.
         arrived = torch.empty(gain.shape, dtype=torch.int32, device=x.device)
         blocks, n_rows, n_columns, n_programs = _grid(x, segments)
         values = torch.empty_like(x)
-        constants = (min_code, max_code, shift is not None, segments is not None, _BLOCK)
+        bits = slopes = None
+        if tables is not None:
+            tables = tables.contiguous()
+            bits, slopes = torch.empty(n_programs, device=x.device), torch.empty_like(x)
+        n_entries = 0 if tables is None else tables.shape[1]
+        constants = (min_code, max_code, shift is not None, segments is not None, n_entries, _BLOCK)
         _forward_kernel[(n_programs,)](
-            x, values, *steps, blocks, arrived, n_rows, n_columns, *constants, num_warps=_N_WARPS, **_OPTIONS
-        )
-        ctx.save_for_backward(x, *steps, blocks, arrived)
+            x, values, *steps, blocks, arrived, *(x if one is None else one for one in (tables, slopes, bits)), n_rows,
+            n_columns, *constants, num_warps=_N_WARPS, **_OPTIONS,
+        )  # fmt: skip
+        ctx.save_for_backward(x, *steps, blocks, arrived, slopes)
         ctx.sizes = (n_rows, n_columns, n_programs)
         ctx.constants = constants
-        return values
+        return values, bits
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        x, *steps, blocks, arrived = ctx.saved_tensors
+        x, *steps, blocks, arrived, slopes = ctx.saved_tensors
         n_rows, n_columns, n_programs = ctx.sizes
         has_offset = ctx.constants[2]
         grad_x, grad_gain = torch.empty_like(x), torch.empty_like(steps[0])
         grad_shift = torch.empty_like(grad_gain) if has_offset else None
         partials = torch.empty(1 + has_offset, n_programs, device=x.device)
+        grad_values, grad_bits = grad_outputs
+        rate = (x, x) if slopes is None else (slopes, grad_bits)
         _backward_kernel[(n_programs,)](
-            grad_outputs[0].contiguous(), x, grad_x, *steps, blocks, arrived, partials, grad_gain,
-            grad_shift if has_offset else grad_gain, n_rows, n_columns, *ctx.constants, _SUM_BLOCK,
+            grad_values.contiguous(), x, grad_x, *steps, blocks, arrived, partials, grad_gain,
+            grad_shift if has_offset else grad_gain, *rate, n_rows, n_columns,
+            0 if slopes is None else grad_bits.stride(0), *ctx.constants, _SUM_BLOCK,
             num_warps=_N_WARPS, **_OPTIONS,
         )  # fmt: skip
-        return grad_x, grad_gain, None, grad_shift, None, None, None, None
+        return grad_x, grad_gain, None, grad_shift, None, None, None, None, None
 
 
 def _contiguous(steps: LsqSteps) -> tuple[Tensor, ...]:

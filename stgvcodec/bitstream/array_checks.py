@@ -1,0 +1,61 @@
+"""Checks of a GoP's arrays before they are coded; each raises ValueError with what was expected."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from stgvcodec.bitstream.field_sizes import FieldSizes
+from stgvcodec.bitstream.layout import MLP_TENSORS
+
+_HALF_EXPONENT = 0x7C00
+
+
+def halves_are_finite(patterns: npt.NDArray[np.uint16]) -> bool:
+    """Whether no binary16 bit pattern is an infinity or NaN."""
+    return not bool(((patterns & _HALF_EXPONENT) == _HALF_EXPONENT).any())
+
+
+def check_array(name: str, array: npt.NDArray[Any], dtype: type[np.generic], shape: tuple[int, ...]) -> None:
+    """Hold an array to a dtype and a shape."""
+    if not isinstance(array, np.ndarray) or array.dtype != dtype or array.shape != shape:
+        got = f"{array.dtype} {list(array.shape)}" if isinstance(array, np.ndarray) else type(array).__name__
+        raise ValueError(f"{name} is {got}, expected {np.dtype(dtype)} {list(shape)} by the header")
+
+
+def check_range(name: str, array: npt.NDArray[Any], low: int, high: int) -> None:
+    """Hold symbols to [low, high]."""
+    if array.size and (int(array.min()) < low or int(array.max()) > high):
+        raise ValueError(
+            f"{name} has symbols from {int(array.min())} to {int(array.max())}, expected {low} to {high} by the header"
+        )
+
+
+def check_halves(halves: Mapping[str, npt.NDArray[np.uint16]]) -> None:
+    """Hold binary16 bit patterns to finite ones."""
+    for name, patterns in halves.items():
+        if not halves_are_finite(patterns):
+            raise ValueError(f"{name} holds NaN or Inf, expected finite halves: clamp to +-65504 before rounding")
+
+
+def check_field(
+    header: FieldSizes,
+    static_table: npt.NDArray[np.int8],
+    dynamic_table: npt.NDArray[np.int8],
+    mlp: Sequence[npt.NDArray[np.int8]],
+) -> None:
+    """Hold a field's symbols to its sizes."""
+    if len(mlp) != len(MLP_TENSORS):
+        raise ValueError(f"mlp has {len(mlp)} tensors, expected the {len(MLP_TENSORS)} of {MLP_TENSORS}")
+    tensors = [
+        ("static_table", static_table, (sum(header.static_entries), header.static_features)),
+        ("dynamic_table", dynamic_table, (sum(header.dynamic_entries), header.dynamic_features)),
+        *zip(MLP_TENSORS, mlp, header.mlp_shapes, strict=True),
+    ]
+    half = 1 << (header.weight_bits - 1)
+    for name, tensor, shape in tensors:
+        check_array(name, tensor, np.int8, shape)
+        check_range(name, tensor, -half, half - 1)

@@ -1,0 +1,210 @@
+"""Conditioned streams: each attribute of a set of items has a model for every class of items.
+
+The class of an item follows from its attributes decoded before. bitstream_spec.md section 16.3 is the definition.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from stgvcodec.bitstream.entropy import first_state, read_model, take_words, write_words, wrong_state
+from stgvcodec.bitstream.frequencies import all_families
+from stgvcodec.bitstream.limits import LIMITS
+from stgvcodec.bitstream.models import MODE_BITS, RAW, UNCODED, Context, Model, Symbols, coded_model
+from stgvcodec.bitstream.primitives import ByteReader
+from stgvcodec.ops.ans import AnsRun, AttributePlace, AttributePlaces, Column, ans_decode, decode_conditioned_to
+
+_MAX_CLASSES = LIMITS["attribute_classes"]
+_TOP_VARIABLE = LIMITS["alphabet"] - 1
+_RAW_BYTE = UNCODED | RAW << MODE_BITS
+_ALL_SYMBOLS: Symbols = np.arange(LIMITS["alphabet"], dtype=np.uint8)
+# What a class is thought to cost besides its entropy before its model is made.
+_MODEL_BITS = 16.0
+_SYMBOL_BITS = 3.0
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """One attribute of a conditioned stream.
+
+    Attributes:
+        name: For error messages.
+        alphabet: Symbols are 0 to alphabet - 1; at most 256. One of one symbol takes no bytes at all.
+        column: Where its symbols are in a block of bytes.
+        sources: Columns, at most two, whose symbols make its variable: min(255, their sum). Decoded before it.
+    """
+
+    name: str
+    alphabet: int
+    column: Column
+    sources: tuple[Column, ...] = ()
+
+
+@dataclass(frozen=True)
+class AttributeSet:
+    """The attributes of a conditioned stream.
+
+    Attributes:
+        n_items: Symbols of each, at least 1.
+        attributes: In decoding order.
+    """
+
+    n_items: int
+    attributes: tuple[Attribute, ...]
+
+    @cached_property
+    def places(self) -> AttributePlaces:
+        """For the kernel."""
+        return AttributePlaces([AttributePlace(a.alphabet, a.column, a.sources) for a in self.attributes])
+
+    def column(self, block: Symbols, column: Column) -> Symbols:
+        """The symbols of a column, a view of the block."""
+        return block[column.first :: column.step][: self.n_items]
+
+    def variable(self, block: Symbols, attribute: Attribute) -> Symbols:
+        """What decides the class of each item. [n_items] uint8."""
+        total = np.zeros(self.n_items, np.uint16)
+        for source in attribute.sources:
+            total += self.column(block, source)
+        return np.minimum(total, _TOP_VARIABLE).astype(np.uint8)
+
+
+def encode_conditioned(block: Symbols, attributes: AttributeSet) -> bytes:
+    """Code the attributes of the items in a block, each with the classes that cost least.
+
+    Args:
+        block: Symbols of the attributes and of their sources. [n] uint8.
+        attributes: What is where.
+
+    Returns:
+        For each attribute its thresholds and models; then the coder's words.
+    """
+    descriptors = b""
+    runs: list[tuple[Model, Symbols]] = []
+    for attribute in attributes.attributes:
+        if attribute.alphabet == 1:
+            continue
+        symbols = attributes.column(block, attribute.column)
+        variable = attributes.variable(block, attribute)
+        thresholds: list[int] = []
+        if attribute.sources:
+            thresholds = _best_thresholds(_joint_counts(variable, symbols))
+            descriptors += bytes([len(thresholds), *thresholds])
+        classes = np.searchsorted(np.array(thresholds, np.uint8), variable, side="right")
+        order = np.argsort(classes, kind="stable")
+        starts = np.searchsorted(classes[order], np.arange(1, len(thresholds) + 1))
+        for part in np.split(symbols[order], starts):
+            model = coded_model(np.bincount(part, minlength=attribute.alphabet).astype(np.int64), narrow=True)
+            descriptors += model.descriptor
+            runs.append((model, part))
+    return descriptors + write_words(runs)
+
+
+def _joint_counts(variable: Symbols, symbols: Symbols) -> npt.NDArray[np.int64]:
+    """How often each pair of values occurs. [256 variables, 256 symbols] int64."""
+    pairs = variable.astype(np.intp) << 8 | symbols
+    return np.bincount(pairs, minlength=1 << 16).reshape(1 << 8, 1 << 8)
+
+
+def _best_thresholds(counts: npt.NDArray[np.int64]) -> list[int]:
+    """From classes of equal size, neighbours are joined one after the other; the cheapest partition on the way wins."""
+    below = np.concatenate([[0], np.cumsum(counts.sum(axis=1))])  # items below each variable
+    n_items = int(below[-1])
+    lowest = int(np.searchsorted(below, 0, side="right")) - 1
+    shares = n_items * np.arange(1, _MAX_CLASSES) // _MAX_CLASSES
+    quantiles = np.searchsorted(below, shares, side="right") - 1
+    thresholds: list[int] = sorted({int(q) for q in quantiles} - {lowest})
+    rows = np.add.reduceat(counts, [0, *thresholds], axis=0)
+    best, best_bits = thresholds, float(_class_bits(rows).sum())
+    while thresholds:
+        costs = _class_bits(rows)
+        changes = _class_bits(rows[:-1] + rows[1:]) - costs[:-1] - costs[1:]
+        joined = int(changes.argmin())
+        rows[joined] += rows[joined + 1]
+        rows = np.delete(rows, joined + 1, axis=0)
+        thresholds = thresholds[:joined] + thresholds[joined + 1 :]
+        bits = float(_class_bits(rows).sum()) - (0 if thresholds else _MODEL_BITS / 2)
+        if bits <= best_bits:
+            best, best_bits = thresholds, bits
+    return best
+
+
+def _class_bits(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """What classes with these counts cost, about: only the encoder decides by it. [n] float64."""
+    totals = rows.sum(axis=1)
+    logarithms = np.log2(np.maximum(rows, 1))
+    entropy = totals * np.log2(np.maximum(totals, 1)) - (rows * logarithms).sum(axis=1)
+    bits: npt.NDArray[np.float64] = entropy + _MODEL_BITS + _SYMBOL_BITS * (rows > 0).sum(axis=1)
+    return bits
+
+
+def decode_conditioned(reader: ByteReader, attributes: AttributeSet, block: Symbols) -> None:
+    """Decode a conditioned stream to its last byte, into the columns of its attributes.
+
+    Args:
+        reader: Exactly the stream's bytes.
+        attributes: What is where.
+        block: Holds the columns of sources of other streams.
+
+    Raises:
+        BitstreamError: a threshold or a model is not valid, or the coder does not end where the encoder began.
+    """
+    data = np.frombuffer(reader.data, np.uint8)
+    places, families = attributes.places, all_families()
+    if not decode_conditioned_to(block, data, reader.position, reader.end, attributes.n_items, places, families):
+        decode_conditioned_slowly(reader, attributes, block)
+        raise AssertionError("the reference takes a stream that the kernel refuses")
+
+
+def decode_conditioned_slowly(reader: ByteReader, attributes: AttributeSet, block: Symbols) -> None:
+    """The reference of `decode_conditioned`, which knows what is wrong with a stream, and where."""
+    thresholds: list[list[int]] = []
+    models: list[list[Model | int]] = []
+    for attribute in attributes.attributes:
+        is_coded = attribute.alphabet > 1
+        thresholds.append(_read_thresholds(reader, attribute) if is_coded and attribute.sources else [])
+        models.append([_read_class(reader, attribute) for _ in range(len(thresholds[-1]) + 1)] if is_coded else [0])
+    has_coder = any(isinstance(model, Model) for of_attribute in models for model in of_attribute)
+    words_start = reader.position
+    words = take_words(reader, has_coder)
+    coded: list[Symbols] = []
+    for attribute, bounds, of_attribute in zip(attributes.attributes, thresholds, models, strict=True):
+        classes = np.searchsorted(np.array(bounds, np.uint8), attributes.variable(block, attribute), side="right")
+        column = attributes.column(block, attribute.column)
+        for index, model in enumerate(of_attribute):
+            members = classes == index
+            if isinstance(model, int):
+                column[members] = model
+                continue
+            assert model.frequencies is not None
+            names = _ALL_SYMBOLS[: attribute.alphabet] if model.symbols is None else model.symbols
+            run = AnsRun(int(members.sum()), model.frequencies.astype(np.uint32), names)
+            # What a decoder leaves is what the next one begins with.
+            symbols, words = ans_decode(words, [run])
+            column[members] = symbols
+            coded.append(symbols)
+    if has_coder and words.tolist() != [first_state(coded)]:
+        raise wrong_state(reader, words_start)
+
+
+def _read_thresholds(reader: ByteReader, attribute: Attribute) -> list[int]:
+    start = reader.position
+    n = reader.u8()
+    if n >= _MAX_CLASSES:
+        raise reader.error(f"{attribute.name}: {n} thresholds, expected {_MAX_CLASSES - 1} at most", at=start)
+    thresholds = list(reader.take(n))
+    if any(after <= before for before, after in zip([0, *thresholds], thresholds, strict=False)):
+        raise reader.error(f"{attribute.name}: thresholds are {thresholds}, expected them above 0 and rising", at=start)
+    return thresholds
+
+
+def _read_class(reader: ByteReader, attribute: Attribute) -> Model | int:
+    """A class's model, or the symbol of all its items."""
+    if reader.remaining and reader.data[reader.position] == _RAW_BYTE:
+        raise reader.error(f"{attribute.name}: model byte {_RAW_BYTE} is not defined in a conditioned stream")
+    decoded = read_model(reader, Context(attribute.name, 1, attribute.alphabet))
+    return decoded if isinstance(decoded, Model) else int(decoded[0])

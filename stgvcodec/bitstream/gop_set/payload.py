@@ -1,0 +1,179 @@
+"""A GoP's symbols to the bytes of a set payload and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+
+from stgvcodec.bitstream.array_checks import halves_are_finite
+from stgvcodec.bitstream.conditioned import decode_conditioned, encode_conditioned
+from stgvcodec.bitstream.entropy import Decoder, Runner, StreamDecoder, decode_streams, encode_stream, in_order
+from stgvcodec.bitstream.gop_set.header import GopSetHeader
+from stgvcodec.bitstream.gop_set.layout import GopSetLayout, gop_set_layout
+from stgvcodec.bitstream.gop_set.points import join_gaps, morton_codes, split_gaps
+from stgvcodec.bitstream.gop_set.symbols import (
+    ORDERED_HALF_MAX,
+    ORDERED_HALF_MIN,
+    GopSetSymbols,
+    log_scale_fault,
+)
+from stgvcodec.bitstream.layout import SET_FLOATS, SET_STREAM_LENGTHS, SET_STREAMS, read_fields, write_fields
+from stgvcodec.bitstream.payload_head import PayloadHead
+from stgvcodec.bitstream.primitives import ByteReader
+from stgvcodec.bitstream.runs import codebook_runs, field_runs, float_runs
+
+_HEAD = PayloadHead(GopSetHeader, SET_STREAM_LENGTHS, SET_STREAMS)
+
+
+def pack_gop_set(symbols: GopSetSymbols) -> bytes:
+    """Code a GoP: header, lengths of the streams, streams.
+
+    Args:
+        symbols: The GoP; its Gaussians in any order, those at the same point in the order in which they are stored.
+
+    Returns:
+        The payload for `StgvWriter.add_gop`; the same bytes for the same symbols.
+
+    Raises:
+        ValueError: the symbols do not fit their header or the format's limits.
+    """
+    symbols.validate()
+    header = symbols.header
+    layout = gop_set_layout(header)
+    codes = morton_codes(symbols.points)
+    order = np.argsort(codes, kind="stable")
+    buckets, low_bits = split_gaps(codes[order])
+    attributes = np.zeros(layout.n_bytes, np.uint8)
+    layout.sections["shapes"].of(attributes)[:] = symbols.shapes[order]
+    layout.sections["colors"].of(attributes)[:] = symbols.colors[order]
+    field = field_runs(header, symbols.static_table, symbols.dynamic_table, symbols.mlp)
+    runs = {
+        "side_info": [*float_runs(symbols.float_bytes()), *codebook_runs(symbols.codebooks)],
+        "points": [buckets],
+        "field": [run for stream in field.values() for run in stream],
+    }
+    coded = {
+        name: encode_stream(list(zip(contexts, runs[name], strict=True)), narrow=True)
+        for name, contexts in layout.contexts.items()
+    }
+    coded["point_bits"] = low_bits
+    for name, attribute_set in layout.attributes.items():
+        coded[name] = encode_conditioned(attributes, attribute_set)
+    lengths = write_fields({f"{name}_bytes": len(coded[name]) for name in SET_STREAMS}, SET_STREAM_LENGTHS)
+    return header.to_bytes() + lengths + b"".join(coded[name] for name in SET_STREAMS)
+
+
+class _Points:
+    """The streams points and point_bits, not decoded yet."""
+
+    def __init__(
+        self, layout: GopSetLayout, block: npt.NDArray[np.uint8], buckets: ByteReader, low_bits: ByteReader
+    ) -> None:
+        self._start = buckets.position
+        self._buckets = StreamDecoder(buckets, layout.contexts["points"], layout.places["points"], block)
+        self._low_bits = low_bits
+        self._layout, self._block = layout, block
+        self.n_symbols = 2 * layout.header.n_gaussians
+
+    def run(self) -> None:
+        """Decode them.
+
+        Raises:
+            BitstreamError: they are damaged.
+        """
+        self._buckets.run()
+        points, buckets = (self._layout.sections[name].of(self._block) for name in ("points", "buckets"))
+        join_gaps(points, buckets, self._low_bits, self._start)
+        is_finite = int(points.min()) >= ORDERED_HALF_MIN and int(points.max()) <= ORDERED_HALF_MAX
+        if not self._layout.header.point_mode and not is_finite:
+            message = "points hold NaN or Inf, so bytes are damaged"
+            raise ByteReader(self._low_bits.data, "GoP points").error(message, at=self._start)
+
+
+class _Attributes:
+    """The streams shapes and colors, not decoded yet: classes of the second follow from the first."""
+
+    def __init__(self, layout: GopSetLayout, block: npt.NDArray[np.uint8], streams: dict[str, ByteReader]) -> None:
+        self._layout, self._block, self._streams = layout, block, streams
+        self.n_symbols = layout.header.n_gaussians * (3 + layout.header.n_color_symbols)
+
+    def run(self) -> None:
+        """Decode them.
+
+        Raises:
+            BitstreamError: they are damaged.
+        """
+        for name, attribute_set in self._layout.attributes.items():
+            decode_conditioned(self._streams[name], attribute_set, self._block)
+
+
+def unpack_gop_set(payload: bytes, *, run: Runner = in_order) -> GopSetSymbols:
+    """Decode a GoP.
+
+    Args:
+        payload: What `pack_gop_set` returned.
+        run: Calls its first argument with 0 to n - 1, in threads if it likes; streams are decoded in it.
+
+    Returns:
+        The symbols, the Gaussians in the order in which they are stored: `pack_gop_set` makes the same payload of them.
+
+    Raises:
+        BitstreamError: the payload is cut short or damaged; its offset counts from the payload's start.
+    """
+    reader = ByteReader(bytes(payload), "GoP header")
+    header, lengths = _HEAD.read(reader)
+    layout = gop_set_layout(header)
+    streams = {name: reader.slice(lengths[name], f"GoP {name}") for name in SET_STREAMS}
+    starts = {name: stream.position for name, stream in streams.items()}
+    block = np.empty(layout.n_bytes, np.uint8)
+
+    def plain(name: str) -> Decoder:
+        return StreamDecoder(streams[name], layout.contexts[name], layout.places[name], block)
+
+    decoders: list[Callable[[], Decoder]] = [
+        partial(plain, "side_info"),
+        partial(_Points, layout, block, streams["points"], streams["point_bits"]),
+        partial(_Attributes, layout, block, streams),
+        partial(plain, "field"),
+    ]
+    decode_streams(decoders, run)
+    symbols = layout.symbols(block)
+    _check_floats(symbols, layout.sections["floats"].of(block))
+    if not halves_are_finite(symbols.codebooks):
+        message = "codebooks hold NaN or Inf, so bytes are damaged"
+        raise ByteReader(reader.data, "GoP side_info").error(message, at=starts["side_info"])
+    return symbols
+
+
+def _check_floats(symbols: GopSetSymbols, floats: npt.NDArray[np.float32]) -> None:
+    reader = ByteReader(floats.astype("<f4").tobytes(), "GoP side_info, decoded")
+    read_fields(reader, SET_FLOATS, symbols.header.float_counts)
+    if fault := log_scale_fault(symbols.header, symbols.shape_scale):
+        raise reader.error(fault, at=4 * (len(symbols.point_scale) + len(symbols.point_offset)))
+
+
+def gop_set_stream_bytes(payload: bytes) -> dict[str, int]:
+    """What each stream of a GoP costs.
+
+    Args:
+        payload: What `pack_gop_set` returned.
+
+    Returns:
+        Bytes by stream name, in file order; header and lengths count as "side_info". The sum is `len(payload)`.
+
+    Raises:
+        BitstreamError: header or lengths are damaged.
+    """
+    return _HEAD.stream_bytes(payload)
+
+
+def read_gop_set_header(payload: bytes) -> GopSetHeader:
+    """The header of a set payload, of which only the beginning need be there.
+
+    Raises:
+        BitstreamError: it is cut short or damaged.
+    """
+    return _HEAD.read_header(ByteReader(bytes(payload), "GoP header"))

@@ -1,0 +1,92 @@
+"""From a trained model to the integers of its payload."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from stgvcodec.bitstream.gop_set.header import SHAPE_BITS, GopSetHeader
+from stgvcodec.bitstream.gop_set.symbols import GopSetSymbols
+from stgvcodec.fit.phases import QUANTIZED_STREAMS
+from stgvcodec.fit.quantizers import QuantizerConfig
+from stgvcodec.fit.trainer import GopTrainer
+from stgvcodec.model.gop_model import GopSpec
+from stgvcodec.quant import GridQuantizer, ResidualVectorQuantizer
+from stgvcodec.quant.half_float import ordered_patterns
+
+_NONE = np.zeros(0, np.float32)
+
+
+def gop_symbols(trainer: GopTrainer) -> GopSetSymbols:
+    """Integers to transmit. Streams whose quantiser is not yet in use get one fitted to their present values."""
+    with torch.no_grad():
+        values, quantizers = trainer.model.values(), trainer.quantizers
+        for stream in QUANTIZED_STREAMS:
+            if stream not in trainer.quantizer_cost_db:
+                quantizers.initialize(stream, values)
+        means, colors = quantizers.means, quantizers.colors
+        points = means.symbols(values.means)
+        point_side, shape_side = means.side(), quantizers.cholesky.side()
+        has_codebooks = isinstance(colors, ResidualVectorQuantizer)
+        color_side: dict[str, Any] = colors.side()
+        static_table, dynamic_table, *mlp = quantizers.field.symbols(values.field)
+        return GopSetSymbols(
+            header=header_of(trainer.spec, quantizers.config),
+            points=points if isinstance(means, GridQuantizer) else ordered_patterns(points),
+            shapes=quantizers.cholesky.symbols(values.cholesky),
+            colors=colors.symbols(values.colors),
+            codebooks=color_side["codebooks"] if has_codebooks else np.zeros((0, 0, 3), np.uint16),
+            static_table=static_table.codes,
+            dynamic_table=dynamic_table.codes,
+            mlp=tuple(tensor.codes for tensor in mlp),
+            point_scale=point_side.get("scale", _NONE),
+            point_offset=point_side.get("offset", _NONE),
+            shape_scale=shape_side["scale"],
+            shape_offset=shape_side.get("offset", _NONE),
+            color_scale=color_side.get("scale", _NONE),
+            static_scales=static_table.scales,
+            dynamic_scales=dynamic_table.scales,
+            mlp_scales=np.concatenate([tensor.scales for tensor in mlp]),
+        )
+
+
+def header_of(spec: GopSpec, quantizers: QuantizerConfig) -> GopSetHeader:
+    """The transmitted header of a GoP of these dimensions, whose numbers went through these quantisers."""
+    field = spec.field
+    static, dynamic = field.static_grid, field.dynamic_grid
+    has_stages = quantizers.colors == "rvq"
+    return GopSetHeader(
+        n_frames=spec.n_frames,
+        n_gaussians=spec.n_gaussians,
+        low_pass=spec.low_pass,
+        point_mode=int(quantizers.points == "grid"),
+        shape_mode=int(quantizers.shapes == "log-shear"),
+        color_mode=int(quantizers.colors == "ycocg"),
+        cholesky_bits=quantizers.cholesky_bits if quantizers.shapes == "cholesky" else SHAPE_BITS,
+        color_stages=quantizers.color_stages if has_stages else 1,
+        color_codebook_size=quantizers.color_codebook_size if has_stages else 1,
+        static_resolutions=tuple((x, y) for x, y in static.resolutions),
+        static_features=static.n_features_per_level,
+        static_log2_size=static.log2_hashmap_size,
+        dynamic_resolutions=tuple((x, y, t) for x, y, t in dynamic.resolutions),
+        dynamic_features=dynamic.n_features_per_level,
+        dynamic_log2_size=dynamic.log2_hashmap_size,
+        mlp_width=field.mlp_width,
+        n_frequencies=field.n_frequencies,
+        weight_bits=quantizers.weight_bits,
+    )
+
+
+def some_gaussians(symbols: GopSetSymbols, kept: npt.NDArray[np.int64]) -> GopSetSymbols:
+    """The same GoP with some of its Gaussians only."""
+    return dataclasses.replace(
+        symbols,
+        header=dataclasses.replace(symbols.header, n_gaussians=len(kept)),
+        points=symbols.points[kept],
+        shapes=symbols.shapes[kept],
+        colors=symbols.colors[kept],
+    )

@@ -1,0 +1,354 @@
+"""Two loops over GoPs: one that lands a file on its bytes, one that lands its mean PSNR."""
+
+from __future__ import annotations
+
+import logging
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from stgvcodec.bitstream.header import StreamHeader
+from stgvcodec.codec.presets import FieldSize
+from stgvcodec.codec.rate.content import Content
+from stgvcodec.codec.rate.cost_model import MIN_GAUSSIANS, MOST_PER_PIXEL, SURPLUS, GopCosts
+from stgvcodec.codec.rate.framing import file_framing_bytes, gop_framing_bytes
+from stgvcodec.codec.rate.quality_fit import QualityFit
+
+logger = logging.getLogger(__name__)
+
+# Frames with less detail than this, 8-bit levels, are flat: no bits help them.
+_FLAT_LEVELS = 0.02
+# The first GoP is fitted again if it is further off, as a guess before any fit may be, and a second time at most, since
+# the slope is known only then; the last one, once, if the mean is.
+_REFIT_FIRST_DB = 1.0
+_REFIT_LAST_DB = 0.2
+# How far one GoP may leave the target to make up for others.
+_CORRECTION_DB = 2.0
+# A quality that takes more Gaussians than pixels is not to be had.
+_MOST_PER_PIXEL_FOR_QUALITY = 1.0
+# Beyond these a target counts as missed.
+_SIZE_TOLERANCE_PERCENT = 2.0
+_QUALITY_TOLERANCE_DB = 0.3
+# A second try with so little another size would not differ.
+_LEAST_CHANGE = 0.02
+
+
+@dataclass(frozen=True)
+class GopPlan:
+    """Dimensions chosen for a GoP.
+
+    Attributes:
+        index: Of the GoP.
+        n_frames: Frames in it.
+        n_gaussians: To start the fit with.
+        field: Size of the field.
+        target_bytes: Size of the payload to reach.
+    """
+
+    index: int
+    n_frames: int
+    n_gaussians: int
+    field: FieldSize
+    target_bytes: int
+
+
+@dataclass(frozen=True)
+class GopOutcome:
+    """What became of a GoP's plan.
+
+    Attributes:
+        payload_bytes: Size of its payload.
+        n_gaussians: Gaussians in it.
+        psnr_db: Of each frame; inf where identical.
+    """
+
+    payload_bytes: int
+    n_gaussians: int
+    psnr_db: tuple[float, ...]
+
+    @property
+    def mean_psnr_db(self) -> float | None:
+        """Mean over the frames that are not identical to their source; None if all are."""
+        finite = [psnr for psnr in self.psnr_db if math.isfinite(psnr)]
+        return math.fsum(finite) / len(finite) if finite else None
+
+
+class VideoGops:
+    """The GoPs into which a video is cut, and what the file costs around them.
+
+    Args:
+        content: Of the video.
+        lengths: Frames of each GoP, together those of the video.
+        header: The file's header.
+        costs: What models cost.
+    """
+
+    def __init__(self, content: Content, lengths: Sequence[int], header: StreamHeader, costs: GopCosts) -> None:
+        assert sum(lengths) == content.n_frames
+        self.lengths = tuple(lengths)
+        self.n_frames = content.n_frames
+        self.n_pixels = costs.n_pixels
+        self.costs = costs
+        self.starts = [stop - length for stop, length in zip(accumulate(lengths), lengths, strict=True)]
+        spans = [(start, start + length) for start, length in zip(self.starts, lengths, strict=True)]
+        self._pts = [content.pts[start:stop] for start, stop in spans]
+        # The change of a GoP's first frame lies before it.
+        self.change = [sum(content.change[start + 1 : stop]) for start, stop in spans]
+        self.detail = [sum(content.detail[start:stop]) / (stop - start) for start, stop in spans]
+        self.is_flat = [max(content.detail[start:stop]) < _FLAT_LEVELS for start, stop in spans]
+        self.minimum_bytes = [costs.minimum_bytes(length) for length in lengths]
+        self.file_bytes = file_framing_bytes(header, n_frames=self.n_frames, n_gops=len(lengths))
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def framing_bytes(self, index: int, payload_bytes: int, n_gaussians: int) -> int:
+        """What the file has of a GoP besides its payload."""
+        return gop_framing_bytes(
+            self._pts[index],
+            first_frame=self.starts[index],
+            payload_bytes=payload_bytes,
+            n_gaussians=max(n_gaussians, 1),
+        )
+
+    def framed_bytes(self, payloads: Sequence[float]) -> int:
+        """Size of a file with payloads of these sizes."""
+        n_gaussians = self.costs.most_gaussians
+        framed = (
+            self.framing_bytes(i, math.ceil(payload), n_gaussians) + math.ceil(payload)
+            for i, payload in enumerate(payloads)
+        )
+        return self.file_bytes + sum(framed)
+
+    @property
+    def smallest_file_bytes(self) -> int:
+        """Size that the file can certainly be brought down to."""
+        return self.framed_bytes(self.minimum_bytes)
+
+
+class RateControl(ABC):
+    """Plans GoPs one by one; each plan may depend on the outcomes noted before it.
+
+    Args:
+        gops: Of the video.
+        most_per_pixel: Gaussians for each pixel at most.
+    """
+
+    def __init__(self, gops: VideoGops, most_per_pixel: float) -> None:
+        self.gops = gops
+        most = [gops.costs.bytes_at_density(most_per_pixel, length) for length in gops.lengths]
+        self._maximum_bytes = [max(pair) for pair in zip(most, gops.minimum_bytes, strict=True)]
+        self._n_largest = self._n_smallest = 0
+
+    def plan(self, index: int) -> GopPlan:
+        """Dimensions of a GoP. Called once for each, in order."""
+        return self._plan_for(index, self._payload_bytes(index))
+
+    def note(self, plan: GopPlan, outcome: GopOutcome) -> None:
+        """Take the outcome of a plan into account for those to come. Called once for each GoP, in order."""
+        self._n_largest += plan.target_bytes >= self._maximum_bytes[plan.index]
+        self._n_smallest += plan.target_bytes <= self.gops.minimum_bytes[plan.index]
+        self.gops.costs.note(outcome.payload_bytes, plan.field, outcome.n_gaussians, plan.n_frames)
+
+    def needs_all_before(self, index: int) -> bool:
+        """Whether a GoP is to be planned only when all before it have been noted."""
+        return False
+
+    def again(self, plan: GopPlan, outcome: GopOutcome) -> GopPlan | None:
+        """Another plan for a GoP that was just fitted by `plan`; None where its best outcome is to be kept."""
+        return None
+
+    def is_better(self, index: int, first: GopOutcome, second: GopOutcome) -> bool:
+        """Whether the second of two outcomes of a GoP is the one to keep."""
+        return False
+
+    @abstractmethod
+    def _payload_bytes(self, index: int) -> float:
+        """Bytes that a GoP's payload shall have."""
+
+    @abstractmethod
+    def expected_bytes(self) -> int:
+        """Size of the file by what is known before the first GoP."""
+
+    @abstractmethod
+    def shortfall(self, file_bytes: int, psnr_db: float) -> str | None:
+        """Why a file of this size and mean PSNR misses the target; None if it does not."""
+
+    def _plan_for(self, index: int, payload_bytes: float) -> GopPlan:
+        n_frames = self.gops.lengths[index]
+        field, n_gaussians = self.gops.costs.dimensions(payload_bytes, n_frames)
+        n_gaussians = max(round(SURPLUS * n_gaussians), MIN_GAUSSIANS)
+        return GopPlan(index, n_frames, n_gaussians, field, math.floor(payload_bytes))
+
+    def _within_limits(self, index: int, payload_bytes: float) -> float:
+        return min(max(payload_bytes, float(self.gops.minimum_bytes[index])), float(self._maximum_bytes[index]))
+
+    def _limit_reached(self, *, is_below: bool) -> str:
+        """What to say of a target that is missed from one side: the limit in its way, or nothing."""
+        n, size = (self._n_largest, "large") if is_below else (self._n_smallest, "small")
+        return f": {n} of {len(self.gops)} GoPs are as {size} as they can be" if n else ""
+
+
+class SizeControl(RateControl):
+    """Lands a file on a number of bytes: what a GoP leaves over or overspends is shared by those planned after it.
+
+    Bytes follow frames, not difficulty: as PSNR grows by about the same for each doubling, that makes its mean largest.
+    Flat GoPs get the least there is.
+
+    Args:
+        gops: Of the video.
+        target_bytes: Of the file.
+    """
+
+    def __init__(self, gops: VideoGops, target_bytes: int) -> None:
+        super().__init__(gops, MOST_PER_PIXEL)
+        self.target_bytes = target_bytes
+        self._weights = [0.0 if flat else float(n) for flat, n in zip(gops.is_flat, gops.lengths, strict=True)]
+        if not any(self._weights):
+            self._weights = [float(n) for n in gops.lengths]
+        self._weight_left = sum(self._weights)
+        self._minimum_left = sum(gops.minimum_bytes)
+        # Framing of the GoPs not yet noted, as for payloads of their share.
+        share = target_bytes / len(gops)
+        most = gops.costs.most_gaussians
+        self._framing = [gops.framing_bytes(i, math.ceil(share), most) for i in range(len(gops))]
+        self._left = float(target_bytes - gops.file_bytes - sum(self._framing))
+
+    def expected_bytes(self) -> int:
+        """The target, or what the largest models cost where that is less."""
+        return min(self.target_bytes, self.gops.framed_bytes(self._maximum_bytes))
+
+    def shortfall(self, file_bytes: int, psnr_db: float) -> str | None:
+        """Tells of a file further from its size than 2%."""
+        off = 100.0 * (file_bytes / self.target_bytes - 1.0)
+        if abs(off) <= _SIZE_TOLERANCE_PERCENT:
+            return None
+        limit = self._limit_reached(is_below=off < 0.0) or (": the content cannot use more" if off < 0.0 else "")
+        side = "below" if off < 0.0 else "above"
+        return f"{file_bytes} bytes are {abs(off):.1f} % {side} the target of {self.target_bytes}{limit}"
+
+    def _payload_bytes(self, index: int) -> float:
+        minimum = self.gops.minimum_bytes[index]
+        weight = self._weights[index]
+        spare = self._left - self._minimum_left
+        share = minimum + spare * (weight / self._weight_left if self._weight_left > 0.0 else 0.0)
+        self._weight_left -= weight
+        self._minimum_left -= minimum
+        is_last = index == len(self.gops) - 1
+        payload_bytes = self._within_limits(index, self._left if is_last else share)
+        self._left -= math.floor(payload_bytes)
+        return payload_bytes
+
+    def note(self, plan: GopPlan, outcome: GopOutcome) -> None:
+        """As for every control; what is left over is for the GoPs planned from now on."""
+        super().note(plan, outcome)
+        framing = self.gops.framing_bytes(plan.index, outcome.payload_bytes, outcome.n_gaussians)
+        self._left += plan.target_bytes - outcome.payload_bytes + self._framing[plan.index] - framing
+
+
+class QualityControl(RateControl):
+    """Lands the mean PSNR of a video's frames: each GoP is asked for what is still missing to the mean.
+
+    Args:
+        gops: Of the video.
+        target_db: Mean over frames of RGB PSNR.
+    """
+
+    def __init__(self, gops: VideoGops, target_db: float) -> None:
+        super().__init__(gops, _MOST_PER_PIXEL_FOR_QUALITY)
+        self.target_db = target_db
+        self._fit = QualityFit(gops.costs.model.quality)
+        self._wanted: list[float] = []
+        self._outcomes: list[GopOutcome] = []
+        self._n_tries: dict[int, int] = {}
+
+    def expected_bytes(self) -> int:
+        """By the table's quality, before anything was fitted."""
+        return self.gops.framed_bytes([self._bytes_for(i, self.target_db) for i in range(len(self.gops))])
+
+    def shortfall(self, file_bytes: int, psnr_db: float) -> str | None:
+        """Tells of a mean further from its target than 0.3 dB, and of the limit that it ran into."""
+        off = psnr_db - self.target_db
+        if abs(off) <= _QUALITY_TOLERANCE_DB or math.isinf(psnr_db):
+            return None
+        side = "below" if off < 0.0 else "above"
+        limit = self._limit_reached(is_below=off < 0.0)
+        return f"{psnr_db:.2f} dB are {abs(off):.2f} dB {side} the target of {self.target_db:g}{limit}"
+
+    def needs_all_before(self, index: int) -> bool:
+        """The second learns from the first, the last makes up for all others."""
+        return index == 1 or index == len(self.gops) - 1
+
+    def note(self, plan: GopPlan, outcome: GopOutcome) -> None:
+        """As for every control; the quality reached corrects the model."""
+        super().note(plan, outcome)
+        self._outcomes.append(outcome)
+        self._learn(plan.index, outcome)
+
+    def again(self, plan: GopPlan, outcome: GopOutcome) -> GopPlan | None:
+        """Another try for the first GoP or the last, where they are too far off and can be changed."""
+        index, reached = plan.index, outcome.mean_psnr_db
+        if reached is None:
+            return None
+        error_db = abs(reached - self._wanted[index])
+        # A GoP's error counts in the mean by its share of the frames.
+        mean_error_db = error_db * plan.n_frames / self.gops.n_frames
+        is_last = index == len(self.gops) - 1
+        self._n_tries[index] = n_tries = self._n_tries.get(index, 0) + 1
+        if not (
+            (index == 0 and error_db > _REFIT_FIRST_DB and n_tries <= 2)
+            or (is_last and mean_error_db > _REFIT_LAST_DB and n_tries <= 1)
+        ):
+            return None
+        self._learn(index, outcome)
+        payload_bytes = self._bytes_for(index, self._wanted[index])
+        if abs(payload_bytes / plan.target_bytes - 1.0) < _LEAST_CHANGE:
+            return None
+        logger.info(
+            "GoP %d has %.2f dB, wanted %.2f: fitted once more with %d bytes in place of %d, which doubles its time",
+            index,
+            reached,
+            self._wanted[index],
+            payload_bytes,
+            plan.target_bytes,
+        )
+        return self._plan_for(index, payload_bytes)
+
+    def is_better(self, index: int, first: GopOutcome, second: GopOutcome) -> bool:
+        """Whether the second outcome is nearer to what was wanted."""
+        before, after = first.mean_psnr_db, second.mean_psnr_db
+        wanted = self._wanted[index]
+        return before is not None and (after is None or abs(after - wanted) < abs(before - wanted))
+
+    def _payload_bytes(self, index: int) -> float:
+        wanted = self._wanted_db(index)
+        self._wanted.append(wanted)
+        return self._bytes_for(index, wanted)
+
+    def _wanted_db(self, index: int) -> float:
+        """What the GoPs not yet planned must have on average, so that the mean over all comes out."""
+        sum_db, n_frames = 0.0, 0
+        for outcome in self._outcomes:
+            finite = [psnr for psnr in outcome.psnr_db if math.isfinite(psnr)]
+            sum_db += math.fsum(finite)
+            n_frames += len(finite)
+        # Those under way are taken to reach what they were asked for.
+        for i in range(len(self._outcomes), index):
+            sum_db += self.gops.lengths[i] * self._wanted[i]
+            n_frames += self.gops.lengths[i]
+        n_left = sum(self.gops.lengths[index:])
+        wanted = (self.target_db * (n_frames + n_left) - sum_db) / n_left
+        return min(max(wanted, self.target_db - _CORRECTION_DB), self.target_db + _CORRECTION_DB)
+
+    def _bytes_for(self, index: int, psnr_db: float) -> float:
+        gops = self.gops
+        bits_per_pixel = self._fit.bits_per_pixel(psnr_db, gops.change[index], gops.detail[index])
+        return self._within_limits(index, bits_per_pixel * gops.n_pixels / 8.0)
+
+    def _learn(self, index: int, outcome: GopOutcome) -> None:
+        reached = outcome.mean_psnr_db
+        if reached is not None:
+            bits_per_pixel = 8.0 * outcome.payload_bytes / self.gops.n_pixels
+            self._fit.learn(bits_per_pixel, self.gops.change[index], self.gops.detail[index], reached)

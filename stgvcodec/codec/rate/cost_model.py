@@ -1,0 +1,188 @@
+"""What models cost and give, a table for each profile, and the dimensions that a number of bytes pays for.
+
+The constants are starting points, fitted by `benchmarks/cost_model.py`: the number of Gaussians is corrected within
+each fit, and what a GoP left over or gave goes into the plans of those after it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from stgvcodec.bitstream.limits import LIMITS
+from stgvcodec.codec.dimensions import field_spec
+from stgvcodec.codec.presets import FIELD_SIZES, FieldSize
+
+# Fits start with more Gaussians than the budget pays for: dropping the least of them costs less than splitting some.
+SURPLUS = 1.06
+# Fewest Gaussians that a GoP is planned with.
+MIN_GAUSSIANS = 16
+# More Gaussians than this for each pixel are never planned, whatever is asked for.
+MOST_PER_PIXEL = 3
+# The most that a parameter of the field can take, and by how much Gaussians may cost more than the table says.
+_WORST_BITS_PER_FIELD_PARAMETER = 8.2
+_WORST_GAUSSIAN_RATIO = 1.25
+
+
+@dataclass(frozen=True)
+class GopLengthModel:
+    """How much change a GoP may span: `change * (0.1 / bpp)^bpp_exponent * (57600 / pixels)^pixel_exponent`.
+
+    Attributes:
+        change: Sum of its frames' `Content.change`, each to the `power`, at 0.1 bits a pixel and 320x180.
+        power: Above 1 where twice the change shortens GoPs to less than half.
+        bpp_exponent: Fewer bits share their Gaussians among more frames.
+        pixel_exponent: In a larger picture, the field's size being bounded, motion costs more.
+        longest: Frames of a GoP at most.
+    """
+
+    change: float
+    power: float
+    bpp_exponent: float
+    pixel_exponent: float
+    longest: int = 64
+
+    def budget(self, bpp: float, n_pixels: int) -> float:
+        """Change that a GoP may span at `bpp` bits a pixel and frame."""
+        exponent = self.bpp_exponent * math.log(0.1 / bpp) + self.pixel_exponent * math.log(57_600 / n_pixels)
+        return self.change * math.exp(exponent)
+
+
+@dataclass(frozen=True)
+class QualityModel:
+    """PSNR of a GoP, dB: `base + slope * log2(bits a pixel of the GoP) - change * log2(1 + its change) - detail * ...`.
+
+    Attributes:
+        base: At one bit a pixel of the GoP, no change, and a detail of 12 levels.
+        slope: For each doubling of the GoP's bits.
+        change: For each doubling of one plus the change that it spans.
+        detail: For each doubling of `Content.detail` over 12 levels.
+    """
+
+    base: float
+    slope: float
+    change: float
+    detail: float
+
+    def psnr_db(self, bits_per_pixel: float, change: float, detail: float) -> float:
+        """What a GoP of so many bits for each pixel of the picture should reach."""
+        return (
+            self.base
+            + self.slope * math.log2(bits_per_pixel)
+            - self.change * math.log2(1.0 + change)
+            - self.detail * math.log2((detail + 1.0) / 13.0)
+        )
+
+
+@dataclass(frozen=True)
+class CostModel:
+    """What a profile's models cost.
+
+    Attributes:
+        bits_per_gaussian: Everything of a Gaussian but what `bits_per_color_bit` counts.
+        bits_per_color_bit: For each bit of its colour's indices.
+        bits_per_field_parameter: Of the deformation field.
+        bytes_per_codeword: Of the colours' codebooks.
+        gop_overhead_bytes: Header, lengths, scales and tables of a payload.
+        field_share: Most of a GoP's bits that the field may take.
+        gop_length: How much change a GoP may span.
+        quality: PSNR to expect.
+    """
+
+    bits_per_gaussian: float
+    bits_per_color_bit: float
+    bits_per_field_parameter: float
+    bytes_per_codeword: float
+    gop_overhead_bytes: float
+    field_share: float
+    gop_length: GopLengthModel
+    quality: QualityModel
+
+
+_GOP_LENGTH = GopLengthModel(change=1.82, power=2.0, bpp_exponent=0.0, pixel_exponent=0.0)
+_QUALITY = QualityModel(base=29.5, slope=1.9, change=2.5, detail=3.0)
+
+COST_MODELS: Mapping[str, CostModel] = MappingProxyType(
+    {
+        "paper": CostModel(
+            bits_per_gaussian=31.0,
+            bits_per_color_bit=0.93,
+            bits_per_field_parameter=7.2,
+            bytes_per_codeword=6,
+            gop_overhead_bytes=160,
+            field_share=0.38,
+            gop_length=_GOP_LENGTH,
+            quality=_QUALITY,
+        ),
+        "compact": CostModel(
+            bits_per_gaussian=32.0,
+            bits_per_color_bit=0.0,
+            bits_per_field_parameter=4.0,
+            bytes_per_codeword=0,
+            gop_overhead_bytes=90,
+            field_share=0.38,
+            gop_length=_GOP_LENGTH,
+            quality=_QUALITY,
+        ),
+    }
+)
+"""By profile."""
+
+
+class GopCosts:
+    """A profile's costs for one video and one choice of colour codebooks, corrected by what GoPs really cost.
+
+    Args:
+        model: The profile's.
+        n_pixels: Of a frame.
+        color_stages: Stages of the colours' vector quantiser.
+        color_codebook_size: Codewords of each stage.
+    """
+
+    def __init__(self, model: CostModel, *, n_pixels: int, color_stages: int, color_codebook_size: int) -> None:
+        self.model = model
+        self.n_pixels = n_pixels
+        self.bits_per_gaussian = model.bits_per_gaussian + model.bits_per_color_bit * color_stages * math.log2(
+            color_codebook_size
+        )
+        self.overhead_bytes = model.gop_overhead_bytes + model.bytes_per_codeword * color_stages * color_codebook_size
+        self._ratio = 1.0
+
+    def dimensions(self, payload_bytes: float, n_frames: int) -> tuple[FieldSize, int]:
+        """The largest field that leaves the Gaussians their share, and how many Gaussians the rest pays for."""
+        available = 8.0 * (payload_bytes - self.overhead_bytes)
+        for size in FIELD_SIZES:
+            field_bits = self._field_bits(size, n_frames)
+            if field_bits <= self.model.field_share * available:
+                break
+        n_gaussians = (available - field_bits) / (self.bits_per_gaussian * self._ratio)
+        return size, min(max(math.floor(n_gaussians), 1), self.most_gaussians)
+
+    def note(self, payload_bytes: int, field: FieldSize, n_gaussians: int, n_frames: int) -> None:
+        """Learn from a payload what Gaussians cost in this video."""
+        bits = 8.0 * (payload_bytes - self.overhead_bytes) - self._field_bits(field, n_frames)
+        if n_gaussians >= MIN_GAUSSIANS and bits > 0.0:
+            ratio = bits / (n_gaussians * self.bits_per_gaussian)
+            self._ratio = 0.5 * (self._ratio + min(max(ratio, 0.4), 2.5))
+
+    def minimum_bytes(self, n_frames: int) -> int:
+        """A payload that the smallest model of a GoP does not exceed, at the worst that its symbols can cost."""
+        field_bits = _WORST_BITS_PER_FIELD_PARAMETER * field_spec(FIELD_SIZES[-1], n_frames).n_parameters
+        gaussian_bits = _WORST_GAUSSIAN_RATIO * MIN_GAUSSIANS * self.bits_per_gaussian
+        return math.ceil((field_bits + gaussian_bits) / 8.0 + self.overhead_bytes)
+
+    def bytes_at_density(self, gaussians_per_pixel: float, n_frames: int) -> int:
+        """Payload of a GoP with so many Gaussians, or as many as the format allows, and the largest field."""
+        n_gaussians = min(max(gaussians_per_pixel * self.n_pixels, MIN_GAUSSIANS), self.most_gaussians)
+        bits = n_gaussians * self.bits_per_gaussian + self._field_bits(FIELD_SIZES[0], n_frames)
+        return min(math.ceil(bits / 8.0 + self.overhead_bytes), LIMITS["chunk_payload_bytes"] // 2)
+
+    @property
+    def most_gaussians(self) -> int:
+        """Gaussians of a GoP at most."""
+        return max(MIN_GAUSSIANS, min(MOST_PER_PIXEL * self.n_pixels, int(LIMITS["n_gaussians"] / SURPLUS)))
+
+    def _field_bits(self, size: FieldSize, n_frames: int) -> float:
+        return self.model.bits_per_field_parameter * field_spec(size, n_frames).n_parameters

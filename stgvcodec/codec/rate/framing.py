@@ -1,0 +1,47 @@
+"""Exactly what a file has besides its GoPs' payloads, from the format's own tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from stgvcodec.bitstream.framing import FRAME_BYTES, MAGIC, ChunkType
+from stgvcodec.bitstream.header import StreamHeader
+from stgvcodec.bitstream.index import GopTiming
+from stgvcodec.bitstream.layout import INDEX, INDEX_ENTRY, INDEX_GOP, INDEX_TAIL, write_fields
+
+
+def file_framing_bytes(header: StreamHeader, *, n_frames: int, n_gops: int) -> int:
+    """Bytes of a file that do not belong to any GoP: magic, file header, and the end chunk without its entries.
+
+    Args:
+        header: The file header.
+        n_frames: Frames in the file.
+        n_gops: GoPs, which are its only chunks.
+    """
+    head = len(MAGIC) + FRAME_BYTES + len(header.to_bytes())
+    index = len(write_fields({"n_frames": n_frames, "n_chunks": n_gops}, INDEX))
+    tail = len(write_fields({"end_chunk_bytes": 0}, INDEX_TAIL))
+    return head + FRAME_BYTES + index + tail
+
+
+def gop_framing_bytes(pts: Sequence[int], *, first_frame: int, payload_bytes: int, n_gaussians: int) -> int:
+    """Bytes of a file that a GoP takes besides its payload: its chunk's frame and timing, and its entry in the index.
+
+    Args:
+        pts: Timestamps of its frames.
+        first_frame: Number of its first frame in the file.
+        payload_bytes: Size of its payload.
+        n_gaussians: Gaussians in it.
+    """
+    timing = GopTiming.from_pts(first_frame, pts)
+    own = timing.to_bytes()
+    entry = write_fields(
+        {"chunk_type": int(ChunkType.GOP), "payload_bytes": len(own) + payload_bytes},
+        INDEX_ENTRY,
+    )
+    return (
+        FRAME_BYTES
+        + len(own)
+        + len(entry)
+        + len(write_fields({"n_gaussians": n_gaussians, **timing.values()}, INDEX_GOP))
+    )

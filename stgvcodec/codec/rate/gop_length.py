@@ -1,0 +1,88 @@
+"""Where GoPs end: scenes cut into parts that hold about the same change, none too long."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+
+from stgvcodec.codec.rate.content import Content
+
+# Frames of the GoPs that are in memory at a time: up to four under way and the one being read.
+_MAX_GOP_BYTES = 2 << 30
+_GOPS_IN_MEMORY = 5
+
+
+def frames_in_memory(n_pixels: int) -> int:
+    """Frames of a GoP of which five fit in 2 GiB, at least 1."""
+    return max(1, _MAX_GOP_BYTES // (n_pixels * 3 * _GOPS_IN_MEMORY))
+
+
+def fixed_lengths(content: Content, length: int, *, scene_cut: bool) -> tuple[int, ...]:
+    """Frames of each GoP where the user said how many: `length`, but at the end of a scene.
+
+    Args:
+        content: Of the video.
+        length: Most frames of a GoP.
+        scene_cut: Whether scenes end GoPs.
+    """
+    lengths = []
+    for start, stop in _scenes(content, scene_cut):
+        full, rest = divmod(stop - start, length)
+        lengths += [length] * full + [rest] * (rest > 0)
+    return tuple(lengths)
+
+
+def adaptive_lengths(
+    content: Content, budget: float, longest: int, *, scene_cut: bool, power: float = 1.0, shortest: int = 1
+) -> tuple[int, ...]:
+    """Frames of each GoP by content.
+
+    A scene is cut into as many parts as come nearest to the budget, none longer than the limit, and into even ones: of
+    the same change where that is what limits them, else of the same length.
+
+    Args:
+        content: Of the video.
+        budget: Change that a GoP may span: the sum of its frames', each to the `power`.
+        longest: Frames of a GoP at most.
+        scene_cut: Whether scenes end GoPs.
+        power: As in `GopLengthModel`.
+        shortest: Frames of a GoP below which its content does not make it, longer scenes provided.
+    """
+    lengths: list[int] = []
+    for start, stop in _scenes(content, scene_cut):
+        least, most = 1.0 / longest, 1.0 / min(shortest, longest)
+        shares = [min(max(change**power / budget, least), most) for change in content.change[start:stop]]
+        # The first frame's change is against the scene before it.
+        shares[0] = shares[1] if len(shares) > 1 else 1.0
+        lengths += _even_parts(shares, longest)
+    return tuple(lengths)
+
+
+def _even_parts(shares: Sequence[float], longest: int) -> list[int]:
+    sums = list(accumulate(shares))
+    n_parts = max(1, round(sums[-1]))
+    while True:
+        bounds = _bounds(sums, min(n_parts, len(shares)))
+        parts = [stop - start for start, stop in pairwise(bounds)]
+        if max(parts) <= longest:
+            return parts
+        n_parts += 1
+
+
+def _bounds(sums: Sequence[float], n_parts: int) -> list[int]:
+    """Ends of parts of the same sum, each of at least one frame."""
+    bounds = [0]
+    for part in range(1, n_parts):
+        wanted = sums[-1] * part / n_parts
+        end = bisect_left(sums, wanted) + 1
+        # sums[end - 1] is the first that is not below; the one before may be nearer.
+        if end > 1 and wanted - sums[end - 2] < sums[end - 1] - wanted:
+            end -= 1
+        bounds.append(min(max(end, bounds[-1] + 1), len(sums) - (n_parts - part)))
+    return [*bounds, len(sums)]
+
+
+def _scenes(content: Content, scene_cut: bool) -> list[tuple[int, int]]:
+    starts = [0, *(k for k, is_cut in enumerate(content.is_cut) if is_cut and k > 0 and scene_cut)]
+    return list(pairwise([*starts, content.n_frames]))

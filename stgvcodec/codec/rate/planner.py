@@ -1,0 +1,169 @@
+"""From what the user asked and what the video holds to GoPs, a control over them, and a plan to show."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from stgvcodec.bitstream.header import StreamHeader
+from stgvcodec.codec.config import EncodeConfig
+from stgvcodec.codec.dimensions import field_spec
+from stgvcodec.codec.presets import FIELD_SIZES, PRESETS
+from stgvcodec.codec.rate.content import Content
+from stgvcodec.codec.rate.control import QualityControl, RateControl, SizeControl, VideoGops
+from stgvcodec.codec.rate.cost_model import COST_MODELS, GopCosts
+from stgvcodec.codec.rate.gop_length import adaptive_lengths, fixed_lengths, frames_in_memory
+from stgvcodec.codec.reports import EncodePlan
+from stgvcodec.errors import ConfigError
+
+# A GoP should be able to afford this many times the smallest model before its content decides where it ends.
+_COMFORT = 3.0
+_BUDGET_GROWTH = 1.4
+# Gaussians for each pixel beyond which a longer GoP has nothing left to share; and where the field is the largest there
+# is already, so that a longer one asks it to explain more motion with no more parameters.
+_DENSEST = 1.0 / 6.0
+_DENSEST_AT_LARGEST_FIELD = 1.0 / 8.0
+# What a quality may cost at least and at most, bits a pixel and frame, when GoP lengths are chosen for it.
+_BPP_LIMITS = (0.005, 8.0)
+_BPP_STEPS = 12
+
+
+def rate_control(config: EncodeConfig, content: Content, header: StreamHeader) -> RateControl:
+    """A control for the target of a configuration.
+
+    Args:
+        config: With a target.
+        content: Of the video.
+        header: The file's header.
+
+    Raises:
+        ConfigError: the target is below what the smallest models of the fewest GoPs cost.
+    """
+    preset = PRESETS[config.preset]
+    costs = GopCosts(
+        COST_MODELS[config.profile],
+        n_pixels=header.width * header.height,
+        color_stages=config.color_stages or preset.color_stages,
+        color_codebook_size=config.color_codebook_size or preset.color_codebook_size,
+    )
+    if config.psnr_target is not None:
+        bpp = _expected_bpp(config.psnr_target, content, costs)
+        lengths = next(_cuttings(config, content, costs, bpp))
+        return QualityControl(VideoGops(content, lengths, header, costs), config.psnr_target)
+    n_samples = costs.n_pixels * content.n_frames
+    target_bytes = config.size_target or max(math.floor((config.bpp_target or 0.0) * n_samples / 8.0), 1)
+    smallest: VideoGops | None = None
+    for comfort, lengths in _with_comfort(config, content, costs, 8.0 * target_bytes / n_samples):
+        gops = VideoGops(content, lengths, header, costs)
+        if gops.smallest_file_bytes + (comfort - 1.0) * sum(gops.minimum_bytes) <= target_bytes:
+            return SizeControl(gops, target_bytes)
+        if smallest is None or gops.smallest_file_bytes < smallest.smallest_file_bytes:
+            smallest = gops
+    assert smallest is not None
+    raise _below_minimum(config, smallest)
+
+
+def encode_plan(config: EncodeConfig, control: RateControl) -> EncodePlan:
+    """What a control is about to do, before the first GoP."""
+    gops = control.gops
+    expected_bytes = control.expected_bytes()
+    n = len(gops)
+    payload_bytes = max((expected_bytes - gops.file_bytes) / n, 1.0)
+    length = round(gops.n_frames / n)
+    field, n_gaussians = gops.costs.dimensions(payload_bytes, length)
+    return EncodePlan(
+        bpp_target=config.bpp_target,
+        size_target=config.size_target,
+        psnr_target=config.psnr_target,
+        n_frames=gops.n_frames,
+        gop_lengths=gops.lengths,
+        longest_gop=max(gops.lengths),
+        n_gaussians=n_gaussians,
+        n_field_parameters=field_spec(field, length).n_parameters,
+        expected_bytes=expected_bytes,
+        expected_bpp=8.0 * expected_bytes / (gops.n_pixels * gops.n_frames),
+    )
+
+
+def _with_comfort(
+    config: EncodeConfig, content: Content, costs: GopCosts, bpp: float
+) -> Iterator[tuple[float, tuple[int, ...]]]:
+    """Cuttings to try in turn, each with the multiple of the smallest models that the target must pay for."""
+    cuttings = []
+    for lengths in _cuttings(config, content, costs, bpp):
+        cuttings.append(lengths)
+        yield _COMFORT, lengths
+    for lengths in cuttings:
+        yield 1.0, lengths
+
+
+def _cuttings(config: EncodeConfig, content: Content, costs: GopCosts, bpp: float) -> Iterator[tuple[int, ...]]:
+    """GoP lengths, from what the content asks for to the fewest GoPs that there can be."""
+    cuts = (True, False) if config.scene_cut else (False,)
+    if config.gop is not None:
+        for scene_cut in cuts:
+            yield fixed_lengths(content, config.gop, scene_cut=scene_cut)
+        return
+    model = costs.model.gop_length
+    possible = max(1, min(model.longest, frames_in_memory(costs.n_pixels)))
+    longest = max(1, min(possible, _frames_at_most(costs, bpp)))
+    shortest = math.ceil(8.0 * _COMFORT * costs.minimum_bytes(longest) / (bpp * costs.n_pixels))
+    # A set that is denser than worth it still beats a file that is refused.
+    longest = min(max(longest, shortest), possible)
+    budget = model.budget(bpp, costs.n_pixels)
+    for scene_cut in cuts:
+        n_gops = content.n_frames + 1
+        span = budget
+        while True:
+            lengths = adaptive_lengths(
+                content, span, longest, scene_cut=scene_cut, power=model.power, shortest=shortest
+            )
+            if len(lengths) < n_gops:
+                yield lengths
+            n_gops = len(lengths)
+            if span > sum(content.change) + 1.0:
+                break
+            span *= _BUDGET_GROWTH
+
+
+def _frames_at_most(costs: GopCosts, bpp: float) -> int:
+    """Frames over which a GoP of this rate has a set as dense as is still worth it."""
+    size, _ = costs.dimensions(costs.bytes_at_density(_DENSEST_AT_LARGEST_FIELD, 1), costs.model.gop_length.longest)
+    density = _DENSEST_AT_LARGEST_FIELD if size is FIELD_SIZES[0] else _DENSEST
+    return math.floor(8.0 * costs.bytes_at_density(density, 1) / (bpp * costs.n_pixels))
+
+
+def _expected_bpp(psnr_db: float, content: Content, costs: GopCosts) -> float:
+    """Bits a pixel and frame at which the table expects a quality, with the GoP length that goes with them."""
+    n_changes = max(content.n_frames - 1, 1)
+    model = costs.model.gop_length
+    change = sum(content.change) / n_changes
+    spent = sum(change**model.power for change in content.change) / n_changes
+    detail = sum(content.detail) / content.n_frames
+    low, high = map(math.log2, _BPP_LIMITS)
+    for _ in range(_BPP_STEPS):
+        middle = (low + high) / 2.0
+        span = model.budget(2.0**middle, costs.n_pixels)
+        length = min(span / max(spent, 1e-6), float(model.longest), float(content.n_frames))
+        length = max(length, 1.0)
+        expected = costs.model.quality.psnr_db(2.0**middle * length, change * length, detail)
+        low, high = (middle, high) if expected < psnr_db else (low, middle)
+    return float(2.0**high)
+
+
+def _below_minimum(config: EncodeConfig, gops: VideoGops) -> ConfigError:
+    minimum = gops.smallest_file_bytes
+    bpp = 8.0 * minimum / (gops.n_pixels * gops.n_frames)
+    # Four digits, rounded up, so that what is named works.
+    n_decimals = max(4, 3 - math.floor(math.log10(bpp)))
+    bpp = math.ceil(bpp * 10**n_decimals) / 10**n_decimals
+    extent = f"in {len(gops)} GoP{'s' if len(gops) > 1 else ''} of up to {max(gops.lengths)} frames"
+    if config.size_target is not None:
+        return ConfigError(
+            f"a size target of {config.size_target} bytes is below the smallest possible file for this video; "
+            f"the minimum is {minimum} bytes, {extent}"
+        )
+    return ConfigError(
+        f"a bpp target of {config.bpp_target:g} is below the smallest possible file for this video; the minimum is "
+        f"{bpp:.{n_decimals}f} bpp, {extent}"
+    )

@@ -1,0 +1,128 @@
+"""Covariances to log-scale and shear codes and back, with their bits, fused with what makes the steps: README.md."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from stgvcodec.ops.backends import select
+from stgvcodec.ops.code_length import CodeLengths, check_lengths
+from stgvcodec.ops.log_shear import reference
+from stgvcodec.ops.log_shear.limits import MIN_DIAGONAL_PX, N_CODES, SCALE_LIMITS, SHEAR_LIMITS, SHEAR_ZERO
+
+__all__ = [
+    "MIN_DIAGONAL_PX",
+    "N_CODES",
+    "SCALE_LIMITS",
+    "SHEAR_LIMITS",
+    "SHEAR_ZERO",
+    "log_shear_codes",
+    "log_shear_round",
+    "log_shear_scale",
+]
+
+
+def log_shear_round(
+    x: Tensor, gain: Tensor, unit: Tensor, *, lengths: CodeLengths | None = None, backend: str = "auto"
+) -> tuple[Tensor, Tensor | None]:
+    """Values that a decoder has of raw Cholesky factors, and what an entropy coder takes for their codes.
+
+    Args:
+        x: Raw factors (l1, l2, l3), pixels. [N, 3] float32.
+        gain: Logarithms by which the steps of (l1, l3, shear) differ from `unit`. [3] float32.
+        unit: Steps found in the data, positive. [3] float32.
+        lengths: Tables of 256 symbols, and rows of the codes (a, b, s). Rows [3, N]. None: bits are not asked for.
+        backend: One of `stgvcodec.ops.backends.BACKENDS`.
+
+    Returns:
+        values: As decoded from the codes; the same bits as the decoder's, from `log_shear_scale` and
+            `log_shear_codes` of the same back end. [N, 3] float32.
+        bits: Partial sums of the bits of all codes. [n] float32, n >= 1; None without `lengths`.
+
+    Raises:
+        ValueError: a shape, dtype or device differs from the above.
+        BackendUnavailableError: `backend` cannot run here.
+
+    Gradients: of the values straight-through to x within the codes and zero outside, except that an l1 or l3 that is
+    not positive always gets its own; of the bits to x as `ops.code_length` says, with the decoded l3 that scales the
+    shear held; both to gain, zero where a step stands at its limit. Deterministic: yes, both passes.
+    """
+    _check(x, gain, unit)
+    if lengths is not None:
+        check_lengths(lengths, (3, x.shape[0]))
+        if lengths.tables.shape[1] != N_CODES:
+            raise ValueError(f"tables have {lengths.tables.shape[1]} symbols, expected {N_CODES}")
+    implementations = {
+        "reference": reference.log_shear_round,
+        "numba": reference.log_shear_round,
+        "triton": _triton_log_shear_round,
+    }
+    return select(implementations, backend, x.device)(x, gain, unit, lengths)
+
+
+@torch.no_grad()
+def log_shear_codes(x: Tensor, gain: Tensor, unit: Tensor, *, backend: str = "auto") -> Tensor:
+    """Codes (a, b, s) to transmit, those of `log_shear_round` of the same back end.
+
+    Args:
+        x: As for `log_shear_round`.
+        gain: As for `log_shear_round`.
+        unit: As for `log_shear_round`.
+        backend: As for `log_shear_round`; logarithms of two back ends may differ in the last place.
+
+    Returns:
+        0 to 255. [N, 3] int64.
+
+    Raises:
+        ValueError: a shape, dtype or device differs from the above.
+        BackendUnavailableError: `backend` cannot run here.
+    """
+    _check(x, gain, unit)
+    implementations = {
+        "reference": reference.log_shear_codes,
+        "numba": reference.log_shear_codes,
+        "triton": _triton_log_shear_codes,
+    }
+    return select(implementations, backend, x.device)(x, gain, unit)
+
+
+@torch.no_grad()
+def log_shear_scale(gain: Tensor, unit: Tensor, *, backend: str = "auto") -> Tensor:
+    """Steps as transmitted, the very numbers with which `log_shear_round` of that back end computes. [3] float32."""
+    implementations = {
+        "reference": reference.transmitted_scale,
+        "numba": reference.transmitted_scale,
+        "triton": _triton_transmitted_scale,
+    }
+    return select(implementations, backend, gain.device)(gain, unit)
+
+
+def _triton_log_shear_round(
+    x: Tensor, gain: Tensor, unit: Tensor, lengths: CodeLengths | None
+) -> tuple[Tensor, Tensor | None]:
+    # Imported here, as in every operator: users of other back ends need not have triton.
+    from stgvcodec.ops.log_shear import triton_kernel
+
+    return triton_kernel.log_shear_round(x, gain, unit, lengths)
+
+
+def _triton_log_shear_codes(x: Tensor, gain: Tensor, unit: Tensor) -> Tensor:
+    from stgvcodec.ops.log_shear import triton_kernel
+
+    return triton_kernel.log_shear_codes(x, gain, unit)
+
+
+def _triton_transmitted_scale(gain: Tensor, unit: Tensor) -> Tensor:
+    from stgvcodec.ops.lsq import LsqSteps, lsq_steps
+
+    return reference.bounded(lsq_steps(LsqSteps(gain, unit), backend="triton")[0])
+
+
+def _check(x: Tensor, gain: Tensor, unit: Tensor) -> None:
+    if x.ndim != 2 or x.shape[1] != 3 or x.dtype != torch.float32:
+        raise ValueError(f"factors are {x.dtype} {list(x.shape)}, expected torch.float32 [N, 3]")
+    for name, step in (("gain", gain), ("unit", unit)):
+        if (tuple(step.shape), step.dtype, step.device) != ((3,), x.dtype, x.device):
+            raise ValueError(
+                f"{name} is {step.dtype} {list(step.shape)} on {step.device}, expected {x.dtype} [3] on {x.device}"
+            )

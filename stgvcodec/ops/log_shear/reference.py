@@ -1,0 +1,128 @@
+"""Log-scale and shear codes in torch: the truth, and the decoder's arithmetic."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from stgvcodec.ops.code_length import CodeLengths, code_length
+from stgvcodec.ops.log_shear.limits import (
+    MAX_DIAGONAL_PX,
+    MIN_DIAGONAL_PX,
+    N_CODES,
+    SCALE_LIMITS,
+    SHEAR_LIMITS,
+    SHEAR_ZERO,
+)
+
+
+def transmitted_scale(gain: Tensor, unit: Tensor) -> Tensor:
+    """Steps as transmitted; see `log_shear_scale`."""
+    return bounded(unit * gain.exp())
+
+
+def bounded(scale: Tensor) -> Tensor:
+    """Steps within their limits. [3]."""
+    return torch.cat((scale[:2].clamp(*SCALE_LIMITS), scale[2:].clamp(*SHEAR_LIMITS)))
+
+
+def diagonal_tables(scale: Tensor) -> Tensor:
+    """Diagonal entries of all codes before the lower bound: p_k - 0.5, p_0 = 0.5, p_(k+1) = min(p_k (1 + scale), 2^20).
+
+    Args:
+        scale: Relative steps. [n] float32.
+
+    Returns:
+        [n, 256] float32, rounded once from binary64; the products are taken one after the other on every device.
+    """
+    ratios = 1.0 + scale.double()
+    # Not one element set to a number, which would copy from the host in a captured step.
+    start = torch.full_like(ratios, MIN_DIAGONAL_PX)
+    if scale.device.type == "cpu":
+        powers = torch.cat((start[:, None], ratios[:, None].expand(-1, N_CODES - 1)), dim=1).cumprod(dim=1)
+    else:
+        # A GPU's cumulative product multiplies in another order, which can change a last bit.
+        columns = [start]
+        for _ in range(N_CODES - 1):
+            columns.append(columns[-1] * ratios)
+        powers = torch.stack(columns, dim=1)
+    return (powers.clamp_max(MAX_DIAGONAL_PX) - MIN_DIAGONAL_PX).float()
+
+
+def decoded(codes: Tensor, scale: Tensor) -> Tensor:
+    """Raw factors of codes (a, b, s) as every decoder computes them. [N, 3] integers to [N, 3] float32."""
+    tables = diagonal_tables(scale[:2])
+    a, b, s = codes.long().unbind(1)
+    first, third = tables[0][a], tables[1][b]
+    # Each product is rounded on its own.
+    shear = ((s - SHEAR_ZERO).float() * scale[2]) * (third + MIN_DIAGONAL_PX)
+    return torch.stack((first, shear, third), dim=1)
+
+
+def log_shear_codes(x: Tensor, gain: Tensor, unit: Tensor) -> Tensor:
+    """Codes to transmit; see the contract."""
+    return _parts(x, transmitted_scale(gain, unit)).codes
+
+
+def log_shear_round(x: Tensor, gain: Tensor, unit: Tensor, lengths: CodeLengths | None) -> tuple[Tensor, Tensor | None]:
+    """Values as decoded, and bits; see the contract."""
+    values, positions = _Round.apply(x, transmitted_scale(gain, unit))
+    return values, None if lengths is None else code_length(positions.t(), lengths).reshape(1)
+
+
+class _Parts(NamedTuple):
+    """Codes (a, b, s), what they were rounded from, and pixels of l1, l3 and l2 for a step of a code. [N, 3] each."""
+
+    codes: Tensor
+    positions: Tensor
+    per_position: Tensor
+
+
+def _parts(x: Tensor, scale: Tensor) -> _Parts:
+    clean = torch.nan_to_num(x, nan=0.0)
+    # Beyond all codes the logarithm would only overflow.
+    diagonal = clean[:, ::2].clamp(0.0, MAX_DIAGONAL_PX) + MIN_DIAGONAL_PX  # [N, 2]: l1, l3
+    per_code = torch.log1p(scale[:2])
+    along = torch.log(diagonal * (1.0 / MIN_DIAGONAL_PX)) / per_code
+    codes = along.round().clamp_(0, N_CODES - 1).long()
+    third = diagonal_tables(scale[1:2])[0][codes[:, 1]]
+    unit_of_shear = (third + MIN_DIAGONAL_PX) * scale[2]
+    shear = clean[:, 1].clamp(-MAX_DIAGONAL_PX, MAX_DIAGONAL_PX) / unit_of_shear + SHEAR_ZERO
+    shear_codes = shear.round().clamp_(0, N_CODES - 1).long()
+    return _Parts(
+        codes=torch.cat((codes, shear_codes[:, None]), dim=1),
+        positions=torch.cat((along, shear[:, None]), dim=1),
+        per_position=torch.cat((diagonal * per_code, unit_of_shear[:, None]), dim=1),
+    )
+
+
+class _Round(torch.autograd.Function):
+    """Values and positions; each gradient by hand, since codes have none."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+        parts = _parts(x, scale)
+        ctx.save_for_backward(x, scale, *parts)
+        return decoded(parts.codes, scale), parts.positions
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        grad_values, grad_positions = grads
+        x, scale, codes, positions, per_position = ctx.saved_tensors
+        v1, v2, v3 = grad_values.unbind(1)
+        inside = (positions >= 0.0) & (positions <= N_CODES - 1.0)
+        in_pixels = torch.stack((v1, v3, v2), dim=1)
+        first, third, shear = (torch.where(inside, in_pixels, 0.0) + grad_positions / per_position).unbind(1)
+        # As a shear of zero is in the middle of its codes.
+        origin = torch.zeros_like(scale)
+        origin[2:].fill_(SHEAR_ZERO)
+        moved = torch.where(inside, codes - positions, codes - origin)
+        sums = (in_pixels * per_position * moved - grad_positions * (positions - origin)).sum(dim=0)
+        # Those are by the logarithms of 1 + step and of the step.
+        by_step = torch.cat(((1.0 + scale[:2]) * torch.log1p(scale[:2]), scale[2:]))
+        # A diagonal entry under its bound lies on code 0 whatever it is; only the error may lift it.
+        first = torch.where(x[:, 0] > 0, first, v1)
+        third = torch.where(x[:, 2] > 0, third, v3)
+        return torch.stack((first, shear, third), dim=1), sums / by_step

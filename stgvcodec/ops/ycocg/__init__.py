@@ -1,0 +1,112 @@
+"""Colours to luma and chroma codes and back, with their bits, fused with what makes the steps. Maths: README.md."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from stgvcodec.ops.backends import select
+from stgvcodec.ops.code_length import CodeLengths, check_lengths
+from stgvcodec.ops.ycocg import reference
+from stgvcodec.ops.ycocg.limits import MAX_CODE, MIN_CODE, N_CODES, SCALE_MAX, SCALE_MIN, ZERO
+
+__all__ = [
+    "MAX_CODE",
+    "MIN_CODE",
+    "N_CODES",
+    "SCALE_MAX",
+    "SCALE_MIN",
+    "ZERO",
+    "ycocg_codes",
+    "ycocg_round",
+    "ycocg_scale",
+]
+
+
+def ycocg_round(
+    x: Tensor, gain: Tensor, unit: Tensor, *, lengths: CodeLengths | None = None, backend: str = "auto"
+) -> tuple[Tensor, Tensor | None]:
+    """Values that a decoder has of colours, and what an entropy coder takes for their codes.
+
+    Args:
+        x: Weighted RGB. [N, 3] float32.
+        gain: Logarithms by which the steps of (Y, Co, Cg) differ from `unit`. [3] float32.
+        unit: Steps found in the data, positive. [3] float32.
+        lengths: Tables of 256 symbols, of which 128 is zero, and rows of the codes. Rows [3, N]. None: bits are not
+            asked for.
+        backend: One of `stgvcodec.ops.backends.BACKENDS`.
+
+    Returns:
+        values: As decoded from the codes; the same bits as the decoder's, from `ycocg_scale` and `ycocg_codes` of the
+            same back end. [N, 3] float32.
+        bits: Partial sums of the bits of all codes. [n] float32, n >= 1; None without `lengths`.
+
+    Raises:
+        ValueError: a shape, dtype or device differs from the above.
+        BackendUnavailableError: `backend` cannot run here.
+
+    Gradients: of the values straight-through to x where a component lies within the codes and zero outside; of the
+    bits to x as `ops.code_length` says; both to gain, zero where a step stands at its limit. Deterministic: yes, both
+    passes.
+    """
+    _check(x, gain, unit)
+    if lengths is not None:
+        check_lengths(lengths, (3, x.shape[0]))
+        if lengths.tables.shape[1] != N_CODES:
+            raise ValueError(f"tables have {lengths.tables.shape[1]} symbols, expected {N_CODES}")
+    implementations = {
+        "reference": reference.ycocg_round,
+        "numba": reference.ycocg_round,
+        "triton": _triton_ycocg_round,
+    }
+    return select(implementations, backend, x.device)(x, gain, unit, lengths)
+
+
+@torch.no_grad()
+def ycocg_codes(x: Tensor, scale: Tensor) -> Tensor:
+    """Codes of (Y, Co, Cg) under transmitted steps; those of `ycocg_round` on every back end.
+
+    Args:
+        x: As for `ycocg_round`.
+        scale: [3] float32.
+
+    Returns:
+        -128 to 127. [N, 3] int64.
+    """
+    return reference.codes_of(reference.ratios_of(x, scale)).long()
+
+
+@torch.no_grad()
+def ycocg_scale(gain: Tensor, unit: Tensor, *, backend: str = "auto") -> Tensor:
+    """Steps as transmitted, the very numbers with which `ycocg_round` of the same back end computes. [3] float32."""
+    implementations = {
+        "reference": reference.transmitted_scale,
+        "numba": reference.transmitted_scale,
+        "triton": _triton_transmitted_scale,
+    }
+    return select(implementations, backend, gain.device)(gain, unit)
+
+
+def _triton_ycocg_round(
+    x: Tensor, gain: Tensor, unit: Tensor, lengths: CodeLengths | None
+) -> tuple[Tensor, Tensor | None]:
+    # Imported here, as in every operator: users of other back ends need not have triton.
+    from stgvcodec.ops.ycocg import triton_kernel
+
+    return triton_kernel.ycocg_round(x, gain, unit, lengths)
+
+
+def _triton_transmitted_scale(gain: Tensor, unit: Tensor) -> Tensor:
+    from stgvcodec.ops.lsq import LsqSteps, lsq_steps
+
+    return lsq_steps(LsqSteps(gain, unit), backend="triton")[0].clamp(SCALE_MIN, SCALE_MAX)
+
+
+def _check(x: Tensor, gain: Tensor, unit: Tensor) -> None:
+    if x.ndim != 2 or x.shape[1] != 3 or x.dtype != torch.float32:
+        raise ValueError(f"colours are {x.dtype} {list(x.shape)}, expected torch.float32 [N, 3]")
+    for name, step in (("gain", gain), ("unit", unit)):
+        if (tuple(step.shape), step.dtype, step.device) != ((3,), x.dtype, x.device):
+            raise ValueError(
+                f"{name} is {step.dtype} {list(step.shape)} on {step.device}, expected {x.dtype} [3] on {x.device}"
+            )

@@ -1,0 +1,74 @@
+"""Luma and chroma codes in torch: the truth, and the decoder's arithmetic."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stgvcodec.ops.code_length import CodeLengths, code_length
+from stgvcodec.ops.ycocg.limits import MAGNITUDE_MAX, MAX_CODE, MIN_CODE, SCALE_MAX, SCALE_MIN
+
+
+def transmitted_scale(gain: Tensor, unit: Tensor) -> Tensor:
+    """Steps as transmitted; see `ycocg_scale`."""
+    return (unit * gain.exp()).clamp(SCALE_MIN, SCALE_MAX)
+
+
+def to_ycocg(rgb: Tensor) -> Tensor:
+    """Y = (R + 2G + B) / 4, Co = (R - B) / 2, Cg = (2G - R - B) / 4. [N, 3] to [N, 3]."""
+    r, g, b = rgb.unbind(1)
+    return torch.stack((0.25 * (r + b) + 0.5 * g, 0.5 * (r - b), 0.5 * g - 0.25 * (r + b)), dim=1)
+
+
+def values_of(codes: Tensor, scale: Tensor) -> Tensor:
+    """RGB of codes as every decoder computes it. [N, 3] integers or whole numbers to [N, 3] float32.
+
+    Each product, then G = Y + Cg, t = Y - Cg, R = t + Co, B = t - Co, each rounded to float32.
+    """
+    y, co, cg = (codes.float() * scale).unbind(1)
+    base = y - cg
+    return torch.stack((base + co, y + cg, base - co), dim=1)
+
+
+def ratios_of(x: Tensor, scale: Tensor) -> Tensor:
+    """Components over their steps. [N, 3]."""
+    # Far beyond all codes sums would only overflow.
+    return to_ycocg(torch.nan_to_num(x, nan=0.0).clamp(-MAGNITUDE_MAX, MAGNITUDE_MAX)) / scale
+
+
+def codes_of(ratios: Tensor) -> Tensor:
+    """Codes as whole numbers. [N, 3] float32."""
+    # Without the sum with 0 a negative zero would survive, of which the decoder knows nothing.
+    return ratios.round().clamp_(MIN_CODE, MAX_CODE) + 0.0
+
+
+def ycocg_round(x: Tensor, gain: Tensor, unit: Tensor, lengths: CodeLengths | None) -> tuple[Tensor, Tensor | None]:
+    """Values as decoded, and bits; see the contract."""
+    values, ratios = _Round.apply(x, transmitted_scale(gain, unit))
+    return values, None if lengths is None else code_length(ratios.t(), lengths, first=MIN_CODE).reshape(1)
+
+
+class _Round(torch.autograd.Function):
+    """Values and ratios; each gradient by hand, since codes have none."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+        ratios = ratios_of(x, scale)
+        codes = codes_of(ratios)
+        ctx.save_for_backward(scale, ratios, codes)
+        return values_of(codes, scale), ratios
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        grad_values, grad_ratios = grads
+        scale, ratios, codes = ctx.saved_tensors
+        r, g, b = grad_values.unbind(1)
+        along = torch.stack((r + g + b, r - b, g - r - b), dim=1)
+        inside = (ratios >= MIN_CODE) & (ratios <= MAX_CODE)
+        rated = grad_ratios / scale
+        y, co, cg = (torch.where(inside, along, 0.0) + rated).unbind(1)
+        grad_x = torch.stack((0.25 * (y - cg) + 0.5 * co, 0.5 * (y + cg), 0.25 * (y - cg) - 0.5 * co), dim=1)
+        moved = torch.where(inside, codes - ratios, codes)
+        return grad_x, (along * moved - rated * ratios).sum(dim=0)

@@ -1,0 +1,118 @@
+"""Means on a uniform grid, so that they can be coded as a set of cells."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from stgvcodec.ops.lsq import LsqSteps, lsq_codes, lsq_round
+from stgvcodec.ops.lsq.reference import values_of
+
+__all__ = ["MAX_CELL", "GridQuantizer", "dequantize"]
+
+MAX_CELL = 2**15 - 1
+"""Largest cell along an axis: a quarter of a pixel on the widest picture that the format allows, twice over."""
+
+# On either side of the means, which move while they are fine-tuned; the offset's rounding takes less than half of it.
+_SLACK = 0.02
+
+
+def dequantize(
+    symbols: NDArray[np.uint16],
+    scale: NDArray[np.float32],
+    offset: NDArray[np.float32],
+    *,
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """Values of cells: float32(k) * scale + offset, rounded to float32 after the product and after the sum.
+
+    Args:
+        symbols: Cells along (x, y). [N, 2] uint16.
+        scale: Width of a cell, in units of the means. [2] float32.
+        offset: Value of cell 0. [2] float32.
+        device: Where the result lives.
+
+    Returns:
+        [N, 2] float32.
+
+    Raises:
+        ValueError: a shape or dtype differs from the above.
+    """
+    if symbols.dtype != np.uint16 or symbols.ndim != 2 or symbols.shape[1] != 2:
+        raise ValueError(f"cells are {symbols.dtype} {list(symbols.shape)}, expected uint16 [N, 2]")
+    for name, array in (("scale", scale), ("offset", offset)):
+        if array.dtype != np.float32 or array.shape != (2,):
+            raise ValueError(f"grid {name} is {array.dtype} {list(array.shape)}, expected float32 [2]")
+    cells = torch.from_numpy(symbols.astype(np.int32)).to(device)
+    return values_of(cells, torch.tensor(scale, device=device), torch.tensor(offset, device=device))
+
+
+class GridQuantizer(nn.Module):
+    """k = clamp(round((x - offset) / scale), 0, MAX_CELL), value = float32(k) * scale + offset, per axis.
+
+    The width of a cell is chosen once, from how large the Gaussians are, and not learned: halving it costs one bit a
+    Gaussian and axis, whatever the data.
+
+    Args:
+        backend: Of the operator.
+    """
+
+    _scale: Tensor
+    _offset: Tensor
+    _zeros: Tensor
+
+    def __init__(self, *, backend: str = "auto") -> None:
+        super().__init__()
+        self.backend = backend
+        self.register_buffer("_scale", torch.ones(2))
+        self.register_buffer("_offset", torch.zeros(2))
+        self.register_buffer("_zeros", torch.zeros(2))
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor, cell: Tensor) -> None:
+        """Lay the grid so that it covers the means.
+
+        Args:
+            x: Means. [N, 2] float32.
+            cell: Width of a cell along each axis, in units of the means, positive; widened where `MAX_CELL` would not
+                reach. [2] float32.
+        """
+        if x.shape[0] == 0:
+            return
+        clean = torch.nan_to_num(x, nan=0.0).clamp(-4.0, 4.0)
+        low, high = clean.amin(dim=0), clean.amax(dim=0)
+        # As bfloat16, since half of each number then costs nothing to transmit; never narrower than needed.
+        scale = torch.maximum(cell, (high - low + 3.0 * _SLACK) / MAX_CELL) * (1.0 + 2.0**-8)
+        self._scale.copy_(scale.bfloat16())
+        self._offset.copy_((low - _SLACK).bfloat16())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the decoder's values.
+
+        Args:
+            x: Means, picture coordinates, nominal [-1, 1]. [N, 2] float32.
+
+        Returns:
+            Values as decoded. [N, 2] float32.
+
+        Gradients: straight-through to x inside the grid, zero outside. Deterministic: yes.
+        """
+        return lsq_round(x, self._steps(), min_code=0, max_code=MAX_CELL, backend=self.backend)
+
+    @torch.no_grad()
+    def cells(self, x: Tensor) -> Tensor:
+        """Cells to transmit. [N, 2] int16, on the device."""
+        return lsq_codes(x, self._scale, self._offset, segments=None, min_code=0, max_code=MAX_CELL)
+
+    def symbols(self, x: Tensor) -> NDArray[np.uint16]:
+        """Cells to transmit. [N, 2] uint16."""
+        return self.cells(x).cpu().numpy().astype(np.uint16)
+
+    def side(self) -> dict[str, NDArray[np.float32]]:
+        """`scale` and `offset` as transmitted. [2] float32 each."""
+        return {"scale": self._scale.cpu().numpy(), "offset": self._offset.cpu().numpy()}
+
+    def _steps(self) -> LsqSteps:
+        return LsqSteps(self._zeros, self._scale, self._zeros, self._offset)

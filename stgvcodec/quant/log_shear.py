@@ -1,0 +1,125 @@
+"""Covariances as logarithmic scales and a shear: the same relative precision for a Gaussian of any size."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from stgvcodec.ops.code_length import CodeLengths
+from stgvcodec.ops.log_shear import SCALE_LIMITS, log_shear_codes, log_shear_round, log_shear_scale
+from stgvcodec.ops.log_shear.reference import decoded
+
+__all__ = ["SCALE_LIMITS", "LogShearQuantizer", "dequantize"]
+
+
+def dequantize(symbols: NDArray[np.uint8], scale: NDArray[np.float32], *, device: torch.device | str = "cpu") -> Tensor:
+    """Raw Cholesky factors of codes (a, b, s): logarithms of l1 and l3, and the shear.
+
+    Args:
+        symbols: Codes. [N, 3] uint8.
+        scale: Relative steps of l1 and l3, step of the shear. [3] float32.
+        device: Where the result lives.
+
+    Returns:
+        (l1, l2, l3) before the lower bound of `bounded_cholesky`, pixels. [N, 3] float32.
+
+    Raises:
+        ValueError: a shape or dtype differs from the above.
+    """
+    if symbols.dtype != np.uint8 or symbols.ndim != 2 or symbols.shape[1] != 3:
+        raise ValueError(f"log-shear symbols are {symbols.dtype} {list(symbols.shape)}, expected uint8 [N, 3]")
+    if scale.dtype != np.float32 or scale.shape != (3,):
+        raise ValueError(f"log-shear scale is {scale.dtype} {list(scale.shape)}, expected float32 [3]")
+    # On the host, whose table of 256 products takes microseconds; every operation rounds as on any device.
+    return decoded(torch.from_numpy(np.ascontiguousarray(symbols)), torch.tensor(scale)).to(device)
+
+
+class LogShearQuantizer(nn.Module):
+    """l1 and l3 in equal ratios from half a pixel up, l2 as a shear l2 / l3 in equal steps, all three steps learned.
+
+    An error of a code changes the distances inside the Gaussian, in its own standard deviations, by as much in a large
+    Gaussian as in a small one; steps in pixels would spend bits on large ones that nobody sees.
+
+    Args:
+        initial_step: All three steps at the start.
+        backend: Of the operator.
+    """
+
+    unit: Tensor
+
+    def __init__(self, *, initial_step: float = 0.06, backend: str = "auto") -> None:
+        super().__init__()
+        self.backend = backend
+        self._initial_step = initial_step
+        self.gain = nn.Parameter(torch.zeros(3))
+        self.register_buffer("unit", torch.full((3,), initial_step))
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor) -> None:
+        """Start from the same steps for any data.
+
+        Args:
+            x: Raw factors, pixels. [N, 3] float32.
+        """
+        self._check(x)
+        self.unit.fill_(self._initial_step)
+        self.gain.zero_()
+
+    def scale(self) -> Tensor:
+        """Steps as transmitted: relative ones of l1 and l3, of the shear. [3] float32, without a gradient."""
+        return log_shear_scale(self.gain, self.unit, backend=self.backend)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the decoder's values.
+
+        Args:
+            x: Raw factors (l1, l2, l3), pixels. [N, 3] float32.
+
+        Returns:
+            Values as decoded. [N, 3] float32.
+
+        Raises:
+            ValueError: a shape or dtype differs from the above.
+
+        Gradients: to x and gain as `log_shear_round` says. Deterministic: yes.
+        """
+        return log_shear_round(x, self.gain, self.unit, backend=self.backend)[0]
+
+    def rated(self, x: Tensor, lengths: CodeLengths) -> tuple[Tensor, Tensor]:
+        """Return the decoder's values and what their symbols cost.
+
+        Args:
+            x: As for calling it.
+            lengths: Tables, and rows of the codes (a, b, s). Rows [3, N].
+
+        Returns:
+            values: As calling it returns them.
+            bits: Partial sums. [n] float32.
+
+        Raises:
+            ValueError: a shape or dtype differs from the above.
+
+        Gradients: of both to x and gain. Deterministic: yes.
+        """
+        values, bits = log_shear_round(x, self.gain, self.unit, lengths=lengths, backend=self.backend)
+        assert bits is not None
+        return values, bits
+
+    def codes(self, x: Tensor) -> Tensor:
+        """Codes (a, b, s) to transmit. [N, 3] int64, on the device."""
+        return log_shear_codes(x, self.gain, self.unit, backend=self.backend)
+
+    def symbols(self, x: Tensor) -> NDArray[np.uint8]:
+        """Codes (a, b, s) to transmit. [N, 3] uint8."""
+        return self.codes(x).cpu().numpy().astype(np.uint8)
+
+    def side(self) -> dict[str, NDArray[np.float32]]:
+        """`scale` as transmitted. [3] float32."""
+        return {"scale": self.scale().cpu().numpy()}
+
+    @staticmethod
+    def _check(x: Tensor) -> None:
+        if x.ndim != 2 or x.shape[1] != 3 or x.dtype != torch.float32:
+            raise ValueError(f"log-shear quantiser got {x.dtype} {list(x.shape)}, expected torch.float32 [N, 3]")

@@ -1,0 +1,134 @@
+"""Colours on learned scalar steps in a luma-chroma space (LSQ+ of Bhalgat et al. 2020, per component)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from stgvcodec.ops.code_length import CodeLengths
+from stgvcodec.ops.ycocg import MAX_CODE, ZERO, ycocg_codes, ycocg_round, ycocg_scale
+from stgvcodec.ops.ycocg.reference import to_ycocg, values_of
+
+__all__ = ["YcocgQuantizer", "dequantize"]
+
+# An error of Y or Cg shows in three channels, one of Co in two.
+_STEP_RATIOS = (1.0, 1.2, 1.0)
+
+
+def dequantize(symbols: NDArray[np.uint8], scale: NDArray[np.float32], *, device: torch.device | str = "cpu") -> Tensor:
+    """Colours of codes: float32(q - 128) * scale per component of (Y, Co, Cg), then to RGB by four additions.
+
+    Args:
+        symbols: Codes of (Y, Co, Cg). [N, 3] uint8.
+        scale: Step of each. [3] float32.
+        device: Where the result lives.
+
+    Returns:
+        Weighted RGB. [N, 3] float32.
+
+    Raises:
+        ValueError: a shape or dtype differs from the above.
+    """
+    if symbols.dtype != np.uint8 or symbols.ndim != 2 or symbols.shape[1] != 3:
+        raise ValueError(f"YCoCg symbols are {symbols.dtype} {list(symbols.shape)}, expected uint8 [N, 3]")
+    if scale.dtype != np.float32 or scale.shape != (3,):
+        raise ValueError(f"YCoCg scale is {scale.dtype} {list(scale.shape)}, expected float32 [3]")
+    codes = torch.from_numpy(symbols.astype(np.int16) - ZERO).to(device)
+    return values_of(codes, torch.tensor(scale, device=device))
+
+
+class YcocgQuantizer(nn.Module):
+    """q = clamp(round(component / step), -128, 127) for Y, Co and Cg of a weighted colour, steps learned.
+
+    Args:
+        initial_step: Of luma at the start, in units of [0, 1] colour.
+        backend: Of the operator.
+    """
+
+    unit: Tensor
+
+    def __init__(self, *, initial_step: float = 0.01, backend: str = "auto") -> None:
+        super().__init__()
+        self.backend = backend
+        self._initial_steps = [initial_step * ratio for ratio in _STEP_RATIOS]
+        self.gain = nn.Parameter(torch.zeros(3))
+        self.register_buffer("unit", torch.tensor(self._initial_steps))
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor) -> None:
+        """Start from the same steps for any data, wider only where a colour would not be reached.
+
+        Args:
+            x: Weighted RGB. [N, 3] float32.
+        """
+        self._check(x)
+        steps = torch.tensor(self._initial_steps, device=x.device)
+        if x.shape[0]:
+            # The largest few may saturate: one that is far out would coarsen all others.
+            magnitude = torch.nan_to_num(to_ycocg(x)).abs().float()
+            rank = max(1, round(0.999 * x.shape[0]))
+            reach = magnitude.kthvalue(rank, dim=0).values
+            steps = torch.maximum(steps, reach / MAX_CODE)
+        self.unit.copy_(steps)
+        self.gain.zero_()
+
+    def scale(self) -> Tensor:
+        """Steps as transmitted. [3] float32, without a gradient."""
+        return ycocg_scale(self.gain, self.unit, backend=self.backend)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the decoder's values.
+
+        Args:
+            x: Weighted RGB. [N, 3] float32.
+
+        Returns:
+            Values as decoded. [N, 3] float32.
+
+        Raises:
+            ValueError: a shape or dtype differs from the above.
+
+        Gradients: to x and gain as `ycocg_round` says. Deterministic: yes.
+        """
+        return ycocg_round(x, self.gain, self.unit, backend=self.backend)[0]
+
+    def rated(self, x: Tensor, lengths: CodeLengths) -> tuple[Tensor, Tensor]:
+        """Return the decoder's values and what their symbols cost.
+
+        Args:
+            x: As for calling it.
+            lengths: Tables, and rows of the codes of (Y, Co, Cg). Rows [3, N].
+
+        Returns:
+            values: As calling it returns them.
+            bits: Partial sums. [n] float32.
+
+        Raises:
+            ValueError: a shape or dtype differs from the above.
+
+        Gradients: of both to x and gain. Deterministic: yes.
+        """
+        values, bits = ycocg_round(x, self.gain, self.unit, lengths=lengths, backend=self.backend)
+        assert bits is not None
+        return values, bits
+
+    @torch.no_grad()
+    def codes(self, x: Tensor) -> Tensor:
+        """Codes to transmit, from 0. [N, 3] int64, on the device."""
+        self._check(x)
+        return ycocg_codes(x, self.scale()) + ZERO
+
+    def symbols(self, x: Tensor) -> NDArray[np.uint8]:
+        """Codes to transmit. [N, 3] uint8."""
+        return self.codes(x).cpu().numpy().astype(np.uint8)
+
+    def side(self) -> dict[str, NDArray[np.float32]]:
+        """`scale` as transmitted. [3] float32."""
+        return {"scale": self.scale().cpu().numpy()}
+
+    @staticmethod
+    def _check(x: Tensor) -> None:
+        if x.ndim != 2 or x.shape[1] != 3 or x.dtype != torch.float32:
+            raise ValueError(f"YCoCg quantiser got {x.dtype} {list(x.shape)}, expected torch.float32 [N, 3]")

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pytest
+from independent_decoder import SpecError
+from independent_set_decoder import decode_conditioned as decode_independently
+from spec_tables import cells_after
+
+from stgvcodec.bitstream import conditioned
+from stgvcodec.bitstream.conditioned import (
+    Attribute,
+    AttributeSet,
+    decode_conditioned,
+    decode_conditioned_slowly,
+    encode_conditioned,
+)
+from stgvcodec.bitstream.entropy import encode_stream
+from stgvcodec.bitstream.models import Context
+from stgvcodec.bitstream.primitives import ByteReader
+from stgvcodec.errors import BitstreamError
+from stgvcodec.ops.ans import AttributePlace, AttributePlaces, Column, ans_decode
+
+
+def attribute_set(n, *plan):
+    """plan: (alphabet, sources) with sources as indices of columns, which are interleaved in a block."""
+    columns = [Column(i, len(plan)) for i in range(len(plan))]
+    attributes = (
+        Attribute(f"attribute {i}", alphabet, columns[i], tuple(columns[s] for s in sources))
+        for i, (alphabet, sources) in enumerate(plan)
+    )
+    return AttributeSet(n, tuple(attributes))
+
+
+def chain(n, seed=0):
+    """A block of four attributes: each near the one before, one of a single symbol, one of a sum past 255."""
+    rng = np.random.default_rng(seed)
+    first = rng.integers(100, 160, n)
+    block = np.stack([first, (first + rng.integers(0, 3, n)) % 200, 0 * first, first // 30 + rng.integers(0, 2, n)], 1)
+    plan = ((256, ()), (200, (0,)), (1, (0, 1)), (9, (1, 0)))
+    return attribute_set(n, *plan), plan, block.astype(np.uint8).reshape(-1)
+
+
+@pytest.mark.parametrize("n", [1, 2, 63, 2000])
+def test_round_trip_by_all_decoders(n):
+    attributes, plan, block = chain(n)
+    data = encode_conditioned(block, attributes)
+    for decode in (decode_conditioned, decode_conditioned_slowly):
+        out = np.full(len(block), 77, np.uint8)
+        decode(ByteReader(data, "test"), attributes, out)
+        assert out.tolist() == block.tolist()
+    assert decode_independently(data, n, plan) == block.reshape(n, 4).T.tolist()
+
+
+@pytest.mark.parametrize(
+    "row", cells_after("Conditioned test values (one attribute with A = 4; its source is decoded before):")
+)
+def test_stream_of_the_spec(row):
+    sources, data, symbols = [int(s) for s in row[0].split()], bytes.fromhex(row[1]), [int(s) for s in row[2].split()]
+    n = len(sources)
+    places = Attribute("attribute", 4, Column(1, 2), (Column(0, 2),))
+    block = np.array([sources, [9] * n], np.uint8).T.reshape(-1).copy()
+    decode_conditioned(ByteReader(data, "test"), AttributeSet(n, (places,)), block)
+    assert block[1::2].tolist() == symbols
+    assert decode_independently(data, n, [(4, (0,))], (sources,)) == [symbols]
+
+
+def test_classes_follow_what_they_save():
+    rng = np.random.default_rng(3)
+    source = rng.integers(0, 3, 3000)
+    dependent = 20 * source + rng.integers(0, 4, 3000)
+    unrelated = rng.integers(0, 4, 3000)
+    for symbols, n_thresholds in ((dependent, 2), (unrelated, 0)):
+        attributes = attribute_set(3000, (256, ()), (256, (0,)))
+        one = attribute_set(3000, (256, ()))
+        block = np.stack([source, symbols], 1).astype(np.uint8).reshape(-1)
+        data = encode_conditioned(block, attributes)
+        head = len(encode_conditioned(source.astype(np.uint8), one))
+        assert len(data) - head < (2 * 3000) / 8 + 50
+        assert n_thresholds in data[:40]
+
+
+def test_a_nearly_constant_context_is_nearly_free():
+    symbols = np.full(4096, 128, np.uint8)
+    symbols[[5, 1000, 3000]] = 127, 129, 129
+    context = Context("level", 4096, 256)
+    assert len(encode_stream([(context, symbols)], narrow=True)) < 12 < len(encode_stream([(context, symbols)]))
+
+
+def test_nearly_constant_attributes_have_narrow_models():
+    attributes = attribute_set(3000, (256, ()), (7, (0,)))
+    block = np.full((3000, 2), 5, np.uint8)
+    block[[7, 900], 0] = 4, 9
+    block[[8, 901, 2000], 1] = 6, 4, 4
+    data = encode_conditioned(block.reshape(-1), attributes)
+    assert (data[0] & 3, data[0] >> 2 >= 16, data[1]) == (1, True, 5)
+    assert len(data) < 25
+    for decode in (decode_conditioned, decode_conditioned_slowly):
+        assert outcome(decode, data, attributes, 6000) == block.reshape(-1).tolist()
+    assert decode_independently(data, 3000, [(256, ()), (7, (0,))]) == block.T.tolist()
+
+
+def outcome(decode, data, attributes, size):
+    block = np.zeros(size, np.uint8)
+    try:
+        decode(ByteReader(data, "test"), attributes, block)
+    except BitstreamError as error:
+        return str(error)
+    return block.tolist()
+
+
+def test_any_bytes_are_read_or_refused_alike(monkeypatch):
+    """By the kernel, by the reference, and, as to whether, by the independent decoder."""
+    monkeypatch.setattr(conditioned, "ans_decode", partial(ans_decode, backend="reference"))
+    rng = np.random.default_rng(6)
+    n_read = 0
+    for trial in range(1500):
+        n = int(rng.integers(1, 9))
+        alphabets = rng.integers(1, 12, 2).tolist()
+        plan = [(alphabets[0], ()), (alphabets[1], (0,))]
+        attributes = attribute_set(n, *plan)
+        if trial % 2:
+            block = np.stack([rng.integers(0, a, n) for a in alphabets], 1).astype(np.uint8).reshape(-1)
+            data = bytearray(encode_conditioned(block, attributes))
+            if trial % 4 == 1 and data:
+                data[rng.integers(len(data))] = int(rng.integers(256))
+        else:
+            data = bytearray(rng.integers(0, 256, rng.integers(1, 24), dtype=np.uint8).tobytes())
+            data[0] = int(rng.choice([0, 4, 1 | trial % 40 << 2, 2 | trial % 64 << 2]))
+            data[2:3] = bytes([trial % 3])
+        got, expected = (
+            outcome(decode, bytes(data), attributes, 2 * n)
+            for decode in (decode_conditioned, decode_conditioned_slowly)
+        )
+        assert got == expected, (plan, data.hex())
+        try:
+            independent = decode_independently(bytes(data), n, plan)
+        except SpecError:
+            independent = None
+        assert isinstance(got, list) == (independent is not None), (plan, data.hex(), got)
+        n_read += isinstance(got, list)
+    assert 350 < n_read < 1200
+
+
+THRESHOLDS = {
+    "too many": (b"\0\0" + bytes([16]) + bytes(40), "16 thresholds, expected 15 at most"),
+    "first is 0": (b"\0\0" + bytes([2, 0, 3]) + bytes(9), "thresholds are [0, 3], expected them above 0 and rising"),
+    "alike": (b"\0\0" + bytes([2, 3, 3]) + bytes(9), "thresholds are [3, 3]"),
+    "cut": (b"\0\0" + bytes([5, 3]), "cut short"),
+    "none": (b"\0\0", "cut short"),
+    "raw": (b"\0\0" + bytes([0, 4]) + bytes(9), "model byte 4 is not defined in a conditioned stream"),
+    "bytes behind": (b"\0\0\0\0\0\1", "1 bytes more than the models need"),
+}
+
+
+@pytest.mark.parametrize(("data", "message"), THRESHOLDS.values(), ids=THRESHOLDS)
+def test_malformed_classes_are_refused(data, message):
+    attributes = attribute_set(3, (8, ()), (8, (0,)))
+    assert message in outcome(decode_conditioned, data, attributes, 6)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        AttributePlace(257, Column(0, 1)),
+        AttributePlace(4, Column(-1, 1)),
+        AttributePlace(4, Column(0, 0)),
+        AttributePlace(4, Column(0, 1), (Column(0, 1),) * 3),
+    ],
+    ids=["alphabet", "place", "step", "sources"],
+)
+def test_places_are_checked(place):
+    with pytest.raises(ValueError, match=r"attribute 0 is .* expected"):
+        AttributePlaces([place])
+
+
+def test_attributes_must_fit_the_block():
+    attributes, _, block = chain(5)
+    data = encode_conditioned(block, attributes)
+    with pytest.raises(ValueError, match="attributes lie in 20 bytes, expected 19 at most"):
+        decode_conditioned(ByteReader(data, "test"), attributes, np.zeros(19, np.uint8))

@@ -1,0 +1,132 @@
+"""A stand-in for the fit: `encode` runs whole, on frames that nobody looks at, with payloads of made-up sizes."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stgvcodec import EncodeConfig, encode
+from stgvcodec.bitstream.framing import ChunkType
+from stgvcodec.bitstream.index import GopEntry, GopTiming
+from stgvcodec.bitstream.writer import StgvWriter
+from stgvcodec.codec import encoder
+from stgvcodec.codec.gop_encoder import GopConfig, GopPayload, GopStats
+from stgvcodec.codec.rate.content import Content
+from stgvcodec.codec.reports import EncodePlan, EncodeReport
+from stgvcodec.media import VideoFrame
+
+WIDTH, HEIGHT = 640, 360
+
+
+@dataclass
+class FakeVideo:
+    """A reader of frames of one pixel that says they are larger."""
+
+    n_frames: int
+    width: int = WIDTH
+    height: int = HEIGHT
+    name: str = "fake"
+    frame_rate: Fraction = Fraction(24)
+    time_base: Fraction = Fraction(1, 12_288)
+    has_audio: bool = False
+    color: object = field(default_factory=lambda: Tags())
+
+    def __enter__(self) -> FakeVideo:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+    def __iter__(self) -> Iterator[VideoFrame]:
+        for t in range(self.n_frames):
+            yield VideoFrame(np.full((1, 1, 3), t % 256, np.uint8), 512 * t)
+
+
+@dataclass
+class Tags:
+    primaries: int = 1
+    transfer: int = 1
+    matrix: int = 1
+    full_range: bool = False
+
+
+class TrustingWriter(StgvWriter):
+    """Takes any bytes for a payload; its first four are the number of Gaussians."""
+
+    def add_gop(self, payload: bytes, pts: Sequence[int]) -> None:
+        first_frame = sum(gop.n_frames for gop in self._gops)
+        timing = GopTiming.from_pts(first_frame, pts)
+        chunk = self._add(ChunkType.GOP, timing.to_bytes() + payload)
+        self._gops.append(GopEntry(timing, int.from_bytes(payload[:4], "little"), chunk.offset, chunk.n_bytes))
+
+
+@dataclass
+class FakeFit:
+    """Costs and qualities of made-up fits.
+
+    Attributes:
+        landing: Payload bytes over target, by GoP.
+        most_bytes: What a GoP can use at most, by GoP.
+        psnr_db: Of a GoP, by its index and its bits a pixel.
+    """
+
+    landing: Callable[[int], float] = lambda index: 1.0
+    most_bytes: Callable[[int], float] = lambda index: math.inf
+    psnr_db: Callable[[int, float], float] = lambda index, bits_per_pixel: 30.0 + 2.0 * math.log2(bits_per_pixel)
+    bits_per_gaussian: float = 55.0
+    configs: list[tuple[int, GopConfig]] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __call__(
+        self, frames: np.ndarray, config: GopConfig, seed: int, on_step: Callable[..., None] | None = None
+    ) -> GopPayload:
+        assert config.target_bytes is not None
+        with self.lock:
+            self.configs.append((seed, config))
+        n_bytes = max(math.floor(min(config.target_bytes * self.landing(seed), self.most_bytes(seed))), 4)
+        n_gaussians = max(1, int(8 * n_bytes / self.bits_per_gaussian))
+        psnr_db = self.psnr_db(seed, 8 * n_bytes / (WIDTH * HEIGHT))
+        stats = GopStats(n_gaussians, (psnr_db,) * len(frames), {}, 0, 0.0)
+        return GopPayload(n_gaussians.to_bytes(4, "little") + bytes(n_bytes - 4), stats)
+
+
+def plain_content(n_frames: int, *, change: float = 0.1, cuts: Sequence[int] = (), flat: range = range(0)) -> Content:
+    """Frames that all change by as much; those in `flat` are of one colour."""
+    return Content(
+        pts=tuple(512 * t for t in range(n_frames)),
+        is_cut=tuple(t in cuts for t in range(n_frames)),
+        change=tuple(0.0 if t == 0 else change for t in range(n_frames)),
+        detail=tuple(0.0 if t in flat else 12.0 for t in range(n_frames)),
+    )
+
+
+def simulated(
+    monkeypatch: pytest.MonkeyPatch,
+    folder: Path,
+    content: Content,
+    fit: FakeFit,
+    *,
+    jobs: int = 1,
+    plans: list[EncodePlan] | None = None,
+    **options: object,
+) -> EncodeReport:
+    """`encode` with that content and that fit."""
+    monkeypatch.setattr(encoder, "open_video", lambda *_, **__: FakeVideo(content.n_frames))
+    monkeypatch.setattr(encoder, "measure_content", lambda *_: content)
+    monkeypatch.setattr(encoder, "StgvWriter", TrustingWriter)
+    monkeypatch.setattr(encoder, "encode_gop", fit)
+    return encode(
+        "fake",
+        folder / "a.stgv",
+        config=EncodeConfig(**options),
+        device="cpu",
+        jobs=jobs,
+        plan=None if plans is None else plans.append,
+    )

@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import copy
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from fits import fitted, gop_config, noisy_clip, trained
+
+from stgvcodec.bitstream.gop_set.payload import pack_gop_set, read_gop_set_header, unpack_gop_set
+from stgvcodec.codec.gop_encoder import GopConfig, GopPayload, encode_gop
+from stgvcodec.codec.gop_landing import aim_at, resize_to, trimmed_payload
+from stgvcodec.codec.gop_symbols import gop_symbols, some_gaussians
+from stgvcodec.codec.presets import FINE_RATES, Preset
+from stgvcodec.codec.profiles import PROFILES
+from stgvcodec.fit.phases import Phase, finetuning_phases
+from stgvcodec.fit.resize import by_importance
+from stgvcodec.fit.trainer import GopTrainer
+
+N = 150
+# Like "draft", a fifth of it.
+SHORT = Preset(
+    name="short",
+    gop=10,
+    phases=(Phase("joint", frames="all", n_steps=54, final_rate=0.3),),
+    finetuning=finetuning_phases(18, FINE_RATES),
+)
+
+
+@pytest.fixture(scope="module", params=list(PROFILES))
+def name(request) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def finished(name) -> GopTrainer:
+    """At the end of a fit; no test changes it."""
+    return trained(gop_config(name, n_gaussians=N))
+
+
+@pytest.fixture(scope="module")
+def before_fine_tuning(name) -> GopTrainer:
+    """Before its quantisers are in use; tests change copies of it."""
+    return trained(gop_config(name, n_gaussians=N), finetuned=False)
+
+
+@pytest.fixture
+def unquantized(before_fine_tuning) -> GopTrainer:
+    return copy.deepcopy(before_fine_tuning)
+
+
+@pytest.fixture(scope="module")
+def free(name) -> tuple[GopConfig, GopPayload]:
+    """A configuration without a target, and what comes of it."""
+    config = gop_config(name, preset=SHORT, n_gaussians=N)
+    return config, encode_gop(noisy_clip(3), config, 0)
+
+
+def n_bytes_now(trainer: GopTrainer) -> int:
+    return len(pack_gop_set(gop_symbols(trainer)))
+
+
+@pytest.mark.parametrize("share", [0.99, 0.9, 0.7, 0.5, 0.3, 0.0])
+def test_a_trimmed_payload_is_never_too_large(finished, share):
+    """Unless one Gaussian is left, without which there is no GoP."""
+    target = max(round(share * n_bytes_now(finished)), 1)
+
+    payload, n = trimmed_payload(finished, target)
+
+    assert 1 <= n < N
+    assert len(payload) <= 1.004 * target or n == 1
+    assert read_gop_set_header(payload).n_gaussians == n
+    assert (n == 1) == (share == 0.0 or len(pack_gop_set(some(finished, 2))) > 1.004 * target)
+
+
+@pytest.mark.parametrize("share", [0.99, 0.9, 0.7])
+def test_trimming_drops_no_more_than_it_must(finished, share):
+    target = round(share * n_bytes_now(finished))
+
+    payload, _ = trimmed_payload(finished, target)
+
+    assert len(payload) >= 0.97 * target
+
+
+def some(trainer: GopTrainer, n: int):
+    """The `n` most important Gaussians in their own order."""
+    order = by_importance(trainer.model.gaussians, trainer.spec.low_pass).numpy()
+    return some_gaussians(gop_symbols(trainer), np.sort(order[:n]))
+
+
+def test_trimming_drops_the_least_important(finished):
+    payload, n = trimmed_payload(finished, round(0.8 * n_bytes_now(finished)))
+
+    assert payload == pack_gop_set(some(finished, n))
+
+
+@pytest.mark.parametrize("slack", [None, 1.0, 1.3, 1 / 1.0035], ids="{}".format)
+def test_what_fits_keeps_everything(finished, slack):
+    whole = pack_gop_set(gop_symbols(finished))
+
+    payload, n = trimmed_payload(finished, None if slack is None else round(slack * len(whole)))
+
+    assert (payload, n) == (whole, N)
+    assert unpack_gop_set(payload).header.n_gaussians == N
+
+
+@pytest.mark.parametrize("share", [0.5, 0.8, 1.25, 1.6])
+def test_resizing_comes_close_to_a_size_at_once(unquantized, share):
+    """What is there costs as much as it did; of what is split, colours and shapes are others."""
+    target = round(share * n_bytes_now(unquantized))
+
+    assert resize_to(unquantized, target)
+
+    assert (unquantized.spec.n_gaussians > N) == (share > 1)
+    assert n_bytes_now(unquantized) == pytest.approx(target, rel=0.15)
+
+
+def test_a_size_within_the_tolerance_is_left_alone(unquantized):
+    n_bytes = n_bytes_now(unquantized)
+    before = unquantized.model
+
+    assert not resize_to(unquantized, n_bytes)
+    assert not resize_to(unquantized, round(1.02 * n_bytes), 0.03)
+    assert not resize_to(unquantized, round(0.98 * n_bytes), 0.03)
+    assert unquantized.model is before
+    assert resize_to(unquantized, round(1.1 * n_bytes), 0.03)
+
+
+@pytest.mark.parametrize("change", [resize_to, aim_at])
+@pytest.mark.parametrize(("target", "expected"), [(1, 1), (10**6, 2 * N)], ids=["nothing", "a lot"])
+def test_one_gaussian_stays_and_each_is_split_once_at_most(unquantized, change, target, expected):
+    change(unquantized, target)
+
+    assert unquantized.spec.n_gaussians == expected == unquantized.model.gaussians.raw_means.shape[0]
+
+
+def aimed(trainer: GopTrainer, shares: tuple[float, ...]) -> list[GopTrainer]:
+    """Copies, each aimed at a share of what the payload is now."""
+    trainers = []
+    for share in shares:
+        trainers.append(copy.deepcopy(trainer))
+        aim_at(trainers[-1], round(share * n_bytes_now(trainer)))
+    return trainers
+
+
+def test_aiming_gets_more_gaussians_for_more_bytes(unquantized):
+    numbers = [trainer.spec.n_gaussians for trainer in aimed(unquantized, (0.3, 0.5, 0.7, 0.95, 1.3))]
+
+    assert numbers == sorted(set(numbers))
+    assert numbers[1] < N == numbers[2] < numbers[3]
+
+
+def test_aiming_leaves_to_the_rate_what_its_weight_can_do(unquantized):
+    assert {trainer.spec.n_gaussians for trainer in aimed(unquantized, (0.63, 0.7, 0.79))} == {N}
+
+
+def test_the_estimate_aims_a_little_below_the_target(unquantized):
+    """At as large a share of what it says now as the target is of the payload."""
+    shares = (0.4, 0.7, 1.3)
+    now = copy.deepcopy(unquantized)
+    gop_symbols(now)
+    with torch.no_grad():
+        values = now.model.values()
+        now.quantizers.refresh_rate(values)
+        bits = float(now.quantizers.estimated_bits(values))
+
+    aims = [
+        trainer.target_bits / (share * bits) for trainer, share in zip(aimed(unquantized, shares), shares, strict=True)
+    ]
+
+    assert unquantized.target_bits is None
+    assert aims == pytest.approx([0.99] * 3, abs=0.005)
+
+
+@pytest.mark.parametrize("share", [0.7, 1.2])
+def test_a_gop_lands_on_its_bytes(monkeypatch, free, share):
+    config, without = free
+    target = round(share * len(without.bytes))
+
+    trainer, payload = fitted(monkeypatch, noisy_clip(3), dataclasses.replace(config, target_bytes=target))
+
+    assert 0.9 * target <= len(payload.bytes) <= 1.005 * target
+    assert (payload.stats.n_gaussians > N) == (share > 1)
+    assert payload.stats.n_gaussians == read_gop_set_header(payload.bytes).n_gaussians <= trainer.spec.n_gaussians
+    # Little is left to trimming, which nothing makes up for.
+    assert payload.stats.n_gaussians >= 0.9 * trainer.spec.n_gaussians
+
+
+def test_a_gop_of_one_frame_lands_on_its_bytes(free):
+    config, _ = free
+    target = 700
+
+    payload = encode_gop(noisy_clip(1), dataclasses.replace(config, target_bytes=target), 0)
+
+    assert 0.9 * target <= len(payload.bytes) <= 1.005 * target

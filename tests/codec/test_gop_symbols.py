@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from fits import gop_config, renderer, stored_order, trained
+
+from stgvcodec.bitstream.gop_set.payload import pack_gop_set, unpack_gop_set
+from stgvcodec.bitstream.gop_set.symbols import GopSetSymbols
+from stgvcodec.codec.gop_encoder import GopConfig
+from stgvcodec.codec.gop_symbols import gop_symbols, some_gaussians
+from stgvcodec.codec.profiles import PROFILES
+from stgvcodec.fit.phases import QUANTIZED_STREAMS
+from stgvcodec.fit.trainer import GopTrainer
+
+PER_GAUSSIAN = ("points", "shapes", "colors")
+
+
+@pytest.fixture(scope="module", params=list(PROFILES))
+def name(request) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module", params=[1, 3], ids="{} frames".format)
+def fit(request, name) -> tuple[GopTrainer, GopConfig]:
+    """A fit of 61 Gaussians with every quantiser in use; no test changes it."""
+    config = gop_config(name, n_gaussians=61)
+    return trained(config, request.param), config
+
+
+def arrays(symbols: GopSetSymbols) -> dict[str, np.ndarray]:
+    """Every array of the symbols by name, each tensor of the MLP for itself."""
+    values = {field.name: getattr(symbols, field.name) for field in dataclasses.fields(symbols)}
+    del values["header"]
+    return {**{f"mlp {i}": tensor for i, tensor in enumerate(values.pop("mlp"))}, **values}
+
+
+def same(first: GopSetSymbols, second: GopSetSymbols) -> bool:
+    mine, theirs = arrays(first), arrays(second)
+    return first.header == second.header and all(np.array_equal(mine[name], theirs[name]) for name in mine)
+
+
+def test_symbols_are_within_the_format(fit):
+    trainer, config = fit
+    symbols = gop_symbols(trainer)
+
+    symbols.validate()
+    assert symbols.header.n_gaussians == trainer.spec.n_gaussians == 61
+    assert symbols.header.n_frames == trainer.spec.n_frames
+    mode = int(config.profile.name == "compact")
+    assert (symbols.header.point_mode, symbols.header.shape_mode, symbols.header.color_mode) == (mode,) * 3
+    assert symbols.codebooks.shape == ((0, 0, 3) if mode else (2, 8, 3))
+
+
+def test_the_numbers_in_the_payload_are_those_that_training_saw(fit):
+    """Bit for bit, by the decoder that users have."""
+    trainer, config = fit
+    symbols = gop_symbols(trainer)
+
+    decoded = renderer(pack_gop_set(symbols), config).values
+
+    with torch.no_grad():
+        seen, _ = trainer.quantizers.quantize(trainer.model.values(), QUANTIZED_STREAMS)
+    order = torch.from_numpy(stored_order(symbols))
+    for mine, theirs in zip(seen[:3], decoded[:3], strict=True):
+        assert torch.equal(mine[order], theirs)
+    for mine, theirs in zip(
+        (*seen.field[:2], *seen.field.weights), (*decoded.field[:2], *decoded.field.weights), strict=True
+    ):
+        assert torch.equal(mine, theirs)
+
+
+def test_the_payload_holds_every_symbol(fit):
+    symbols = gop_symbols(fit[0])
+
+    unpacked = unpack_gop_set(pack_gop_set(symbols))
+
+    order = stored_order(symbols)
+    stored = {name: getattr(symbols, name)[order] for name in PER_GAUSSIAN}
+    assert same(unpacked, dataclasses.replace(symbols, **stored))
+
+
+def test_looking_changes_nothing(fit):
+    trainer, _ = fit
+    before = {name: value.clone() for name, value in trainer.quantizers.state_dict().items()}
+
+    first = gop_symbols(trainer)
+
+    assert same(first, gop_symbols(trainer))
+    after = trainer.quantizers.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+def test_before_fine_tuning_quantisers_are_fitted_to_what_is_there(name):
+    """As if they had just been switched on: close to the numbers, and not what they were made with."""
+    config = gop_config(name, n_gaussians=61, profile=PROFILES[name].with_codebooks(3, 32))
+    trainer = trained(config, finetuned=False)
+    assert trainer.quantizer_cost_db == {}
+
+    gop_symbols(trainer).validate()
+
+    assert trainer.quantizer_cost_db == {}
+    with torch.no_grad():
+        values = trainer.model.values()
+        seen, _ = trainer.quantizers.quantize(values, QUANTIZED_STREAMS)
+        means_error, colors_error = (seen.means - values.means).abs(), (seen.colors - values.colors).abs()
+        assert float(means_error.max()) < 0.05
+        assert float(colors_error.mean()) < 0.1 * float(values.colors.std())
+    assert trainer.psnr_db(QUANTIZED_STREAMS) > trainer.psnr_db() - 1.0
+
+
+@pytest.mark.parametrize("kept", [[0], [60], [3, 4, 17], list(range(0, 61, 2)), list(range(61))], ids=len)
+def test_some_gaussians_are_those_and_no_others(fit, kept):
+    symbols = gop_symbols(fit[0])
+
+    some = some_gaussians(symbols, np.array(kept))
+
+    some.validate()
+    assert some.header == dataclasses.replace(symbols.header, n_gaussians=len(kept))
+    before, after = arrays(symbols), arrays(some)
+    for name, array in before.items():
+        np.testing.assert_array_equal(after[name], array[kept] if name in PER_GAUSSIAN else array)
+    assert unpack_gop_set(pack_gop_set(some)).header == some.header

@@ -1,0 +1,259 @@
+"""From the symbols of a set payload to frames: numbers, staging for a GPU, and room for pairs."""
+
+from __future__ import annotations
+
+import math
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from clips import assert_same_pixels
+from set_gops import as_flat, as_set, random_set
+
+from stgvcodec.bitstream import StgvReader, unpack_gop
+from stgvcodec.codec.gop_header import spec_of
+from stgvcodec.codec.gop_renderer import GopRenderer, UnpackedGop, values_of
+from stgvcodec.codec.gop_staging import gop_times
+from stgvcodec.codec.pair_bound import SplatExtents
+from stgvcodec.codec.set_staging import stage_numbers
+from stgvcodec.model.gaussians import bounded_cholesky, scale_splats
+
+CPU = torch.device("cpu")
+WIDTH, HEIGHT, N_FRAMES = 48, 32, 3
+MODES = list(product((0, 1), repeat=3))
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    """Symbols of a fitted GoP of format 1.0."""
+    with StgvReader(Path(__file__).parents[1] / "golden" / "two_gops.stgv") as reader:
+        return unpack_gop(reader.read_gop(0))
+
+
+def unpacked_set(symbols, *, pinned: bool = False) -> UnpackedGop:
+    spec = spec_of(symbols.header, WIDTH, HEIGHT)
+    numbers = stage_numbers(symbols, pinned=pinned)
+    return UnpackedGop(spec, numbers, SplatExtents.of_numbers(numbers.cholesky, spec.low_pass))
+
+
+def frames_of(unpacked, *, backend: str = "numba", device: torch.device = CPU, scale: float = 1.0) -> torch.Tensor:
+    gop = GopRenderer(unpacked, width=WIDTH, height=HEIGHT, device=device, backend=backend)
+    return gop.frames_tensor(range(gop.spec.n_frames), scale=scale)
+
+
+def bits(tensor: torch.Tensor) -> torch.Tensor:
+    assert tensor.dtype == torch.float32
+    return tensor.contiguous().view(torch.int32)
+
+
+def leaves(values) -> list[torch.Tensor]:
+    field = values.field
+    return [values.means, values.cholesky, values.colors, field.static_table, field.dynamic_table, *field.weights]
+
+
+def assert_same_values(actual, expected) -> None:
+    for tensor, wanted in zip(leaves(actual), leaves(expected), strict=True):
+        assert tensor.is_contiguous()
+        assert tensor.shape == wanted.shape
+        assert torch.equal(bits(tensor.cpu()), bits(wanted.cpu()))
+
+
+def splatted(means, cholesky, colors, low_pass: float) -> np.ndarray:
+    """bitstream_spec.md section 10.4 in binary64, by the covariance's inverse. [H, W, 3] uint8."""
+    y, x = np.mgrid[0:HEIGHT, 0:WIDTH] + 0.5
+    picture = np.zeros((HEIGHT, WIDTH, 3))
+    for (mu_x, mu_y), (raw_1, l2, raw_3), color in zip(means, cholesky, colors, strict=True):
+        factor = np.array([[0.5 + max(raw_1, 0.0), 0.0], [l2, 0.5 + max(raw_3, 0.0)]])
+        inverse = np.linalg.inv(factor @ factor.T + low_pass * np.eye(2))
+        d = np.stack([x - (mu_x + 1) / 2 * WIDTH, y - (mu_y + 1) / 2 * HEIGHT], axis=-1)
+        sigma = 0.5 * np.einsum("...i,ij,...j", d, inverse, d)
+        picture += np.maximum(0.0, np.exp(-sigma) - math.exp(-4.5))[..., None] * np.array(color)
+    return np.floor(255 * picture.clip(0, 1) + 0.5).astype(np.uint8)
+
+
+def by_hand(symbols) -> tuple[list[list[float]], ...]:
+    """A grid, log and YCoCg payload in Python's floats, rounded nowhere."""
+    grid = [symbols.point_scale.tolist(), symbols.point_offset.tolist()]
+    means = [[k * s + o for k, s, o in zip(row, *grid, strict=True)] for row in symbols.points.tolist()]
+    scale_1, scale_3, scale_s = symbols.shape_scale.tolist()
+    cholesky = []
+    for a, b, s in symbols.shapes.tolist():
+        l1, l3 = 0.5 * (1 + scale_1) ** a, 0.5 * (1 + scale_3) ** b
+        cholesky.append([l1 - 0.5, (s - 128) * scale_s * l3, l3 - 0.5])
+    colors = []
+    for codes in symbols.colors.tolist():
+        y, co, cg = ((code - 128) * step for code, step in zip(codes, symbols.color_scale.tolist(), strict=True))
+        colors.append([y - cg + co, y + cg, y - cg - co])
+    return means, cholesky, colors
+
+
+def test_modes_of_format_1_0_give_the_same_values_and_frames(fitted):
+    numbers = stage_numbers(as_set(fitted), pinned=False)
+    flat = UnpackedGop(spec_of(fitted.header, WIDTH, HEIGHT), fitted)
+
+    values, times = numbers.to(CPU)
+
+    assert_same_values(values, values_of(fitted, flat.spec, CPU))
+    for staged, expected in zip(times, gop_times(flat.spec), strict=True):
+        assert staged.shape == expected.shape
+        assert torch.equal(bits(staged), bits(expected))
+    for backend in ("numba", "reference"):
+        assert torch.equal(frames_of(unpacked_set(as_set(fitted)), backend=backend), frames_of(flat, backend=backend))
+
+
+def test_any_symbols_of_the_modes_of_format_1_0(fitted):
+    symbols = random_set((0, 0, 0), low_pass=0.25)
+    flat = UnpackedGop(spec_of(symbols.header, WIDTH, HEIGHT), as_flat(symbols))
+
+    frames = frames_of(unpacked_set(symbols))
+
+    assert torch.equal(frames, frames_of(flat))
+    assert not torch.equal(frames[0], frames[-1])
+
+
+@pytest.mark.parametrize("low_pass", [0.0, 0.25])
+@pytest.mark.parametrize("backend", ["numba", "reference"])
+def test_grid_log_and_ycocg_against_python(backend, low_pass):
+    symbols = random_set((1, 1, 1), low_pass=low_pass, moves=False)
+    expected = splatted(*by_hand(symbols), low_pass)
+
+    frames = frames_of(unpacked_set(symbols), backend=backend).numpy()
+
+    assert len(frames) == N_FRAMES
+    for frame in frames:
+        assert_same_pixels(frame, expected)
+    # Otherwise the comparison would show little.
+    assert np.mean((expected > 0) & (expected < 255)) > 0.5
+
+
+@pytest.mark.parametrize("modes", MODES, ids=str)
+def test_every_combination_of_modes_is_rendered(modes):
+    symbols = random_set(modes, seed=7)
+
+    frames = frames_of(unpacked_set(symbols))
+
+    assert_same_pixels(frames_of(unpacked_set(symbols), backend="reference").numpy(), frames.numpy())
+    assert frames.float().std() > 20
+    assert not torch.equal(frames[0], frames[-1])
+
+
+def test_values_of_symbols_are_the_staged_ones():
+    symbols = random_set((1, 1, 0))
+    staged, _ = stage_numbers(symbols, pinned=False).to(CPU)
+
+    assert_same_values(values_of(symbols, spec_of(symbols.header, WIDTH, HEIGHT), CPU), staged)
+
+
+@pytest.mark.parametrize("n_frames", [1, 7, 16, 17])
+def test_times_lie_behind_the_numbers(n_frames):
+    """Frames more and fewer than a cache line has floats."""
+    symbols = random_set((1, 1, 1), n_gaussians=1, n_frames=n_frames)
+
+    _, times = stage_numbers(symbols, pinned=False).to(CPU)
+
+    expected = gop_times(spec_of(symbols.header, WIDTH, HEIGHT))
+    assert torch.equal(times.times, expected.times)
+    assert torch.equal(times.gamma, expected.gamma)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.4])
+def test_triton_renders_without_asking_how_many_pairs_there_are(triton_device, monkeypatch, scale):
+    """Under its interpreter where there is no GPU: the same picture, in room that was known to do."""
+    from stgvcodec.codec import gop_renderer
+
+    budgets = []
+    rasterize = gop_renderer.rasterize_uint8
+
+    def recording(*arguments, budget, **options):
+        budgets.append(budget)
+        return rasterize(*arguments, budget=budget, **options)
+
+    symbols = random_set((1, 1, 1), n_frames=2)
+    expected = frames_of(unpacked_set(symbols), scale=scale)
+    monkeypatch.setattr(gop_renderer, "rasterize_uint8", recording)
+
+    got = frames_of(
+        unpacked_set(symbols, pinned=triton_device.type == "cuda"), backend="triton", device=triton_device, scale=scale
+    )
+
+    assert_same_pixels(got.cpu().numpy(), expected.numpy())
+    (budget,) = budgets
+    assert 0 < int(budget.need) <= budget.capacity <= 6 * int(budget.need)
+
+
+@pytest.mark.parametrize("scale", [0.3, 1.0, 2.5])
+@pytest.mark.parametrize(("low_pass", "ratio"), [(0.0, 0.02), (0.25, 0.15), (0.0, 0.5)], ids=str)
+def test_the_bound_on_pairs_holds_wherever_gaussians_are(scale, low_pass, ratio):
+    """Against the tiles that bounding boxes at random places meet."""
+    symbols = random_set((1, 1, 1), low_pass=low_pass, n_gaussians=60)
+    symbols.shape_scale[:2] = ratio
+    numbers = stage_numbers(symbols, pinned=False)
+    width, height = round(WIDTH * scale), round(HEIGHT * scale)
+    cholesky = bounded_cholesky(torch.from_numpy(numbers.cholesky), low_pass)
+    l1, l2, l3 = scale_splats(cholesky, torch.zeros(1, 60, 3), scale)[0].double().unbind(1)
+    reach_px = 3 * torch.stack((l1, torch.sqrt(l2 * l2 + l3 * l3)), dim=1)  # [N, 2]
+    extents = SplatExtents.of_numbers(numbers.cholesky, low_pass)
+    bound = extents.most_pairs(scale, width=width, height=height, tile_width=16, tile_height=8)
+    tile, size = torch.tensor([16.0, 8.0]), torch.tensor([width, height])
+    n_tiles = torch.ceil(size / tile)
+    most = 0
+    for seed in range(50):
+        centre = torch.rand(60, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * size
+        first = ((centre - reach_px) / tile).floor().clamp_min(0)
+        last = torch.minimum(((centre + reach_px) / tile).floor(), n_tiles - 1)
+        most = max(most, int((last - first + 1).prod(dim=1).sum()))
+    assert most <= bound <= 4 * most
+
+
+def test_codes_and_numbers_have_the_same_extents(fitted):
+    room = {"width": 480, "height": 320, "tile_width": 16, "tile_height": 8}
+    numbers = stage_numbers(as_set(fitted), pinned=False)
+
+    by_numbers = SplatExtents.of_numbers(numbers.cholesky, fitted.header.low_pass).most_pairs(10.0, **room)
+
+    assert by_numbers == pytest.approx(SplatExtents.of(fitted).most_pairs(10.0, **room), rel=1e-3)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("modes", MODES, ids=str)
+def test_gpu_and_cpu_agree(modes):
+    cuda = torch.device("cuda")
+    symbols = random_set(modes)
+    on_cpu = unpacked_set(symbols)
+
+    gop = GopRenderer(unpacked_set(symbols, pinned=True), width=WIDTH, height=HEIGHT, device=cuda, backend="triton")
+
+    assert_same_values(gop.values, on_cpu.content.to(CPU)[0])
+    assert_same_pixels(gop.frames_tensor(range(N_FRAMES)).cpu().numpy(), frames_of(on_cpu).numpy())
+
+
+@pytest.mark.gpu
+def test_numbers_are_sent_without_waiting():
+    """After a first GoP, which compiles: whatever waits for the GPU is an error."""
+    cuda = torch.device("cuda")
+    symbols = random_set((1, 1, 1))
+    expected = frames_of(unpacked_set(symbols, pinned=True), backend="triton", device=cuda)
+    torch.cuda.synchronize()
+    unpacked = unpacked_set(symbols, pinned=True)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        again = frames_of(unpacked, backend="triton", device=cuda)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert torch.equal(again, expected)
+
+
+@pytest.mark.gpu
+def test_pinned_memory_is_not_reused_while_it_is_sent():
+    """Many GoPs, dropped as soon as they are queued, on a stream of their own."""
+    cuda = torch.device("cuda")
+    gops = [random_set((1, 1, 1), seed=seed) for seed in range(4)]
+    expected = [frames_of(unpacked_set(gop, pinned=True), backend="triton", device=cuda) for gop in gops]
+    torch.cuda.synchronize()
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        got = [frames_of(unpacked_set(gop, pinned=True), backend="triton", device=cuda) for gop in gops * 8]
+    stream.synchronize()
+    assert all(torch.equal(frames, expected[i % 4]) for i, frames in enumerate(got))

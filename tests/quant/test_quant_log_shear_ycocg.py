@@ -1,0 +1,84 @@
+"""What only these two do: their starts, their limits, the meaning of their codes. Gradients: tests/ops."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from stgvcodec.ops.code_length import CodeLengths
+from stgvcodec.quant import LogShearQuantizer, YcocgQuantizer, log_shear, ycocg
+
+
+def normal(n: int) -> torch.Tensor:
+    return torch.randn(n, 3, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("step", [0.03, 0.2])
+def test_diagonals_err_by_half_a_step_of_their_size(step):
+    quantizer = LogShearQuantizer(initial_step=step)
+    x = torch.stack((3 * normal(500)[:, 0].abs(), normal(500)[:, 1], 20 * normal(500)[:, 2].abs()), dim=1)
+    values = quantizer(x)
+    for i in (0, 2):
+        ratio = (values[:, i] + 0.5) / (x[:, i] + 0.5)
+        assert (ratio.log().abs() <= 0.5001 * np.log1p(step) + 1e-6).all()
+    shear_error = (values[:, 1] - x[:, 1]).abs() / (values[:, 2] + 0.5)
+    assert (shear_error[shear_error < 1.0] <= 0.5001 * step).all()
+
+
+def test_ycocg_errs_by_half_a_step_of_each_component():
+    quantizer = YcocgQuantizer(initial_step=0.02)
+    x = 0.3 * normal(500)
+    quantizer.initialize(x)
+    r, g, b = (quantizer(x) - x).unbind(1)
+    y_step, co_step, cg_step = quantizer.scale().tolist()
+    codes = quantizer.codes(x)
+    inside = ((codes > 0) & (codes < 255)).all(dim=1)
+    assert inside.float().mean() > 0.99
+    for error, step in (((r + 2 * g + b) / 4, y_step), ((r - b) / 2, co_step), ((2 * g - r - b) / 4, cg_step)):
+        assert (error[inside].abs() <= 0.5001 * step).all()
+
+
+def test_ycocg_widens_its_steps_only_where_colours_would_not_be_reached():
+    quantizer = YcocgQuantizer(initial_step=0.01)
+    quantizer.initialize(0.1 * normal(400))
+    narrow = quantizer.scale()
+    quantizer.initialize(4.0 * normal(400))
+    assert narrow.tolist() == pytest.approx([0.01, 0.012, 0.01])
+    assert (quantizer.scale() > narrow).all()
+
+
+def test_grey_and_round_have_the_middle_codes():
+    grey = torch.tensor([[0.5, 0.5, 0.5]])
+    assert YcocgQuantizer(initial_step=0.01).symbols(grey)[0].tolist() == [178, 128, 128]
+    assert LogShearQuantizer(initial_step=0.1).symbols(torch.tensor([[0.0, 0.0, 0.0]]))[0].tolist() == [0, 0, 128]
+
+
+@pytest.mark.parametrize("quantizer", [LogShearQuantizer(), YcocgQuantizer()], ids=["log_shear", "ycocg"])
+def test_bits_do_not_change_values_and_are_those_of_the_symbols(quantizer):
+    x = normal(63)
+    quantizer.initialize(x)
+    tables = torch.rand(2, 256, generator=torch.Generator().manual_seed(1))
+    rows = torch.randint(0, 2, (3, 63), generator=torch.Generator().manual_seed(2))
+
+    values, bits = quantizer.rated(x, CodeLengths(tables, rows.int()))
+
+    assert torch.equal(values, quantizer(x))
+    symbols = torch.from_numpy(quantizer.symbols(x)).long()
+    assert float(bits.sum().detach()) == pytest.approx(float(tables[rows.t(), symbols].sum()), rel=1e-5)
+
+
+@pytest.mark.parametrize("module", [log_shear, ycocg], ids=["log_shear", "ycocg"])
+def test_dequantize_refuses_mismatches(module):
+    scale = np.full(3, 0.1, np.float32)
+    with pytest.raises(ValueError, match=r"symbols are int64 \[3, 3\], expected uint8 \[N, 3\]"):
+        module.dequantize(np.zeros((3, 3), np.int64), scale)
+    with pytest.raises(ValueError, match=r"scale is float32 \[2\], expected float32 \[3\]"):
+        module.dequantize(np.zeros((3, 3), np.uint8), scale[:2])
+
+
+@pytest.mark.parametrize("quantizer", [LogShearQuantizer(), YcocgQuantizer()], ids=["log_shear", "ycocg"])
+def test_refuses_inputs(quantizer):
+    for call in (quantizer.initialize, quantizer, quantizer.codes):
+        with pytest.raises(ValueError, match=r"expected torch.float32 \[N, 3\]"):
+            call(torch.zeros(4, 2))
