@@ -14,6 +14,7 @@ from stgvcodec.cli.demo import demo_command
 from stgvcodec.cli.encode import encode_command
 from stgvcodec.cli.exits import exit_code_of, raised_signals
 from stgvcodec.cli.info import info_command
+from stgvcodec.cli.rd import rd_command
 from stgvcodec.cli.verbosity import Verbosity, logging_to_stderr
 
 __all__ = ["main"]
@@ -33,7 +34,7 @@ def commands(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for _command in (encode_command, decode_command, info_command, compare_command, demo_command):
+for _command in (encode_command, decode_command, info_command, compare_command, rd_command, demo_command):
     commands.add_command(_command)
 
 

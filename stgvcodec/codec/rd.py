@@ -1,0 +1,408 @@
+"""`rd`: rate-distortion curves of this codec and of classical ones over one clip, resumable point by point."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import math
+import tempfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import stgvcodec
+from stgvcodec.codec.config import EncodeConfig
+from stgvcodec.codec.encoder import encode
+from stgvcodec.codec.rd_anchors import AnchorCurve, Floor, series_digest
+from stgvcodec.codec.rd_flat_bits import COUNTING, PROFILE, file_flat_bits
+from stgvcodec.codec.rd_measure import Clip, Meter, decode_in_new_process
+from stgvcodec.codec.rd_results import read_results, with_bd_rates, write_results
+from stgvcodec.codec.reports import Progress, ProgressCallback
+from stgvcodec.errors import BackendUnavailableError, ConfigError, InputVideoError, OutputError
+from stgvcodec.media.anchors import ANCHORS, Yuv420Clip
+from stgvcodec.media.atomic import atomic_output, check_output_file
+from stgvcodec.media.selection import Selection
+from stgvcodec.metrics.bd_rate import METHOD, check_bd_rate
+from stgvcodec.report.rd_points import RdPoint, RdResult, RdSeries, RdSource, Setting
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What is known of a file from its making, kept beside it.
+
+    Attributes:
+        seconds: Wall-clock time of the encode.
+        device: On which it ran.
+        parameters: As of `RdPoint`.
+    """
+
+    seconds: float
+    device: str
+    parameters: dict[str, Setting]
+
+    @classmethod
+    def read(cls, path: Path) -> Encoded:
+        """What `write` wrote."""
+        return cls(**json.loads(path.read_text(encoding="utf-8")))
+
+    def write(self, path: Path) -> None:
+        """Keep it, once the file itself is complete."""
+        with atomic_output(path) as temporary:
+            temporary.write_text(json.dumps(dataclasses.asdict(self)), encoding="utf-8")
+
+
+CODEC = "stgv"
+"""Name of this codec's series."""
+
+
+@dataclass(frozen=True)
+class RdPlan:
+    """What `rate_distortion` makes.
+
+    Attributes:
+        rates: Bits per pixel and frame, each above 0, no two equal.
+        configs: One for each curve of this codec; their bpp target is replaced by each rate.
+        anchors: Names of `ANCHORS`.
+        encode_only: Whether to stop when this codec's files are there, without decoding and measuring them.
+
+    Raises:
+        ConfigError: a value that cannot be met.
+    """
+
+    rates: tuple[float, ...]
+    configs: tuple[EncodeConfig, ...]
+    anchors: tuple[str, ...] = tuple(ANCHORS)
+    encode_only: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be met."""
+        if not self.rates or any(not (math.isfinite(rate) and rate > 0) for rate in self.rates):
+            raise ConfigError(f"rates are {list(self.rates)}, expected bits a pixel above 0, such as 0.05,0.1,0.2,0.4")
+        for what, values in (("rate", self.rates), ("anchor", self.anchors)):
+            twice = sorted({value for value in values if values.count(value) > 1})
+            if twice:
+                raise ConfigError(f"{what} {twice[0]} was given twice, expected each once; drop one")
+        for name in self.anchors:
+            if name not in ANCHORS:
+                raise ConfigError(f"anchor '{name}' does not exist; choose of {', '.join(ANCHORS)}, or none")
+        for config in self.configs:
+            # Refused here, before any work, where it has another target that the rate would contradict.
+            dataclasses.replace(config, bpp_target=self.rates[0])
+
+
+def rate_distortion(
+    source: str | Path,
+    results: str | Path,
+    *,
+    plan: RdPlan,
+    selection: Selection | None = None,
+    matrix: str | None = None,
+    device: str = "auto",
+    backend: str = "auto",
+    jobs: int | None = None,
+    note: str | None = None,
+    progress: ProgressCallback | None = None,
+) -> RdResult | None:
+    """Measure this codec and classical ones over one clip.
+
+    Every finished point is written to `results` at once. Points that the file holds already, of the same frames and the
+    same settings, are taken from it; the encoded files stay in a folder beside it, of its name with ".d" behind.
+
+    Args:
+        source: A video file or a folder of images.
+        results: JSON file, made or continued.
+        plan: Rates, configurations and anchors.
+        selection: Which frames and which part of the picture.
+        matrix: "bt601", "bt709" or "bt2020", over what the source is tagged with.
+        device: "auto", "cpu" or "cuda"; for this codec only.
+        backend: "auto", "reference", "numba" or "triton"; for this codec only.
+        jobs: As for `encode`.
+        note: What a reader of the figures should know; None keeps that of the file.
+        progress: Called several times a second, from any thread.
+
+    Returns:
+        All curves of the file, with BD-rates; None where the plan is to encode only.
+
+    Raises:
+        ConfigError: options that cannot be met, or a file of other frames or of another schema.
+        InputVideoError: a source that cannot be read.
+        OutputError: a destination that cannot be written.
+        BackendUnavailableError: device or back end is not to be had here. An anchor that is not is left out.
+        StgvError: the packages of the extra "rd" are not installed, or the decoding process failed.
+    """
+    if not plan.encode_only:
+        check_bd_rate()
+    path = check_output_file(results)
+    before = read_results(path) if path.exists() else None
+    clip = Clip.read(Path(source), selection or Selection(), matrix)
+    if clip.n_frames == 0:
+        raise InputVideoError(f"{source}: no frames to encode; expected at least one")
+    if before is not None and before.source.frames_sha256 != clip.sha256:
+        was = before.source
+        raise ConfigError(
+            f"{results}: holds points of other frames ({was.name}, {was.width}x{was.height}, {was.n_frames} frames); "
+            "choose another --json, or give the same input and selection"
+        )
+    folder = path.with_name(f"{path.name}.d")
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be made as a folder: {error.strerror}; choose another name") from error
+    with tempfile.TemporaryDirectory(dir=folder, prefix="scratch-") as scratch:
+        run = _Run(plan, clip, path, folder, Path(scratch), progress)
+        if plan.encode_only:
+            for config in plan.configs:
+                run.encode_curve(config, device, backend, jobs)
+            return None
+        run.begin(before, note)
+        for config in plan.configs:
+            run.own_curve(config, device, backend, jobs)
+        for name in plan.anchors:
+            run.anchor_curve(name)
+        return run.result
+
+
+def own_settings(config: EncodeConfig) -> dict[str, Setting]:
+    """What tells one curve of this codec from another: the configuration but for its target, as far as it is given."""
+    values = dataclasses.asdict(config)
+    return {name: value for name, value in values.items() if value is not None and name != "bpp_target"}
+
+
+class _Run:
+    """One call of `rate_distortion`."""
+
+    def __init__(
+        self, plan: RdPlan, clip: Clip, path: Path, folder: Path, scratch: Path, progress: ProgressCallback | None
+    ) -> None:
+        self._plan, self._clip, self._progress = plan, clip, progress
+        self._path, self._folder, self._scratch = path, folder, scratch
+        self._meter = Meter(clip, scratch)
+        n_anchors = 0 if plan.encode_only else len(plan.anchors)
+        self._n_points = len(plan.rates) * (len(plan.configs) + n_anchors)
+        self._n_done = 0
+        self.result: RdResult
+
+    def begin(self, before: RdResult | None, note: str | None) -> None:
+        """Continue the results of an earlier run, or start with what there is to say about the source."""
+        tool = f"stgvcodec {stgvcodec.__version__}"
+        methods = {**self._meter.methods, "bd_rate": METHOD, "flat_bits": COUNTING}
+        if before is None:
+            before = RdResult(self._describe_source(), tool)
+        if any(point.vmaf is not None for each in before.series for point in each.points):
+            methods["vmaf"] = before.measures.get("vmaf", methods["vmaf"])
+        result = dataclasses.replace(before, tool=tool, measures=methods)
+        self._save(result if note is None else dataclasses.replace(result, note=note))
+
+    def own_curve(self, config: EncodeConfig, device: str, backend: str, jobs: int | None) -> None:
+        """Make the points of one configuration that are not there yet."""
+        settings = own_settings(config)
+        series = self.result.find(CODEC, settings) or RdSeries(CODEC, f"{CODEC} {config.profile}", settings)
+        flat_settings = {**settings, "counted": "flat bits"}
+        flat = self.result.find(CODEC, flat_settings) or RdSeries(
+            CODEC, f"{series.label} (flat bits)", flat_settings, derived=True
+        )
+        for rate in sorted(self._plan.rates):
+            title = f"{series.label} at {rate:g} bpp"
+            if series.point_at(rate) is not None:
+                self._reused(title)
+                continue
+            stgv = self._stgv(series, rate)
+            try:
+                point = self._own_point(
+                    dataclasses.replace(config, bpp_target=rate), stgv, title, device, backend, jobs
+                )
+            except ConfigError as error:
+                # One rate that cannot be met, a file smaller than the smallest possible, leaves the others.
+                logger.warning("%s is left out: %s", title, error)
+                self._n_done += 1
+                continue
+            series = series.with_point(point)
+            result = self.result.with_series(series)
+            n_bits = file_flat_bits(stgv) if config.profile == PROFILE else None
+            if n_bits is not None:
+                n_bytes = -(-n_bits // 8)
+                flat = flat.with_point(
+                    dataclasses.replace(point, bytes=n_bytes, bpp=self._clip.bpp(n_bytes), file=None)
+                )
+                result = result.with_series(flat)
+            self._finished(result, title)
+        if not series.points:
+            raise _none_met(series)
+
+    def encode_curve(self, config: EncodeConfig, device: str, backend: str, jobs: int | None) -> None:
+        """Make the files of one configuration that are not there yet."""
+        settings = own_settings(config)
+        series = RdSeries(CODEC, f"{CODEC} {config.profile}", settings)
+        for rate in sorted(self._plan.rates):
+            title = f"{series.label} at {rate:g} bpp"
+            at_rate = dataclasses.replace(config, bpp_target=rate)
+            try:
+                self._encoded(at_rate, self._stgv(series, rate), title, device, backend, jobs)
+            except ConfigError as error:
+                logger.warning("%s is left out: %s", title, error)
+            self._n_done += 1
+            self._say(f"{title}: done")
+        if not any(self._stgv(series, rate).exists() for rate in self._plan.rates):
+            raise _none_met(series)
+
+    def _stgv(self, series: RdSeries, rate: float) -> Path:
+        return self._folder / f"{CODEC}-{series.settings['profile']}-{series_digest(series)}-{rate:g}.stgv"
+
+    def anchor_curve(self, name: str) -> None:
+        """Make the points of an anchor that are not there yet; leave it out if it cannot be had."""
+        anchor = ANCHORS[name]
+        settings = anchor.settings()
+        series = self.result.find(name, settings) or RdSeries(name, anchor.label, settings)
+        rates = tuple(sorted(self._plan.rates))
+        for rate in rates:
+            if series.point_at(rate) is not None:
+                self._reused(f"{series.label} at {rate:g} bpp")
+        floor = Floor.of([each for each in self.result.series if each.codec == CODEC])
+        curve = AnchorCurve(anchor, self._clip, lambda: self._yuv420, self._meter, self._folder, self._scratch)
+        self._say(f"{series.label}: searching")
+        try:
+            for more in curve.matched(series, rates):
+                series = more
+                self._finished(self.result.with_series(series), f"{series.label}, {len(series.points)} points")
+            for more in curve.lowered(series, floor):
+                self._save(self.result.with_series(more))
+                self._say(f"{series.label}, {len(more.points)} points")
+        except BackendUnavailableError as error:
+            # The others are worth as much without it.
+            logger.warning("%s", error)
+
+    def _own_point(
+        self, config: EncodeConfig, stgv: Path, title: str, device: str, backend: str, jobs: int | None
+    ) -> RdPoint:
+        encoded = self._encoded(config, stgv, title, device, backend, jobs)
+        self._say(f"{title}: decoding in a new process")
+        with tempfile.TemporaryDirectory(dir=self._scratch) as scratch:
+            decoded = decode_in_new_process(stgv, Path(scratch) / "frames", device=device, backend=backend)
+            self._say(f"{title}: measuring")
+            quality = self._meter.measure(decoded.frames())
+        n_bytes = stgv.stat().st_size
+        return RdPoint(
+            requested_bpp=config.bpp_target,
+            bytes=n_bytes,
+            bpp=self._clip.bpp(n_bytes),
+            psnr_db=quality.psnr_db,
+            ms_ssim=quality.ms_ssim,
+            vmaf=quality.vmaf,
+            encode_seconds=encoded.seconds,
+            decode_seconds=decoded.seconds,
+            device=encoded.device,
+            file=f"{stgv.parent.name}/{stgv.name}",
+            parameters={**encoded.parameters, "decoded_on": _device_name(decoded.device)},
+        )
+
+    def _encoded(
+        self, config: EncodeConfig, stgv: Path, title: str, device: str, backend: str, jobs: int | None
+    ) -> Encoded:
+        """Make a file, or take the one that an earlier run, perhaps on another machine, left with its figures."""
+        record = stgv.with_suffix(".json")
+        if stgv.exists() and record.exists():
+            logger.info("%s: encoded before", title)
+            return Encoded.read(record)
+        report = encode(
+            self._clip.path,
+            stgv,
+            config=config,
+            selection=self._clip.selection,
+            matrix=self._clip.matrix,
+            device=device,
+            backend=backend,
+            jobs=jobs,
+            progress=self._inner_progress(title),
+        )
+        parameters: dict[str, Setting] = {
+            "backend": report.backend,
+            "n_gops": len(report.gops),
+            "n_gaussians": sum(gop.n_gaussians for gop in report.gops),
+            "jobs": jobs,
+        }
+        encoded = Encoded(report.seconds, _device_name(report.device), parameters)
+        encoded.write(record)
+        return encoded
+
+    def _describe_source(self) -> RdSource:
+        clip, selection = self._clip, self._clip.selection
+        self._say("reading the source, and what 4:2:0 makes of it")
+        ceiling = self._meter.measure(self._yuv420.frames())
+        resize = selection.resize
+        return RdSource(
+            name=clip.path.name,
+            frames_sha256=clip.sha256,
+            width=clip.width,
+            height=clip.height,
+            n_frames=clip.n_frames,
+            frame_rate=str(clip.frame_rate),
+            selection={
+                "frames": None if selection.frames is None else selection.frames_text,
+                "crop": None if selection.crop is None else str(selection.crop),
+                "resize": None if resize is None else f"{resize[0]}x{resize[1]}",
+                "matrix": clip.matrix,
+            },
+            yuv420_psnr_db=ceiling.psnr_db,
+            yuv420_ms_ssim=ceiling.ms_ssim,
+        )
+
+    @cached_property
+    def _yuv420(self) -> Yuv420Clip:
+        clip = self._clip
+        return Yuv420Clip.write(
+            clip.frames(), self._scratch / "source.yuv", size=(clip.width, clip.height), frame_rate=clip.frame_rate
+        )
+
+    def _save(self, result: RdResult) -> None:
+        # This codec's series first, whichever were made first.
+        series = sorted(result.series, key=lambda each: each.codec != CODEC)
+        self.result = with_bd_rates(dataclasses.replace(result, series=tuple(series)))
+        write_results(self._path, self.result)
+
+    def _finished(self, result: RdResult, title: str) -> None:
+        self._save(result)
+        self._n_done += 1
+        self._say(f"{title}: done")
+
+    def _reused(self, title: str) -> None:
+        logger.info("%s: taken from %s", title, self._path.name)
+        self._n_done += 1
+
+    def _say(self, phase: str) -> None:
+        if self._progress is not None:
+            n_frames = self._clip.n_frames
+            fraction = min(1.0, self._n_done / self._n_points)
+            self._progress(Progress(phase, self._n_done * n_frames, self._n_points * n_frames, fraction=fraction))
+
+    def _inner_progress(self, title: str) -> ProgressCallback | None:
+        outer = self._progress
+        if outer is None:
+            return None
+        n_done, n_points, n_frames = self._n_done, self._n_points, self._clip.n_frames
+
+        def report(progress: Progress) -> None:
+            outer(
+                dataclasses.replace(
+                    progress,
+                    phase=f"{title}: {progress.phase}",
+                    frames_done=n_done * n_frames + progress.frames_done,
+                    n_frames=n_points * n_frames,
+                    fraction=None if progress.fraction is None else (n_done + progress.fraction) / n_points,
+                )
+            )
+
+        return report
+
+
+def _none_met(series: RdSeries) -> ConfigError:
+    return ConfigError(f"{series.label}: none of the rates could be met; choose higher ones")
+
+
+def _device_name(device: str) -> str:
+    """A device with the name of the GPU, where it is one."""
+    import torch
+
+    return f"{device}, {torch.cuda.get_device_name(device)}" if device.startswith("cuda") else device

@@ -1,0 +1,255 @@
+"""What rate-distortion points are measured by: the same for this codec's files and for those of every anchor."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import zip_longest
+from pathlib import Path
+
+from stgvcodec.errors import StgvError
+from stgvcodec.media.colour import ColorTags, RgbImage
+from stgvcodec.media.reader import open_video
+from stgvcodec.media.selection import Selection
+from stgvcodec.media.writer import open_writer
+from stgvcodec.metrics import SequenceMetrics
+from stgvcodec.metrics.vmaf import VmafProgram
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Quality of decoded frames: as in `stgvcodec.report.rd_points.RdPoint`."""
+
+    psnr_db: float | None
+    ms_ssim: float | None
+    vmaf: float | None
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The frames that every codec gets.
+
+    Attributes:
+        path: Video file or folder.
+        selection: Frames, crop and resize.
+        matrix: As for `encode`.
+        width: Pixels.
+        height: Pixels.
+        n_frames: Frames.
+        frame_rate: Nominal.
+        sha256: Of size and RGB samples of all frames.
+    """
+
+    path: Path
+    selection: Selection
+    matrix: str | None
+    width: int
+    height: int
+    n_frames: int
+    frame_rate: Fraction
+    sha256: str
+
+    @classmethod
+    def read(cls, path: Path, selection: Selection, matrix: str | None) -> Clip:
+        """Decode a source once, for its size, length and digest.
+
+        Raises:
+            ConfigError: a selection that cannot be met.
+            InputVideoError: a source that cannot be read.
+        """
+        with open_video(path, selection=selection, matrix=matrix) as video:
+            digest = hashlib.sha256(f"{video.width}x{video.height}".encode())
+            n_frames = 0
+            for frame in video:
+                digest.update(frame.rgb.data)
+                n_frames += 1
+            size = (video.width, video.height)
+            return cls(path, selection, matrix, *size, n_frames, video.frame_rate, digest.hexdigest())
+
+    def bpp(self, n_bytes: int) -> float:
+        """Bits per pixel and frame of a file."""
+        return 8 * n_bytes / (self.width * self.height * self.n_frames)
+
+    def frames(self) -> Iterator[RgbImage]:
+        """The frames. [H, W, 3] uint8."""
+        with open_video(self.path, selection=self.selection, matrix=self.matrix) as video:
+            for frame in video:
+                yield frame.rgb
+
+
+class Meter:
+    """Measures decoded frames against a clip.
+
+    Attributes:
+        methods: How each figure is taken, in words.
+    """
+
+    def __init__(self, clip: Clip, scratch: Path) -> None:
+        """Look for a VMAF.
+
+        Args:
+            clip: The reference.
+            scratch: Folder for what VMAF reads and writes.
+        """
+        self._clip = clip
+        self._scratch = scratch
+        self._vmaf = VmafProgram.find()
+        self.methods = {
+            "bpp": "8 x bytes on disk / (width x height x frames), everything in the file counted",
+            "psnr_db": "mean over frames of PSNR of 8-bit RGB, all channels together; identical frames left out",
+            "ms_ssim": "mean over frames of MS-SSIM of 8-bit RGB by pytorch_msssim, five scales",
+            "ms_ssim_db": "-10 log10(1 - MS-SSIM)",
+            "vmaf": f"mean over frames, libvmaf's default model, luma, by {self._vmaf.version}"
+            if self._vmaf
+            else "not measured: no ffmpeg with libvmaf on the PATH",
+            "encode_seconds": "wall-clock time, reading the source included for stgv, excluded for anchors",
+            "decode_seconds": "from the file's bytes to 8-bit RGB frames; stgv in a new process, first use of its "
+            "kernels included",
+        }
+
+    def measure(self, distorted: Iterable[RgbImage]) -> Quality:
+        """Compare frame by frame.
+
+        Args:
+            distorted: Frames of the clip's size and number. [H, W, 3] uint8.
+
+        Returns:
+            Means over the frames.
+
+        Raises:
+            StgvError: more or fewer frames than the clip has.
+        """
+        metrics = SequenceMetrics()
+        reference_y4m, distorted_y4m = (self._scratch / f"{name}.y4m" for name in ("reference", "distorted"))
+        with ExitStack() as stack:
+            rate = self._clip.frame_rate
+            writers = [
+                stack.enter_context(
+                    open_writer(
+                        path,
+                        width=self._clip.width,
+                        height=self._clip.height,
+                        frame_rate=rate,
+                        time_base=1 / rate,
+                        color=ColorTags(),
+                    )
+                )
+                for path in (reference_y4m, distorted_y4m)
+                if self._vmaf is not None
+            ]
+            for index, (source, decoded) in enumerate(zip_longest(self._clip.frames(), distorted)):
+                if source is None or decoded is None:
+                    more = "decoded" if source is None else "source"
+                    raise StgvError(
+                        f"only the {more} frames go on after {index}, expected as many decoded as source ones"
+                    )
+                metrics.add(source, decoded)
+                for writer, rgb in zip(writers, (source, decoded), strict=False):
+                    writer.write(rgb, index)
+        result = metrics.result()
+        return Quality(result.psnr_db, result.ms_ssim, self._vmaf_score(reference_y4m, distorted_y4m))
+
+    def _vmaf_score(self, reference: Path, distorted: Path) -> float | None:
+        if self._vmaf is None:
+            return None
+        try:
+            return self._vmaf.score(reference, distorted, self._scratch)
+        except StgvError as error:
+            logger.warning("VMAF is left out: %s", error)
+            self._vmaf = None
+            self.methods["vmaf"] = f"not measured: {error}"
+            return None
+        finally:
+            reference.unlink()
+            distorted.unlink()
+
+
+class TimedFrames:
+    """Hands frames on and adds up the seconds that making them took.
+
+    Attributes:
+        seconds: So far.
+    """
+
+    def __init__(self, frames: Iterable[RgbImage]) -> None:
+        self._frames = iter(frames)
+        self.seconds = 0.0
+
+    def __iter__(self) -> Iterator[RgbImage]:
+        return self
+
+    def __next__(self) -> RgbImage:
+        started = time.perf_counter()
+        try:
+            return next(self._frames)
+        finally:
+            self.seconds += time.perf_counter() - started
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A `.stgv` file decoded by a process that knew nothing but the file.
+
+    Attributes:
+        folder: Its frames as PNGs.
+        seconds: From bytes to 8-bit frames.
+        device: Where it ran.
+        backend: Operators used.
+    """
+
+    folder: Path
+    seconds: float
+    device: str
+    backend: str
+
+    def frames(self) -> Iterator[RgbImage]:
+        """The frames. [H, W, 3] uint8."""
+        with open_video(self.folder) as video:
+            for frame in video:
+                yield frame.rgb
+
+
+def decode_in_new_process(path: Path, folder: Path, *, device: str, backend: str) -> Decoded:
+    """Decode a `.stgv` file by the command line of a fresh interpreter.
+
+    Args:
+        path: The file.
+        folder: Folder of PNGs to be.
+        device: As for `decode`.
+        backend: As for `decode`.
+
+    Returns:
+        Where the frames are and how they were made.
+
+    Raises:
+        StgvError: the process failed; its last line is quoted.
+    """
+    report = folder.with_suffix(".json")
+    command = [sys.executable, "-m", "stgvcodec", "decode", "--quiet", "--device", device, "--backend", backend]
+    command += ["--json", str(report), "--", str(path), str(folder)]
+    # In a session of its own: Ctrl-C on the terminal reaches this process alone, which then ends the other one by a
+    # single SIGTERM and waits, so that it has the time to remove what it has half written.
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True
+    )
+    with process:
+        try:
+            _, complaint = process.communicate()
+        except BaseException:
+            process.terminate()
+            raise
+    if process.returncode != 0:
+        lines = complaint.strip().splitlines() or [f"exit code {process.returncode} and no message"]
+        raise StgvError(f"{path}: the decoding process failed: {lines[-1].removeprefix('stgvcodec: error: ')}")
+    values = json.loads(report.read_text(encoding="utf-8"))
+    return Decoded(folder, values["render_seconds"], values["device"], values["backend"])

@@ -1,0 +1,111 @@
+"""Bjontegaard delta rate between two rate-distortion curves, or why there is none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from stgvcodec.errors import StgvError
+
+METHOD = "bjontegaard package, pchip (piecewise cubic) over log10 of the rate, mean over the common range of quality"
+"""How `bd_rate` measures, as it is written beside its figures."""
+
+MIN_POINTS = 2
+"""Points that a curve needs at least; four or more are customary."""
+
+_INTERPOLATION = "pchip"
+
+RdPair = tuple[float, float]
+"""(rate in bits per pixel, quality in dB)."""
+
+
+@dataclass(frozen=True)
+class BdRate:
+    """One curve against another.
+
+    Attributes:
+        percent: Mean difference of rate at equal quality, percent of the anchor's rate: below 0 less, above 0 more than
+            the anchor needs. None where it cannot be measured.
+        reason: Why it cannot; None where it can.
+        overlap_db: Range of quality (low, high) that both curves cover, dB; None where there is none.
+        overlap_share: Part of the tested curve's own range of quality that lies in it, 0 to 1.
+    """
+
+    percent: float | None
+    reason: str | None = None
+    overlap_db: tuple[float, float] | None = None
+    overlap_share: float = 0.0
+
+
+def bd_rate(anchor: Sequence[RdPair], test: Sequence[RdPair]) -> BdRate:
+    """Rate of one curve against another at equal quality, by the `bjontegaard` package.
+
+    Args:
+        anchor: Points of the curve that is compared with, in any order; equal points count once.
+        test: Points of the curve that is measured, likewise.
+
+    Returns:
+        The difference, or the reason why there is none: too few points, a curve whose quality does not rise with its
+        rate, or no quality that both reach. Nothing is extrapolated.
+
+    Raises:
+        StgvError: the package is not installed.
+        ValueError: a rate is not above 0, or a value is not finite.
+    """
+    curves = []
+    for name, points in (("anchor", anchor), ("tested curve", test)):
+        curve = sorted(set(points))
+        if any(not (math.isfinite(rate) and math.isfinite(quality) and rate > 0) for rate, quality in curve):
+            raise ValueError(f"{name}: got {curve}, expected finite values and rates above 0")
+        if len(curve) < MIN_POINTS:
+            return BdRate(None, f"the {name} has {len(curve)} usable points, {MIN_POINTS} are needed")
+        for (rate, quality), (next_rate, next_quality) in pairwise(curve):
+            if next_rate == rate or next_quality <= quality:
+                return BdRate(
+                    None,
+                    f"quality of the {name} does not rise with its rate: {quality:.3f} dB at {rate:.4f} bpp, "
+                    f"{next_quality:.3f} dB at {next_rate:.4f} bpp",
+                )
+        curves.append(curve)
+    (anchor_low, anchor_high), (test_low, test_high) = ((curve[0][1], curve[-1][1]) for curve in curves)
+    low, high = max(anchor_low, test_low), min(anchor_high, test_high)
+    if low >= high:
+        return BdRate(
+            None,
+            f"no overlap in quality: {test_low:.2f} to {test_high:.2f} dB against {anchor_low:.2f} to "
+            f"{anchor_high:.2f} dB of the anchor",
+        )
+    (anchor_rates, anchor_qualities), (test_rates, test_qualities) = (zip(*curve, strict=True) for curve in curves)
+    percent = _package_bd_rate()(
+        list(anchor_rates),
+        list(anchor_qualities),
+        list(test_rates),
+        list(test_qualities),
+        method=_INTERPOLATION,
+        require_matching_points=False,
+        # What there is of an overlap is reported, so that the package need not warn of it.
+        min_overlap=0,
+    )
+    return BdRate(float(percent), None, (low, high), (high - low) / (test_high - test_low))
+
+
+def check_bd_rate() -> None:
+    """Refuse, before any work, to measure without the package.
+
+    Raises:
+        StgvError: the `bjontegaard` package is not installed.
+    """
+    _package_bd_rate()
+
+
+def _package_bd_rate() -> Callable[..., float]:
+    try:
+        from bjontegaard import bd_rate as package_bd_rate
+    except ImportError as error:
+        raise StgvError(
+            f"BD-rates need the package bjontegaard ({error}); install it with: pip install 'stgvcodec[rd]'"
+        ) from error
+    measured: Callable[..., float] = package_bd_rate
+    return measured

@@ -1,0 +1,66 @@
+"""VMAF by an `ffmpeg` program that has the filter libvmaf, where there is one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from stgvcodec.errors import StgvError
+
+_LOG = "vmaf.json"
+
+
+@dataclass(frozen=True)
+class VmafProgram:
+    """An `ffmpeg` with libvmaf.
+
+    Attributes:
+        path: The program.
+        version: As it names itself.
+    """
+
+    path: str
+    version: str
+
+    @classmethod
+    def find(cls) -> VmafProgram | None:
+        """The `ffmpeg` on the PATH; None if there is none, or it is built without libvmaf."""
+        path = shutil.which("ffmpeg")
+        if path is None:
+            return None
+        try:
+            filters = subprocess.run([path, "-hide_banner", "-filters"], capture_output=True, text=True, check=True)
+            version = subprocess.run([path, "-version"], capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            return None
+        if not any(line.split()[1:2] == ["libvmaf"] for line in filters.stdout.splitlines()):
+            return None
+        return cls(path, " ".join(version.stdout.split()[:3]))
+
+    def score(self, reference: Path, distorted: Path, scratch: Path) -> float:
+        """Mean VMAF over the frames, libvmaf's default model.
+
+        Args:
+            reference: A y4m file.
+            distorted: A y4m file of the same size and length.
+            scratch: Folder for libvmaf's log.
+
+        Returns:
+            0 to 100.
+
+        Raises:
+            StgvError: the program fails.
+        """
+        inputs = ["-i", str(distorted.resolve()), "-i", str(reference.resolve())]
+        # The log is named without a folder, since a path would need escaping in a filter's options.
+        graph = f"[0:v][1:v]libvmaf=log_fmt=json:log_path={_LOG}"
+        command = [self.path, "-v", "error", "-nostdin", *inputs, "-lavfi", graph, "-f", "null", "-"]
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", cwd=scratch)
+        if done.returncode != 0:
+            lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+            raise StgvError(f"{self.path} could not measure VMAF: {lines[-1]}")
+        log = json.loads((scratch / _LOG).read_text(encoding="utf-8"))
+        return float(log["pooled_metrics"]["vmaf"]["mean"])

@@ -1,0 +1,141 @@
+"""Rate-distortion results of several clips as tables in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from stgvcodec.errors import ConfigError
+from stgvcodec.report.rd_points import MEASURES, RdBdRate, RdResult
+
+NONE = "none"
+"""What stands where a BD-rate cannot be measured; the reason is said below the table."""
+
+# A BD-rate over less of a curve than this is said to be one; it is what the bjontegaard package warns below.
+_LEAST_OVERLAP = 0.75
+
+
+def markdown_tables(results: Sequence[RdResult], against: str) -> str:
+    """BD-rates of every series against one of them, a row a series and a column a clip and measure, and all points.
+
+    Args:
+        results: One a clip.
+        against: Codec or label of the series that the others are measured against, e.g. "x264".
+
+    Returns:
+        Markdown, with a trailing newline. A positive BD-rate is a loss: that much more rate at equal quality.
+
+    Raises:
+        ConfigError: a clip without such a series, or with several of them.
+    """
+    anchors = [anchor_label(result, against) for result in results]
+    lines = [
+        f"BD-rate against {anchors[0]}: rate at equal quality, below 0 % less, above 0 % more than it needs.",
+        "",
+        *_bd_rate_table(results, anchors),
+        *_footnotes(results, anchors),
+    ]
+    for result in results:
+        lines += ["", f"### {clip_title(result)}", "", *clip_facts(result), "", *_point_table(result)]
+    return "\n".join(lines) + "\n"
+
+
+def anchor_label(result: RdResult, against: str) -> str:
+    """Label of the series that is meant by a codec's name or by a label.
+
+    Raises:
+        ConfigError: there is none, or more than one.
+    """
+    labels = result.labels
+    if against in labels:
+        return against
+    found = [label for label, each in zip(labels, result.series, strict=True) if each.codec == against]
+    if len(found) != 1:
+        what = "no series" if not found else f"{len(found)} series"
+        raise ConfigError(
+            f"{result.source.name}: has {what} '{against}' to measure against, expected one of: {', '.join(labels)}"
+        )
+    return found[0]
+
+
+def clip_title(result: RdResult) -> str:
+    """A clip in a few words: bunny, 1280x640, 132 frames."""
+    source = result.source
+    stem = source.name.rsplit(".", 1)[0]
+    return f"{stem}, {source.width}x{source.height}, {source.n_frames} frame{'' if source.n_frames == 1 else 's'}"
+
+
+def clip_facts(result: RdResult) -> list[str]:
+    """What has to be said beside a clip's curves: the ceiling of 4:2:0, and the note."""
+    source = result.source
+    ceiling = "no loss at all" if source.yuv420_psnr_db is None else f"{source.yuv420_psnr_db:.2f} dB"
+    if source.yuv420_ms_ssim is not None:
+        ceiling += f", MS-SSIM {source.yuv420_ms_ssim:.5f}"
+    facts = [f"8-bit 4:2:0 without any coding, the ceiling of the anchors: {ceiling}."]
+    if result.note:
+        facts.append(f"{result.note.rstrip('.')}.")
+    return facts
+
+
+def percent(entry: RdBdRate | None) -> str:
+    """A BD-rate with its sign: +12.3 %, -4.0 %."""
+    return NONE if entry is None or entry.percent is None else f"{entry.percent:+.1f} %"
+
+
+def _bd_rate_table(results: Sequence[RdResult], anchors: Sequence[str]) -> Iterator[str]:
+    columns = [(i, measure) for i in range(len(results)) for measure in MEASURES if _has(results[i], measure)]
+    titles = [f"{results[i].source.name.rsplit('.', 1)[0]}, {MEASURES[measure]}" for i, measure in columns]
+    yield _row(["", *titles])
+    yield _row(["---", *["---:"] * len(columns)])
+    for label in dict.fromkeys(label for result in results for label in result.labels):
+        cells = []
+        for i, measure in columns:
+            if label == anchors[i]:
+                cells.append("0")
+            elif label not in results[i].labels:
+                cells.append("")
+            else:
+                cells.append(percent(results[i].bd_rate_of(label, anchors[i], measure)))
+        yield _row([label, *cells])
+
+
+def _footnotes(results: Sequence[RdResult], anchors: Sequence[str]) -> Iterator[str]:
+    for result, anchor in zip(results, anchors, strict=True):
+        for entry in result.bd_rate:
+            if entry.against != anchor:
+                continue
+            name = f"{result.source.name.rsplit('.', 1)[0]}, {entry.series}, {MEASURES[entry.measure]}"
+            if entry.reason is not None:
+                yield f"\n{name}: {entry.reason}."
+            elif entry.overlap_db is not None and entry.overlap_share < _LEAST_OVERLAP:
+                low, high = entry.overlap_db
+                yield f"\n{name}: over {low:.2f} to {high:.2f} dB, {100 * entry.overlap_share:.0f} % of its range."
+
+
+def _point_table(result: RdResult) -> Iterator[str]:
+    yield _row(["", "bpp", "PSNR", "MS-SSIM", "MS-SSIM, dB", "VMAF", "encoding, s", "decoding, s", "on"])
+    yield _row(["---", *["---:"] * 7, "---"])
+    for label, series in zip(result.labels, result.series, strict=True):
+        for point in series.points:
+            figures = [
+                f"{point.bpp:.4f}",
+                number(point.psnr_db, 2, "identical"),
+                number(point.ms_ssim, 5),
+                number(point.ms_ssim_db, 2),
+                number(point.vmaf, 2),
+                f"{point.encode_seconds:.1f}",
+                f"{point.decode_seconds:.2f}",
+            ]
+            yield _row([label, *figures, point.device])
+
+
+def number(value: float | None, n_digits: int, missing: str = "") -> str:
+    """A value with so many digits behind the point, or what stands for none."""
+    return missing if value is None else f"{value:.{n_digits}f}"
+
+
+def _has(result: RdResult, measure: str) -> bool:
+    return any(series.curve(measure) for series in result.series)
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

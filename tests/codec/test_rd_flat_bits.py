@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from stgvcodec import EncodeConfig, encode
+from stgvcodec.bitstream.gop_set.payload import read_gop_set_header
+from stgvcodec.bitstream.reader import StgvReader
+from stgvcodec.bitstream.symbols import GopHeader
+from stgvcodec.codec.rd_flat_bits import file_flat_bits, flat_bits
+
+PAPER = GopHeader(
+    n_frames=10,
+    n_gaussians=20_000,
+    low_pass=0.0,
+    cholesky_bits=8,
+    color_stages=2,
+    color_codebook_size=8,
+    static_resolutions=tuple((n, n) for n in (16, 24, 36, 54, 81, 121, 182, 273)),
+    static_features=2,
+    static_log2_size=10,
+    dynamic_resolutions=tuple((n, n, n) for n in (16, 24, 36, 54, 81, 121, 182, 273)),
+    dynamic_features=4,
+    dynamic_log2_size=10,
+    mlp_width=128,
+    n_frequencies=6,
+    weight_bits=8,
+)
+
+
+def test_the_papers_own_size_by_hand() -> None:
+    # 62 bits a Gaussian: 32 of the means, 24 of Cholesky, 6 of colour.
+    gaussians = 20_000 * 62
+    codebooks = 16 * 3 * 2 * 8
+    # 2D: 17^2 + 25^2 entries are dense, the other six hashed; 3D: all hashed.
+    tables = 2 * (289 + 625 + 6 * 1024) + 4 * 8 * 1024
+    inputs = 8 * 2 + 8 * 4 + 12
+    mlp = inputs * 128 + 128 + 128 * 128 + 128 + 2 * 128 + 2 + 3 * 128 + 3
+    floats = 6 + 8 + 8 + 8
+
+    assert flat_bits(PAPER) == gaussians + codebooks + 8 * (tables + mlp) + 32 * floats
+
+
+def test_a_single_codeword_costs_no_index() -> None:
+    import dataclasses
+
+    one = dataclasses.replace(PAPER, color_codebook_size=1)
+
+    assert flat_bits(PAPER) - flat_bits(one) == 20_000 * 6 + 16 * 3 * 2 * 7
+
+
+def test_a_file_is_the_sum_of_its_gops(clip_folder: Path, tmp_path: Path) -> None:
+    config = EncodeConfig(preset="tiny", profile="paper", n_gaussians=20, scene_cut=False)
+    encode(clip_folder, tmp_path / "a.stgv", config=config, device="cpu")
+
+    with StgvReader(tmp_path / "a.stgv") as reader:
+        headers = [read_gop_set_header(reader.read_gop(i)) for i in range(2)]
+    assert [header.n_frames for header in headers] == [4, 3]
+    assert file_flat_bits(tmp_path / "a.stgv") == sum(flat_bits(header) for header in headers)
+
+
+def test_another_profile_has_no_such_count(encoded) -> None:
+    assert file_flat_bits(encoded.path) is None
