@@ -183,7 +183,7 @@ def point_table(result: RdResult) -> str:
     """A line for each point."""
     from stgvcodec.report.rd_table import number
 
-    header = ["codec", "asked", "bpp", "bytes", "PSNR", "MS-SSIM", "dB", "VMAF", "encoding", "decoding", "on"]
+    header = ["codec", "asked", "bpp", "bytes", "PSNR", "MS-SSIM", "dB", "VMAF", "encoding", "decoding, s", "on"]
     rows = [
         [
             label,
@@ -195,7 +195,7 @@ def point_table(result: RdResult) -> str:
             number(point.ms_ssim_db, 2),
             number(point.vmaf, 2),
             output.duration(point.encode_seconds),
-            f"{point.decode_seconds:.2f} s",
+            number(point.decode_seconds, 2),
             point.device,
         ]
         for label, series in zip(result.labels, result.series, strict=True)

@@ -88,10 +88,9 @@ def finetuning_phases(n_steps: int, rates: LearningRates, *, frames_per_step: in
     )
 
 
-# What fine-tuning at once wants besides a preset's rates: slower parameters, which then settle on their codes, and
-# steps that can change by this much in all, as a logarithm, however few there are.
-_AT_ONCE_SLOWER = 0.5
-_AT_ONCE_FINAL_RATE = 0.02
+# What fine-tuning at once wants besides a preset's rates: an end so slow that values settle on their codes, and steps
+# that can change by this much in all, as a logarithm, however few there are.
+_AT_ONCE_FINAL_RATE = 0.05
 _STEPS_TRAVEL = 4.0
 _STEPS_RATES = (1e-3, 5e-2)
 
@@ -106,7 +105,7 @@ def one_finetuning_phase(phases: tuple[Phase, ...]) -> Phase:
     # The rates fall exponentially; this is their mean over the first.
     mean = (1.0 - _AT_ONCE_FINAL_RATE) / math.log(1.0 / _AT_ONCE_FINAL_RATE)
     steps = min(max(_STEPS_TRAVEL / (mean * max(n_steps, 1)), _STEPS_RATES[0]), _STEPS_RATES[1])
-    rates = replace(phases[-1].rates.scaled(_AT_ONCE_SLOWER), steps=steps)
+    rates = replace(phases[-1].rates, steps=steps)
     return replace(
         phases[-1],
         name="finetune",

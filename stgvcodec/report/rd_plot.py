@@ -21,7 +21,10 @@ FORMATS = (".png", ".pdf", ".svg")
 
 # Across both columns of a paper.
 _WIDTH_INCHES = 7.16
-_PANEL_HEIGHT_INCHES = 2.35
+_PANEL_HEIGHT_INCHES = 2.45
+# What a panel has around its axes: labels to the left and below, a title above; and between two, in widths of one.
+_LEFT_INCHES, _RIGHT_INCHES, _BELOW_INCHES, _ABOVE_INCHES = 0.5, 0.08, 0.42, 0.26
+_BETWEEN = 0.21
 _LEGEND_INCHES = 0.26
 _LINE_INCHES = 0.135
 _CAPTION_CHARACTERS = 150
@@ -101,7 +104,6 @@ def draw_rd(results: Sequence[RdResult], path: Path, suffix: str) -> None:
         raise ValueError("no results to draw, expected at least one")
     matplotlib = _matplotlib()
     from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     with matplotlib.rc_context(_FONT):
         styles = series_styles(results)
@@ -111,10 +113,17 @@ def draw_rd(results: Sequence[RdResult], path: Path, suffix: str) -> None:
         caption = _LINE_INCHES * (len(captions) + 0.5)
         panels = _PANEL_HEIGHT_INCHES * len(results)
         height = panels + legend + caption
-        inside = (0, caption / height, 1, panels / height)
-        layout = ConstrainedLayoutEngine(rect=inside, w_pad=0.06, h_pad=0.06)
-        figure = Figure(figsize=(_WIDTH_INCHES, height), layout=layout)
+        figure = Figure(figsize=(_WIDTH_INCHES, height))
         axes = figure.subplots(len(results), len(MEASURES), squeeze=False)
+        # By hand: matplotlib's own layouts collapse with several rows beside a legend and captions.
+        figure.subplots_adjust(
+            left=_LEFT_INCHES / _WIDTH_INCHES,
+            right=1.0 - _RIGHT_INCHES / _WIDTH_INCHES,
+            bottom=(caption + _BELOW_INCHES) / height,
+            top=1.0 - (legend + _ABOVE_INCHES) / height,
+            wspace=_BETWEEN,
+            hspace=(_BELOW_INCHES + _ABOVE_INCHES) / (_PANEL_HEIGHT_INCHES - _BELOW_INCHES - _ABOVE_INCHES),
+        )
         for row, result in zip(axes, results, strict=True):
             for panel, measure in zip(row, MEASURES, strict=True):
                 _draw_panel(panel, result, measure, styles)

@@ -33,7 +33,7 @@ class RdPoint:
         ms_ssim: Mean over the frames of RGB MS-SSIM; None where frames are too small for it.
         vmaf: Mean over the frames; None where it was not measured.
         encode_seconds: Wall-clock time of the encoder.
-        decode_seconds: From the file's bytes to 8-bit RGB frames.
+        decode_seconds: From the file's bytes to 8-bit RGB frames; None where that was not timed.
         device: Where it was encoded.
         file: The encoded file, beside the JSON; None for a derived count.
         parameters: What varies from point to point, e.g. crf.
@@ -46,7 +46,7 @@ class RdPoint:
     ms_ssim: float | None
     vmaf: float | None
     encode_seconds: float
-    decode_seconds: float
+    decode_seconds: float | None
     device: str
     file: str | None
     parameters: Mapping[str, Setting] = field(default_factory=dict)

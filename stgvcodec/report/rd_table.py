@@ -123,7 +123,7 @@ def _point_table(result: RdResult) -> Iterator[str]:
                 number(point.ms_ssim_db, 2),
                 number(point.vmaf, 2),
                 f"{point.encode_seconds:.1f}",
-                f"{point.decode_seconds:.2f}",
+                number(point.decode_seconds, 2),
             ]
             yield _row([label, *figures, point.device])
 

@@ -60,9 +60,9 @@ def test_compact_has_all_quantisers_on_from_the_first_step(preset):
 
     assert (phase.name, phase.quantized) == ("finetune", QUANTIZED_STREAMS)
     assert phase.frames_per_step == last.frames_per_step
-    # Slower in everything but the steps, which have as far to go in however few.
+    # The preset's rates, to a slower end, but for the steps, which have as far to go in however few.
     for group in ("means", "cholesky", "colors", "hash_tables", "mlp"):
-        assert 0 < getattr(phase.rates, group) < getattr(last.rates, group)
+        assert getattr(phase.rates, group) == getattr(last.rates, group)
     assert phase.final_rate < last.final_rate
 
 
