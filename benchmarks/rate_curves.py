@@ -21,7 +21,7 @@ from stgvcodec import Selection
 from stgvcodec.bitstream.header import ColorDescription, StreamHeader
 from stgvcodec.codec.rate.framing import file_framing_bytes, gop_framing_bytes
 from stgvcodec.codec.rd import CODEC, RdPlan, rate_distortion
-from stgvcodec.codec.rd_results import read_results, write_results
+from stgvcodec.codec.rd_results import write_results
 from stgvcodec.report.rd_points import RdPoint, RdSeries
 
 RATES = (0.05, 0.1, 0.2)

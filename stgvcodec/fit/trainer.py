@@ -26,8 +26,8 @@ StepCallback = Callable[[Phase, int, Tensor], None]
 
 # Steps between two looks at how it goes, each of which waits for the device.
 STRETCH = 100
-# Looks at the rate in a phase, after which its tables and its weight follow what it does. On a GPU each costs as much as
-# some tens of steps.
+# Looks at the rate in a phase, after which its tables and its weight follow what it does; on a GPU each takes as long
+# as tens of steps.
 _RATE_LOOKS = 5
 # A stretch whose last losses are this many times those before it has diverged, unless they are as small as this still.
 _DIVERGED_RATIO = 10.0
