@@ -21,7 +21,7 @@ _COMFORT = 3.0
 _BUDGET_GROWTH = 1.4
 # Gaussians for each pixel beyond which a longer GoP has nothing left to share; and where the field is the largest there
 # is already, so that a longer one asks it to explain more motion with no more parameters.
-_DENSEST = 1.0 / 6.0
+_DENSEST = 1.0 / 3.0
 _DENSEST_AT_LARGEST_FIELD = 1.0 / 8.0
 # What a quality may cost at least and at most, bits a pixel and frame, when GoP lengths are chosen for it.
 _BPP_LIMITS = (0.005, 8.0)
