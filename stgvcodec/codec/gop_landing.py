@@ -38,14 +38,9 @@ def resize_to(trainer: GopTrainer, target_bytes: int, tolerance: float = 0.0) ->
     n_bytes = len(pack_gop_set(symbols))
     if abs(n_bytes - target_bytes) <= tolerance * target_bytes:
         return False
-    n = trainer.spec.n_gaussians
-    wanted = n + round((target_bytes - n_bytes) / _bytes_per_gaussian(symbols, n_bytes))
-    wanted = min(max(wanted, 1), 2 * n)
-    logger.info("payload %d bytes, target %d: %d Gaussians become %d", n_bytes, target_bytes, n, wanted)
     if trainer.target_bits is not None:
         _steer(trainer, target_bytes, n_bytes)
-    trainer.resize(wanted)
-    return bool(wanted != n)
+    return _resize(trainer, symbols, n_bytes, target_bytes)
 
 
 def aim_at(trainer: GopTrainer, target_bytes: int) -> None:
@@ -60,14 +55,18 @@ def aim_at(trainer: GopTrainer, target_bytes: int) -> None:
     symbols = gop_symbols(trainer)
     n_bytes = len(pack_gop_set(symbols))
     _steer(trainer, target_bytes, n_bytes)
-    n = trainer.spec.n_gaussians
     left = min(max(target_bytes / n_bytes, _LEAST_LEFT), _MOST_LEFT)
+    _resize(trainer, symbols, n_bytes, target_bytes, left)
+
+
+def _resize(trainer: GopTrainer, symbols: GopSetSymbols, n_bytes: int, target_bytes: int, left: float = 1.0) -> bool:
+    """As many Gaussians as meet a size when `left` is left of what each costs now; whether the set changed."""
+    n = trainer.spec.n_gaussians
     each = left * _bytes_per_gaussian(symbols, n_bytes)
     wanted = min(max(n + round((target_bytes - left * n_bytes) / each), 1), 2 * n)
-    logger.info(
-        "payload %d bytes before fine-tuning, target %d: %d Gaussians become %d", n_bytes, target_bytes, n, wanted
-    )
+    logger.info("payload %d bytes, target %d: %d Gaussians become %d", n_bytes, target_bytes, n, wanted)
     trainer.resize(wanted)
+    return bool(wanted != n)
 
 
 def _steer(trainer: GopTrainer, target_bytes: int, n_bytes: int) -> None:

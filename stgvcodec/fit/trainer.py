@@ -16,7 +16,7 @@ from stgvcodec.fit.phase_run import FitState, PhaseRun
 from stgvcodec.fit.phases import QUANTIZED_STREAMS, Phase
 from stgvcodec.fit.quantizers import GopQuantizers, QuantizerConfig
 from stgvcodec.fit.resize import resized_gaussians
-from stgvcodec.fit.schedule import Schedule, make_schedule
+from stgvcodec.fit.schedule import GROUPS, Schedule, make_schedule
 from stgvcodec.model.gaussians import CanonicalGaussians
 from stgvcodec.model.gop_model import Clock, GopModel, GopSpec, GopValues, frame_time, render
 
@@ -163,9 +163,6 @@ class GopTrainer:
         run = self._phase_run(phase, schedule)
         # With this the end of the next stretch is compared.
         before = float(np.mean(self._mses(self._probes(phase), phase.quantized))) if phase.n_steps else 0.0
-        # How far learned steps have come of what they will in this phase: by the sum of their rates.
-        travel = schedule.rates[:, -1].double().cumsum(0).cpu().numpy()
-        travel /= max(travel[-1], 1e-30) if len(travel) else 1.0
         self._rate_start, self._rate_pressure = None, 1.0
         self._weigh_rate(before, phase.quantized, 0.0)
         next_look = schedule.n_steps // _RATE_LOOKS
@@ -197,7 +194,7 @@ class GopTrainer:
                 before, done, n_failures = float(np.mean(losses[-_N_LAST:])), done + n_steps, 0
                 self.quantizers.restart_unused(self.model.values(), phase.quantized)
                 if next_look <= done < schedule.n_steps:
-                    self._weigh_rate(before, phase.quantized, float(travel[done - 1]))
+                    self._weigh_rate(before, phase.quantized, _travel(schedule, done))
                     next_look = done + schedule.n_steps // _RATE_LOOKS
                 continue
             self._restore(saved)
@@ -325,6 +322,12 @@ class GopTrainer:
             on_step(phase, -(-step * phase.n_steps // n_steps), run.losses[step - 1])
 
         return report
+
+
+def _travel(schedule: Schedule, done: int) -> float:
+    """How far learned steps have come, after `done` steps, of what they will in all: by the sum of their rates."""
+    rates = schedule.rates[:, GROUPS.index("field_steps")].double()
+    return float(rates[:done].sum() / rates.sum().clamp_min(1e-30))
 
 
 def _has_diverged(losses: list[float], before: float) -> bool:

@@ -13,7 +13,7 @@ from stgvcodec.ops.lsq.reference import values_of
 __all__ = ["MAX_CELL", "GridQuantizer", "dequantize"]
 
 MAX_CELL = 2**15 - 1
-"""Largest cell along an axis: a quarter of a pixel on the widest picture that the format allows, twice over."""
+"""Largest cell along an axis: half-pixel cells span the widest picture that the format allows."""
 
 # On either side of the means, which move while they are fine-tuned; the offset's rounding takes less than half of it.
 _SLACK = 0.02
