@@ -400,6 +400,26 @@ def test_out_of_memory_halves_the_frames_of_a_step(make_trainer, monkeypatch, ca
     assert any("out of memory" in message for message in caplog.messages)
 
 
+def test_the_rate_is_looked_at_to_the_end_of_a_phase_that_memory_made_longer(make_trainer, monkeypatch):
+    splat_loss = phase_run.splat_loss
+
+    def limited(means_px, cholesky, colors, frames, picked, **rest):
+        if len(picked) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return splat_loss(means_px, cholesky, colors, frames, picked, **rest)
+
+    trainer = make_trainer(n_gaussians=40, config=COMPACT)
+    travels = []
+    weigh = trainer._weigh_rate
+    monkeypatch.setattr(phase_run, "splat_loss", limited)
+    monkeypatch.setattr(trainer, "_weigh_rate", lambda *args: (travels.append(args[-1]), weigh(*args)))
+    trainer.run(Phase("finetune", frames="all", n_steps=10, frames_per_step=4, quantized=QUANTIZED_STREAMS))
+
+    assert travels[0] == 0.0
+    assert travels == sorted(travels)
+    assert 0.5 < travels[-1] < 1.0
+
+
 def test_out_of_memory_with_one_frame_is_not_hidden(make_trainer, monkeypatch):
     def full(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory")
