@@ -1,15 +1,18 @@
-"""Checks of a GoP's arrays before they are coded; each raises ValueError with what was expected."""
+"""Checks of a GoP's arrays: before they are coded, by ValueError; of what was decoded, by BitstreamError."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from stgvcodec.bitstream.field_sizes import FieldSizes
-from stgvcodec.bitstream.layout import MLP_TENSORS
+from stgvcodec.bitstream.layout import MLP_TENSORS, Table, dimensions, read_fields
+from stgvcodec.bitstream.primitives import ByteReader
 
 _HALF_EXPONENT = 0x7C00
 
@@ -17,6 +20,33 @@ _HALF_EXPONENT = 0x7C00
 def halves_are_finite(patterns: npt.NDArray[np.uint16]) -> bool:
     """Whether no binary16 bit pattern is an infinity or NaN."""
     return not bool(((patterns & _HALF_EXPONENT) == _HALF_EXPONENT).any())
+
+
+def check_decoded_floats(floats: npt.NDArray[np.float32], table: Table, counts: Mapping[str, int]) -> None:
+    """Hold the decoded numbers of a table of f32 fields to their limits.
+
+    Args:
+        floats: All of them, in the order of the table. [n] float32.
+        table: The fields.
+        counts: What their shapes refer to.
+
+    Raises:
+        BitstreamError: one is not finite or outside its limits.
+    """
+    low, high = _float_limits(table, tuple(counts.items()))
+    if not bool(((low <= floats) & (floats <= high)).all()):
+        # Field by field, for the message.
+        read_fields(ByteReader(floats.astype("<f4").tobytes(), "GoP side_info, decoded"), table, counts)
+
+
+@cache
+def _float_limits(
+    table: Table, counts: tuple[tuple[str, int], ...]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Smallest and largest value of each number, exact in float32. [n] each."""
+    limits = [field for field in table for _ in range(math.prod(dimensions(field, dict(counts))))]
+    low, high = ([getattr(field, name) for field in limits] for name in ("minimum", "maximum"))
+    return np.array(low, np.float32), np.array(high, np.float32)
 
 
 def check_array(name: str, array: npt.NDArray[Any], dtype: type[np.generic], shape: tuple[int, ...]) -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
-from stgvcodec.bitstream.array_checks import halves_are_finite
+from stgvcodec.bitstream.array_checks import check_decoded_floats, halves_are_finite
 from stgvcodec.bitstream.entropy import Runner, StreamDecoder, decode_streams, encode_stream, in_order
 from stgvcodec.bitstream.gop_layout import GopLayout, gop_layout
-from stgvcodec.bitstream.layout import SIDE_INFO, STREAM_LENGTHS, STREAMS, read_fields, write_fields
+from stgvcodec.bitstream.layout import SIDE_INFO, STREAM_LENGTHS, STREAMS, write_fields
 from stgvcodec.bitstream.models import Symbols
 from stgvcodec.bitstream.payload_head import PayloadHead
 from stgvcodec.bitstream.primitives import ByteReader
@@ -105,29 +105,12 @@ def unpack_block(payload: bytes, *, run: Runner = in_order, allocate: Allocate =
 
     decode_streams([partial(open_stream, name) for name in STREAMS], run)
     sections = layout.sections
-    _check_side_info(header, sections["floats"].of(block))
+    check_decoded_floats(sections["floats"].of(block), SIDE_INFO, header.level_counts)
     for name in ("means", "codebooks"):
         if not halves_are_finite(sections[name].of(block)):
             message = f"{name} hold NaN or Inf, so bytes are damaged"
             raise ByteReader(payload, f"GoP {name}").error(message, at=starts[name])
     return GopBlock(layout, block)
-
-
-def _check_side_info(header: GopHeader, floats: npt.NDArray[np.float32]) -> None:
-    low, high = _side_limits(len(floats))
-    if bool(((low <= floats) & (floats <= high)).all()):
-        return
-    read_fields(ByteReader(floats.astype("<f4").tobytes(), "GoP side_info, decoded"), SIDE_INFO, header.level_counts)
-
-
-@cache
-def _side_limits(n_floats: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Smallest and largest value of each float of the side information, exact in float32. [n_floats] each."""
-    cholesky = [field for field in SIDE_INFO if field.shape == (3,) for _ in range(3)]
-    scale = SIDE_INFO[-1]
-    limits = [*cholesky, *[scale] * (n_floats - len(cholesky))]
-    low, high = ([getattr(field, name) for field in limits] for name in ("minimum", "maximum"))
-    return np.array(low, np.float32), np.array(high, np.float32)
 
 
 def gop_stream_bytes(payload: bytes) -> dict[str, int]:

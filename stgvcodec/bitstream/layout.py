@@ -228,7 +228,8 @@ TABLES: Mapping[str, Table] = MappingProxyType(
 """Every table by its name in bitstream_spec.md."""
 
 
-def _dimensions(field: Field, values: Mapping[str, Any]) -> tuple[int, ...]:
+def dimensions(field: Field, values: Mapping[str, Any]) -> tuple[int, ...]:
+    """A field's shape in numbers, given the values and counts that it refers to."""
     return tuple(
         size if isinstance(size, int) else DERIVED_COUNTS[size](values) if size in DERIVED_COUNTS else values[size]
         for size in field.shape
@@ -267,7 +268,7 @@ def read_fields(reader: ByteReader, table: Table, known: Mapping[str, Any] | Non
     values: dict[str, Any] = {}
     for field in table:
         read = READERS[field.type]
-        dims = _dimensions(field, {**known, **values} if known else values)
+        dims = dimensions(field, {**known, **values} if known else values)
         count = math.prod(dims)
         if count > reader.remaining:  # an item takes a byte at least
             raise reader.error(f"cut short: {field.name} needs {count} items, {reader.remaining} bytes left")
@@ -305,7 +306,7 @@ def write_fields(values: Mapping[str, Any], table: Table) -> bytes:
     out = bytearray()
     for field in table:
         pack = PACKERS[field.type]
-        for value in _flatten(values[field.name], _dimensions(field, values), field.name):
+        for value in _flatten(values[field.name], dimensions(field, values), field.name):
             if fault := _limit_fault(field, value):
                 raise ValueError(fault)
             out += pack(value)

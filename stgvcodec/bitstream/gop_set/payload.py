@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from stgvcodec.bitstream.array_checks import halves_are_finite
+from stgvcodec.bitstream.array_checks import check_decoded_floats, halves_are_finite
 from stgvcodec.bitstream.conditioned import decode_conditioned, encode_conditioned
 from stgvcodec.bitstream.entropy import Decoder, Runner, StreamDecoder, decode_streams, encode_stream, in_order
 from stgvcodec.bitstream.gop_set.header import GopSetHeader
@@ -20,7 +20,7 @@ from stgvcodec.bitstream.gop_set.symbols import (
     GopSetSymbols,
     log_scale_fault,
 )
-from stgvcodec.bitstream.layout import SET_FLOATS, SET_STREAM_LENGTHS, SET_STREAMS, read_fields, write_fields
+from stgvcodec.bitstream.layout import SET_FLOATS, SET_STREAM_LENGTHS, SET_STREAMS, write_fields
 from stgvcodec.bitstream.payload_head import PayloadHead
 from stgvcodec.bitstream.primitives import ByteReader
 from stgvcodec.bitstream.runs import codebook_runs, field_runs, float_runs
@@ -149,9 +149,9 @@ def unpack_gop_set(payload: bytes, *, run: Runner = in_order) -> GopSetSymbols:
 
 
 def _check_floats(symbols: GopSetSymbols, floats: npt.NDArray[np.float32]) -> None:
-    reader = ByteReader(floats.astype("<f4").tobytes(), "GoP side_info, decoded")
-    read_fields(reader, SET_FLOATS, symbols.header.float_counts)
+    check_decoded_floats(floats, SET_FLOATS, symbols.header.float_counts)
     if fault := log_scale_fault(symbols.header, symbols.shape_scale):
+        reader = ByteReader(floats.astype("<f4").tobytes(), "GoP side_info, decoded")
         raise reader.error(fault, at=4 * (len(symbols.point_scale) + len(symbols.point_offset)))
 
 
