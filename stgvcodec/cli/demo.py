@@ -5,10 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib.resources
 import importlib.util
-import json
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +17,7 @@ from stgvcodec.cli import options, output
 from stgvcodec.cli.compare import quality
 from stgvcodec.cli.progress import shown_progress
 from stgvcodec.cli.verbosity import Verbosity, verbosity_options
-from stgvcodec.errors import OutputError, StgvError
+from stgvcodec.errors import OutputError
 
 if TYPE_CHECKING:
     from stgvcodec.codec.reports import Comparison, EncodeReport
@@ -96,6 +92,7 @@ def demo_command(verbosity: Verbosity, folder: Path, *, device: str, backend: st
     _make_folder(folder)
     output.check_json_path(json_path, stgv, video, picture)
     from stgvcodec import EncodeConfig, Selection, compare, encode
+    from stgvcodec.codec.fresh_process import decode_in_new_process
 
     selection = Selection.parse(frames=FRAMES, resize=RESIZE)
     with importlib.resources.as_file(importlib.resources.files("stgvcodec") / CLIP) as clip:
@@ -109,7 +106,7 @@ def demo_command(verbosity: Verbosity, folder: Path, *, device: str, backend: st
                 backend=backend,
                 progress=progress,
             )
-        decode_seconds, render_seconds = _decode_in_new_process(stgv, video, device, backend)
+        decoded = decode_in_new_process(stgv, video, device=device, backend=backend)
         with shown_progress("comparing", verbosity) as progress:
             comparison: Comparison = compare(
                 clip, stgv, selection=selection, device=device, backend=backend, progress=progress
@@ -126,8 +123,8 @@ def demo_command(verbosity: Verbosity, folder: Path, *, device: str, backend: st
         ms_ssim=comparison.ms_ssim,
         encode_seconds=encoded.seconds,
         jit_seconds=sum(compiling),
-        decode_seconds=decode_seconds,
-        render_seconds=render_seconds,
+        decode_seconds=decoded.process_seconds,
+        render_seconds=decoded.render_seconds,
         seconds=time.perf_counter() - started,
     )
     output.write_json(json_path, report)
@@ -173,36 +170,6 @@ def _compile_timer() -> Iterator[list[float]]:
 
     with install_timer("numba:compile", seconds.append):
         yield seconds
-
-
-def _decode_in_new_process(stgv: Path, video: Path, device: str, backend: str) -> tuple[float, float]:
-    """Decode by the command line of a fresh interpreter, which knows nothing but the file.
-
-    Returns:
-        Seconds of the whole process, and of rendering in it.
-    """
-    with tempfile.TemporaryDirectory() as scratch:
-        report = Path(scratch) / "decode.json"
-        command = [sys.executable, "-m", "stgvcodec", "decode", "--quiet", "--device", device, "--backend", backend]
-        started = time.perf_counter()
-        _run([*command, "--json", str(report), "--", str(stgv), str(video)])
-        seconds = time.perf_counter() - started
-        return seconds, json.loads(report.read_text(encoding="utf-8"))["render_seconds"]
-
-
-def _run(command: list[str]) -> None:
-    # In a session of its own: Ctrl-C on the terminal reaches this process alone, which then ends the other one by a
-    # single SIGTERM and waits, so that it has the time to remove what it has half written.
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True)
-    with process:
-        try:
-            _, complaint = process.communicate()
-        except BaseException:
-            process.terminate()
-            raise
-    if process.returncode != 0:
-        lines = complaint.strip().splitlines() or [f"exit code {process.returncode} and no message"]
-        raise StgvError(f"the decoding process failed: {lines[-1].removeprefix('stgvcodec: error: ')}")
 
 
 def _write_picture(picture: Path, clip: Path, selection: Selection, stgv: Path, device: str, backend: str) -> None:

@@ -14,14 +14,16 @@ from pathlib import Path
 import stgvcodec
 from stgvcodec.codec.config import EncodeConfig
 from stgvcodec.codec.encoder import encode
+from stgvcodec.codec.fresh_process import decode_in_new_process
 from stgvcodec.codec.rd_anchors import AnchorCurve, Floor, series_digest
 from stgvcodec.codec.rd_flat_bits import COUNTING, PROFILE, file_flat_bits
-from stgvcodec.codec.rd_measure import Clip, Meter, decode_in_new_process
+from stgvcodec.codec.rd_measure import Clip, Meter
 from stgvcodec.codec.rd_results import read_results, with_bd_rates, write_results
 from stgvcodec.codec.reports import Progress, ProgressCallback
 from stgvcodec.errors import BackendUnavailableError, ConfigError, InputVideoError, OutputError
 from stgvcodec.media.anchors import ANCHORS, Yuv420Clip
 from stgvcodec.media.atomic import atomic_output, check_output_file
+from stgvcodec.media.reader import open_video
 from stgvcodec.media.selection import Selection
 from stgvcodec.metrics.bd_rate import METHOD, check_bd_rate
 from stgvcodec.report.rd_points import RdPoint, RdResult, RdSeries, RdSource, Setting
@@ -280,9 +282,11 @@ class _Run:
         encoded = self._encoded(config, stgv, title, device, backend, jobs)
         self._say(f"{title}: decoding in a new process")
         with tempfile.TemporaryDirectory(dir=self._scratch) as scratch:
-            decoded = decode_in_new_process(stgv, Path(scratch) / "frames", device=device, backend=backend)
+            folder = Path(scratch) / "frames"
+            decoded = decode_in_new_process(stgv, folder, device=device, backend=backend)
             self._say(f"{title}: measuring")
-            quality = self._meter.measure(decoded.frames())
+            with open_video(folder) as video:
+                quality = self._meter.measure(frame.rgb for frame in video)
         n_bytes = stgv.stat().st_size
         return RdPoint(
             requested_bpp=config.bpp_target,
@@ -292,7 +296,7 @@ class _Run:
             ms_ssim=quality.ms_ssim,
             vmaf=quality.vmaf,
             encode_seconds=encoded.seconds,
-            decode_seconds=decoded.seconds,
+            decode_seconds=decoded.render_seconds,
             device=encoded.device,
             file=f"{stgv.parent.name}/{stgv.name}",
             parameters={**encoded.parameters, "decoded_on": _device_name(decoded.device)},

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
-import subprocess
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -194,62 +191,3 @@ class TimedFrames:
             return next(self._frames)
         finally:
             self.seconds += time.perf_counter() - started
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """A `.stgv` file decoded by a process that knew nothing but the file.
-
-    Attributes:
-        folder: Its frames as PNGs.
-        seconds: From bytes to 8-bit frames.
-        device: Where it ran.
-        backend: Operators used.
-    """
-
-    folder: Path
-    seconds: float
-    device: str
-    backend: str
-
-    def frames(self) -> Iterator[RgbImage]:
-        """The frames. [H, W, 3] uint8."""
-        with open_video(self.folder) as video:
-            for frame in video:
-                yield frame.rgb
-
-
-def decode_in_new_process(path: Path, folder: Path, *, device: str, backend: str) -> Decoded:
-    """Decode a `.stgv` file by the command line of a fresh interpreter.
-
-    Args:
-        path: The file.
-        folder: Folder of PNGs to be.
-        device: As for `decode`.
-        backend: As for `decode`.
-
-    Returns:
-        Where the frames are and how they were made.
-
-    Raises:
-        StgvError: the process failed; its last line is quoted.
-    """
-    report = folder.with_suffix(".json")
-    command = [sys.executable, "-m", "stgvcodec", "decode", "--quiet", "--device", device, "--backend", backend]
-    command += ["--json", str(report), "--", str(path), str(folder)]
-    # In a session of its own: Ctrl-C on the terminal reaches this process alone, which then ends the other one by a
-    # single SIGTERM and waits, so that it has the time to remove what it has half written.
-    process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True
-    )
-    with process:
-        try:
-            _, complaint = process.communicate()
-        except BaseException:
-            process.terminate()
-            raise
-    if process.returncode != 0:
-        lines = complaint.strip().splitlines() or [f"exit code {process.returncode} and no message"]
-        raise StgvError(f"{path}: the decoding process failed: {lines[-1].removeprefix('stgvcodec: error: ')}")
-    values = json.loads(report.read_text(encoding="utf-8"))
-    return Decoded(folder, values["render_seconds"], values["device"], values["backend"])

@@ -2,17 +2,12 @@ from __future__ import annotations
 
 import importlib.resources
 import json
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from stgvcodec import Selection
 from stgvcodec.cli import demo
-from stgvcodec.errors import StgvError
 from stgvcodec.media import open_video
 
 
@@ -64,12 +59,6 @@ def test_a_folder_that_cannot_be_made_is_one_line(cli, tmp_path: Path) -> None:
     assert outcome.err.count("\n") == 1
 
 
-def test_what_the_decoding_process_complains_of_is_passed_on() -> None:
-    program = "import sys; sys.stderr.write('chatter\\nstgvcodec: error: GoP 3: damaged\\n'); sys.exit(4)"
-    with pytest.raises(StgvError, match=r"^the decoding process failed: GoP 3: damaged$"):
-        demo._run([sys.executable, "-c", program])
-
-
 def test_kernels_compiled_are_timed() -> None:
     import numba
 
@@ -87,31 +76,3 @@ def test_kernels_compiled_are_timed() -> None:
     with demo._compile_timer() as again:
         assert kernel(4) == 16
     assert again == []
-
-
-def test_a_signal_ends_the_decoding_process_too_and_leaves_it_time_to_clean_up(tmp_path: Path) -> None:
-    # Stands for the decoder: cleans up when asked to end, and says so.
-    child = (
-        "import pathlib, signal, sys, time\n"
-        "def clean_up(*_): pathlib.Path(sys.argv[1], 'cleaned').touch(); sys.exit(1)\n"
-        "signal.signal(signal.SIGTERM, clean_up)\n"
-        "pathlib.Path(sys.argv[1], 'ready').touch()\n"
-        "time.sleep(60)\n"
-    )
-    parent = (
-        "import sys\n"
-        "from stgvcodec.cli import demo, exits\n"
-        "try:\n"
-        "    with exits.raised_signals():\n"
-        f"        demo._run([sys.executable, '-c', {child!r}, {str(tmp_path)!r}])\n"
-        "except exits.Interrupted as interrupted:\n"
-        "    sys.exit(interrupted.exit_code)\n"
-    )
-    process = subprocess.Popen([sys.executable, "-c", parent])
-    deadline = time.monotonic() + 30
-    while not (tmp_path / "ready").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    assert process.wait() == 130
-    assert (tmp_path / "cleaned").exists()

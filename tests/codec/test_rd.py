@@ -13,7 +13,7 @@ from stgvcodec import EncodeConfig, Selection, compare
 from stgvcodec.codec import rd, rd_anchors
 from stgvcodec.codec.rd import RdPlan, rate_distortion
 from stgvcodec.codec.rd_flat_bits import file_flat_bits
-from stgvcodec.codec.rd_measure import Clip, Meter, decode_in_new_process
+from stgvcodec.codec.rd_measure import Clip, Meter
 from stgvcodec.codec.rd_results import read_results
 from stgvcodec.codec.reports import Progress
 from stgvcodec.errors import BackendUnavailableError, ConfigError, InputVideoError, StgvError
@@ -303,12 +303,6 @@ def test_missing_frames_are_no_measurement(source: Path, tmp_path: Path) -> None
     clip = Clip.read(source, Selection(), None)
     with pytest.raises(StgvError, match="only the source frames go on after 1"):
         Meter(clip, tmp_path).measure(list(clip.frames())[:1])
-
-
-def test_a_failing_decoding_process_is_quoted(tmp_path: Path) -> None:
-    (tmp_path / "a.stgv").write_text("not one")
-    with pytest.raises(StgvError, match=r"a\.stgv: the decoding process failed: .*a\.stgv"):
-        decode_in_new_process(tmp_path / "a.stgv", tmp_path / "frames", device="cpu", backend="auto")
 
 
 @pytest.mark.parametrize(
