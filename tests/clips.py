@@ -27,6 +27,23 @@ def moving_clip(n_frames: int, width: int = 48, height: int = 32, *, phase: floa
     return np.stack(frames).clip(0, 255).astype(np.uint8)
 
 
+def texture(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """A picture made of waves of 6 to 200 pixels, at any positions. Luma in [0, 1], of their shape, float32."""
+    rng = np.random.default_rng(5)
+    luma = np.zeros(x.shape)
+    for wavelength in np.geomspace(6.0, 200.0, 40):
+        angle, phase = rng.uniform(0.0, 2.0 * np.pi, 2)
+        luma += np.sin(2.0 * np.pi / wavelength * (x * np.cos(angle) + y * np.sin(angle)) + phase)
+    return (0.5 + 0.03 * luma).clip(0.0, 1.0).astype(np.float32)
+
+
+def panning_clip(n_frames: int, shift: tuple[float, float], width: int = 96, height: int = 64) -> np.ndarray:
+    """The texture moving by `shift` pixels a frame. [T, H, W, 3] uint8."""
+    y, x = np.mgrid[0:height, 0:width].astype(np.float64)
+    luma = np.stack([texture(x - shift[0] * t, y - shift[1] * t) for t in range(n_frames)])
+    return (luma[..., None] * 255.0).round().astype(np.uint8).repeat(3, axis=3)
+
+
 def write_folder(frames: np.ndarray, folder: Path) -> Path:
     """The frames as PNGs: 24 frames a second, RGB, lossless."""
     folder.mkdir()

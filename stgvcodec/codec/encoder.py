@@ -334,7 +334,7 @@ class _Job:
                 n_frames=total,
                 step=step,
                 n_steps=phase.n_steps,
-                psnr_db=mse_to_psnr_db(float(loss)),
+                psnr_db=mse_to_psnr_db(float(loss)) if phase.target == "pictures" else None,
                 fraction=min(1.0, frames_fitted / total) if total else None,
             )
         )

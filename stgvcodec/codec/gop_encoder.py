@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from stgvcodec.codec.presets import FieldSize, Preset
 from stgvcodec.codec.profiles import Profile
 from stgvcodec.errors import StgvError
 from stgvcodec.fit.initialization import initial_gaussians
+from stgvcodec.fit.paths import follow_paths
 from stgvcodec.fit.phases import Phase
 from stgvcodec.fit.trainer import GopTrainer
 from stgvcodec.metrics import psnr_db
@@ -34,6 +36,8 @@ logger = logging.getLogger(__name__)
 # A payload this far from its target, relatively, is resized once more after fine-tuning.
 _SIZE_TOLERANCE = 0.03
 _TOUCH_UP_RATE = 0.3
+# Motion below this share of the distance between Gaussians is left to training on pictures, which finds it exactly.
+_LEAST_TRAVEL = 0.5
 # Shortest and longest side of the thumbnails on which a key frame is chosen.
 _THUMBNAIL_STRIDE = 8
 
@@ -119,19 +123,19 @@ def encode_gop(
     started = time.perf_counter()
     with one_torch_thread(), _memory_named(frames, config):
         trainer = make_trainer(frames, config, seed)
-        phases = fit_phases(config, trainer.spec.n_frames)
-        work = _Work(phases, on_step)
-        for phase in phases[: len(config.preset.phases)]:
+        phases, finetuning = fit_phases(config, trainer.spec.n_frames, has_paths=trainer.paths is not None)
+        work = _Work((*phases, *finetuning), on_step)
+        for phase in phases:
             trainer.run(phase, work.step)
         target_bytes, is_rated = config.target_bytes, config.profile.quantizers.elasticity > 0
         if target_bytes is not None and is_rated:
             aim_at(trainer, target_bytes)
         elif target_bytes is not None:
             resize_to(trainer, target_bytes)
-        for phase in phases[len(config.preset.phases) :]:
+        for phase in finetuning:
             trainer.run(phase, work.step)
         if target_bytes is not None and resize_to(trainer, target_bytes, _SIZE_TOLERANCE):
-            trainer.run(_touch_up(phases[-1]), None)
+            trainer.run(_touch_up((*phases, *finetuning)[-1]), None)
         payload, n_gaussians = trimmed_payload(trainer, target_bytes)
         psnrs = _decoded_psnr(payload, frames, config)
     stats = GopStats(
@@ -160,18 +164,29 @@ class _Work:
     """Counts steps over all phases."""
 
     def __init__(self, phases: tuple[Phase, ...], on_step: FitCallback | None) -> None:
-        self._n_steps = sum(phase.n_steps * phase.frames_per_step for phase in phases)
+        self._n_steps = sum(phase.n_steps * self._frames_a_step(phase) for phase in phases)
         self._done = 0
         self._on_step = on_step
 
     def step(self, phase: Phase, step: int, loss: Tensor) -> None:
-        self._done += phase.frames_per_step
+        self._done += self._frames_a_step(phase)
         if self._on_step is not None:
             self._on_step(phase, step, self._done / self._n_steps, loss)
 
+    @staticmethod
+    def _frames_a_step(phase: Phase) -> int:
+        # A step on paths draws nothing.
+        return phase.frames_per_step if phase.target == "pictures" else 1
 
-def fit_phases(config: GopConfig, n_frames: int) -> tuple[Phase, ...]:
-    """A fit's phases for a GoP of this length: as many steps a frame in a longer one, one frame's in a still."""
+
+def fit_phases(config: GopConfig, n_frames: int, *, has_paths: bool) -> tuple[tuple[Phase, ...], tuple[Phase, ...]]:
+    """A fit's phases before its fine-tuning, and those of it.
+
+    Args:
+        config: Whose preset and profile they come from.
+        n_frames: Frames of the GoP: as many steps a frame in a longer one, one frame's in a still.
+        has_paths: Whether there are paths to train on; phases that do are left out otherwise.
+    """
     preset = config.preset
     longer = max(1.0, n_frames / preset.gop)
     phases, finetuning = (
@@ -183,10 +198,11 @@ def fit_phases(config: GopConfig, n_frames: int) -> tuple[Phase, ...]:
                 frames="key" if n_frames == 1 else phase.frames,
             )
             for phase in part
+            if phase.target == "pictures" or has_paths
         )
         for part in (preset.phases, preset.finetuning)
     )
-    return *phases, *config.profile.finetuning(finetuning)
+    return phases, config.profile.finetuning(finetuning)
 
 
 def _touch_up(phase: Phase) -> Phase:
@@ -210,6 +226,11 @@ def make_trainer(frames: npt.NDArray[np.uint8], config: GopConfig, seed: int) ->
         means_space=config.preset.means_space,
         backend=config.backend,
     )
+    paths = None
+    if n_frames > 1 and any(phase.target == "paths" for phase in config.preset.phases):
+        paths = follow_paths(pictures, key_frame)
+        if paths.travel_px(key_frame) < _LEAST_TRAVEL * math.sqrt(width * height / config.n_gaussians):
+            paths = None
     field = DeformationField(spec.field, generator=torch.Generator().manual_seed(seed), device=config.device)
     return GopTrainer(
         pictures,
@@ -219,6 +240,7 @@ def make_trainer(frames: npt.NDArray[np.uint8], config: GopConfig, seed: int) ->
         quantizers=dataclasses.replace(config.profile.quantizers, seed=seed),
         rng=rng,
         backend=config.backend,
+        paths=paths,
     )
 
 

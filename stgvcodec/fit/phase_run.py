@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from stgvcodec.fit.optimizer import Optimizer
+from stgvcodec.fit.paths import Paths, path_loss
 from stgvcodec.fit.phases import Phase
 from stgvcodec.fit.quantizers import GopQuantizers
 from stgvcodec.fit.schedule import FIELD_GROUPS, GAUSSIAN_GROUPS, STEP_GROUPS, Schedule
+from stgvcodec.model.deformation import Moments
 from stgvcodec.model.gaussians import bounded_cholesky
 from stgvcodec.model.gop_model import GopModel, GopSpec, canonical_px, deformed_px
 from stgvcodec.ops.rasterize import PairBudget
@@ -37,6 +39,7 @@ class FitState:
         quantizers: Side by side with the parameters.
         optimizer: Over `schedule.GROUPS`.
         backend: Of the operators.
+        paths: What phases with that target train on.
     """
 
     model: GopModel
@@ -45,6 +48,7 @@ class FitState:
     quantizers: GopQuantizers
     optimizer: Optimizer
     backend: str
+    paths: Paths | None = None
 
 
 class PhaseRun:
@@ -55,7 +59,7 @@ class PhaseRun:
     captured, every step runs as it is written, and the log says so.
 
     Attributes:
-        losses: Mean squared error of each step done. [n_steps] float32.
+        losses: Mean squared error of each step done, or `path_loss`. [n_steps] float32.
         needed_pairs: Most pairs that any step wanted. [1] int32; beyond the room for them a step was not right.
     """
 
@@ -69,7 +73,7 @@ class PhaseRun:
         self._schedule = schedule
         self._cursor = torch.tensor([first_step], device=device)
         self._active = (
-            *GAUSSIAN_GROUPS,
+            *(GAUSSIAN_GROUPS if phase.target == "pictures" else ()),
             *(FIELD_GROUPS if phase.frames == "all" else ()),
             *(group for stream, group in STEP_GROUPS.items() if stream in phase.quantized),
         )
@@ -105,12 +109,28 @@ class PhaseRun:
 
     def _step(self) -> None:
         state, phase = self._state, self._phase
-        optimizer, quantizers = state.optimizer, state.quantizers
-        picked, moments = self._schedule.at(self._cursor, optimizer.rates)
-        optimizer.zero_grad()
+        picked, moments = self._schedule.at(self._cursor, state.optimizer.rates)
+        state.optimizer.zero_grad()
+        if phase.target == "paths":
+            assert state.paths is not None
+            field = state.model.values().field
+            total = path_loss(state.paths, field, state.spec, picked, moments, backend=state.backend)
+            measure = total
+        else:
+            total, measure = self._picture_loss(picked, moments)
+        total.backward()  # type: ignore[no-untyped-call]
+        state.optimizer.step(self._active)
+        if phase.quantized:
+            state.quantizers.update(state.model.values(), phase.quantized)
+        self.losses.index_copy_(0, self._cursor, measure.detach()[None])
+        self._cursor += 1
+
+    def _picture_loss(self, picked: Tensor, moments: Moments) -> tuple[Tensor, Tensor]:
+        """What to minimise, and the mean squared error."""
+        state, phase = self._state, self._phase
         values, penalty = state.model.values(), None
         if phase.quantized:
-            values, penalty = quantizers.quantize(values, phase.quantized)
+            values, penalty = state.quantizers.quantize(values, phase.quantized)
         if phase.frames == "key":
             means_px, colors = canonical_px(values, state.spec)
         else:
@@ -125,13 +145,7 @@ class PhaseRun:
             backend=state.backend,
             budget=PairBudget(self._capacity, self.needed_pairs),
         )
-        total = loss if penalty is None else loss + penalty
-        total.backward()  # type: ignore[no-untyped-call]
-        optimizer.step(self._active)
-        if phase.quantized:
-            quantizers.update(state.model.values(), phase.quantized)
-        self.losses.index_copy_(0, self._cursor, mse[None])
-        self._cursor += 1
+        return loss if penalty is None else loss + penalty, mse
 
     def _capture(self) -> None:
         """Record one step as a graph, with room for half as many pairs again as were needed so far."""

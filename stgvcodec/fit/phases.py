@@ -49,6 +49,8 @@ class Phase:
         quantized: Streams that run through their quantisers, out of `QUANTIZED_STREAMS`.
         gaussian_final_rate: As `final_rate` for the Gaussians, where it differs.
         dssim_weight: Share of D-SSIM in the loss, 0 to 1; the rest is the squared error.
+        target: What the loss compares with: the "pictures", or, for the field alone, where points of the key frame go
+            by the frames' optical flow, their "paths" ("all" only).
     """
 
     name: str
@@ -60,6 +62,7 @@ class Phase:
     quantized: tuple[str, ...] = ()
     gaussian_final_rate: float | None = None
     dssim_weight: float = 0.0
+    target: Literal["pictures", "paths"] = "pictures"
 
 
 def finetuning_phases(n_steps: int, rates: LearningRates, *, frames_per_step: int = 1) -> tuple[Phase, ...]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from stgvcodec.fit.optimizer import Optimizer, OptimizerState, make_optimizer
+from stgvcodec.fit.paths import Paths, path_loss
 from stgvcodec.fit.phase_run import FitState, PhaseRun
 from stgvcodec.fit.phases import QUANTIZED_STREAMS, Phase
 from stgvcodec.fit.quantizers import GopQuantizers, QuantizerConfig
@@ -54,6 +55,7 @@ class GopTrainer:
         quantizer_cost_db: Stream -> PSNR lost at the moment its quantiser was switched on.
         optimizer: Over `schedule.GROUPS`; another may be put in its place between phases.
         n_rollbacks: How often training was taken back to its last good state.
+        paths: Of points of the key frame, if any.
         target_bits: What the rated streams are to take; the rate weighs more in the loss while they take more. None
             leaves its weight to the quantisers' elasticity alone.
     """
@@ -68,6 +70,7 @@ class GopTrainer:
         quantizers: QuantizerConfig,
         rng: np.random.Generator,
         backend: str,
+        paths: Paths | None = None,
     ) -> None:
         """Take frames and an initial model.
 
@@ -79,9 +82,11 @@ class GopTrainer:
             quantizers: Sizes of the quantisers.
             rng: Picks the frames of each step.
             backend: Of the operators.
+            paths: What phases with that target train on; wanted only for those.
         """
         self.model = model
         self.spec = spec
+        self.paths = paths
         self.quantizers = GopQuantizers(spec, quantizers, device=frames.device, backend=backend)
         self.quantizer_cost_db: dict[str, float] = {}
         self.n_rollbacks = 0
@@ -162,7 +167,7 @@ class GopTrainer:
         schedule.rates.mul_(self._rate_factor)
         run = self._phase_run(phase, schedule)
         # With this the end of the next stretch is compared.
-        before = float(np.mean(self._mses(self._probes(phase), phase.quantized))) if phase.n_steps else 0.0
+        before = self._probed_loss(phase) if phase.n_steps else 0.0
         self._rate_start, self._rate_pressure = None, 1.0
         self._weigh_rate(before, phase.quantized, 0.0)
         next_look = schedule.n_steps // _RATE_LOOKS
@@ -225,7 +230,9 @@ class GopTrainer:
             self.optimizer.n_nonfinite.zero_()
 
     def _phase_run(self, phase: Phase, schedule: Schedule, first_step: int = 0) -> PhaseRun:
-        state = FitState(self.model, self.spec, self._frames, self.quantizers, self.optimizer, self._backend)
+        state = FitState(
+            self.model, self.spec, self._frames, self.quantizers, self.optimizer, self._backend, self.paths
+        )
         return PhaseRun(phase, state, schedule, first_step)
 
     def _picked(self, phase: Phase) -> list[list[int]]:
@@ -243,6 +250,17 @@ class GopTrainer:
     def _values(self, quantized: Collection[str]) -> GopValues:
         values = self.model.values()
         return self.quantizers.quantize(values, quantized)[0] if quantized else values
+
+    def _probed_loss(self, phase: Phase) -> float:
+        """What a phase's steps report, before its first; waits for the device."""
+        probes = self._probes(phase)
+        if phase.target == "pictures":
+            return float(np.mean(self._mses(probes, phase.quantized)))
+        assert self.paths is not None
+        picked = torch.tensor(probes, device=self._frames.device)
+        with torch.no_grad():
+            field = self.model.values().field
+            return float(path_loss(self.paths, field, self.spec, picked, self._clock.at(picked), backend=self._backend))
 
     def _probes(self, phase: Phase) -> list[int]:
         """A few frames that stand for all that a phase trains on."""

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from clips import moving_clip, psnr_db
+from clips import moving_clip, panning_clip, psnr_db
 from fits import CPU, fitted, gop_config, noisy_clip, renderer, stored_order
 
 from stgvcodec.bitstream.gop_set.payload import read_gop_set_header, unpack_gop_set
@@ -14,7 +14,7 @@ from stgvcodec.codec.gop_renderer import values_of
 from stgvcodec.codec.gop_symbols import gop_symbols
 from stgvcodec.codec.presets import FIELD_SIZES
 from stgvcodec.codec.profiles import PROFILES
-from stgvcodec.fit.phases import QUANTIZED_STREAMS
+from stgvcodec.fit.phases import QUANTIZED_STREAMS, Phase
 from stgvcodec.model.gop_model import frame_time, render
 
 
@@ -164,6 +164,41 @@ def test_a_still_gop_spends_nothing_on_motion(config):
 
     assert read_gop_set_header(one).mlp_width == 1
     assert len(one) < len(three)
+
+
+def with_motion(config: GopConfig) -> GopConfig:
+    """The configuration with a phase on paths before the others."""
+    motion = Phase("motion", frames="all", n_steps=60, final_rate=0.03, frames_per_step=4, target="paths")
+    phases = (motion, *config.preset.phases)
+    return dataclasses.replace(config, preset=dataclasses.replace(config.preset, phases=phases))
+
+
+def phase_names(frames: np.ndarray, config: GopConfig) -> set[str]:
+    names = set()
+    shares = [0.0]
+
+    def on_step(phase: Phase, step: int, share: float, loss: torch.Tensor) -> None:
+        names.add(phase.name)
+        shares.append(share)
+
+    encode_gop(frames, config, 0, on_step)
+    assert shares == sorted(shares)
+    assert shares[-1] == pytest.approx(1.0)
+    return names
+
+
+def test_the_field_starts_on_paths_where_much_moves(config):
+    config = with_motion(config)
+
+    assert "motion" in phase_names(panning_clip(4, (6.0, 0.0)), config)
+
+
+@pytest.mark.parametrize(("n_frames", "shift"), [(4, (0.0, 0.0)), (4, (0.5, 0.5)), (1, (6.0, 0.0))])
+def test_what_hardly_moves_is_left_to_its_pictures(config, n_frames, shift):
+    frames = panning_clip(n_frames, shift)
+
+    assert "motion" not in phase_names(frames, with_motion(config))
+    assert encode_gop(frames, with_motion(config), 0).bytes == encode_gop(frames, config, 0).bytes
 
 
 @pytest.mark.parametrize("share", [0.5, 1.0, 1.8])

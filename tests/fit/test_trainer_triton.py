@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from clips import moving_clip
+from clips import moving_clip, panning_clip
 
 from stgvcodec.fit import phase_run
+from stgvcodec.fit.paths import Paths, follow_paths
 from stgvcodec.fit.phases import QUANTIZED_STREAMS, LearningRates, Phase
 from stgvcodec.fit.quantizers import QuantizerConfig
 from stgvcodec.fit.trainer import STRETCH, GopTrainer
@@ -44,6 +45,19 @@ def test_a_fit_has_the_losses_of_the_reference(make_trainer, triton_device, conf
     assert found == pytest.approx(expected, rel=1e-4)
 
 
+def test_a_phase_on_paths_has_the_losses_of_the_reference(make_trainer, triton_device):
+    frames = panning_clip(3, (2.0, -1.0), 20, 18)
+    phases = [Phase("motion", frames="all", n_steps=3, rates=FINE_RATES, frames_per_step=2, target="paths")]
+
+    def losses(backend: str, device: torch.device) -> list[float]:
+        trainer = make_trainer(3, 10, frames=frames, backend=backend, device=device)
+        paths = follow_paths(torch.from_numpy(frames).to(device), 0)
+        trainer.paths = Paths(paths.means[::9], paths.px[:, ::9])
+        return losses_of(trainer, phases)
+
+    assert losses("triton", triton_device) == pytest.approx(losses("reference", torch.device("cpu")), rel=1e-4)
+
+
 @pytest.fixture
 def on_gpu(make_trainer):
     def make(backend: str, **options: Any) -> GopTrainer:
@@ -72,12 +86,15 @@ def test_graphs_reach_what_eager_steps_of_the_reference_reach(on_gpu, caplog, co
 
 
 @pytest.mark.gpu
-def test_steps_after_the_first_are_replays(on_gpu, monkeypatch):
+@pytest.mark.parametrize("target", ["pictures", "paths"])
+def test_steps_after_the_first_are_replays(on_gpu, monkeypatch, target):
     calls = []
     step = phase_run.PhaseRun._step
     monkeypatch.setattr(phase_run.PhaseRun, "_step", lambda run: (calls.append(1), step(run))[1])
 
-    on_gpu("triton").run(Phase("joint", frames="all", n_steps=50))
+    trainer = on_gpu("triton")
+    trainer.paths = follow_paths(trainer._frames, 0)
+    trainer.run(Phase("joint", frames="all", n_steps=50, target=target))
 
     assert len(calls) == 2  # One as it is written, one captured.
 

@@ -1,0 +1,90 @@
+"""Dense optical flow by Lucas and Kanade's method (1981), from coarse to fine, on whatever device the pictures are."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, grid_sample, interpolate, pad
+
+# Shorter side of the coarsest level, at least: a move by a tenth of the picture is about a pixel there.
+_COARSEST = 12
+_ITERATIONS = 4
+# Of the two boxes, one after the other, that a window is made of: pixels to either side.
+_REACH = 2
+# Sum of squared gradients over a window, [0, 1] luma a pixel, below which it says nothing about motion.
+_NOISE = 5e-3
+
+
+@torch.no_grad()
+def optical_flow(before: Tensor, after: Tensor) -> Tensor:
+    """Where the points of some pictures are in others.
+
+    Args:
+        before: Luma in [0, 1]. [P, 1, h, w] float32.
+        after: The other picture of each pair. [P, 1, h, w] float32.
+
+    Returns:
+        Displacements (x, y), pixels: before(p) is about after(p + flow(p)). [P, 2, h, w] float32.
+    """
+    pyramid = [(before, after)]
+    while min(pyramid[-1][0].shape[2:]) >= 2 * _COARSEST:
+        a, b = pyramid[-1]
+        pyramid.append((avg_pool2d(a, 2), avg_pool2d(b, 2)))
+    flow = torch.zeros_like(pyramid[-1][0]).repeat(1, 2, 1, 1)
+    for a, b in reversed(pyramid):
+        flow = _enlarged(flow, a.shape[3], a.shape[2])
+        for _ in range(_ITERATIONS):
+            flow = _refined(a, b, flow)
+    return flow
+
+
+def _enlarged(flow: Tensor, width: int, height: int) -> Tensor:
+    u, v = interpolate(flow, size=(height, width), mode="bilinear", align_corners=False).unbind(1)
+    return torch.stack((u * (width / flow.shape[3]), v * (height / flow.shape[2])), dim=1)
+
+
+def _refined(a: Tensor, b: Tensor, flow: Tensor) -> Tensor:
+    """One Gauss-Newton step of every window, at most a pixel, and smoothing."""
+    warped, is_inside = _warped(b, flow)
+    gx, gy = _gradients(0.5 * (a + warped))
+    difference = (warped - a) * is_inside
+    terms = torch.cat((gx * gx, gx * gy, gy * gy, gx * difference, gy * difference), dim=1)
+    xx, xy, yy, xd, yd = torch.split(_windowed(terms), 1, dim=1)
+    xx, yy = xx + _NOISE, yy + _NOISE
+    determinant = xx * yy - xy * xy
+    step = torch.cat((xy * yd - yy * xd, xy * xd - xx * yd), dim=1) / determinant
+    flow = flow + step.clamp_(-1.0, 1.0)
+    # Where a window says little about motion its neighbours speak for it.
+    weight = determinant / (xx + yy)
+    return _windowed(weight * flow) / _windowed(weight)
+
+
+def _warped(pictures: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
+    """Pictures at p + flow(p), and where that lies inside them."""
+    height, width = flow.shape[2:]
+    x = torch.arange(width, device=flow.device) + flow[:, 0] + 0.5
+    y = torch.arange(height, device=flow.device)[:, None] + flow[:, 1] + 0.5
+    grid = torch.stack((x * (2.0 / width) - 1.0, y * (2.0 / height) - 1.0), dim=3)
+    is_inside = (grid.abs() <= 1.0).all(dim=3)[:, None]
+    return grid_sample(pictures, grid, padding_mode="border", align_corners=False), is_inside
+
+
+def _gradients(pictures: Tensor) -> tuple[Tensor, Tensor]:
+    padded = pad(pictures, (1, 1, 1, 1), mode="replicate")
+    dx = 0.5 * (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2])
+    dy = 0.5 * (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1])
+    return dx, dy
+
+
+def _windowed(values: Tensor) -> Tensor:
+    """Sums over windows around every pixel that fall off like tents."""
+    # Sums of shifted pictures are many times as fast on a CPU as torch's pooling.
+    reach = 2 * _REACH
+    values = pad(values, (reach, reach, reach, reach), mode="replicate")
+    for dim in (2, 3, 2, 3):
+        n = values.shape[dim] - 2 * _REACH
+        total = values.narrow(dim, 0, n).clone()
+        for shift in range(1, 2 * _REACH + 1):
+            total += values.narrow(dim, shift, n)
+        values = total
+    return values

@@ -1,0 +1,114 @@
+"""Where the points of a GoP's key frame go, by optical flow: what the deformation field learns first.
+
+The gradient of a picture's error tells of motion up to about a Gaussian's own size. A field that starts on these paths
+follows a pan of tens of pixels a frame, which training on pictures alone does not find.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, grid_sample
+
+from stgvcodec.fit.optical_flow import optical_flow
+from stgvcodec.model.deformation import Moments
+from stgvcodec.model.gop_model import FieldValues, GopSpec, GopValues, deformed_px
+
+# Flow is found on pictures whose shorter side has about this many pixels, so many pairs of frames at a time.
+_SHORT_SIDE = 160
+_BATCH = 16
+_N_POINTS = 1024
+# Errors of this many pixels and more weigh as their size, smaller ones as their square.
+_SOFT_PX = 1.0
+
+
+class Paths(NamedTuple):
+    """Points of a key frame in all frames.
+
+    Attributes:
+        means: Where they are in the key frame, in [-1, 1]^2 over the picture. [M, 2] float32.
+        px: Where they are in every frame, pixels. [T, M, 2] float32.
+    """
+
+    means: Tensor
+    px: Tensor
+
+    def travel_px(self, key_frame: int) -> float:
+        """Mean distance from the key frame's points over all frames; waits for the device."""
+        return float((self.px - self.px[key_frame]).norm(dim=2).mean())
+
+
+@torch.no_grad()
+def follow_paths(frames: Tensor, key_frame: int) -> Paths:
+    """Follow a lattice of points from the key frame to both ends of a GoP.
+
+    A point that leaves the picture moves on as the picture's nearest border does.
+
+    Args:
+        frames: RGB. [T, H, W, 3] uint8.
+        key_frame: Index of one.
+    """
+    n_frames, height, width, _ = frames.shape
+    factor = max(1, round(min(height, width) / _SHORT_SIDE))
+    points = _lattice(width, height, frames.device)
+    px = [points] * n_frames
+    # From the key frame on, and from the key frame back.
+    for way in (range(key_frame, n_frames), range(key_frame, -1, -1)):
+        for flow, (k, neighbour) in zip(_flows(frames, way, factor), pairwise(way), strict=True):
+            px[neighbour] = _moved(px[k], flow, factor)
+    size = torch.tensor([width, height], dtype=torch.float32, device=frames.device)
+    return Paths(points / size * 2.0 - 1.0, torch.stack(px))
+
+
+def path_loss(paths: Paths, field: FieldValues, spec: GopSpec, picked: Tensor, at: Moments, *, backend: str) -> Tensor:
+    """How far the field takes the points from their paths: mean of sqrt(d^2 + 1), d in pixels (Charbonnier 1994).
+
+    Args:
+        paths: Of all frames.
+        field: The field's numbers.
+        spec: Dimensions of the GoP.
+        picked: Frames to compare. [B] int64, on the device.
+        at: Their times.
+        backend: Of the operators.
+
+    Returns:
+        Scalar.
+
+    Gradients: to the field.
+    """
+    black = torch.zeros(paths.means.shape[0], 3, device=paths.means.device)
+    reached, _ = deformed_px(GopValues(paths.means, black, black, field), spec, at, backend=backend)
+    distance = (reached - paths.px.index_select(0, picked)).square().sum(dim=2)
+    return torch.sqrt(distance + _SOFT_PX**2).mean()
+
+
+def _lattice(width: int, height: int, device: torch.device) -> Tensor:
+    """Pixel positions, evenly over the picture. [M, 2]."""
+    spacing = max(1.0, math.sqrt(width * height / _N_POINTS))
+    columns, rows = (max(1, round(side / spacing)) for side in (width, height))
+    x = (torch.arange(columns, device=device) + 0.5) * (width / columns)
+    y = (torch.arange(rows, device=device) + 0.5) * (height / rows)
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=2).reshape(-1, 2)
+
+
+def _flows(frames: Tensor, way: range, factor: int) -> list[Tensor]:
+    """Flow from each frame of a way to the next, in pixels of pictures `factor` times as small. [2, h, w] each."""
+    flows: list[Tensor] = []
+    for first in range(0, len(way) - 1, _BATCH):
+        part = list(way[first : first + _BATCH + 1])
+        luma = frames[part].float().mean(dim=3)[:, None] / 255.0
+        small = avg_pool2d(luma, factor)
+        flows += optical_flow(small[:-1], small[1:])
+    return flows
+
+
+def _moved(points_px: Tensor, flow: Tensor, factor: int) -> Tensor:
+    height, width = flow.shape[1:]
+    size = torch.tensor([width, height], dtype=torch.float32, device=flow.device)
+    grid = points_px / (factor * size) * 2.0 - 1.0
+    step = grid_sample(flow[None], grid[None, None], padding_mode="border", align_corners=False)
+    return points_px + factor * step[0, :, 0].t()

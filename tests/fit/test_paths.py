@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from clips import panning_clip
+
+from stgvcodec.fit import phase_run
+from stgvcodec.fit.paths import follow_paths, path_loss
+from stgvcodec.fit.phases import LearningRates, Phase
+from stgvcodec.model.gop_model import Clock
+
+SHIFT = (3.0, -2.0)
+MOTION = Phase(
+    "motion",
+    frames="all",
+    n_steps=200,
+    rates=LearningRates(mlp=6e-3),
+    final_rate=0.03,
+    frames_per_step=4,
+    target="paths",
+)
+
+
+def panning_trainer(make_trainer, **options):
+    frames = panning_clip(5, SHIFT)
+    trainer = make_trainer(frames=frames, key_frame=2, **options)
+    trainer.paths = follow_paths(torch.from_numpy(frames), 2)
+    return trainer
+
+
+@pytest.mark.parametrize("key_frame", [0, 2, 4])
+def test_points_go_with_the_pan_both_ways(key_frame):
+    paths = follow_paths(torch.from_numpy(panning_clip(5, SHIFT)), key_frame)
+
+    assert paths.px.shape == (5, len(paths.means), 2)
+    size = torch.tensor([96.0, 64.0])
+    torch.testing.assert_close(paths.px[key_frame], (paths.means + 1.0) * 0.5 * size)
+    moved = (paths.px - paths.px[key_frame]).median(dim=1).values
+    expected = torch.tensor([[(t - key_frame) * s for s in SHIFT] for t in range(5)])
+    torch.testing.assert_close(moved, expected, rtol=0.0, atol=0.3)
+
+
+def test_travel_is_the_mean_distance():
+    paths = follow_paths(torch.from_numpy(panning_clip(5, SHIFT)), 2)
+
+    expected = np.hypot(*SHIFT) * np.mean([2, 1, 0, 1, 2])
+    assert paths.travel_px(2) == pytest.approx(expected, rel=0.1)
+    assert follow_paths(torch.from_numpy(panning_clip(5, (0, 0))), 2).travel_px(2) < 1e-3
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 1, 3), (3, 2, 5, 3), (20, 8, 8, 3)])
+def test_any_size_and_length_has_paths(shape):
+    frames = torch.from_numpy(np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))
+
+    paths = follow_paths(frames, shape[0] // 2)
+
+    assert paths.px.shape[0] == shape[0]
+    assert bool(paths.px.isfinite().all())
+
+
+def test_points_are_spread_over_the_picture_and_not_too_many():
+    paths = follow_paths(torch.zeros(2, 90, 400, 3, dtype=torch.uint8), 0)
+
+    assert 800 <= len(paths.means) <= 1200
+    assert paths.means.amin(dim=0).tolist() == pytest.approx([-1, -1], abs=0.1)
+    assert paths.means.amax(dim=0).tolist() == pytest.approx([1, 1], abs=0.1)
+
+
+def test_the_loss_is_the_distance_and_reaches_the_field_alone(make_trainer):
+    trainer = panning_trainer(make_trainer)
+    picked = torch.tensor([0, 2])
+    at = Clock(trainer.spec, picked.device).at(picked)
+
+    loss = path_loss(trainer.paths, trainer.model.values().field, trainer.spec, picked, at, backend="reference")
+
+    # The heads start at zero: nothing moves yet.
+    stay = trainer.paths.px[2]
+    far = (stay - trainer.paths.px[0]).norm(dim=1)
+    expected = 0.5 * (torch.sqrt(far**2 + 1).mean() + 1.0)
+    assert float(loss.detach()) == pytest.approx(float(expected), rel=1e-5)
+    loss.backward()
+    assert all(parameter.grad is None for parameter in trainer.model.gaussians.parameters())
+    assert any(float(parameter.grad.abs().max()) > 0 for parameter in trainer.model.field.parameters())
+
+
+def test_a_phase_on_paths_trains_the_field_alone_until_it_follows(make_trainer):
+    trainer = panning_trainer(make_trainer)
+    before = [parameter.detach().clone() for parameter in trainer.model.gaussians.parameters()]
+    losses: list[float] = []
+
+    trainer.run(MOTION, lambda phase, step, loss: losses.append(float(loss)))
+
+    after = list(trainer.model.gaussians.parameters())
+    assert all(torch.equal(a, b) for a, b in zip(after, before, strict=True))
+    assert losses[0] > 3.0
+    assert np.mean(losses[-5:]) < 1.2  # 1 is no distance at all
+    assert trainer.n_rollbacks == 0
+
+
+def test_a_pan_is_drawn_better_by_a_field_that_started_on_the_paths(make_trainer):
+    """The same steps on pictures; motion of several Gaussians' size is what they alone do not find."""
+    psnrs = []
+    for phases in ((MOTION,), ()):
+        trainer = panning_trainer(make_trainer, n_gaussians=400)
+        for phase in (*phases, Phase("joint", frames="all", n_steps=60, final_rate=0.2)):
+            trainer.run(phase)
+        psnrs.append(trainer.psnr_db())
+    assert psnrs[0] > psnrs[1] + 1.0
+
+
+def test_memory_that_runs_out_halves_the_frames_of_a_step_on_paths_too(make_trainer, monkeypatch):
+    trainer = panning_trainer(make_trainer)
+    whole = phase_run.path_loss
+
+    def short_of_memory(paths, field, spec, picked, at, **rest):
+        if len(picked) > 2:
+            raise torch.OutOfMemoryError
+        return whole(paths, field, spec, picked, at, **rest)
+
+    monkeypatch.setattr(phase_run, "path_loss", short_of_memory)
+    steps: list[int] = []
+
+    trainer.run(dataclasses.replace(MOTION, n_steps=3), lambda phase, step, loss: steps.append(step))
+
+    assert steps == [1, 1, 2, 2, 3, 3]
