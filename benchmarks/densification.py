@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from stgvcodec.fit.initialization import round_factors, systematic_sample
+from stgvcodec.fit.initialization import morton_order, round_factors, systematic_sample
 from stgvcodec.fit.resize import by_importance
 from stgvcodec.fit.trainer import GopTrainer
 from stgvcodec.model.gaussians import CanonicalGaussians
@@ -53,7 +53,8 @@ def densified_gaussians(
         density = (smooth / smooth.sum().clamp_min(1e-12) + _EVEN_SHARE / smooth.numel()).double().cpu().numpy()
         kept = by_importance(gaussians)[: gaussians.raw_means.shape[0] - n_dropped].sort().values
         n_new = n_gaussians - len(kept)
-        rows, columns = systematic_sample(density, n_new, rng)
+        order = morton_order(height, width)
+        rows, columns = np.divmod(order[systematic_sample(density.ravel()[order], n_new, rng)], width)
         xy = np.stack((columns, rows), axis=1) + rng.random((n_new, 2))
         means = torch.from_numpy(xy.astype(np.float32)).to(residual.device) * (2.0 / gaussians.size_px) - 1.0
         colors = _NEW_COLOR_SHARE * residual[torch.from_numpy(rows), torch.from_numpy(columns)]

@@ -23,7 +23,7 @@ from stgvcodec.codec.presets import FieldSize, Preset
 from stgvcodec.codec.profiles import Profile
 from stgvcodec.errors import StgvError
 from stgvcodec.fit.initialization import initial_gaussians
-from stgvcodec.fit.paths import follow_paths
+from stgvcodec.fit.paths import Paths, borders, follow_paths
 from stgvcodec.fit.phases import Phase
 from stgvcodec.fit.trainer import GopTrainer
 from stgvcodec.metrics import psnr_db
@@ -218,6 +218,7 @@ def make_trainer(frames: npt.NDArray[np.uint8], config: GopConfig, seed: int) ->
     rng = np.random.default_rng(seed)
     pictures = torch.from_numpy(frames).to(config.device)
     key_frame = choose_key_frame(frames, config.key_frame)
+    paths = _paths(pictures, key_frame, config)
     gaussians = initial_gaussians(
         pictures[key_frame] / 255.0,
         config.n_gaussians,
@@ -225,12 +226,8 @@ def make_trainer(frames: npt.NDArray[np.uint8], config: GopConfig, seed: int) ->
         rng=rng,
         means_space=config.preset.means_space,
         backend=config.backend,
+        beside=[] if paths is None else borders(pictures, key_frame),
     )
-    paths = None
-    if n_frames > 1 and any(phase.target == "paths" for phase in config.preset.phases):
-        paths = follow_paths(pictures, key_frame)
-        if paths.travel_px(key_frame) < _LEAST_TRAVEL * math.sqrt(width * height / config.n_gaussians):
-            paths = None
     field = DeformationField(spec.field, generator=torch.Generator().manual_seed(seed), device=config.device)
     return GopTrainer(
         pictures,
@@ -242,6 +239,16 @@ def make_trainer(frames: npt.NDArray[np.uint8], config: GopConfig, seed: int) ->
         backend=config.backend,
         paths=paths,
     )
+
+
+def _paths(pictures: Tensor, key_frame: int, config: GopConfig) -> Paths | None:
+    """Paths for the preset's phases that train on them; None where there are no such, or hardly anything moves."""
+    n_frames, height, width, _ = pictures.shape
+    if n_frames == 1 or all(phase.target == "pictures" for phase in config.preset.phases):
+        return None
+    paths = follow_paths(pictures, key_frame)
+    spacing_px = math.sqrt(width * height / config.n_gaussians)
+    return paths if paths.travel_px(key_frame) >= _LEAST_TRAVEL * spacing_px else None
 
 
 def choose_key_frame(frames: npt.NDArray[np.uint8], rule: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from stgvcodec.fit.paths import Border
 from stgvcodec.model.gaussians import MIN_DIAGONAL_PX, CanonicalGaussians, bounded_cholesky
 from stgvcodec.model.spaces import MeansSpace
 from stgvcodec.ops.rasterize import rasterize
@@ -22,6 +24,8 @@ _UNIFORM_SHARE = 0.3
 _SIGMA_OVER_SPACING = 0.6
 _MIN_OVERLAP = 0.1
 _COLOR_ITERATIONS = 16
+# What is beside the key frame's picture is in view for a part of the GoP: its share of Gaussians by that of detail.
+_BESIDE_SHARE = 0.4
 
 
 def initial_gaussians(
@@ -32,6 +36,7 @@ def initial_gaussians(
     rng: np.random.Generator,
     means_space: MeansSpace,
     backend: str,
+    beside: Sequence[Border] = (),
 ) -> CanonicalGaussians:
     """Canonical Gaussians before the first step.
 
@@ -43,13 +48,14 @@ def initial_gaussians(
         rng: Draws everything random.
         means_space: Training space of the means.
         backend: Of the rasteriser.
+        beside: What other frames show beside the key frame's picture; "content" puts Gaussians there too.
 
     Returns:
         N Gaussians on the key frame's device.
     """
     height, width, _ = key_frame.shape
     if method == "content":
-        means, cholesky, colors = _from_content(key_frame, n_gaussians, rng, backend)
+        means, cholesky, colors = _from_content(key_frame, n_gaussians, rng, backend, beside)
     else:
         assert method == "random"
         uniform = torch.from_numpy(rng.random((n_gaussians, 8), dtype=np.float32)).to(key_frame.device)
@@ -72,20 +78,39 @@ def detail_density(frame: Tensor) -> Tensor:
 
 
 def _from_content(
-    frame: Tensor, n_gaussians: int, rng: np.random.Generator, backend: str
+    frame: Tensor, n_gaussians: int, rng: np.random.Generator, backend: str, beside: Sequence[Border]
 ) -> tuple[Tensor, Tensor, Tensor]:
     height, width, _ = frame.shape
-    density = detail_density(frame).double().cpu().numpy()
-    rows, columns = systematic_sample(density, n_gaussians, rng)
-    jitter = rng.random((n_gaussians, 2))
-    xy = np.stack((columns, rows), axis=1) + jitter  # pixels
-    means_px = torch.from_numpy(xy.astype(np.float32)).to(frame.device)
     size_px = torch.tensor([width, height], dtype=torch.float32, device=frame.device)
-    means = means_px / size_px * 2.0 - 1.0
+    densities = [detail_density(frame).reshape(-1)]
+    densities += [_BESIDE_SHARE * detail_density(border.picture).reshape(-1)[border.pixels] for border in beside]
+    density = torch.cat(densities).double().cpu().numpy()
+    # Pixels beside the picture follow those in it, row by row.
+    order = np.concatenate([morton_order(height, width), np.arange(height * width, len(density))])
+    chosen = systematic_sample(density[order], n_gaussians, rng)
+    places = order[chosen]
+    picked = torch.from_numpy(places).to(frame.device)
+    offset = torch.from_numpy(rng.random((n_gaussians, 2)).astype(np.float32)).to(frame.device)
+    cholesky = round_factors(density[places] * (n_gaussians / density.sum()), frame.device)
+    factors = bounded_cholesky(cholesky)
 
-    cholesky = round_factors(density[rows, columns] * n_gaussians, frame.device)
-    colors = _solved_colors(frame, means_px, bounded_cholesky(cholesky), backend)
-    return means, cholesky, colors
+    def corners(pixels: Tensor) -> Tensor:
+        return torch.stack((pixels % width, pixels // width), dim=1).float()
+
+    # Of pixels beside the picture these are nonsense until their own turn.
+    means_px = corners(picked) + offset
+    is_inside = picked < height * width
+    means_px[~is_inside] = -2.0 * size_px
+    colors = _solved_colors(frame, means_px, factors, backend)
+    first = height * width
+    for border in beside:
+        own = (picked >= first) & (picked < first + len(border.pixels))
+        rank = picked[own] - first
+        there_px = corners(border.pixels[rank]) + offset[own]
+        means_px[own] = border.here_px[rank] + offset[own] - 0.5
+        colors[own] = _solved_colors(border.picture, there_px, factors[own], backend)
+        first += len(border.pixels)
+    return means_px / size_px * 2.0 - 1.0, cholesky, colors
 
 
 def round_factors(density: npt.NDArray[np.float64], device: torch.device) -> Tensor:
@@ -122,23 +147,21 @@ def _solved_colors(frame: Tensor, means_px: Tensor, factors: Tensor, backend: st
 
 def systematic_sample(
     density: npt.NDArray[np.float64], n_samples: int, rng: np.random.Generator
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Rows and columns of pixels drawn at equal steps of cumulative density [H, W] along a Morton curve.
+) -> npt.NDArray[np.int64]:
+    """Indices into a density [P], at equal steps of its sum.
 
-    Neighbours on the curve are neighbours in the picture, so samples keep their distance where independent draws
+    Along a curve on which neighbours are neighbours in the picture, samples keep their distance where independent draws
     would clump.
     """
-    height, width = density.shape
-    order = _morton_order(height, width)
-    cumulative = np.cumsum(density.ravel()[order])
+    cumulative = np.cumsum(density)
     targets = (np.arange(n_samples) + rng.random()) * (cumulative[-1] / n_samples)
-    chosen = order[np.minimum(np.searchsorted(cumulative, targets), order.size - 1)]
-    return chosen // width, chosen % width
+    chosen: npt.NDArray[np.int64] = np.minimum(np.searchsorted(cumulative, targets), len(density) - 1)
+    return chosen
 
 
 # The GoPs of a video share it; at 2160p it takes 64 MiB.
 @lru_cache(maxsize=1)
-def _morton_order(height: int, width: int) -> npt.NDArray[np.int64]:
+def morton_order(height: int, width: int) -> npt.NDArray[np.int64]:
     """Pixels of a picture, numbered row by row, in the order of a Morton curve. [H * W]."""
     rows, columns = np.mgrid[0:height, 0:width]
     n_bits = max(1, math.ceil(math.log2(max(height, width, 2))))

@@ -1,13 +1,12 @@
-"""Where the points of a GoP's key frame go, by optical flow: what the deformation field learns first.
+"""Where the points of a GoP's key frame go, by optical flow, and what comes into the picture from beside it.
 
-The gradient of a picture's error tells of motion up to about a Gaussian's own size. A field that starts on these paths
-follows a pan of tens of pixels a frame, which training on pictures alone does not find.
+The gradient of a picture's error tells of motion up to about a Gaussian's own size. A field that learns these paths
+first follows a pan of tens of pixels a frame, which training on pictures alone does not find.
 """
 
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -22,6 +21,8 @@ from stgvcodec.model.gop_model import FieldValues, GopSpec, GopValues, deformed_
 _SHORT_SIDE = 160
 _BATCH = 16
 _N_POINTS = 1024
+# Pixels by which flow must put a point outside the picture before it counts as such.
+_MARGIN_PX = 2.0
 # Errors of this many pixels and more weigh as their size, smaller ones as their square.
 _SOFT_PX = 1.0
 
@@ -42,6 +43,20 @@ class Paths(NamedTuple):
         return float((self.px - self.px[key_frame]).norm(dim=2).mean())
 
 
+class Border(NamedTuple):
+    """What another frame shows beside the key frame's picture.
+
+    Attributes:
+        picture: The frame. RGB in [0, 1]. [H, W, 3] float32.
+        pixels: Its pixels that do, numbered row by row. [P] int64.
+        here_px: Where they would be in the key frame, outside of its picture, pixels. [P, 2] float32.
+    """
+
+    picture: Tensor
+    pixels: Tensor
+    here_px: Tensor
+
+
 @torch.no_grad()
 def follow_paths(frames: Tensor, key_frame: int) -> Paths:
     """Follow a lattice of points from the key frame to both ends of a GoP.
@@ -53,15 +68,36 @@ def follow_paths(frames: Tensor, key_frame: int) -> Paths:
         key_frame: Index of one.
     """
     n_frames, height, width, _ = frames.shape
-    factor = max(1, round(min(height, width) / _SHORT_SIDE))
     points = _lattice(width, height, frames.device)
-    px = [points] * n_frames
-    # From the key frame on, and from the key frame back.
-    for way in (range(key_frame, n_frames), range(key_frame, -1, -1)):
-        for flow, (k, neighbour) in zip(_flows(frames, way, factor), pairwise(way), strict=True):
-            px[neighbour] = _moved(px[k], flow, factor)
+    onward = _followed(frames, range(key_frame, n_frames), points)
+    back = _followed(frames, range(key_frame, -1, -1), points)
+    px = [*back[:0:-1], *onward]
     size = torch.tensor([width, height], dtype=torch.float32, device=frames.device)
     return Paths(points / size * 2.0 - 1.0, torch.stack(px))
+
+
+@torch.no_grad()
+def borders(frames: Tensor, key_frame: int) -> list[Border]:
+    """What the first and the last frame of a GoP show beside the key frame's picture, as far as there is any.
+
+    Args:
+        frames: RGB. [T, H, W, 3] uint8.
+        key_frame: Index of one.
+    """
+    n_frames, height, width, _ = frames.shape
+    y, x = torch.meshgrid(
+        torch.arange(height, device=frames.device), torch.arange(width, device=frames.device), indexing="ij"
+    )
+    pixels = torch.stack((x, y), dim=2).reshape(-1, 2) + 0.5
+    size = torch.tensor([width, height], dtype=torch.float32, device=frames.device)
+    found = []
+    for way in (range(key_frame + 1), range(n_frames - 1, key_frame - 1, -1)):
+        here = _followed(frames, way, pixels)[-1]
+        is_beside = ((here < -_MARGIN_PX) | (here > size + _MARGIN_PX)).any(dim=1)
+        beside = is_beside.nonzero()[:, 0]
+        if len(beside):
+            found.append(Border(frames[way[0]] / 255.0, beside, here[beside]))
+    return found
 
 
 def path_loss(paths: Paths, field: FieldValues, spec: GopSpec, picked: Tensor, at: Moments, *, backend: str) -> Tensor:
@@ -95,15 +131,17 @@ def _lattice(width: int, height: int, device: torch.device) -> Tensor:
     return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=2).reshape(-1, 2)
 
 
-def _flows(frames: Tensor, way: range, factor: int) -> list[Tensor]:
-    """Flow from each frame of a way to the next, in pixels of pictures `factor` times as small. [2, h, w] each."""
-    flows: list[Tensor] = []
+def _followed(frames: Tensor, way: range, points_px: Tensor) -> list[Tensor]:
+    """Points of the first frame of a way in each of its frames. [M, 2] each."""
+    factor = max(1, round(min(frames.shape[1:3]) / _SHORT_SIDE))
+    followed = [points_px]
     for first in range(0, len(way) - 1, _BATCH):
         part = list(way[first : first + _BATCH + 1])
         luma = frames[part].float().mean(dim=3)[:, None] / 255.0
         small = avg_pool2d(luma, factor)
-        flows += optical_flow(small[:-1], small[1:])
-    return flows
+        for flow in optical_flow(small[:-1], small[1:]):
+            followed.append(_moved(followed[-1], flow, factor))
+    return followed
 
 
 def _moved(points_px: Tensor, flow: Tensor, factor: int) -> Tensor:

@@ -8,9 +8,12 @@ import torch
 from clips import panning_clip
 
 from stgvcodec.fit import phase_run
-from stgvcodec.fit.paths import follow_paths, path_loss
+from stgvcodec.fit.initialization import initial_gaussians
+from stgvcodec.fit.paths import borders, follow_paths, path_loss
 from stgvcodec.fit.phases import LearningRates, Phase
+from stgvcodec.model.gaussians import bounded_cholesky
 from stgvcodec.model.gop_model import Clock
+from stgvcodec.ops.rasterize import rasterize
 
 SHIFT = (3.0, -2.0)
 MOTION = Phase(
@@ -84,6 +87,58 @@ def test_the_loss_is_the_distance_and_reaches_the_field_alone(make_trainer):
     loss.backward()
     assert all(parameter.grad is None for parameter in trainer.model.gaussians.parameters())
     assert any(float(parameter.grad.abs().max()) > 0 for parameter in trainer.model.field.parameters())
+
+
+def test_borders_are_what_a_pan_brings_into_the_picture():
+    """Content moves right by 3 and up by 2 a frame: the first frame shows what lies right and below."""
+    frames = torch.from_numpy(panning_clip(5, (-3.0, -2.0)))
+
+    first, last = borders(frames, 2)
+
+    for border, frame, shift in ((first, 0, 6.0), (last, 4, -6.0)):
+        assert torch.equal(border.picture, frames[frame] / 255.0)
+        rows, columns = border.pixels // 96, border.pixels % 96
+        moved = border.here_px - torch.stack((columns, rows), dim=1) - 0.5
+        assert moved.median(dim=0).values.tolist() == pytest.approx([-shift, -shift * 2 / 3], abs=0.5)
+        x, y = border.here_px.unbind(1)
+        outside = (x < -2) | (x > 98) | (y < -2) | (y > 66)
+        assert bool(outside.all())
+        # A band of 6 columns and one of 4 rows, less the margin.
+        assert len(border.pixels) == pytest.approx(4 * 64 + 2 * 96, rel=0.35)
+
+
+def test_a_still_gop_has_nothing_beside_it():
+    assert borders(torch.from_numpy(panning_clip(3, (0.0, 0.0))), 1) == []
+    assert borders(torch.from_numpy(panning_clip(1, (0.0, 0.0))), 0) == []
+
+
+def test_gaussians_start_beside_the_picture_too_and_draw_what_comes_in(make_trainer):
+    frames = torch.from_numpy(panning_clip(5, (-6.0, 0.0)))
+    beside = borders(frames, 2)
+    picture = frames[2] / 255.0
+    options = {"method": "content", "means_space": "pixels", "backend": "numba"}
+
+    found = initial_gaussians(picture, 300, rng=np.random.default_rng(0), beside=beside, **options)
+    alone = initial_gaussians(picture, 300, rng=np.random.default_rng(0), **options)
+
+    x = (found.means[:, 0].detach() + 1.0) * 48.0
+    right, left = int((x > 97).sum()), int((x < -1).sum())
+    assert 5 < left < 40
+    assert 5 < right < 40
+    assert bool((alone.means.abs() <= 1.0).all())
+    # Moved by what the paths say, they draw the last frame's new columns.
+    errors = []
+    for gaussians in (found, alone):
+        drawn = rasterize(
+            (gaussians.means.detach()[None] + 1.0) * torch.tensor([48.0, 32.0]) - torch.tensor([12.0, 0.0]),
+            bounded_cholesky(gaussians.cholesky.detach()),
+            gaussians.colors.detach()[None],
+            height=64,
+            width=96,
+            backend="numba",
+        )[0]
+        errors.append(float((drawn - frames[4] / 255.0)[:, -8:].square().mean()))
+    assert errors[0] < 0.25 * errors[1]
 
 
 def test_a_phase_on_paths_trains_the_field_alone_until_it_follows(make_trainer):
