@@ -6,7 +6,8 @@
 `fit` codes the first GoPs of Bunny at 640x1280 and, from the folder DAVIS, of three sequences at 854x480, each at three
 rates: a Gaussian for every 40, 80 and 160 pixels, with the three largest fields. Quantisers are held against each other
 on two GoPs of 10 frames, lengths of GoPs on 40 frames. Every payload is written, read and rendered by the decoder's
-path. Rows that are there are not run again; several GoPs are fitted at once. `table` prints BD-rates.
+path. Rows that are there are not run again; several GoPs are fitted at once. `table` prints BD-rates,
+those of `predicted_gops.py` among them.
 """
 
 from __future__ import annotations
@@ -222,11 +223,18 @@ def table(options: argparse.Namespace) -> None:
         return f"{8 * sum(int(r[size]) for r in own) / sum(int(r['n_gaussians']) for r in own):.1f}" if own else ""
 
     lines.append(line(FLAT, flat, BASELINE))
-    names = [v.name for v in _variants() if (v.name, clips[0]) in coded]
+    own = [v.name for v in _variants()]
+    others = dict.fromkeys(name for name, _ in coded if name not in own)
+    names = [name for name in (*own, *others) if (name, clips[0]) in coded]
     lines += [line(name, coded, BASELINE) for name in names if not _is_length(name)]
     lengths = [name for name in names if _is_length(name)]
     if lengths:
-        lines += ["", f"Length of GoPs, against {LENGTHS}:", "", f"| | {' | '.join(clips)} | mean | |"]
+        lines += [
+            "",
+            f"GoPs, against {LENGTHS}; bytes of predicted ones are estimated:",
+            "",
+            f"| | {' | '.join(clips)} | mean | |",
+        ]
         lines += ["|---|" + "---|" * (len(clips) + 2), *(line(name, coded, LENGTHS) for name in lengths)]
     options.markdown.write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
