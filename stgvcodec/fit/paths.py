@@ -39,8 +39,8 @@ class Paths(NamedTuple):
     px: Tensor
 
     def travel_px(self, key_frame: int) -> float:
-        """Mean distance from the key frame's points over all frames; waits for the device."""
-        return float((self.px - self.px[key_frame]).norm(dim=2).mean())
+        """Median distance from the key frame's points, over points and frames; waits for the device."""
+        return float((self.px - self.px[key_frame]).norm(dim=2).median())
 
 
 class Border(NamedTuple):

@@ -190,10 +190,10 @@ def phase_names(frames: np.ndarray, config: GopConfig) -> set[str]:
 def test_the_field_starts_on_paths_where_much_moves(config):
     config = with_motion(config)
 
-    assert "motion" in phase_names(panning_clip(4, (6.0, 0.0)), config)
+    assert "motion" in phase_names(panning_clip(4, (12.0, 0.0)), config)
 
 
-@pytest.mark.parametrize(("n_frames", "shift"), [(4, (0.0, 0.0)), (4, (0.5, 0.5)), (1, (6.0, 0.0))])
+@pytest.mark.parametrize(("n_frames", "shift"), [(4, (0.0, 0.0)), (4, (0.5, 0.5)), (1, (12.0, 0.0))])
 def test_what_hardly_moves_is_left_to_its_pictures(config, n_frames, shift):
     frames = panning_clip(n_frames, shift)
 

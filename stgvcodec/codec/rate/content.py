@@ -11,7 +11,8 @@ import numpy.typing as npt
 from stgvcodec.codec.gop_splitter import scene_cuts
 from stgvcodec.media.reader import VideoFrame
 
-# Motion is searched on pictures of about this many rows, in blocks, this many of their pixels in each direction.
+# Motion is searched on pictures of about this many rows: of the whole picture, then of blocks, this many of their
+# pixels in each direction.
 _ROWS = 90
 _BLOCK = 8
 _REACH = 4
@@ -86,6 +87,8 @@ def small_picture(rgb: npt.NDArray[np.uint8]) -> _Small:
 def picture_change(before: _Small, after: _Small) -> float:
     """How much of a picture blocks of the one before, moved about, do not explain, and how far they move.
 
+    A move of the whole picture is free: a field follows it at no cost to speak of.
+
     Args:
         before: [h, w] float32, 8-bit levels.
         after: The same.
@@ -97,7 +100,7 @@ def picture_change(before: _Small, after: _Small) -> float:
     rows, columns = -(-height // _BLOCK), -(-width // _BLOCK)
     padding = ((0, rows * _BLOCK - height), (0, columns * _BLOCK - width))
     now = np.pad(after, padding, mode="edge")
-    reference = np.pad(np.pad(before, padding, mode="edge"), _REACH, mode="edge")
+    reference = np.pad(np.pad(_panned(before, after), padding, mode="edge"), _REACH, mode="edge")
     least = np.full((rows, columns), np.inf, np.float32)
     moved = np.zeros((rows, columns), np.float32)
     # Near moves first, so that a flat block stays where it is.
@@ -112,6 +115,22 @@ def picture_change(before: _Small, after: _Small) -> float:
     detail = _block_means(np.abs(now - means))
     residual = np.maximum(least - 0.5 * _NOISE_LEVELS, 0.0) / (detail + _NOISE_LEVELS)
     return float(np.minimum(residual + _MOTION_WEIGHT * moved, 1.0).mean())
+
+
+def _panned(before: _Small, after: _Small) -> _Small:
+    """A picture, moved as a whole where that brings it nearer to another one (by phase correlation)."""
+    height, width = after.shape
+    taper = np.outer(np.hanning(height + 2)[1:-1], np.hanning(width + 2)[1:-1])
+    spectra = [np.fft.rfft2((picture - picture.mean()) * taper) for picture in (before, after)]
+    cross = spectra[0] * np.conj(spectra[1])
+    magnitude = np.abs(cross)
+    peaks = np.fft.irfft2(cross / (magnitude + 1e-3 * magnitude.mean() + 1e-12), s=after.shape)
+    dy, dx = np.unravel_index(int(peaks.argmax()), peaks.shape)
+    # Beyond half the picture a peak is that of a move the other way; what comes in is the border, repeated.
+    rows = np.clip(np.arange(height) + (dy if dy < height / 2 else dy - height), 0, height - 1)
+    columns = np.clip(np.arange(width) + (dx if dx < width / 2 else dx - width), 0, width - 1)
+    moved = before[np.ix_(rows, columns)]
+    return moved if np.abs(after - moved).mean() < np.abs(after - before).mean() else before
 
 
 _BLOCK_WEIGHTS = np.full(_BLOCK, 1.0 / _BLOCK, np.float32)

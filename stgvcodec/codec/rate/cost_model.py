@@ -101,7 +101,7 @@ class CostModel:
     quality: QualityModel
 
 
-_GOP_LENGTH = GopLengthModel(change=1.82, power=2.0, bpp_exponent=0.0, pixel_exponent=0.0)
+_GOP_LENGTH = GopLengthModel(change=0.8, power=3.0, bpp_exponent=0.2, pixel_exponent=0.0)
 _QUALITY = QualityModel(base=29.5, slope=1.9, change=2.5, detail=3.0)
 
 COST_MODELS: Mapping[str, CostModel] = MappingProxyType(
@@ -122,7 +122,7 @@ COST_MODELS: Mapping[str, CostModel] = MappingProxyType(
             bits_per_field_parameter=4.0,
             bytes_per_codeword=0,
             gop_overhead_bytes=90,
-            field_share=0.38,
+            field_share=0.3,
             gop_length=_GOP_LENGTH,
             quality=_QUALITY,
         ),
