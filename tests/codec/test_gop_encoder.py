@@ -188,7 +188,7 @@ def phase_names(frames: np.ndarray, config: GopConfig) -> set[str]:
 
 
 def test_the_field_starts_on_paths_where_much_moves(config):
-    config = with_motion(config)
+    config = dataclasses.replace(with_motion(config), n_gaussians=300)
 
     assert "motion" in phase_names(panning_clip(4, (12.0, 0.0)), config)
 
