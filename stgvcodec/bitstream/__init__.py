@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from stgvcodec.bitstream.framing import ChunkType
 from stgvcodec.bitstream.gop_payload import gop_stream_bytes, pack_gop, unpack_gop
+from stgvcodec.bitstream.gop_predicted.payload import (
+    pack_predicted_gop,
+    predicted_stream_bytes,
+    unpack_predicted_gop,
+)
+from stgvcodec.bitstream.gop_predicted.symbols import PredictedGopSymbols
 from stgvcodec.bitstream.gop_set.header import GopSetHeader
 from stgvcodec.bitstream.gop_set.payload import gop_set_stream_bytes, pack_gop_set, unpack_gop_set
 from stgvcodec.bitstream.gop_set.symbols import GopSetSymbols
@@ -23,6 +29,7 @@ __all__ = [
     "GopSetHeader",
     "GopSetSymbols",
     "GopSymbols",
+    "PredictedGopSymbols",
     "StgvReader",
     "StgvWriter",
     "StreamHeader",
@@ -30,7 +37,10 @@ __all__ = [
     "gop_stream_bytes",
     "pack_gop",
     "pack_gop_set",
+    "pack_predicted_gop",
+    "predicted_stream_bytes",
     "stream_bytes",
     "unpack_gop",
     "unpack_gop_set",
+    "unpack_predicted_gop",
 ]

@@ -5,6 +5,7 @@ The class of an item follows from its attributes decoded before. bitstream_spec.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -158,6 +159,33 @@ def decode_conditioned(reader: ByteReader, attributes: AttributeSet, block: Symb
     if not decode_conditioned_to(block, data, reader.position, reader.end, attributes.n_items, places, families):
         decode_conditioned_slowly(reader, attributes, block)
         raise AssertionError("the reference takes a stream that the kernel refuses")
+
+
+class ConditionedDecoder:
+    """Conditioned streams that are not decoded yet, later ones with sources in earlier ones; a `Decoder`.
+
+    Attributes:
+        n_symbols: What `run` costs, at most.
+    """
+
+    def __init__(self, streams: Sequence[tuple[ByteReader, AttributeSet]], block: Symbols) -> None:
+        """Say where the streams are, and where their symbols go.
+
+        Args:
+            streams: Exactly the bytes of each, and its attributes.
+            block: Filled by `run`.
+        """
+        self._streams, self._block = streams, block
+        self.n_symbols = sum(attributes.n_items * len(attributes.attributes) for _, attributes in streams)
+
+    def run(self) -> None:
+        """Decode them.
+
+        Raises:
+            BitstreamError: they are damaged.
+        """
+        for reader, attributes in self._streams:
+            decode_conditioned(reader, attributes, self._block)
 
 
 def decode_conditioned_slowly(reader: ByteReader, attributes: AttributeSet, block: Symbols) -> None:

@@ -6,7 +6,7 @@ bitstream_spec.md section "Entropy coder" is the definition. The coder sees inte
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 import constriction
@@ -58,6 +58,25 @@ def encode_stream(contexts: Sequence[tuple[Context, Symbols]], *, narrow: bool =
         ]
     runs = [(model, symbols) for (_, symbols), model in zip(contexts, models, strict=True)]
     return b"".join(model.descriptor for model in models) + write_words(runs)
+
+
+def encode_streams(
+    contexts: Mapping[str, Sequence[Context]], runs: Mapping[str, Sequence[Symbols]], *, narrow: bool = False
+) -> dict[str, bytes]:
+    """`encode_stream` of several streams.
+
+    Args:
+        contexts: Of each stream by name.
+        runs: The symbols of each of these contexts; may hold more streams.
+        narrow: As above.
+
+    Returns:
+        Each stream by name.
+    """
+    return {
+        name: encode_stream(list(zip(of_stream, runs[name], strict=True)), narrow=narrow)
+        for name, of_stream in contexts.items()
+    }
 
 
 def write_words(runs: Sequence[tuple[Model, Symbols]]) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from stgvcodec.bitstream.layout import Table, read_fields, write_fields
+from stgvcodec.bitstream.layout import MLP_TENSORS, Table, read_fields, write_fields
 from stgvcodec.bitstream.limits import LIMITS
 from stgvcodec.bitstream.primitives import ByteReader
 
@@ -125,6 +125,15 @@ class FieldSizes:
         return {
             "n_static_levels": len(self.static_resolutions),
             "n_dynamic_levels": len(self.dynamic_resolutions),
+        }
+
+    @property
+    def scale_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the field's scales by name: the end of every table of floats."""
+        return {
+            "static_scales": (len(self.static_resolutions),),
+            "dynamic_scales": (len(self.dynamic_resolutions),),
+            "mlp_scales": (len(MLP_TENSORS),),
         }
 
     def _fault(self) -> str | None:

@@ -151,6 +151,14 @@ def float_places(first: int) -> list[Place]:
     return [(first + (plane if _LITTLE else 3 - plane), 4, 0) for plane in range(4)]
 
 
+def split_floats(
+    floats: npt.NDArray[np.float32], shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Views of floats that lie one behind the other, by name; all shapes have one dimension."""
+    ends = accumulate(shape[0] for shape in shapes.values())
+    return {name: floats[end - shape[0] : end] for (name, shape), end in zip(shapes.items(), ends, strict=True)}
+
+
 def codebook_contexts(n_stages: int, n_codewords: int) -> list[Context]:
     """The contexts of codebooks: high and low bytes of each stage."""
     return [

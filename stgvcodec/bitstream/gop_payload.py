@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from stgvcodec.bitstream.array_checks import check_decoded_floats, halves_are_finite
-from stgvcodec.bitstream.entropy import Runner, StreamDecoder, decode_streams, encode_stream, in_order
+from stgvcodec.bitstream.entropy import Runner, StreamDecoder, decode_streams, encode_streams, in_order
 from stgvcodec.bitstream.gop_layout import GopLayout, gop_layout
-from stgvcodec.bitstream.layout import SIDE_INFO, STREAM_LENGTHS, STREAMS, write_fields
+from stgvcodec.bitstream.layout import SIDE_INFO, STREAM_LENGTHS, STREAMS
 from stgvcodec.bitstream.models import Symbols
 from stgvcodec.bitstream.payload_head import PayloadHead
 from stgvcodec.bitstream.primitives import ByteReader
@@ -50,14 +50,7 @@ def pack_gop(symbols: GopSymbols) -> bytes:
         ValueError: the symbols do not fit their header or the format's limits.
     """
     symbols.validate()
-    header = symbols.header
-    runs = _flat_runs(symbols)
-    coded = {
-        name: encode_stream(list(zip(contexts, runs[name], strict=True)))
-        for name, contexts in gop_layout(header).contexts.items()
-    }
-    lengths = write_fields({f"{name}_bytes": len(coded[name]) for name in STREAMS}, STREAM_LENGTHS)
-    return header.to_bytes() + lengths + b"".join(coded[name] for name in STREAMS)
+    return _HEAD.join(symbols.header, encode_streams(gop_layout(symbols.header).contexts, _flat_runs(symbols)))
 
 
 def _new_bytes(layout: GopLayout) -> npt.NDArray[np.uint8]:

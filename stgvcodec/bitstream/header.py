@@ -12,14 +12,19 @@ from stgvcodec.bitstream.layout import FILE_HEADER, read_fields, write_fields
 from stgvcodec.bitstream.limits import LIMITS
 from stgvcodec.bitstream.primitives import ByteReader
 
-FORMAT_VERSION = (1, 1)
+FORMAT_VERSION = (1, 2)
 FLAT_VERSION = (1, 0)
 """The first version, whose only profile is `FLAT_PROFILE`. It can still be written."""
 FLAT_PROFILE = 1
 """Id of profile paper in version 1.0; its payloads are those of `pack_gop`, all others' those of `pack_gop_set`."""
+CLOSED_VERSION = (1, 1)
+"""The version without predicted GoPs. It can still be written."""
+PREDICTED_VERSION = (1, 2)
+"""The first version with predicted GoPs, whose payloads are those of `pack_predicted_gop`."""
 PROFILES = MappingProxyType({"paper": 2, "compact": 3})
 """Profile ids by name, those of `FORMAT_VERSION`."""
 
+_WRITABLE_VERSIONS = (FLAT_VERSION, CLOSED_VERSION, FORMAT_VERSION)
 _PROFILE_NAMES = MappingProxyType({FLAT_PROFILE: "paper", **{number: name for name, number in PROFILES.items()}})
 
 
@@ -52,7 +57,7 @@ class StreamHeader:
         color: Of the source. The coded frames are RGB.
         profile: A name of `PROFILES`. In version 1.0 "paper" has another id, and other payloads.
         tool: Name and version of the encoder, printable, 64 bytes of UTF-8 at most.
-        format_version: (major, minor); `FORMAT_VERSION` or `FLAT_VERSION` in a file to be written.
+        format_version: (major, minor); `FORMAT_VERSION`, `CLOSED_VERSION` or `FLAT_VERSION` in a file to be written.
     """
 
     width: int
@@ -82,10 +87,9 @@ class StreamHeader:
         Raises:
             ValueError: a value is outside the format's limits.
         """
-        if self.format_version not in (FLAT_VERSION, FORMAT_VERSION):
-            raise ValueError(
-                f"format_version is {self.format_version}, this writer writes {FORMAT_VERSION} and {FLAT_VERSION}"
-            )
+        if self.format_version not in _WRITABLE_VERSIONS:
+            known = ", ".join(str(version) for version in _WRITABLE_VERSIONS)
+            raise ValueError(f"format_version is {self.format_version}, this writer writes {known}")
         if not self.tool.isprintable():
             raise ValueError(f"tool is {self.tool!r}, expected printable text")
         if self.width * self.height > LIMITS["frame_pixels"]:

@@ -7,7 +7,16 @@ from dataclasses import dataclass, fields
 from itertools import pairwise
 from typing import Any
 
-from stgvcodec.bitstream.framing import CRC_BYTES, FRAME_BYTES, Chunk, ChunkType, is_critical, is_known
+from stgvcodec.bitstream.framing import (
+    CRC_BYTES,
+    FRAME_BYTES,
+    GOP_TYPES,
+    Chunk,
+    ChunkType,
+    is_critical,
+    is_known,
+)
+from stgvcodec.bitstream.header import FORMAT_VERSION, PREDICTED_VERSION, StreamHeader
 from stgvcodec.bitstream.layout import (
     GOP_CHUNK,
     INDEX,
@@ -17,6 +26,7 @@ from stgvcodec.bitstream.layout import (
     read_fields,
     write_fields,
 )
+from stgvcodec.bitstream.limits import LIMITS
 from stgvcodec.bitstream.primitives import ByteReader
 
 END_TAIL_BYTES = 4 + CRC_BYTES
@@ -95,12 +105,14 @@ class GopEntry:
         n_gaussians: Gaussians of its model.
         offset: Of its chunk in the file.
         n_bytes: Of its chunk, framing included.
+        is_key: Whether it stands alone; False where it is predicted from the GoP before.
     """
 
     timing: GopTiming
     n_gaussians: int
     offset: int
     n_bytes: int
+    is_key: bool = True
 
     @property
     def first_frame(self) -> int:
@@ -118,6 +130,37 @@ class GopEntry:
         return self.timing.pts
 
 
+def key_index(gops: Sequence[GopEntry], index: int) -> int:
+    """The nearest key GoP at or before one; the first GoP is one."""
+    while not gops[index].is_key:
+        index -= 1
+    return index
+
+
+def prediction_fault(gops: Sequence[GopEntry], n_gaussians: int, header: StreamHeader) -> str | None:
+    """Why a predicted GoP cannot come behind some GoPs.
+
+    Args:
+        gops: All GoPs before it.
+        n_gaussians: Its Gaussians.
+        header: The file header.
+
+    Returns:
+        What is wrong; None if nothing is.
+    """
+    if header.format_version < PREDICTED_VERSION:  # profile 1 is of earlier versions only
+        version, first = (".".join(map(str, v)) for v in (header.format_version, PREDICTED_VERSION))
+        return f"a predicted GoP in a file of version {version}, expected version {first} or later"
+    if not gops:
+        return "the first GoP is predicted, expected one that is not"
+    if n_gaussians != gops[-1].n_gaussians:
+        return f"a predicted GoP has {n_gaussians} Gaussians, expected {gops[-1].n_gaussians} as in the GoP before"
+    n_predicted = len(gops) - key_index(gops, len(gops) - 1)
+    if n_predicted > LIMITS["predicted_gops"]:
+        return f"{n_predicted} predicted GoPs follow one another, expected {LIMITS['predicted_gops']} at most"
+    return None
+
+
 def pack_end_chunk(chunks: Sequence[Chunk], gops: Sequence[GopEntry]) -> bytes:
     """The payload of the end chunk.
 
@@ -130,14 +173,14 @@ def pack_end_chunk(chunks: Sequence[Chunk], gops: Sequence[GopEntry]) -> bytes:
     by_offset = {gop.offset: gop for gop in gops}
     for chunk in chunks:
         out += write_fields({"chunk_type": int(chunk.type), "payload_bytes": chunk.payload_bytes}, INDEX_ENTRY)
-        if chunk.type == ChunkType.GOP:
+        if chunk.type in GOP_TYPES:
             gop = by_offset[chunk.offset]
             out += write_fields({"n_gaussians": gop.n_gaussians, **gop.timing.values()}, INDEX_GOP)
     return bytes(out) + write_fields({"end_chunk_bytes": len(out) + 4 + FRAME_BYTES}, INDEX_TAIL)
 
 
 def read_end_chunk(
-    payload: bytes, end_chunk: Chunk, first_offset: int, *, newer_minor: bool
+    payload: bytes, end_chunk: Chunk, first_offset: int, header: StreamHeader
 ) -> tuple[list[Chunk], list[GopEntry]]:
     """Read the payload of the end chunk and hold it against the file's layout.
 
@@ -145,13 +188,14 @@ def read_end_chunk(
         payload: The payload.
         end_chunk: Where it lies.
         first_offset: Offset of the first chunk behind the file header.
-        newer_minor: Whether the file's minor version is later than this reader's: fields may follow the known ones.
+        header: The file header: where its minor version is later than this reader's, fields may follow the known ones.
 
     Returns:
         All chunks between file header and end chunk, and the GoPs among them.
 
     Raises:
-        BitstreamError: the index is malformed, does not cover the file exactly, or has GoPs out of order.
+        BitstreamError: the index is malformed, does not cover the file exactly, or has GoPs out of order, or predicted
+            ones where they cannot be.
     """
     reader = ByteReader(payload, "index", base_offset=end_chunk.payload_offset)
     start = reader.position
@@ -173,19 +217,22 @@ def read_end_chunk(
                 at=entry_start,
             )
         chunks.append(chunk)
-        if chunk.type == ChunkType.GOP:
+        if chunk.type in GOP_TYPES:
             gop = read_fields(reader, INDEX_GOP)
             n_gaussians = gop.pop("n_gaussians")
             timing = GopTiming(**gop)
             if timing.first_frame != next_frame or (gops and timing.pts_first <= gops[-1].timing.pts_last):
                 raise reader.error(f"GoP {len(gops)} is out of order: {timing}", at=entry_start)
+            is_key = chunk.type == ChunkType.GOP
+            if not is_key and (fault := prediction_fault(gops, n_gaussians, header)):
+                raise reader.error(f"GoP {len(gops)}: {fault}", at=entry_start)
             next_frame += timing.n_frames
-            gops.append(GopEntry(timing, n_gaussians, chunk.offset, chunk.n_bytes))
+            gops.append(GopEntry(timing, n_gaussians, chunk.offset, chunk.n_bytes, is_key))
     if offset != end_chunk.offset:
         raise reader.error(f"its chunks end at byte {offset}, the end chunk begins at {end_chunk.offset}", at=start)
     if next_frame != values["n_frames"]:
         raise reader.error(f"{values['n_frames']} frames are declared, the GoPs have {next_frame}", at=start)
-    if newer_minor and reader.remaining > 4:
+    if header.format_version > FORMAT_VERSION and reader.remaining > 4:
         reader.skip(reader.remaining - 4)
     tail = read_fields(reader, INDEX_TAIL)
     reader.expect_end()

@@ -118,9 +118,15 @@ GOP_HEADER: Table = (
 STREAMS = ("side_info", "means", "cholesky", "color_indices", "codebooks", "hash_static", "hash_dynamic", "mlp")
 """The streams of a GoP payload, in their order in the file."""
 
-STREAM_LENGTHS: Table = tuple(
-    Field(f"{name}_bytes", "uint", 0, LIMITS["chunk_payload_bytes"], f"bytes of the stream {name}") for name in STREAMS
-)
+
+def _lengths(streams: tuple[str, ...]) -> Table:
+    return tuple(
+        Field(f"{name}_bytes", "uint", 0, LIMITS["chunk_payload_bytes"], f"bytes of the stream {name}")
+        for name in streams
+    )
+
+
+STREAM_LENGTHS: Table = _lengths(STREAMS)
 
 MLP_TENSORS = ("w1", "b1", "w2", "b2", "w_means", "b_means", "w_colors", "b_colors")
 """The tensors of the field's MLP, in their order in the file."""
@@ -155,10 +161,7 @@ GOP_SET_HEADER: Table = (
 SET_STREAMS = ("side_info", "points", "point_bits", "shapes", "colors", "field")
 """The streams of a set payload, in their order in the file."""
 
-SET_STREAM_LENGTHS: Table = tuple(
-    Field(f"{name}_bytes", "uint", 0, LIMITS["chunk_payload_bytes"], f"bytes of the stream {name}")
-    for name in SET_STREAMS
-)
+SET_STREAM_LENGTHS: Table = _lengths(SET_STREAMS)
 
 SET_FLOATS: Table = (
     Field("point_scale", "f32", SCALE_MIN, SCALE_MAX, "step of the grid along x, y", ("n_grid_axes",)),
@@ -166,6 +169,18 @@ SET_FLOATS: Table = (
     Field("shape_scale", "f32", SCALE_MIN, SCALE_MAX, "scale of each of the three shape symbols", (3,)),
     Field("shape_offset", "f32", -SCALE_MAX, SCALE_MAX, "offset of l1, l2, l3", ("n_shape_offsets",)),
     Field("color_scale", "f32", SCALE_MIN, SCALE_MAX, "scale of Y, Co, Cg", ("n_color_scales",)),
+    *SIDE_INFO[2:],
+)
+
+PREDICTED_STREAMS = ("side_info", "residuals", "field")
+"""The streams of a predicted payload, in their order in the file."""
+
+PREDICTED_STREAM_LENGTHS: Table = _lengths(PREDICTED_STREAMS)
+
+PREDICTED_FLOATS: Table = (
+    Field("point_scale", "f32", SCALE_MIN, SCALE_MAX, "step of the residuals of x, y", (2,)),
+    Field("shape_scale", "f32", SCALE_MIN, SCALE_MAX, "relative step of l1, of l3; step of the shear", (3,)),
+    Field("color_scale", "f32", SCALE_MIN, SCALE_MAX, "step of the residuals of Y, Co, Cg", (3,)),
     *SIDE_INFO[2:],
 )
 
@@ -216,6 +231,8 @@ TABLES: Mapping[str, Table] = MappingProxyType(
         "GOP_SET_HEADER": GOP_SET_HEADER,
         "SET_STREAM_LENGTHS": SET_STREAM_LENGTHS,
         "SET_FLOATS": SET_FLOATS,
+        "PREDICTED_STREAM_LENGTHS": PREDICTED_STREAM_LENGTHS,
+        "PREDICTED_FLOATS": PREDICTED_FLOATS,
         "INDEX": INDEX,
         "INDEX_ENTRY": INDEX_ENTRY,
         "INDEX_GOP": INDEX_GOP,

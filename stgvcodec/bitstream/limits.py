@@ -29,6 +29,7 @@ LIMITS = MappingProxyType(
         "attribute_classes": 16,
         "chunk_payload_bytes": 2**28,
         "n_chunks": 2**24,
+        "predicted_gops": 255,
         "pts": 2**62,
         "pts_step": 2**40,
         "tool_bytes": 64,

@@ -1,19 +1,19 @@
-"""The head of a GoP's payload: its header, then the lengths of its streams."""
+"""The frame of a GoP's payload: its header, the lengths of its streams, the streams."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Generic, TypeVar
 
 from stgvcodec.bitstream.field_sizes import FieldSizes
-from stgvcodec.bitstream.layout import Table, read_fields
+from stgvcodec.bitstream.layout import Table, read_fields, write_fields
 from stgvcodec.bitstream.primitives import ByteReader
 
 HeaderT = TypeVar("HeaderT", bound=FieldSizes)
 
 
 class PayloadHead(Generic[HeaderT]):
-    """Reads the heads of one payload syntax.
+    """Writes and reads the heads of one payload syntax.
 
     Args:
         header: The class of its headers.
@@ -28,6 +28,16 @@ class PayloadHead(Generic[HeaderT]):
         # Of the last header that was read: what follows does not change what its bytes mean, and a file's GoPs mostly
         # share it.
         self._last: tuple[bytes, HeaderT] | None = None
+
+    def join(self, header: HeaderT, coded: Mapping[str, bytes]) -> bytes:
+        """The payload of a header and its streams.
+
+        Args:
+            header: The header.
+            coded: Each stream by name.
+        """
+        lengths = write_fields({f"{name}_bytes": len(coded[name]) for name in self._streams}, self._lengths)
+        return header.to_bytes() + lengths + b"".join(coded[name] for name in self._streams)
 
     def read_header(self, reader: ByteReader) -> HeaderT:
         """The header.

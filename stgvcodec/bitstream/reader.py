@@ -8,8 +8,8 @@ from types import TracebackType
 from typing import BinaryIO
 
 from stgvcodec.bitstream.framing import FRAME_BYTES, MAGIC, Chunk, ChunkType
-from stgvcodec.bitstream.header import FORMAT_VERSION, StreamHeader
-from stgvcodec.bitstream.index import END_TAIL_BYTES, GopEntry, GopTiming, read_end_chunk
+from stgvcodec.bitstream.header import StreamHeader
+from stgvcodec.bitstream.index import END_TAIL_BYTES, GopEntry, GopTiming, key_index, read_end_chunk
 from stgvcodec.bitstream.payloads import read_header
 from stgvcodec.bitstream.primitives import ByteReader
 from stgvcodec.bitstream.recovery import missing_end_error, scan
@@ -80,7 +80,10 @@ class StgvReader:
         return sum(gop.n_frames for gop in self.gops)
 
     def read_gop(self, index: int) -> bytes:
-        """The payload of a GoP, for `unpack_gop_set`, in a file of version 1.0 for `unpack_gop`.
+        """The payload of a GoP.
+
+        It is for `unpack_gop_set`, for `unpack_predicted_gop` where the GoP is not a key, in a file of version 1.0 for
+        `unpack_gop`.
 
         Args:
             index: Into `gops`.
@@ -91,14 +94,23 @@ class StgvReader:
         with naming_file(self.name):
             return self._gop(index)
 
+    def key_of(self, index: int) -> int:
+        """The nearest key GoP at or before a GoP: with all from there on it can be decoded.
+
+        Args:
+            index: Into `gops`.
+        """
+        return key_index(self.gops, range(len(self.gops))[index])
+
     def _gop(self, index: int) -> bytes:
         entry = self.gops[index]
         section = f"GoP {range(len(self.gops))[index]}"
-        chunk = Chunk(ChunkType.GOP, entry.offset, entry.n_bytes - FRAME_BYTES)
+        chunk_type = ChunkType.GOP if entry.is_key else ChunkType.PREDICTED_GOP
+        chunk = Chunk(chunk_type, entry.offset, entry.n_bytes - FRAME_BYTES)
         reader = ByteReader(self._payload(chunk, section), section, base_offset=chunk.payload_offset)
         timing = GopTiming.read(reader)
         payload = reader.take(reader.remaining)
-        header = read_header(self.header.profile_id, payload)
+        header = read_header(self.header.profile_id, payload, predicted=not entry.is_key)
         if timing != entry.timing or (header.n_frames, header.n_gaussians) != (entry.n_frames, entry.n_gaussians):
             raise reader.error("the GoP is not what the index says: frames, timestamps or Gaussians differ", at=0)
         return payload
@@ -160,8 +172,7 @@ class StgvReader:
         ):
             raise missing_end_error(self._source, header_chunk.end)
         payload = self._source.payload(end_chunk, "end chunk")
-        newer_minor = self.header.format_version[1] > FORMAT_VERSION[1]
-        return read_end_chunk(payload, end_chunk, header_chunk.end, newer_minor=newer_minor)
+        return read_end_chunk(payload, end_chunk, header_chunk.end, self.header)
 
 
 def _magic_fault(magic: bytes) -> str:

@@ -10,7 +10,7 @@ from itertools import accumulate
 
 MAGIC = [0x89, 0x53, 0x54, 0x47, 0x0D, 0x0A, 0x1A, 0x0A]
 SYNC = [0xF5, 0x53, 0x47, 0xC1]
-FILE_HEADER, GOP, END = 0x8001, 0x8002, 0x8003
+FILE_HEADER, GOP, END, PREDICTED_GOP = 0x8001, 0x8002, 0x8003, 0x8004
 
 
 class SpecError(Exception):
@@ -307,7 +307,9 @@ def parse_file(data):
         chunks.append((kind, offset, payload))
     check([kind for kind, _, _ in chunks].count(FILE_HEADER) == 1 and chunks[0][0] == FILE_HEADER, "file header")
     check([kind for kind, _, _ in chunks].count(END) == 1 and chunks[-1][0] == END, "end chunk")
-    check(all(k in (FILE_HEADER, GOP, END) for k, _, _ in chunks if k & 0x8000), "unknown critical chunk")
+    check(
+        all(k in (FILE_HEADER, GOP, END, PREDICTED_GOP) for k, _, _ in chunks if k & 0x8000), "unknown critical chunk"
+    )
     h = Bytes(chunks[0][2])
     names = ("version_major", "version_minor", "profile")
     header = {name: h.fixed(1) for name in names}
@@ -324,17 +326,21 @@ def parse_file(data):
     check(n_chunks == len(chunks) - 2, "number of chunks in the index")
     for kind, _, payload in chunks[1:-1]:
         check(index.fixed(2) == kind and index.uint() == len(payload), "index entry")
-        if kind != GOP:
+        if kind not in (GOP, PREDICTED_GOP):
             others.append((kind, payload))
             continue
         p = Bytes(payload)
         n_gaussians = index.uint()
         timing = parse_timing(p)
         check(parse_timing(index) == timing, "timing in the index")
-        gop = {**timing, "payload": p.take(p.left())}
+        gop = {**timing, "n_gaussians": n_gaussians, "is_key": kind == GOP, "payload": p.take(p.left())}
         check(Bytes(gop["payload"]).uint() == timing["n_frames"], "frames of the GoP")
         g = Bytes(gop["payload"])
         check((g.uint(), g.uint()) == (timing["n_frames"], n_gaussians), "Gaussians in the index")
+        if kind == PREDICTED_GOP:
+            check((header["version_major"], header["version_minor"]) >= (1, 2), "predicted GoP in an earlier version")
+            check(gops and gops[-1]["n_gaussians"] == n_gaussians, "Gaussians to predict from")
+            check(any(other["is_key"] for other in gops[-255:]), "too many predicted GoPs")
         check(timing["first_frame"] == sum(other["n_frames"] for other in gops), "order of GoPs")
         gops.append(gop)
     check(n_frames == sum(gop["n_frames"] for gop in gops), "number of frames")

@@ -1,4 +1,4 @@
-"""A second decoder of set payloads in plain Python integers, after bitstream_spec.md section 16.
+"""A second decoder of set and predicted payloads in plain Python integers, after bitstream_spec.md, 16 and 17.
 
 It shares no code with the package; floats stay bit patterns. Slow; any violation is a `SpecError`.
 """
@@ -101,9 +101,8 @@ def decode_conditioned(data, n, attributes, known=()):
     return columns[len(known) :]
 
 
-def parse_gop_set(data):
-    """Symbols of a set payload: header fields and flat lists of integers; floats as bit patterns."""
-    b = Bytes(data)
+def parse_header(b):
+    """The fields of GOP_SET_HEADER."""
     g = {"n_frames": b.uint(), "n_gaussians": b.uint(), "low_pass": b.fixed(4)}
     for name in ("point_mode", "shape_mode", "color_mode"):
         g[name] = b.fixed(1)
@@ -116,32 +115,69 @@ def parse_gop_set(data):
     g["dynamic_resolutions"] = [[b.uint(), b.uint(), b.uint()] for _ in range(b.uint())]
     g["dynamic_features"], g["dynamic_log2_size"] = b.uint(), b.uint()
     g["mlp_width"], g["n_frequencies"], g["weight_bits"] = b.uint(), b.uint(), b.fixed(1)
-    lengths = [b.uint() for _ in range(6)]
-    check(sum(lengths) == b.left(), "stream lengths")
-    side, points, bits, shapes, colors, field = (b.take(n) for n in lengths)
+    return g
 
-    n, m, k = g["n_gaussians"], g["color_stages"], g["color_codebook_size"]
-    stages, codewords = (0, 0) if g["color_mode"] else (m, k)
-    levels_2d, levels_3d = len(g["static_resolutions"]), len(g["dynamic_resolutions"])
-    counts = {
-        "point_scale": 2 * g["point_mode"],
-        "point_offset": 2 * g["point_mode"],
-        "shape_scale": 3,
-        "shape_offset": 0 if g["shape_mode"] else 3,
-        "color_scale": 3 * g["color_mode"],
-        "static_scales": levels_2d,
-        "dynamic_scales": levels_3d,
-        "mlp_scales": 8,
-    }
-    (*planes,) = decode_stream(side, [(sum(counts.values()), 256)] * 4 + [(3 * codewords, 256)] * (2 * stages))
-    parts = planes[4:]
-    floats = [p0 | p1 << 8 | p2 << 16 | p3 << 24 for p0, p1, p2, p3 in zip(*planes[:4], strict=True)]
+
+def streams(b, n):
+    """The bytes of n streams behind their lengths."""
+    lengths = [b.uint() for _ in range(n)]
+    check(sum(lengths) == b.left(), "stream lengths")
+    return [b.take(length) for length in lengths]
+
+
+def decode_floats(g, planes, counts):
+    """Put the floats of four byte planes into g; counts are those of the table, in order."""
+    floats = [p0 | p1 << 8 | p2 << 16 | p3 << 24 for p0, p1, p2, p3 in zip(*planes, strict=True)]
     check(all(is_finite(f, 0x7F800000) for f in floats), "NaN or Inf")
     for name, count in counts.items():
         g[name], floats = floats[:count], floats[count:]
         check(name.endswith("offset") or all(0 < f < 2**31 for f in g[name]), "scale not above 0")
     if g["shape_mode"]:  # the patterns of 2^-10 and 0.5
         check(all(0x3A800000 <= f <= 0x3F000000 for f in g["shape_scale"][:2]), "log scale")
+
+
+def decode_field(g, field):
+    """Put the symbols of a field's stream into g."""
+    levels_2d, levels_3d = len(g["static_resolutions"]), len(g["dynamic_resolutions"])
+    half = 2 ** g["weight_bits"] // 2
+    f2, f3, width = g["static_features"], g["dynamic_features"], g["mlp_width"]
+    sizes = [e * f2 for e in entries(g["static_resolutions"], g["static_log2_size"])]
+    sizes += [e * f3 for e in entries(g["dynamic_resolutions"], g["dynamic_log2_size"])]
+    inputs = levels_2d * f2 + levels_3d * f3 + 2 * g["n_frequencies"]
+    sizes += [width * inputs, width, width * width, width, 2 * width, 2, 3 * width, 3]
+    runs = [[s - half for s in run] for run in decode_stream(field, [(size, 2 * half) for size in sizes])]
+    ends = list(accumulate([0, levels_2d, levels_3d, 8]))
+    for name, start, end in zip(("static_table", "dynamic_table", "mlp"), ends, ends[1:], strict=False):
+        g[name] = [q for run in runs[start:end] for q in run]
+
+
+def scale_counts(g):
+    return {
+        "static_scales": len(g["static_resolutions"]),
+        "dynamic_scales": len(g["dynamic_resolutions"]),
+        "mlp_scales": 8,
+    }
+
+
+def parse_gop_set(data):
+    """Symbols of a set payload: header fields and flat lists of integers; floats as bit patterns."""
+    b = Bytes(data)
+    g = parse_header(b)
+    side, points, bits, shapes, colors, field = streams(b, 6)
+
+    n, m, k = g["n_gaussians"], g["color_stages"], g["color_codebook_size"]
+    stages, codewords = (0, 0) if g["color_mode"] else (m, k)
+    counts = {
+        "point_scale": 2 * g["point_mode"],
+        "point_offset": 2 * g["point_mode"],
+        "shape_scale": 3,
+        "shape_offset": 0 if g["shape_mode"] else 3,
+        "color_scale": 3 * g["color_mode"],
+        **scale_counts(g),
+    }
+    (*planes,) = decode_stream(side, [(sum(counts.values()), 256)] * 4 + [(3 * codewords, 256)] * (2 * stages))
+    parts = planes[4:]
+    decode_floats(g, planes[:4], counts)
     g["codebooks"] = [parts[2 * s][i] << 8 | parts[2 * s + 1][i] for s in range(stages) for i in range(3 * codewords)]
     check(all(is_finite(h, 0x7C00) for h in g["codebooks"]), "NaN or Inf")
 
@@ -163,15 +199,27 @@ def parse_gop_set(data):
         plan = [(k, (0, 1) if stage == 0 else (1 + stage,)) for stage in range(m)]
     columns = decode_conditioned(colors, n, plan, size)
     g["colors"] = [v for row in zip(*columns, strict=True) for v in row]
+    decode_field(g, field)
+    return g
 
-    half = 2 ** g["weight_bits"] // 2
-    f2, f3, width = g["static_features"], g["dynamic_features"], g["mlp_width"]
-    sizes = [e * f2 for e in entries(g["static_resolutions"], g["static_log2_size"])]
-    sizes += [e * f3 for e in entries(g["dynamic_resolutions"], g["dynamic_log2_size"])]
-    inputs = levels_2d * f2 + levels_3d * f3 + 2 * g["n_frequencies"]
-    sizes += [width * inputs, width, width * width, width, 2 * width, 2, 3 * width, 3]
-    runs = [[s - half for s in run] for run in decode_stream(field, [(size, 2 * half) for size in sizes])]
-    ends = list(accumulate([0, levels_2d, levels_3d, 8]))
-    for name, start, end in zip(("static_table", "dynamic_table", "mlp"), ends, ends[1:], strict=False):
-        g[name] = [q for run in runs[start:end] for q in run]
+
+RESIDUAL_SOURCES = ((), (0,), (0, 1), (2,), (2, 3), (0, 1), (5,), (6,))
+
+
+def parse_residuals(data, n):
+    """The stream residuals: rows of eight integers, Gaussian after Gaussian."""
+    columns = decode_conditioned(data, n, [(256, sources) for sources in RESIDUAL_SOURCES])
+    return [-((u + 1) // 2) if u % 2 else u // 2 for row in zip(*columns, strict=True) for u in row]
+
+
+def parse_predicted_gop(data):
+    """Symbols of a predicted payload, as those of a set payload."""
+    b = Bytes(data)
+    g = parse_header(b)
+    check(g["point_mode"] == g["shape_mode"] == g["color_mode"] == 1, "modes of a predicted GoP")
+    side, residuals, field = streams(b, 3)
+    counts = {"point_scale": 2, "shape_scale": 3, "color_scale": 3, **scale_counts(g)}
+    decode_floats(g, decode_stream(side, [(sum(counts.values()), 256)] * 4), counts)
+    g["residuals"] = parse_residuals(residuals, g["n_gaussians"])
+    decode_field(g, field)
     return g

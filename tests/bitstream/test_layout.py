@@ -19,10 +19,11 @@ def test_spec_shows_the_field_table(name):
 def next_marker(name):
     special = {
         "INDEX_ENTRY": "Then, n_chunks times, table INDEX_ENTRY:",
-        "INDEX_GOP": "followed, where chunk_type is 0x8002 (GOP), by table INDEX_GOP:",
+        "INDEX_GOP": "followed, where chunk_type is 0x8002 (GOP) or 0x8004 (PREDICTED_GOP), by table INDEX_GOP:",
         "INDEX_TAIL": "whose last five fields repeat the GOP chunk's. The payload ends with table INDEX_TAIL:",
         "SIDE_INFO": "Table SIDE_INFO (its bytes are what the stream side_info decodes to):",
         "SET_FLOATS": "Table SET_FLOATS (its bytes are what the first four contexts of side_info decode to):",
+        "PREDICTED_FLOATS": "Table PREDICTED_FLOATS (its bytes are what the contexts of side_info decode to):",
     }
     return special.get(name, f"Table {name}:")
 

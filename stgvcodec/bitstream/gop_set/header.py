@@ -72,9 +72,7 @@ class GopSetHeader(FieldSizes, _SetSizes):
             "shape_scale": (3,),
             "shape_offset": (3 - 3 * self.shape_mode,),
             "color_scale": (3 * self.color_mode,),
-            "static_scales": (len(self.static_resolutions),),
-            "dynamic_scales": (len(self.dynamic_resolutions),),
-            "mlp_scales": (len(self.mlp_shapes),),
+            **self.scale_shapes,
         }
 
     @property

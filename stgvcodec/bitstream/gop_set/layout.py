@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ from stgvcodec.bitstream.gop_layout import (
     float_contexts,
     float_places,
     place_sections,
+    split_floats,
     stream_places,
 )
 from stgvcodec.bitstream.gop_set.header import GopSetHeader
@@ -65,12 +67,8 @@ class GopSetLayout:
     def symbols(self, block: npt.NDArray[np.uint8]) -> GopSetSymbols:
         """A block's arrays; views of it."""
         arrays = {name: section.of(block) for name, section in self.sections.items() if name != "buckets"}
-        floats = arrays.pop("floats")
+        arrays.update(split_floats(arrays.pop("floats"), self.header.float_shapes))
         mlp = tuple(arrays.pop(name) for name in MLP_TENSORS)
-        first = 0
-        for name, shape in self.header.float_shapes.items():
-            arrays[name] = floats[first : first + shape[0]]
-            first += shape[0]
         return GopSetSymbols(header=self.header, mlp=mlp, **arrays)
 
 
@@ -94,7 +92,7 @@ def gop_set_layout(header: GopSetHeader) -> GopSetLayout:
     contexts = {
         "side_info": [*float_contexts(n_floats), *codebook_contexts(n_stages, n_codewords)],
         "points": [Context("buckets", n, N_BUCKETS)],
-        "field": [context for stream in field_contexts(header).values() for context in stream],
+        "field": list(chain.from_iterable(field_contexts(header).values())),
     }
     places = {
         "side_info": [
@@ -102,7 +100,7 @@ def gop_set_layout(header: GopSetHeader) -> GopSetLayout:
             *codebook_places(first["codebooks"], n_stages, n_codewords),
         ],
         "points": [(first["buckets"], 1, 0)],
-        "field": [place for stream in field_places(header, first).values() for place in stream],
+        "field": list(chain.from_iterable(field_places(header, first).values())),
     }
     return GopSetLayout(
         header,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
 
-from stgvcodec.bitstream.array_checks import check_decoded_floats, halves_are_finite
-from stgvcodec.bitstream.conditioned import decode_conditioned, encode_conditioned
-from stgvcodec.bitstream.entropy import Decoder, Runner, StreamDecoder, decode_streams, encode_stream, in_order
+from stgvcodec.bitstream.array_checks import halves_are_finite
+from stgvcodec.bitstream.conditioned import ConditionedDecoder, encode_conditioned
+from stgvcodec.bitstream.entropy import Decoder, Runner, StreamDecoder, decode_streams, encode_streams, in_order
 from stgvcodec.bitstream.gop_set.header import GopSetHeader
 from stgvcodec.bitstream.gop_set.layout import GopSetLayout, gop_set_layout
 from stgvcodec.bitstream.gop_set.points import join_gaps, morton_codes, split_gaps
@@ -18,9 +19,9 @@ from stgvcodec.bitstream.gop_set.symbols import (
     ORDERED_HALF_MAX,
     ORDERED_HALF_MIN,
     GopSetSymbols,
-    log_scale_fault,
+    check_decoded_scales,
 )
-from stgvcodec.bitstream.layout import SET_FLOATS, SET_STREAM_LENGTHS, SET_STREAMS, write_fields
+from stgvcodec.bitstream.layout import SET_FLOATS, SET_STREAM_LENGTHS, SET_STREAMS
 from stgvcodec.bitstream.payload_head import PayloadHead
 from stgvcodec.bitstream.primitives import ByteReader
 from stgvcodec.bitstream.runs import codebook_runs, field_runs, float_runs
@@ -53,17 +54,13 @@ def pack_gop_set(symbols: GopSetSymbols) -> bytes:
     runs = {
         "side_info": [*float_runs(symbols.float_bytes()), *codebook_runs(symbols.codebooks)],
         "points": [buckets],
-        "field": [run for stream in field.values() for run in stream],
+        "field": list(chain.from_iterable(field.values())),
     }
-    coded = {
-        name: encode_stream(list(zip(contexts, runs[name], strict=True)), narrow=True)
-        for name, contexts in layout.contexts.items()
-    }
+    coded = encode_streams(layout.contexts, runs, narrow=True)
     coded["point_bits"] = low_bits
     for name, attribute_set in layout.attributes.items():
         coded[name] = encode_conditioned(attributes, attribute_set)
-    lengths = write_fields({f"{name}_bytes": len(coded[name]) for name in SET_STREAMS}, SET_STREAM_LENGTHS)
-    return header.to_bytes() + lengths + b"".join(coded[name] for name in SET_STREAMS)
+    return _HEAD.join(header, coded)
 
 
 class _Points:
@@ -93,23 +90,6 @@ class _Points:
             raise ByteReader(self._low_bits.data, "GoP points").error(message, at=self._start)
 
 
-class _Attributes:
-    """The streams shapes and colors, not decoded yet: classes of the second follow from the first."""
-
-    def __init__(self, layout: GopSetLayout, block: npt.NDArray[np.uint8], streams: dict[str, ByteReader]) -> None:
-        self._layout, self._block, self._streams = layout, block, streams
-        self.n_symbols = layout.header.n_gaussians * (3 + layout.header.n_color_symbols)
-
-    def run(self) -> None:
-        """Decode them.
-
-        Raises:
-            BitstreamError: they are damaged.
-        """
-        for name, attribute_set in self._layout.attributes.items():
-            decode_conditioned(self._streams[name], attribute_set, self._block)
-
-
 def unpack_gop_set(payload: bytes, *, run: Runner = in_order) -> GopSetSymbols:
     """Decode a GoP.
 
@@ -136,23 +116,16 @@ def unpack_gop_set(payload: bytes, *, run: Runner = in_order) -> GopSetSymbols:
     decoders: list[Callable[[], Decoder]] = [
         partial(plain, "side_info"),
         partial(_Points, layout, block, streams["points"], streams["point_bits"]),
-        partial(_Attributes, layout, block, streams),
+        partial(ConditionedDecoder, [(streams[name], found) for name, found in layout.attributes.items()], block),
         partial(plain, "field"),
     ]
     decode_streams(decoders, run)
     symbols = layout.symbols(block)
-    _check_floats(symbols, layout.sections["floats"].of(block))
+    check_decoded_scales(header, layout.sections["floats"].of(block), SET_FLOATS, header.float_shapes)
     if not halves_are_finite(symbols.codebooks):
         message = "codebooks hold NaN or Inf, so bytes are damaged"
         raise ByteReader(reader.data, "GoP side_info").error(message, at=starts["side_info"])
     return symbols
-
-
-def _check_floats(symbols: GopSetSymbols, floats: npt.NDArray[np.float32]) -> None:
-    check_decoded_floats(floats, SET_FLOATS, symbols.header.float_counts)
-    if fault := log_scale_fault(symbols.header, symbols.shape_scale):
-        reader = ByteReader(floats.astype("<f4").tobytes(), "GoP side_info, decoded")
-        raise reader.error(fault, at=4 * (len(symbols.point_scale) + len(symbols.point_offset)))
 
 
 def gop_set_stream_bytes(payload: bytes) -> dict[str, int]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from stgvcodec.bitstream.array_checks import check_array, check_field, check_halves, check_range
+from stgvcodec.bitstream.array_checks import check_array, check_decoded_floats, check_field, check_halves, check_range
+from stgvcodec.bitstream.gop_layout import split_floats
 from stgvcodec.bitstream.gop_set.header import GopSetHeader
-from stgvcodec.bitstream.layout import SET_FLOATS, write_fields
+from stgvcodec.bitstream.layout import SET_FLOATS, Table, write_fields
+from stgvcodec.bitstream.primitives import ByteReader
 
 ORDERED_HALF_MIN = 0x0400
 ORDERED_HALF_MAX = 0xFBFF
@@ -106,3 +109,27 @@ def log_scale_fault(header: GopSetHeader, shape_scale: npt.NDArray[np.float32]) 
                 f"shape_scale of {name} is {scale!r}, expected {LOG_SCALE_MIN:g} to {LOG_SCALE_MAX:g} in shape_mode 1"
             )
     return None
+
+
+def check_decoded_scales(
+    header: GopSetHeader,
+    floats: npt.NDArray[np.float32],
+    table: Table,
+    shapes: Mapping[str, tuple[int, ...]],
+) -> None:
+    """Hold decoded scales and offsets to their limits, those of log scales included.
+
+    Args:
+        header: The header.
+        floats: All of them, in the order of the table. [n] float32.
+        table: SET_FLOATS, or another with a shape_scale.
+        shapes: Of the arrays that the table stands for, by name.
+
+    Raises:
+        BitstreamError: one is not finite or outside its limits.
+    """
+    check_decoded_floats(floats, table, header.float_counts)
+    if fault := log_scale_fault(header, split_floats(floats, shapes)["shape_scale"]):
+        names = list(shapes)
+        n_before = sum(shapes[name][0] for name in names[: names.index("shape_scale")])
+        raise ByteReader(floats.astype("<f4").tobytes(), "GoP side_info, decoded").error(fault, at=4 * n_before)
