@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.argument("source", metavar="INPUT", type=options.PATH)
 @click.argument("destination", metavar="OUTPUT", type=options.PATH)
 @click.option("--scale", type=float, default=1.0, metavar="F", help="Render at F times the size; nothing is resampled.")
-@click.option("--keep-going", is_flag=True, help="Render every intact GoP of a damaged file.")
+@click.option("--keep-going", is_flag=True, help="Render every GoP of a damaged file that can be.")
 @options.frames_option
 @options.device_options
 @options.json_file_option

@@ -58,6 +58,8 @@ def as_dict(info: StreamInfo) -> dict[str, object]:
         "streams": info.streams,
         "bits_per_gaussian": info.bits_per_gaussian,
         "gops": info.gops,
+        "n_key_gops": info.n_key_gops,
+        "longest_chain": info.longest_chain,
         "decode_memory_bytes": info.decode_memory_bytes,
         "largest_gop": largest,
         "limits": info.limits,
@@ -103,8 +105,9 @@ def gop_table(info: StreamInfo) -> str:
     for i, gop in enumerate(info.gops):
         bpp = 8 * gop.bytes / (info.width * info.height * gop.n_frames)
         counts = (gop.first_frame, gop.n_frames, gop.n_gaussians, gop.bytes)
-        rows.append([str(i), *(output.number(n) for n in counts), f"{bpp:.4f}"])
-    return output.table(["GoP", "first", "frames", "Gaussians", "bytes", "bpp"], rows)
+        kind = "key" if gop.is_key else "pred."
+        rows.append([str(i), kind, *(output.number(n) for n in counts), f"{bpp:.4f}"])
+    return output.table(["GoP", "kind", "first", "frames", "Gaussians", "bytes", "bpp"], rows)
 
 
 def needs(info: StreamInfo) -> str:
@@ -115,6 +118,9 @@ def needs(info: StreamInfo) -> str:
         gop = info.gops[largest]
         extent = f"{output.counted(gop.n_gaussians, 'Gaussian')}, {output.counted(gop.n_frames, 'frame')}"
         pairs.append(("largest", f"GoP {largest}: {extent}, {output.counted(gop.bytes, 'byte')}"))
+    if info.longest_chain > 1:
+        keys = f"{output.number(info.n_key_gops)} of {output.counted(len(info.gops), 'GoP')}"
+        pairs.append(("key GoPs", f"{keys}; for one frame at most {output.number(info.longest_chain)} are read"))
     return output.facts(pairs)
 
 

@@ -75,6 +75,17 @@ def json_flag(command: _Command) -> _Command:
     return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(command)
 
 
+def key_interval_option(command: _Command) -> _Command:
+    """`--key-interval`, as `key_interval`."""
+    return click.option(
+        "--key-interval",
+        type=int,
+        metavar="N",
+        help="Most frames from one key GoP to the next; what hardly moves is predicted in between, for fewer bits, a "
+        "slower encode on a GPU and slower seeking.  [default: 1, no prediction]",
+    )(command)
+
+
 def config_options(command: _Command) -> _Command:
     """Add the encoder's options; the command gets `config`."""
     options = (
@@ -101,6 +112,7 @@ def config_options(command: _Command) -> _Command:
             type=click.Choice(INITIALIZATIONS),
             help="Start Gaussians from the picture, or at random.",
         ),
+        key_interval_option,
         click.option("--no-scene-cut", is_flag=True, help="Let GoPs run across scene cuts."),
         click.option("--seed", type=int, metavar="N", help="Seed of everything random.  [default: 0]"),
         click.option("--color-stages", type=int, metavar="N", help="Stages of the colour quantiser."),

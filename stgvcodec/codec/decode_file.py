@@ -35,7 +35,7 @@ def decode(
         source: The file.
         destination: A video file, or without a suffix a folder of PNGs; moved into place when complete.
         scale: Output size over encoded size. The Gaussians are rendered at that size; nothing is resampled.
-        keep_going: Render every intact GoP of a damaged file.
+        keep_going: Render every GoP of a damaged file that is intact and adds to none that is not.
         selection: Which frames; crop and resize are refused, since a decoder renders whole pictures (see `scale`).
         device: "auto", "cpu" or "cuda".
         backend: "auto", "reference", "numba" or "triton".

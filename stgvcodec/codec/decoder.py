@@ -19,8 +19,8 @@ from stgvcodec.bitstream.header import StreamHeader
 from stgvcodec.bitstream.limits import LIMITS
 from stgvcodec.bitstream.reader import StgvReader
 from stgvcodec.codec.device import resolve_device
+from stgvcodec.codec.gop_chain import GopChain
 from stgvcodec.codec.gop_queue import LOOK_AHEAD, GopQueue
-from stgvcodec.codec.gop_renderer import GopRenderer, RenderBudget
 from stgvcodec.codec.info import stream_info
 from stgvcodec.codec.reports import StreamInfo
 from stgvcodec.errors import ConfigError
@@ -79,12 +79,16 @@ class _Run(NamedTuple):
 
 
 class VideoDecoder:
-    """Decodes a `.stgv` file, any frame in any order; each GoP is independent.
+    """Decodes a `.stgv` file, any frame in any order, which changes none of them.
 
     `d[i]` is a frame [3, H, W] uint8 and `d[a:b]` a batch [n, 3, H, W], both contiguous; negative indices count from
     the end. The methods return `Frame` and `FrameBatch`, which carry times. The last GoP that was read stays decoded,
     and while it is rendered a thread decodes the symbols of the GoPs that come next: those that the call in hand will
     need, or the following one where GoPs are read one after the other. On a GPU no call waits for its frames.
+
+    A key GoP is independent. A predicted one adds to the Gaussians of the last frame before it, so those from the
+    nearest key GoP on are decoded for it, but not rendered; `metadata.longest_chain` says how many there are at most.
+    The Gaussians between them are kept until a frame behind another key GoP is read.
 
     Attributes:
         header: Size, frame rate, time base and colour of the stream.
@@ -102,7 +106,8 @@ class VideoDecoder:
             path: A `.stgv` file.
             device: "auto", "cpu" or "cuda".
             backend: "auto", "reference", "numba" or "triton".
-            keep_going: Read every intact GoP of a damaged file; frames then count only what is left.
+            keep_going: Read every GoP of a damaged file that is intact and adds to none that is not; frames then count
+                only what is left.
 
         Raises:
             BitstreamError: not a `.stgv` file, or damaged.
@@ -124,8 +129,7 @@ class VideoDecoder:
         self._n_frames = n_frames
         self._pts = [pts for gop in self._gops for pts in gop.pts]
         self._queue = GopQueue(self._reader, self.device, self.backend)
-        self._budget = RenderBudget.of(self.device)
-        self._open_gop: tuple[int, GopRenderer] | None = None
+        self._chain = GopChain(self._reader, self._queue, self.device, self.backend)
 
     @cached_property
     def metadata(self) -> StreamInfo:
@@ -147,7 +151,7 @@ class VideoDecoder:
         """Close the file; frames can no longer be read."""
         self._queue.close()
         self._reader.close()
-        self._open_gop = None
+        self._chain.close()
 
     def __len__(self) -> int:
         """Number of frames."""
@@ -211,7 +215,7 @@ class VideoDecoder:
         self._check_scale(scale)
         indices = range(self._n_frames) if indices is None else [self._checked(i) for i in indices]
         for run, upcoming in _with_upcoming(self._runs(indices)):
-            yield from self._renderer(run.gop, upcoming).frames(run.frames, scale=scale)
+            yield from self._chain.open(run.gop, upcoming).frames(run.frames, scale=scale)
 
     def pts(self, index: int) -> int:
         """Timestamp of a frame, in units of `header.time_base`."""
@@ -225,7 +229,7 @@ class VideoDecoder:
         """
         index = self._checked(index)
         gop = self._gop_of(index)
-        return self._renderer(gop).gaussians(index - self._starts[gop])
+        return self._chain.open(gop).gaussians(index - self._starts[gop])
 
     def _checked(self, index: int) -> int:
         wrapped = index + self._n_frames if index < 0 else index
@@ -240,28 +244,12 @@ class VideoDecoder:
         for gop, group in groupby(indices, key=self._gop_of):
             yield _Run(gop, [i - self._starts[gop] for i in group])
 
-    def _renderer(self, gop: int, upcoming: Sequence[int] = ()) -> GopRenderer:
-        if self._open_gop is None or self._open_gop[0] != gop:
-            if not upcoming and self._open_gop is not None and self._open_gop[0] == gop - 1:
-                upcoming = range(gop + 1, min(gop + 2, len(self._gops)))
-            self._open_gop = None
-            renderer = GopRenderer(
-                self._queue.get(gop, upcoming),
-                width=self.header.width,
-                height=self.header.height,
-                device=self.device,
-                backend=self.backend,
-                budget=self._budget,
-            )
-            self._open_gop = (gop, renderer)
-        return self._open_gop[1]
-
     def _stack(self, indices: Sequence[int]) -> Tensor:
         size = (len(indices), 3, self.header.height, self.header.width)
         frames = torch.empty(size, dtype=torch.uint8, device=self.device)
         n_done = 0
         for run, upcoming in _with_upcoming(self._runs(indices)):
-            for pictures in self._renderer(run.gop, upcoming).batches(run.frames):
+            for pictures in self._chain.open(run.gop, upcoming).batches(run.frames):
                 frames[n_done : n_done + len(pictures)] = pictures.permute(0, 3, 1, 2)
                 n_done += len(pictures)
         return frames

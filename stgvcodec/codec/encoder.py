@@ -24,7 +24,9 @@ from stgvcodec.codec.config import EncodeConfig
 from stgvcodec.codec.device import resolve_device
 from stgvcodec.codec.dimensions import default_field_size, default_n_gaussians, field_spec
 from stgvcodec.codec.gop_encoder import GopConfig, GopPayload, encode_gop
+from stgvcodec.codec.gop_prediction import Predecessor
 from stgvcodec.codec.gop_splitter import Gop, split_gops
+from stgvcodec.codec.key_intervals import KeyIntervals
 from stgvcodec.codec.presets import PRESETS
 from stgvcodec.codec.profiles import PROFILES
 from stgvcodec.codec.rate.content import Content, measure_content
@@ -111,7 +113,7 @@ def encode(
             writer = StgvWriter(file, header)
             for gop, payload in job.payloads(job.gops(video)):
                 first_byte = writer.n_bytes
-                writer.add_gop(payload.bytes, gop.pts)
+                writer.add_gop(payload.bytes, gop.pts, predicted=not payload.is_key)
                 n_bytes = writer.n_bytes - first_byte
                 gops.append(_gop_report(job.n_frames_done, gop, payload, n_bytes))
                 psnrs.extend(payload.stats.psnr_db)
@@ -202,6 +204,7 @@ class _Job:
         self._last_progress = 0.0
         self._is_cancelled = False
         self._gop = config.gop or self.preset.gop
+        self._intervals = KeyIntervals(config.key_interval)
 
     def encode_plan(self) -> EncodePlan:
         """What is about to be done."""
@@ -220,6 +223,7 @@ class _Job:
             n_field_parameters=field_spec(field, length).n_parameters,
             expected_bytes=None,
             expected_bpp=None,
+            key_interval=self.config.key_interval,
         )
 
     def gops(self, video: VideoReader) -> Iterator[Gop]:
@@ -235,11 +239,13 @@ class _Job:
 
         Yields:
             Each with its payload, in order. A GoP is planned when the one `n_at_once` before it has been yielded and
-            noted by `done`, whatever finishes first, so that the same input gives the same plans.
+            noted by `done`, whatever finishes first, so that the same input gives the same plans; one that may be
+            predicted when all before it have been.
         """
-        if self._n_at_once == 1:
+        if self._n_at_once == 1 or self._intervals.has_predicted:
             for index, gop in enumerate(gops):
-                yield gop, self._encode(index, gop, self._plan(index))
+                before = self._intervals.predecessor(gop.frames, backend=self._backend)
+                yield gop, self._encode(index, gop, self._plan(index, before), before)
             return
         under_way: deque[tuple[Gop, Future[GopPayload]]] = deque()
         with ThreadPoolExecutor(self._n_at_once) as pool:
@@ -247,7 +253,7 @@ class _Job:
                 for index, gop in enumerate(gops):
                     while under_way and self._rate is not None and self._rate.needs_all_before(index):
                         yield _first_finished(under_way)
-                    under_way.append((gop, pool.submit(self._encode, index, gop, self._plan(index))))
+                    under_way.append((gop, pool.submit(self._encode, index, gop, self._plan(index), None)))
                     if len(under_way) == self._n_at_once:
                         yield _first_finished(under_way)
                 while under_way:
@@ -262,27 +268,28 @@ class _Job:
             self.n_frames_done += len(gop.pts)
             self._frames_fitted.pop(index, None)
             self._n_gops_done += 1
+        self._intervals.note(payload, len(gop.pts))
         if self._rate is not None:
             self._rate.note(self._plans.pop(index), _outcome(payload))
 
-    def _plan(self, index: int) -> GopPlan | None:
-        return None if self._rate is None else self._rate.plan(index)
+    def _plan(self, index: int, before: Predecessor | None = None) -> GopPlan | None:
+        return None if self._rate is None else self._rate.plan(index, is_predicted=before is not None)
 
     def _n_gaussians(self) -> int:
         return self.config.n_gaussians or default_n_gaussians(self.preset, self._width, self._height)
 
-    def _encode(self, index: int, gop: Gop, plan: GopPlan | None) -> GopPayload:
+    def _encode(self, index: int, gop: Gop, plan: GopPlan | None, before: Predecessor | None) -> GopPayload:
         if self._rate is None or plan is None:
-            return self._fit(index, gop, None)
+            return self._fit(index, gop, None, before)
         self._plans[index] = plan
-        best = payload = self._fit(index, gop, plan)
+        best = payload = self._fit(index, gop, plan, before)
         while (again := self._rate.again(plan, _outcome(payload))) is not None:
-            plan, payload = again, self._fit(index, gop, again)
+            plan, payload = again, self._fit(index, gop, again, before)
             if self._rate.is_better(index, _outcome(best), _outcome(payload)):
                 self._plans[index], best = plan, payload
         return best
 
-    def _fit(self, index: int, gop: Gop, plan: GopPlan | None) -> GopPayload:
+    def _fit(self, index: int, gop: Gop, plan: GopPlan | None, before: Predecessor | None) -> GopPayload:
         n_frames = len(gop.pts)
 
         def on_step(phase: Phase, step: int, share: float, loss: Tensor) -> None:
@@ -306,6 +313,7 @@ class _Job:
             target_bytes=target_bytes,
             device=self._device,
             backend=self._backend,
+            before=before,
         )
         # Each GoP draws its own numbers, whichever others there are.
         return encode_gop(gop.frames, config, seed=self.config.seed + index, on_step=on_step)
@@ -395,6 +403,7 @@ def _gop_report(first_frame: int, gop: Gop, payload: GopPayload, n_bytes: int) -
         first_frame=first_frame,
         n_frames=len(gop.pts),
         n_gaussians=stats.n_gaussians,
+        is_key=payload.is_key,
         n_bytes=n_bytes,
         psnr_db=_mean_psnr_db(stats.psnr_db),
         quantizer_cost_db=stats.quantizer_cost_db,

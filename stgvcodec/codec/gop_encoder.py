@@ -18,7 +18,9 @@ from torch import Tensor
 from stgvcodec.bitstream.header import PROFILES as PROFILE_IDS
 from stgvcodec.codec.dimensions import field_spec
 from stgvcodec.codec.gop_landing import aim_at, resize_to, trimmed_payload
-from stgvcodec.codec.gop_renderer import GopRenderer
+from stgvcodec.codec.gop_prediction import Predecessor, mean_mse
+from stgvcodec.codec.gop_renderer import GopRenderer, unpack
+from stgvcodec.codec.gop_symbols import residual_steps
 from stgvcodec.codec.presets import FieldSize, Preset
 from stgvcodec.codec.profiles import Profile
 from stgvcodec.errors import StgvError
@@ -28,6 +30,7 @@ from stgvcodec.fit.phases import Phase
 from stgvcodec.fit.trainer import GopTrainer
 from stgvcodec.metrics import psnr_db
 from stgvcodec.model.deformation import DeformationField
+from stgvcodec.model.gaussians import CanonicalGaussians
 from stgvcodec.model.gop_model import GopModel, GopSpec
 from stgvcodec.ops.threads import one_torch_thread
 
@@ -36,9 +39,9 @@ logger = logging.getLogger(__name__)
 # A payload this far from its target, relatively, is resized once more after fine-tuning.
 _SIZE_TOLERANCE = 0.03
 _TOUCH_UP_RATE = 0.3
-# Motion below this many distances between Gaussians is left to training on pictures, which finds it more exactly: on
-# Bunny, half of which stands still, paths cost 0.5 dB (preset fast), on pans they are worth up to 4 dB.
-_LEAST_TRAVEL = 1.6
+# Of the Gaussians' rates before fine-tuning where they are predicted: few bits then say where they went, and on what
+# stands still nothing is lost.
+_PREDICTED_RATES = 0.1
 # Shortest and longest side of the thumbnails on which a key frame is chosen.
 _THUMBNAIL_STRIDE = 8
 
@@ -57,6 +60,7 @@ class GopConfig:
         target_bytes: Size of payload to reach, never exceeded by more than half a per cent; None keeps all Gaussians.
         device: Where to fit.
         backend: Name of the operators.
+        before: What the GoP is predicted from, which then decides the number of Gaussians; None where it stands alone.
     """
 
     preset: Preset
@@ -68,6 +72,7 @@ class GopConfig:
     target_bytes: int | None
     device: torch.device
     backend: str
+    before: Predecessor | None = None
 
 
 @dataclass(frozen=True)
@@ -91,10 +96,19 @@ class GopStats:
 
 @dataclass(frozen=True)
 class GopPayload:
-    """Result of `encode_gop`: what goes into the file, and its figures."""
+    """Result of `encode_gop`: what goes into the file, and its figures.
+
+    Attributes:
+        bytes: The payload.
+        stats: Its figures.
+        is_key: Whether it stands alone.
+        as_predecessor: From which the next GoP may be predicted; None where the profile's quantisers do not allow it.
+    """
 
     bytes: bytes
     stats: GopStats
+    is_key: bool = True
+    as_predecessor: Predecessor | None = None
 
 
 # Phase, steps done in it, share of the GoP's work done, and the loss as a tensor that may still be on its way.
@@ -116,7 +130,7 @@ def encode_gop(
         on_step: Called after each optimiser step.
 
     Returns:
-        The payload, as `pack_gop_set` writes it, and its figures.
+        The payload, as `pack_gop_set` or `pack_predicted_gop` writes it, and its figures.
 
     Raises:
         StgvError: the device has not enough memory.
@@ -138,7 +152,12 @@ def encode_gop(
         if target_bytes is not None and resize_to(trainer, target_bytes, _SIZE_TOLERANCE):
             trainer.run(_touch_up((*phases, *finetuning)[-1]), None)
         payload, n_gaussians = trimmed_payload(trainer, target_bytes)
-        psnrs = _decoded_psnr(payload, frames, config)
+        renderer = _renderer(payload, frames, config)
+        psnrs = tuple(
+            psnr_db(source, frame.cpu().numpy())
+            for source, frame in zip(frames, renderer.frames(range(len(frames))), strict=True)
+        )
+        as_predecessor = _as_predecessor(trainer, renderer, frames[-1], psnrs, len(payload), config)
     stats = GopStats(
         n_gaussians=n_gaussians,
         psnr_db=psnrs,
@@ -146,7 +165,7 @@ def encode_gop(
         n_rollbacks=trainer.n_rollbacks,
         seconds=time.perf_counter() - started,
     )
-    return GopPayload(payload, stats)
+    return GopPayload(payload, stats, is_key=config.before is None, as_predecessor=as_predecessor)
 
 
 @contextmanager
@@ -190,10 +209,12 @@ def fit_phases(config: GopConfig, n_frames: int, *, has_paths: bool) -> tuple[tu
     """
     preset = config.preset
     longer = max(1.0, n_frames / preset.gop)
+    slower = 1.0 if config.before is None else _PREDICTED_RATES
     phases, finetuning = (
         tuple(
             dataclasses.replace(
                 phase,
+                rates=phase.rates if part is preset.finetuning else phase.rates.with_slower_gaussians(slower),
                 n_steps=phase.n_steps if phase.frames == "key" else round(phase.n_steps * longer),
                 # Nothing moves in a GoP of one frame: the steps of joint training go to its picture.
                 frames="key" if n_frames == 1 else phase.frames,
@@ -215,20 +236,26 @@ def _touch_up(phase: Phase) -> Phase:
 def make_trainer(frames: npt.NDArray[np.uint8], config: GopConfig, seed: int) -> GopTrainer:
     """The trainer of a GoP, initialised, before its first phase; arguments as for `encode_gop`."""
     n_frames, height, width, _ = frames.shape
-    spec = GopSpec(width, height, n_frames, config.n_gaussians, field_spec(config.field, n_frames))
+    before = config.before
+    n_gaussians = config.n_gaussians if before is None else before.n_gaussians
+    spec = GopSpec(width, height, n_frames, n_gaussians, field_spec(config.field, n_frames))
     rng = np.random.default_rng(seed)
     pictures = torch.from_numpy(frames).to(config.device)
-    key_frame = choose_key_frame(frames, config.key_frame)
+    key_frame = choose_key_frame(frames, config.key_frame) if before is None else 0
     paths = _paths(pictures, key_frame, config)
-    gaussians = initial_gaussians(
-        pictures[key_frame] / 255.0,
-        config.n_gaussians,
-        method=config.initialization,
-        rng=rng,
-        means_space=config.preset.means_space,
-        backend=config.backend,
-        beside=[] if paths is None else borders(pictures, key_frame),
-    )
+    if before is None:
+        gaussians = initial_gaussians(
+            pictures[key_frame] / 255.0,
+            n_gaussians,
+            method=config.initialization,
+            rng=rng,
+            means_space=config.preset.means_space,
+            backend=config.backend,
+            beside=[] if paths is None else borders(pictures, key_frame),
+        )
+    else:
+        means_space = config.preset.means_space
+        gaussians = CanonicalGaussians(*before.gaussians, width=width, height=height, means_space=means_space)
     field = DeformationField(spec.field, generator=torch.Generator().manual_seed(seed), device=config.device)
     return GopTrainer(
         pictures,
@@ -239,6 +266,8 @@ def make_trainer(frames: npt.NDArray[np.uint8], config: GopConfig, seed: int) ->
         rng=rng,
         backend=config.backend,
         paths=paths,
+        residuals=None if before is None else before.quantizer(),
+        bit_weight=None if before is None else before.bit_weight,
     )
 
 
@@ -248,8 +277,7 @@ def _paths(pictures: Tensor, key_frame: int, config: GopConfig) -> Paths | None:
     if n_frames == 1 or all(phase.target == "pictures" for phase in config.preset.phases):
         return None
     paths = follow_paths(pictures, key_frame)
-    spacing_px = math.sqrt(width * height / config.n_gaussians)
-    return paths if paths.travel_px(key_frame) >= _LEAST_TRAVEL * spacing_px else None
+    return paths if paths.lead_away(key_frame, math.sqrt(width * height / config.n_gaussians)) else None
 
 
 def choose_key_frame(frames: npt.NDArray[np.uint8], rule: str) -> int:
@@ -271,15 +299,47 @@ def choose_key_frame(frames: npt.NDArray[np.uint8], rule: str) -> int:
     return int(distances.argmin())
 
 
-def _decoded_psnr(payload: bytes, frames: npt.NDArray[np.uint8], config: GopConfig) -> tuple[float, ...]:
-    n_frames, height, width, _ = frames.shape
-    renderer = GopRenderer(
+def _renderer(payload: bytes, frames: npt.NDArray[np.uint8], config: GopConfig) -> GopRenderer:
+    """The decoder's."""
+    _, height, width, _ = frames.shape
+    before = config.before
+    unpacked = unpack(
         payload,
         width=width,
         height=height,
         device=config.device,
         backend=config.backend,
         profile=PROFILE_IDS[config.profile.name],
+        predicted=before is not None,
     )
-    decoded = renderer.frames(range(n_frames))
-    return tuple(psnr_db(source, frame.cpu().numpy()) for source, frame in zip(frames, decoded, strict=True))
+    return GopRenderer(
+        unpacked,
+        width=width,
+        height=height,
+        device=config.device,
+        backend=config.backend,
+        before=None if before is None else before.gaussians,
+    )
+
+
+def _as_predecessor(
+    trainer: GopTrainer,
+    renderer: GopRenderer,
+    last_frame: npt.NDArray[np.uint8],
+    psnrs: tuple[float, ...],
+    n_bytes: int,
+    config: GopConfig,
+) -> Predecessor | None:
+    """What the next GoP may be predicted from."""
+    steps = residual_steps(trainer)
+    if steps is None:
+        return None
+    before = config.before
+    return Predecessor(
+        renderer.last_frame(),
+        **steps,
+        last_frame=last_frame.copy(),
+        bit_weight=trainer.quantizers.config.elasticity * mean_mse(psnrs) / (8.0 * n_bytes)
+        if before is None
+        else before.bit_weight,
+    )

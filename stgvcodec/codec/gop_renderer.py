@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from stgvcodec.bitstream.entropy import Runner
 from stgvcodec.bitstream.gop_payload import unpack_gop
+from stgvcodec.bitstream.gop_predicted.payload import unpack_predicted_gop
 from stgvcodec.bitstream.gop_set.payload import unpack_gop_set
 from stgvcodec.bitstream.gop_set.symbols import GopSetSymbols
 from stgvcodec.bitstream.header import FLAT_PROFILE
 from stgvcodec.bitstream.symbols import GopSymbols
 from stgvcodec.codec.gop_header import spec_of
 from stgvcodec.codec.gop_staging import GopTimes, StagedGop, gop_times, stage
-from stgvcodec.codec.pair_bound import SplatExtents
-from stgvcodec.codec.set_staging import StagedNumbers, stage_numbers
+from stgvcodec.codec.pair_bound import ShapeChanges, SplatExtents
+from stgvcodec.codec.set_staging import StagedNumbers, StagedPrediction, stage_numbers, stage_prediction
 from stgvcodec.errors import StgvError
 from stgvcodec.model.gaussians import bounded_cholesky, scale_splats
 from stgvcodec.model.gop_model import FieldValues, GopSpec, GopValues, gop_static_features, output_size
@@ -28,7 +31,8 @@ from stgvcodec.ops.deform import deform
 from stgvcodec.ops.field_mlp import FieldWeights
 from stgvcodec.ops.rasterize import PairBudget, rasterize_uint8
 from stgvcodec.ops.threads import one_torch_thread, run_chunks
-from stgvcodec.quant import affine, half_float, residual_vq, symmetric
+from stgvcodec.quant import affine, half_float, residual, residual_vq, symmetric
+from stgvcodec.quant.residual import Gaussians
 
 logger = logging.getLogger(__name__)
 
@@ -68,14 +72,17 @@ class UnpackedGop:
 
     Attributes:
         spec: Dimensions.
-        content: Of a set payload: the numbers, in memory that is pinned for a GPU. Else for a CPU: the symbols; for a
-            GPU: those and the times, in one block of pinned memory.
+        content: Of a set payload: the numbers, in memory that is pinned for a GPU. Of a predicted one: those of the
+            field, and residuals. Else for a CPU: the symbols; for a GPU: those and the times, in one block of pinned
+            memory.
         extents: Of the Gaussians, where the back end needs room for pairs.
+        changes: Of a predicted GoP's shapes, from which with those before it follow the extents; where they are needed.
     """
 
     spec: GopSpec
-    content: GopSymbols | StagedGop | StagedNumbers
+    content: GopSymbols | StagedGop | StagedNumbers | StagedPrediction
     extents: SplatExtents | None = None
+    changes: ShapeChanges | None = None
 
 
 def unpack(
@@ -86,23 +93,30 @@ def unpack(
     device: torch.device,
     backend: str,
     profile: int = FLAT_PROFILE,
+    predicted: bool = False,
     run: Runner = run_chunks,
 ) -> UnpackedGop:
     """Decode a GoP's symbols: all that the host has to do, and nothing that touches the GPU's queue.
 
     Args:
-        payload: As written by `pack_gop` or `pack_gop_set`.
+        payload: As written by `pack_gop`, `pack_gop_set` or `pack_predicted_gop`.
         width: Picture width, pixels.
         height: Picture height, pixels.
         device: Where it will be rendered.
         backend: What will render it.
         profile: `StreamHeader.profile_id` of the file, which says what kind of payload it is.
+        predicted: Whether the GoP is a predicted one; no other GoP is needed to unpack it.
         run: Decides on threads.
 
     Raises:
         BitstreamError: the payload is damaged.
     """
     pinned = device.type != "cpu"
+    if predicted:
+        differences = unpack_predicted_gop(payload, run=run)
+        changes = ShapeChanges.of(differences.residuals, differences.shape_scale) if backend == "triton" else None
+        prediction = stage_prediction(differences, pinned=pinned)
+        return UnpackedGop(_spec_of(differences.header, width, height), prediction, changes=changes)
     content: GopSymbols | StagedGop | StagedNumbers
     if profile != FLAT_PROFILE:
         gop = unpack_gop_set(payload, run=run)
@@ -133,6 +147,8 @@ class GopRenderer:
     Attributes:
         spec: Dimensions.
         values: Dequantised numbers.
+        shapes: `values.cholesky` on the host, where the back end needs room for pairs and they are known there; those
+            of a predicted GoP but for rounding. [N, 3] float32.
     """
 
     def __init__(
@@ -144,6 +160,9 @@ class GopRenderer:
         device: torch.device,
         backend: str,
         profile: int = FLAT_PROFILE,
+        predicted: bool = False,
+        before: Gaussians | None = None,
+        shapes_before: NDArray[np.float32] | None = None,
         budget: RenderBudget | None = None,
     ) -> None:
         """Put a GoP on the device.
@@ -155,26 +174,45 @@ class GopRenderer:
             device: Where to render.
             backend: Of the operators.
             profile: As of `unpack`; of no account where that was done.
+            predicted: Likewise.
+            before: `last_frame` of the GoP before, on the device: what a predicted GoP adds to. A key GoP ignores it.
+            shapes_before: `shapes` of the GoP before. Without them "triton" waits for the device in a predicted GoP, to
+                learn how much room it needs.
             budget: Shared with other GoPs; one of its own by default.
 
         Raises:
             BitstreamError: the payload is damaged.
+            ValueError: the GoP is a predicted one, and `before` is not given or of another number of Gaussians.
         """
-        unpacked = (
-            unpack(gop, width=width, height=height, device=device, backend=backend, profile=profile)
-            if isinstance(gop, bytes)
-            else gop
-        )
+        if isinstance(gop, bytes):
+            gop = unpack(
+                gop,
+                width=width,
+                height=height,
+                device=device,
+                backend=backend,
+                profile=profile,
+                predicted=predicted,
+            )
+        unpacked = gop
         self.spec = unpacked.spec
         self.values: GopValues
         self._times: GopTimes
         self._backend = backend
         self._budget = budget or RenderBudget.of(device)
         self._extents = unpacked.extents
+        self.shapes: NDArray[np.float32] | None = None
         with torch.no_grad():
             content = unpacked.content
-            if isinstance(content, StagedNumbers):
+            if isinstance(content, StagedPrediction):
+                with self._own_threads():
+                    self.values, self._times = _predicted(content, self.spec, device, before)
+                if unpacked.changes is not None and shapes_before is not None:
+                    self.shapes = unpacked.changes.after(shapes_before)
+                    self._extents = SplatExtents.of_numbers(self.shapes, self.spec.low_pass)
+            elif isinstance(content, StagedNumbers):
                 self.values, self._times = content.to(device)
+                self.shapes = content.cholesky if backend == "triton" else None
             elif isinstance(content, StagedGop):
                 self.values, self._times = content.to(device, backend=backend)
             else:
@@ -263,11 +301,23 @@ class GopRenderer:
             means_px, colors = self._deformed([index], scale=1.0)
         return means_px[0], self._cholesky, colors[0]
 
+    def last_frame(self) -> Gaussians:
+        """Gaussians of frame T - 1, to which a predicted GoP adds; never waits for a GPU.
+
+        Returns:
+            Deformed centres in [-1, 1]^2 and colours, and the factors as transmitted, which no field deforms; on the
+            device, the same bits each time.
+        """
+        with torch.no_grad(), self._own_threads():
+            means_px, colors = self._deformed([self.spec.n_frames - 1], scale=1.0)
+            x, y = means_px[0].unbind(1)
+            means = torch.stack((x * (2.0 / self.spec.width) - 1.0, y * (2.0 / self.spec.height) - 1.0), dim=1)
+        return Gaussians(means, self.values.cholesky, colors[0])
+
     def _render_if_it_fits(self, indices: Sequence[int], scale: float, width: int, height: int) -> Tensor | None:
         """[b, height, width, 3] uint8; None where memory runs out and there are fewer frames to try with."""
         try:
-            # The numba kernels bring their own threads; the reference is torch's and wants all of them.
-            with torch.no_grad(), one_torch_thread() if self._backend == "numba" else nullcontext():
+            with torch.no_grad(), self._own_threads():
                 means_px, colors = self._deformed(indices, scale)
                 cholesky_px, colors = scale_splats(self._cholesky, colors, scale)
                 return rasterize_uint8(
@@ -287,6 +337,10 @@ class GopRenderer:
                     f"memory of {device} that is free; free some, render at a smaller --scale, or use --device cpu"
                 ) from error
         return None
+
+    def _own_threads(self) -> AbstractContextManager[None]:
+        # The numba kernels bring their own threads; the reference is torch's and wants all of them.
+        return one_torch_thread() if self._backend == "numba" else nullcontext()
 
     def _frame_bytes(self, scale: float) -> int:
         """Memory that a frame takes while it is rendered, with others."""
@@ -333,6 +387,22 @@ class GopRenderer:
         device = self.values.means.device
         picked = torch.tensor(indices, pin_memory=device.type == "cuda").to(device, non_blocking=True)
         return GopTimes(*(values.index_select(0, picked) for values in self._times))
+
+
+def _predicted(
+    content: StagedPrediction, spec: GopSpec, device: torch.device, before: Gaussians | None
+) -> tuple[GopValues, GopTimes]:
+    if before is None:
+        raise ValueError(
+            "before is None, expected the Gaussians that the predicted GoP adds to: `last_frame` of the GoP before"
+        )
+    if before.means.shape[0] != spec.n_gaussians:
+        raise ValueError(
+            f"before has {before.means.shape[0]} Gaussians, expected {spec.n_gaussians} as in the predicted GoP: "
+            "`last_frame` of the very GoP before"
+        )
+    sent = content.to(device)
+    return GopValues(*residual.added(before, sent.residuals, sent.steps), field=sent.field), sent.times
 
 
 def values_of(symbols: GopSymbols | GopSetSymbols, spec: GopSpec, device: torch.device) -> GopValues:

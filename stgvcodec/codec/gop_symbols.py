@@ -9,49 +9,90 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from stgvcodec.bitstream.gop_predicted.payload import pack_predicted_gop
+from stgvcodec.bitstream.gop_predicted.symbols import PredictedGopSymbols
 from stgvcodec.bitstream.gop_set.header import SHAPE_BITS, GopSetHeader
+from stgvcodec.bitstream.gop_set.payload import pack_gop_set
 from stgvcodec.bitstream.gop_set.symbols import GopSetSymbols
 from stgvcodec.fit.phases import QUANTIZED_STREAMS
-from stgvcodec.fit.quantizers import QuantizerConfig
+from stgvcodec.fit.predicted_quantizers import PredictedQuantizers
+from stgvcodec.fit.quantizers import GopQuantizers, QuantizerConfig
 from stgvcodec.fit.trainer import GopTrainer
 from stgvcodec.model.gop_model import GopSpec
-from stgvcodec.quant import GridQuantizer, ResidualVectorQuantizer
+from stgvcodec.quant import Gaussians, GridQuantizer, LogShearQuantizer, ResidualVectorQuantizer, YcocgQuantizer
 from stgvcodec.quant.half_float import ordered_patterns
 
 _NONE = np.zeros(0, np.float32)
 
 
-def gop_symbols(trainer: GopTrainer) -> GopSetSymbols:
+AnySymbols = GopSetSymbols | PredictedGopSymbols
+
+
+def gop_symbols(trainer: GopTrainer) -> AnySymbols:
     """Integers to transmit. Streams whose quantiser is not yet in use get one fitted to their present values."""
     with torch.no_grad():
         values, quantizers = trainer.model.values(), trainer.quantizers
         for stream in QUANTIZED_STREAMS:
             if stream not in trainer.quantizer_cost_db:
                 quantizers.initialize(stream, values)
+        header = header_of(trainer.spec, quantizers.config)
+        static_table, dynamic_table, *mlp = quantizers.field.symbols(values.field)
+        field: dict[str, Any] = {
+            "static_table": static_table.codes,
+            "dynamic_table": dynamic_table.codes,
+            "mlp": tuple(tensor.codes for tensor in mlp),
+            "static_scales": static_table.scales,
+            "dynamic_scales": dynamic_table.scales,
+            "mlp_scales": np.concatenate([tensor.scales for tensor in mlp]),
+        }
+        if isinstance(quantizers, PredictedQuantizers):
+            residuals = quantizers.residuals.symbols(Gaussians(*values[:3]))
+            steps: dict[str, Any] = quantizers.residuals.side()
+            return PredictedGopSymbols(header=header, residuals=residuals, **steps, **field)
+        assert isinstance(quantizers, GopQuantizers)
         means, colors = quantizers.means, quantizers.colors
         points = means.symbols(values.means)
         point_side, shape_side = means.side(), quantizers.cholesky.side()
         has_codebooks = isinstance(colors, ResidualVectorQuantizer)
         color_side: dict[str, Any] = colors.side()
-        static_table, dynamic_table, *mlp = quantizers.field.symbols(values.field)
         return GopSetSymbols(
-            header=header_of(trainer.spec, quantizers.config),
+            header=header,
             points=points if isinstance(means, GridQuantizer) else ordered_patterns(points),
             shapes=quantizers.cholesky.symbols(values.cholesky),
             colors=colors.symbols(values.colors),
             codebooks=color_side["codebooks"] if has_codebooks else np.zeros((0, 0, 3), np.uint16),
-            static_table=static_table.codes,
-            dynamic_table=dynamic_table.codes,
-            mlp=tuple(tensor.codes for tensor in mlp),
             point_scale=point_side.get("scale", _NONE),
             point_offset=point_side.get("offset", _NONE),
             shape_scale=shape_side["scale"],
             shape_offset=shape_side.get("offset", _NONE),
             color_scale=color_side.get("scale", _NONE),
-            static_scales=static_table.scales,
-            dynamic_scales=dynamic_table.scales,
-            mlp_scales=np.concatenate([tensor.scales for tensor in mlp]),
+            **field,
         )
+
+
+def packed(symbols: AnySymbols) -> bytes:
+    """Their payload."""
+    return pack_predicted_gop(symbols) if isinstance(symbols, PredictedGopSymbols) else pack_gop_set(symbols)
+
+
+def residual_steps(trainer: GopTrainer) -> dict[str, npt.NDArray[np.float32]] | None:
+    """Steps for the residuals of a GoP that is predicted from a trained one; None where its quantisers have no such."""
+    quantizers = trainer.quantizers
+    if isinstance(quantizers, PredictedQuantizers):
+        return quantizers.residuals.side()
+    assert isinstance(quantizers, GopQuantizers)
+    means, shapes, colors = quantizers.means, quantizers.cholesky, quantizers.colors
+    if not (
+        isinstance(means, GridQuantizer)
+        and isinstance(shapes, LogShearQuantizer)
+        and isinstance(colors, YcocgQuantizer)
+    ):
+        return None
+    return {
+        "point_scale": means.side()["scale"],
+        "shape_scale": shapes.side()["scale"],
+        "color_scale": colors.side()["scale"],
+    }
 
 
 def header_of(spec: GopSpec, quantizers: QuantizerConfig) -> GopSetHeader:

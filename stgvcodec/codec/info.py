@@ -13,8 +13,8 @@ from stgvcodec.bitstream.reader import StgvReader, stream_bytes
 from stgvcodec.bitstream.symbols import GopHeader
 from stgvcodec.codec.reports import GopInfo, StreamInfo
 
-# Of either kind of payload, those that a Gaussian more makes longer.
-_GAUSSIAN_STREAMS = ("means", "cholesky", "color_indices", "points", "point_bits", "shapes", "colors")
+# Of any kind of payload, those that a Gaussian more makes longer.
+_GAUSSIAN_STREAMS = ("means", "cholesky", "color_indices", "points", "point_bits", "shapes", "colors", "residuals")
 # By number.
 _MODES = {
     "point_mode": ("half", "grid"),
@@ -47,7 +47,7 @@ def stream_info(reader: StgvReader, path: Path) -> StreamInfo:
     memory = 0
     for i, entry in enumerate(reader.gops):
         payload = reader.read_gop(i)
-        gop_header = payloads.read_header(header.profile_id, payload)
+        gop_header = payloads.read_header(header.profile_id, payload, predicted=not entry.is_key)
         memory = max(memory, _decode_memory_bytes(gop_header, header.width, header.height))
         gops.append(
             GopInfo(
@@ -55,8 +55,9 @@ def stream_info(reader: StgvReader, path: Path) -> StreamInfo:
                 n_frames=entry.n_frames,
                 n_gaussians=entry.n_gaussians,
                 bytes=entry.n_bytes,
-                streams=payloads.stream_bytes(header.profile_id, payload),
+                streams=payloads.stream_bytes(header.profile_id, payload, predicted=not entry.is_key),
                 header=_named(gop_header),
+                is_key=entry.is_key,
             )
         )
     n_frames = sum(gop.n_frames for gop in gops)
@@ -84,6 +85,8 @@ def stream_info(reader: StgvReader, path: Path) -> StreamInfo:
             name: 8.0 * streams[name] / max(n_gaussians, 1) for name in _GAUSSIAN_STREAMS if name in streams
         },
         gops=tuple(gops),
+        n_key_gops=sum(gop.is_key for gop in gops),
+        longest_chain=max((i - reader.key_of(i) + 1 for i in range(len(gops))), default=1),
         decode_memory_bytes=memory,
         limits=dict(LIMITS),
     )

@@ -1,7 +1,8 @@
 """How many (Gaussian, tile) pairs a frame can have at most, known before anything is on the device.
 
 A field moves Gaussians but never widens them, so the transmitted factors bound every frame of a GoP. With room for that
-many, the Triton rasteriser need not ask the device how much room it wants: rendering never waits.
+many, the Triton rasteriser need not ask the device how much room it wants: rendering never waits. Predicted GoPs change
+the factors of the GoP before, which are kept on the host for that.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from numpy.typing import NDArray
 
 from stgvcodec.bitstream.symbols import GopSymbols
 from stgvcodec.model.gaussians import MIN_DIAGONAL_PX
+from stgvcodec.ops.log_shear.limits import MAX_DIAGONAL_PX
 from stgvcodec.ops.rasterize import SIGMA_MAX
+from stgvcodec.quant.residual import LARGEST_LOG, SHAPES
 
 # The rasteriser widens each support by a fraction of a pixel, against rounding; float32 rounds by less than this.
 _MARGIN_PX = 1.0
@@ -74,6 +77,45 @@ class SplatExtents:
             # No BLAS: it wakes threads for this. Rows and columns are few, so their products are exact.
             self._known[key] = int((columns * rows).sum(dtype=np.float64))
         return self._known[key]
+
+
+@dataclass(frozen=True, eq=False)
+class ShapeChanges:
+    """What a predicted GoP makes of the factors before it, on the host.
+
+    Attributes:
+        factors: Of l1 and l3 as rendered. [N, 2] float32.
+        shears: Added to l2 / l3. [N] float32.
+    """
+
+    factors: NDArray[np.float32]
+    shears: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, residuals: NDArray[np.int8], shape_scale: NDArray[np.float32]) -> ShapeChanges:
+        """Those of a GoP's residuals.
+
+        Args:
+            residuals: As transmitted. [N, 8] int8.
+            shape_scale: Their steps. [3] float32.
+        """
+        moves = residuals[:, SHAPES] * shape_scale
+        return cls(np.exp(np.clip(moves[:, :2], -LARGEST_LOG, LARGEST_LOG)), moves[:, 2])
+
+    def after(self, before: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Factors before the lower bound; those of the device but for its rounding, for which a bound has room.
+
+        Args:
+            before: Those of the GoP before, pixels. [N, 3] float32.
+        """
+        floor, most = np.float32(MIN_DIAGONAL_PX), np.float32(MAX_DIAGONAL_PX)
+        cholesky = np.empty_like(before)
+        with np.errstate(over="ignore"):  # Infinity is as wide as the picture.
+            base = floor + np.maximum(before[:, ::2], 0.0)  # [N, 2]: l1, l3
+            diagonal = np.minimum(base * self.factors, most)
+            cholesky[:, ::2] = diagonal - floor
+            cholesky[:, 1] = (before[:, 1] / base[:, 1] + self.shears) * np.maximum(diagonal[:, 1], floor)
+        return cholesky
 
 
 def _tiles(

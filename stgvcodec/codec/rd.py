@@ -170,6 +170,9 @@ def rate_distortion(
 def own_settings(config: EncodeConfig) -> dict[str, Setting]:
     """What tells one curve of this codec from another: the configuration but for its target, as far as it is given."""
     values = dataclasses.asdict(config)
+    if config.key_interval == 1:
+        # Where nothing is predicted there is nothing to say, as in results from before anything was.
+        del values["key_interval"]
     return {name: value for name, value in values.items() if value is not None and name != "bpp_target"}
 
 

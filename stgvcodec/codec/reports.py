@@ -51,6 +51,7 @@ class EncodePlan:
         n_field_parameters: Of such a GoP's deformation field.
         expected_bytes: Size of the file; None where that is not planned.
         expected_bpp: The same in bits per pixel and frame.
+        key_interval: Most frames from one key GoP to the next; 1: no GoP is predicted.
     """
 
     bpp_target: float | None
@@ -63,6 +64,7 @@ class EncodePlan:
     n_field_parameters: int
     expected_bytes: int | None
     expected_bpp: float | None
+    key_interval: int = 1
 
 
 PlanCallback = Callable[[EncodePlan], None]
@@ -82,6 +84,7 @@ class GopReport:
         quantizer_cost_db: Stream -> PSNR lost when its quantiser was switched on, before fine-tuning.
         seconds: Time spent on it; GoPs that are fitted at the same time share the device.
         n_rollbacks: How often its fit diverged and went on from an earlier state at a lower rate.
+        is_key: Whether it stands alone; else it is predicted from the one before.
     """
 
     first_frame: int
@@ -92,6 +95,7 @@ class GopReport:
     quantizer_cost_db: dict[str, float]
     seconds: float
     n_rollbacks: int = 0
+    is_key: bool = True
 
 
 @dataclass(frozen=True)
@@ -176,6 +180,7 @@ class GopInfo:
         bytes: Size of its chunk.
         streams: Stream -> bytes.
         header: Every field of its header by name.
+        is_key: Whether it can be decoded alone; else it adds to the GoP before.
     """
 
     first_frame: int
@@ -184,6 +189,7 @@ class GopInfo:
     bytes: int
     streams: dict[str, int]
     header: dict[str, object]
+    is_key: bool
 
 
 @dataclass(frozen=True)
@@ -208,6 +214,8 @@ class StreamInfo:
         streams: Stream -> bytes over the whole file; together exactly file_bytes ("container" is the framing).
         bits_per_gaussian: Stream -> 8 * bytes / all Gaussians, for the Gaussians' own streams.
         gops: One entry a GoP.
+        n_key_gops: Those of them that can be decoded alone.
+        longest_chain: GoPs that must be read for one frame, at most; 1 where all are key GoPs.
         decode_memory_bytes: Estimate of what decoding the largest GoP needs, frames included.
         limits: The format's limits, by name.
     """
@@ -229,6 +237,8 @@ class StreamInfo:
     streams: dict[str, int]
     bits_per_gaussian: dict[str, float]
     gops: tuple[GopInfo, ...]
+    n_key_gops: int
+    longest_chain: int
     decode_memory_bytes: int
     limits: dict[str, int] = field(repr=False)
 

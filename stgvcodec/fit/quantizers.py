@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -160,16 +161,80 @@ class FieldQuantizer(nn.Module):
         return FieldValues(static_table, dynamic_table, FieldWeights(*weights))
 
 
-class GopQuantizers(nn.Module):
+class RatedQuantizers(nn.Module, ABC):
     """The quantisers of a GoP, and the rate of what they leave.
 
     Attributes:
-        means, cholesky, colors, field: One quantiser each.
+        config: Kinds and sizes.
+        field: That of the field.
         rate: Bits of the symbols.
         rate_weight: Squared error per bit of the GoP, in the loss. Scalar float32.
     """
 
     rate_weight: Tensor
+
+    def __init__(self, spec: GopSpec, config: QuantizerConfig, *, backend: str = "auto") -> None:
+        """Make what all kinds have."""
+        super().__init__()
+        self.config = config
+        self.field = FieldQuantizer(
+            spec.field, bits=config.weight_bits, initial_bits=config.initial_weight_bits, backend=backend
+        )
+        self.rate = RateModel(backend=backend)
+        self.register_buffer("rate_weight", torch.zeros(()))
+
+    @abstractmethod
+    def initialize(self, stream: str, values: GopValues) -> None:
+        """Fit one stream's quantiser (out of `QUANTIZED_STREAMS`) to the present values; it may wait for the device."""
+
+    @abstractmethod
+    def quantize(self, values: GopValues, enabled: Collection[str]) -> tuple[GopValues, Tensor | None]:
+        """Replace the enabled streams by what the decoder will have, without waiting for the device.
+
+        Returns:
+            The values, and what the loss has besides the error: the commitment loss of the colours, the weighted bits
+            where `rates`. None while there is neither.
+        """
+
+    @abstractmethod
+    def refresh_rate(self, values: GopValues) -> None:
+        """Count the symbols anew, between steps and in place; all quantisers must be initialised."""
+
+    @abstractmethod
+    def estimated_bits(self, values: GopValues) -> Tensor:
+        """Bits of the streams that `refresh_rate` counted, under its tables. Scalar float32, on the device."""
+
+    @abstractmethod
+    def step_parameters(self) -> dict[str, list[nn.Parameter]]:
+        """Learned steps by the names of `schedule.STEP_GROUPS`."""
+
+    def update(self, values: GopValues, enabled: Collection[str]) -> None:
+        """Move what moves by averages (the colour codebooks), after each optimiser step; it waits for nothing."""
+        return
+
+    def restart_unused(self, values: GopValues, enabled: Collection[str]) -> None:
+        """Give colour codewords that are hardly ever chosen something to do; it waits for the device."""
+        return
+
+    def rates(self, enabled: Collection[str]) -> bool:
+        """Whether bits are part of the loss while these streams are quantised: all of them, and counted."""
+        return self.rate.is_ready and len(enabled) == len(QUANTIZED_STREAMS)
+
+    def field_bits(self, values: FieldValues) -> tuple[FieldValues, Tensor]:
+        """The field that a decoder will have, and partial sums of its bits as counted."""
+        return self.field.rated(values, self.rate.of_groups(self.field.n_groups))
+
+    def _fixed_bytes(self) -> float:
+        """Headers and side information, about."""
+        return _HEADER_BYTES + _SCALE_BYTES * sum(step.numel() for step in self.parameters())
+
+
+class GopQuantizers(RatedQuantizers):
+    """The quantisers of a GoP that stands alone.
+
+    Attributes:
+        means, cholesky, colors: One quantiser each, beside those of `RatedQuantizers`.
+    """
 
     def __init__(
         self, spec: GopSpec, config: QuantizerConfig, *, device: torch.device | str = "cpu", backend: str = "auto"
@@ -182,8 +247,7 @@ class GopQuantizers(nn.Module):
             device: Where the values live.
             backend: Of the operators.
         """
-        super().__init__()
-        self.config = config
+        super().__init__(spec, config, backend=backend)
         self._size = (spec.width, spec.height)
         self.means: HalfFloatQuantizer | GridQuantizer
         self.cholesky: AffineQuantizer | LogShearQuantizer
@@ -201,15 +265,10 @@ class GopQuantizers(nn.Module):
             if config.colors == "rvq"
             else YcocgQuantizer(initial_step=config.color_step, backend=backend)
         )
-        self.field = FieldQuantizer(
-            spec.field, bits=config.weight_bits, initial_bits=config.initial_weight_bits, backend=backend
-        )
-        self.rate = RateModel(backend=backend)
-        self.register_buffer("rate_weight", torch.zeros(()))
         self.to(device)
 
     def initialize(self, stream: str, values: GopValues) -> None:
-        """Fit one stream's quantiser (out of `QUANTIZED_STREAMS`) to the present values; it may wait for the device."""
+        """See `RatedQuantizers`."""
         if stream == "means" and isinstance(self.means, GridQuantizer):
             diagonal = bounded_cholesky(values.cholesky.detach())[:, ::2]
             sigma_px = torch.exp(0.5 * torch.log(diagonal).sum(dim=1)).median()
@@ -225,12 +284,7 @@ class GopQuantizers(nn.Module):
             self.field.initialize(values.field)
 
     def quantize(self, values: GopValues, enabled: Collection[str]) -> tuple[GopValues, Tensor | None]:
-        """Replace the enabled streams by what the decoder will have, without waiting for the device.
-
-        Returns:
-            The values, and what the loss has besides the error: the commitment loss of the colours, the weighted bits
-            where `rates`. None while there is neither.
-        """
+        """See `RatedQuantizers`."""
         rates = self.rates(enabled)
         penalty: Tensor | None = None
         means, cholesky, colors, field = values
@@ -254,7 +308,7 @@ class GopQuantizers(nn.Module):
                 colors = self.colors(colors)
         if "field" in enabled:
             if rates:
-                field, part = self.field.rated(field, self.rate.of_groups(self.field.n_groups))
+                field, part = self.field_bits(field)
                 bits.append(part)
             else:
                 field = self.field(field)
@@ -265,7 +319,7 @@ class GopQuantizers(nn.Module):
 
     @torch.no_grad()
     def refresh_rate(self, values: GopValues) -> None:
-        """Count the symbols anew, between steps and in place; all quantisers must be initialised."""
+        """See `RatedQuantizers`."""
         attributes: list[Attribute] = []
         fixed = self.rate_weight.new_full((), 8.0 * self._fixed_bytes())
         if isinstance(self.means, GridQuantizer):
@@ -283,8 +337,8 @@ class GopQuantizers(nn.Module):
 
     @torch.no_grad()
     def estimated_bits(self, values: GopValues) -> Tensor:
-        """Bits of the streams that `refresh_rate` counted, under its tables. Scalar float32, on the device."""
-        bits = [self.field.rated(values.field, self.rate.of_groups(self.field.n_groups))[1]]
+        """See `RatedQuantizers`."""
+        bits = [self.field_bits(values.field)[1]]
         if isinstance(self.cholesky, LogShearQuantizer):
             bits.append(self.cholesky.rated(values.cholesky, self._shape_lengths())[1])
         if isinstance(self.colors, YcocgQuantizer):
@@ -292,25 +346,25 @@ class GopQuantizers(nn.Module):
         return self.rate.bits(bits)
 
     def update(self, values: GopValues, enabled: Collection[str]) -> None:
-        """Move what moves by averages (the colour codebooks), after each optimiser step; it waits for nothing."""
+        """See `RatedQuantizers`."""
         if "colors" in enabled and isinstance(self.colors, ResidualVectorQuantizer):
             self.colors.update(values.colors.detach())
 
     def restart_unused(self, values: GopValues, enabled: Collection[str]) -> None:
-        """Give colour codewords that are hardly ever chosen something to do; it waits for the device."""
+        """See `RatedQuantizers`."""
         if "colors" in enabled and isinstance(self.colors, ResidualVectorQuantizer):
             self.colors.restart_unused(values.colors.detach())
 
-    def rates(self, enabled: Collection[str]) -> bool:
-        """Whether bits are part of the loss while these streams are quantised: all of them, and counted."""
-        return self.rate.is_ready and len(enabled) == len(QUANTIZED_STREAMS)
+    def step_parameters(self) -> dict[str, list[nn.Parameter]]:
+        """See `RatedQuantizers`."""
+        return {
+            "cholesky_steps": list(self.cholesky.parameters()),
+            "color_steps": list(self.colors.parameters()),
+            "field_steps": list(self.field.parameters()),
+        }
 
     def _shape_lengths(self) -> CodeLengths:
         return self.rate.of_attributes(0, 3)
 
     def _color_lengths(self) -> CodeLengths:
         return self.rate.of_attributes(3 if isinstance(self.cholesky, LogShearQuantizer) else 0, 3)
-
-    def _fixed_bytes(self) -> float:
-        """Headers and side information, about."""
-        return _HEADER_BYTES + _SCALE_BYTES * sum(step.numel() for step in self.parameters())

@@ -60,11 +60,22 @@ class Tags:
 class TrustingWriter(StgvWriter):
     """Takes any bytes for a payload; its first four are the number of Gaussians."""
 
-    def add_gop(self, payload: bytes, pts: Sequence[int]) -> None:
+    def add_gop(self, payload: bytes, pts: Sequence[int], *, predicted: bool = False) -> None:
         first_frame = sum(gop.n_frames for gop in self._gops)
         timing = GopTiming.from_pts(first_frame, pts)
-        chunk = self._add(ChunkType.GOP, timing.to_bytes() + payload)
-        self._gops.append(GopEntry(timing, int.from_bytes(payload[:4], "little"), chunk.offset, chunk.n_bytes))
+        chunk = self._add(ChunkType.PREDICTED_GOP if predicted else ChunkType.GOP, timing.to_bytes() + payload)
+        n_gaussians = int.from_bytes(payload[:4], "little")
+        self._gops.append(GopEntry(timing, n_gaussians, chunk.offset, chunk.n_bytes, is_key=not predicted))
+
+
+@dataclass(frozen=True)
+class FakePredecessor:
+    """Says whether the GoP behind it looks like it."""
+
+    is_alike: bool
+
+    def explains(self, frames: np.ndarray, *, backend: str) -> bool:
+        return self.is_alike
 
 
 @dataclass
@@ -75,11 +86,13 @@ class FakeFit:
         landing: Payload bytes over target, by GoP.
         most_bytes: What a GoP can use at most, by GoP.
         psnr_db: Of a GoP, by its index and its bits a pixel.
+        is_alike: Whether a GoP looks like the one before, by its index.
     """
 
     landing: Callable[[int], float] = lambda index: 1.0
     most_bytes: Callable[[int], float] = lambda index: math.inf
     psnr_db: Callable[[int, float], float] = lambda index, bits_per_pixel: 30.0 + 2.0 * math.log2(bits_per_pixel)
+    is_alike: Callable[[int], bool] = lambda index: False
     bits_per_gaussian: float = 55.0
     configs: list[tuple[int, GopConfig]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -94,7 +107,8 @@ class FakeFit:
         n_gaussians = max(1, int(8 * n_bytes / self.bits_per_gaussian))
         psnr_db = self.psnr_db(seed, 8 * n_bytes / (WIDTH * HEIGHT))
         stats = GopStats(n_gaussians, (psnr_db,) * len(frames), {}, 0, 0.0)
-        return GopPayload(n_gaussians.to_bytes(4, "little") + bytes(n_bytes - 4), stats)
+        payload = n_gaussians.to_bytes(4, "little") + bytes(n_bytes - 4)
+        return GopPayload(payload, stats, config.before is None, FakePredecessor(self.is_alike(seed + 1)))
 
 
 def plain_content(n_frames: int, *, change: float = 0.1, cuts: Sequence[int] = (), flat: range = range(0)) -> Content:

@@ -11,7 +11,15 @@ import pytest
 from clips import assert_same_pixels
 
 from stgvcodec import VideoDecoder
-from stgvcodec.bitstream import GopSetSymbols, StgvReader, pack_gop, pack_gop_set, unpack_gop
+from stgvcodec.bitstream import (
+    GopSetSymbols,
+    PredictedGopSymbols,
+    StgvReader,
+    pack_gop,
+    pack_gop_set,
+    pack_predicted_gop,
+    unpack_gop,
+)
 from stgvcodec.media import read_image
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -28,7 +36,8 @@ def golden_on_path():
 
 def test_every_file_has_an_expectation():
     assert sorted(path.name for path in GOLDEN.glob("*.stgv")) == NAMES
-    assert {"two_gops.stgv", "worked_example.stgv", "set_paper.stgv", "set_compact.stgv"} == set(NAMES)
+    expected = {"two_gops.stgv", "worked_example.stgv", "set_paper.stgv", "set_compact.stgv", "predicted.stgv"}
+    assert expected == set(NAMES)
     assert sum(path.stat().st_size for path in GOLDEN.rglob("*") if path.is_file()) < 200_000
 
 
@@ -52,7 +61,9 @@ def test_packing_the_symbols_again_gives_symbols_back(name):
     with StgvReader(GOLDEN / name) as reader:
         for i in range(len(reader.gops)):
             symbols = gop_symbols(reader, i)
-            if isinstance(symbols, GopSetSymbols):
+            if isinstance(symbols, PredictedGopSymbols):
+                assert pack_predicted_gop(symbols) == reader.read_gop(i)
+            elif isinstance(symbols, GopSetSymbols):
                 assert pack_gop_set(symbols) == reader.read_gop(i)
             else:
                 assert symbols_sha256(unpack_gop(pack_gop(symbols))) == symbols_sha256(symbols)
@@ -70,6 +81,13 @@ def test_frames_are_those_stored(name, backend):
     assert frames.shape == stored.shape
     assert_same_pixels(frames, stored)
     assert pts == [stamp for gop in EXPECTATIONS[name]["gops"] for stamp in gop["pts"]]
+
+
+def test_the_predicted_one_has_two_chains():
+    gops = EXPECTATIONS["predicted.stgv"]["gops"]
+
+    assert [gop.get("is_key", True) for gop in gops] == [True, False, False, True, False]
+    assert [len(gop["pts"]) for gop in gops] == [3, 3, 1, 2, 2]
 
 
 def test_the_encoded_one_has_uneven_times_and_a_last_gop_of_one_frame():

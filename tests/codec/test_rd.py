@@ -11,7 +11,7 @@ from clips import moving_clip, write_folder
 
 from stgvcodec import EncodeConfig, Selection, compare
 from stgvcodec.codec import rd, rd_anchors
-from stgvcodec.codec.rd import RdPlan, rate_distortion
+from stgvcodec.codec.rd import RdPlan, own_settings, rate_distortion
 from stgvcodec.codec.rd_flat_bits import file_flat_bits
 from stgvcodec.codec.rd_measure import Clip, Meter
 from stgvcodec.codec.rd_results import read_results
@@ -342,3 +342,10 @@ def test_an_anchor_that_refuses_half_way_keeps_its_points(
     result = rate_distortion(source, again, plan=RdPlan((*RATES, 0.7), (), ("x264",)))
 
     assert result.series == before.series
+
+
+def test_curves_from_before_there_was_prediction_are_still_found():
+    plain = own_settings(EncodeConfig())
+
+    assert "key_interval" not in plain
+    assert own_settings(EncodeConfig(key_interval=100)) == {**plain, "key_interval": 100}

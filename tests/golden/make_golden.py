@@ -1,4 +1,4 @@
-"""Writes the files of format 1.1 and stores what every file here decodes to: `python tests/golden/make_golden.py`.
+"""Writes the files of formats 1.1 and 1.2 and stores what all decode to: `python tests/golden/make_golden.py`.
 
 For a file of a release that is out, its expectation must never change: later releases add files of other names. So
 two_gops.stgv is no longer made here: stgvcodec encoded it in format 1.0, 48x32, with uneven timestamps, a GoP of four
@@ -23,12 +23,15 @@ from stgvcodec.bitstream import (
     GopSetHeader,
     GopSetSymbols,
     GopSymbols,
+    PredictedGopSymbols,
     StgvReader,
     StgvWriter,
     StreamHeader,
     pack_gop_set,
+    pack_predicted_gop,
     unpack_gop,
     unpack_gop_set,
+    unpack_predicted_gop,
 )
 from stgvcodec.media import read_image, write_png
 
@@ -37,13 +40,15 @@ HASHES = FOLDER / "hashes.json"
 WIDTH, HEIGHT = 40, 27
 PTS = ((-3, 0, 4, 5), (100,))
 COMPACT, PAPER = (1, 1, 1), (0, 0, 0)
+PREDICTED_FILE = "predicted.stgv"
+AnySymbols = GopSymbols | GopSetSymbols | PredictedGopSymbols
 SET_FILES = {
     "set_compact.stgv": ("compact", (COMPACT, (1, 0, 1))),
     "set_paper.stgv": ("paper", (PAPER, (0, 1, 0))),
 }
 
 
-def symbols_sha256(symbols: GopSymbols | GopSetSymbols) -> str:
+def symbols_sha256(symbols: AnySymbols) -> str:
     """Of all arrays in the order of the dataclass, little-endian, each with its name, dtype and shape before it."""
     digest = hashlib.sha256()
     for field in dataclasses.fields(symbols):
@@ -57,10 +62,12 @@ def symbols_sha256(symbols: GopSymbols | GopSetSymbols) -> str:
     return digest.hexdigest()
 
 
-def gop_symbols(reader: StgvReader, index: int) -> GopSymbols | GopSetSymbols:
-    """A GoP of a file of either format."""
-    unpack = unpack_gop if reader.header.format_version == (1, 0) else unpack_gop_set
-    return unpack(reader.read_gop(index))
+def gop_symbols(reader: StgvReader, index: int) -> AnySymbols:
+    """A GoP of a file of any format."""
+    payload = reader.read_gop(index)
+    if not reader.gops[index].is_key:
+        return unpack_predicted_gop(payload)
+    return unpack_gop(payload) if reader.header.format_version == (1, 0) else unpack_gop_set(payload)
 
 
 def drawn_set(seed: int, n_frames: int, modes: tuple[int, int, int]) -> GopSetSymbols:
@@ -122,9 +129,30 @@ def drawn_set(seed: int, n_frames: int, modes: tuple[int, int, int]) -> GopSetSy
     )
 
 
-def write_set(path: Path, profile: str, modes: tuple[tuple[int, int, int], ...]) -> None:
-    """A GoP of four frames at uneven times and one of a single frame, each in modes of its own."""
-    header = StreamHeader(
+def drawn_prediction(seed: int, n_frames: int) -> PredictedGopSymbols:
+    """A GoP whose Gaussians are those before but for a few, with a field as of `drawn_set`."""
+    alone = drawn_set(seed, n_frames, COMPACT)
+    rng = np.random.default_rng(100 + seed)
+    residuals = np.rint(rng.laplace(0, 1.5, (alone.header.n_gaussians, 8)))
+    residuals[::3] = 0
+    residuals[7], residuals[11] = -128, 127
+    field = {
+        name: getattr(alone, name)
+        for name in (
+            *("static_table", "dynamic_table", "mlp", "static_scales", "dynamic_scales", "mlp_scales"),
+            *("shape_scale", "color_scale"),
+        )
+    }
+    return PredictedGopSymbols(
+        header=alone.header,
+        residuals=residuals.astype(np.int8),
+        point_scale=np.array([0.001953125, 0.003], np.float32),
+        **{**field, "shape_scale": np.array([0.0078125, 0.01, 0.02], np.float32)},
+    )
+
+
+def stream_header(profile: str, version: tuple[int, int]) -> StreamHeader:
+    return StreamHeader(
         width=WIDTH,
         height=HEIGHT,
         frame_rate=Fraction(24),
@@ -132,11 +160,32 @@ def write_set(path: Path, profile: str, modes: tuple[tuple[int, int, int], ...])
         color=ColorDescription(primaries=1, transfer=13, matrix=1, full_range=True),
         profile=profile,
         tool="golden",
+        format_version=version,
     )
+
+
+def write_set(path: Path, profile: str, modes: tuple[tuple[int, int, int], ...]) -> None:
+    """A GoP of four frames at uneven times and one of a single frame, each in modes of its own."""
+    header = stream_header(profile, (1, 1))
     with path.open("wb") as file:
         writer = StgvWriter(file, header)
         for seed, (pts, of_gop) in enumerate(zip(PTS, modes, strict=True)):
             writer.add_gop(pack_gop_set(drawn_set(seed, len(pts), of_gop)), pts)
+        writer.finish()
+
+
+def write_predicted(path: Path) -> None:
+    """Two predicted GoPs behind a key GoP, the second of a single frame; then a key GoP and one predicted from it."""
+    with path.open("wb") as file:
+        writer = StgvWriter(file, stream_header("compact", (1, 2)))
+        first_pts = 0
+        for seed, (n_frames, is_key) in enumerate(((3, True), (3, False), (1, False), (2, True), (2, False))):
+            pts = range(first_pts, first_pts + 2 * n_frames, 2)
+            first_pts = pts.stop
+            if is_key:
+                writer.add_gop(pack_gop_set(drawn_set(20 + seed, n_frames, COMPACT)), pts)
+            else:
+                writer.add_gop(pack_predicted_gop(drawn_prediction(20 + seed, n_frames)), pts, predicted=True)
         writer.finish()
 
 
@@ -161,6 +210,7 @@ def expectation(path: Path) -> dict[str, object]:
                     "n_gaussians": gop.n_gaussians,
                     "pts": list(gop.pts),
                     "symbols_sha256": symbols_sha256(gop_symbols(reader, i)),
+                    **({} if gop.is_key else {"is_key": False}),
                 }
                 for i, gop in enumerate(reader.gops)
             ],
@@ -182,6 +232,8 @@ def main() -> None:
     for name, (profile, modes) in SET_FILES.items():
         write_set(FOLDER / name, profile, modes)
         store_frames(FOLDER / name)
+    write_predicted(FOLDER / PREDICTED_FILE)
+    store_frames(FOLDER / PREDICTED_FILE)
     files = sorted(FOLDER.glob("*.stgv"))
     HASHES.write_text(json.dumps({path.name: expectation(path) for path in files}, indent=2) + "\n")
 

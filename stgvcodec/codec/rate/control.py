@@ -31,6 +31,8 @@ _MOST_PER_PIXEL_FOR_QUALITY = 1.0
 # Beyond these a target counts as missed.
 _SIZE_TOLERANCE_PERCENT = 2.0
 _QUALITY_TOLERANCE_DB = 0.3
+# Bytes of a frame in a predicted GoP over those in a key GoP, of which the GoPs behind it have something too.
+PREDICTED_SHARE = 0.6
 # A second try with so little another size would not differ.
 _LEAST_CHANGE = 0.02
 
@@ -45,6 +47,7 @@ class GopPlan:
         n_gaussians: To start the fit with.
         field: Size of the field.
         target_bytes: Size of the payload to reach.
+        is_predicted: Whether it is predicted, so that the GoP before decides the number of Gaussians.
     """
 
     index: int
@@ -52,6 +55,7 @@ class GopPlan:
     n_gaussians: int
     field: FieldSize
     target_bytes: int
+    is_predicted: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,9 +87,18 @@ class VideoGops:
         lengths: Frames of each GoP, together those of the video.
         header: The file's header.
         costs: What models cost.
+        key_interval: Most frames from one key GoP to the next.
     """
 
-    def __init__(self, content: Content, lengths: Sequence[int], header: StreamHeader, costs: GopCosts) -> None:
+    def __init__(
+        self,
+        content: Content,
+        lengths: Sequence[int],
+        header: StreamHeader,
+        costs: GopCosts,
+        *,
+        key_interval: int = 1,
+    ) -> None:
         assert sum(lengths) == content.n_frames
         self.lengths = tuple(lengths)
         self.n_frames = content.n_frames
@@ -99,6 +112,7 @@ class VideoGops:
         self.detail = [sum(content.detail[start:stop]) / (stop - start) for start, stop in spans]
         self.is_flat = [max(content.detail[start:stop]) < _FLAT_LEVELS for start, stop in spans]
         self.minimum_bytes = [costs.minimum_bytes(length) for length in lengths]
+        self.may_be_predicted = _within_intervals(lengths, key_interval)
         self.file_bytes = file_framing_bytes(header, n_frames=self.n_frames, n_gops=len(lengths))
 
     def __len__(self) -> int:
@@ -128,6 +142,17 @@ class VideoGops:
         return self.framed_bytes(self.minimum_bytes)
 
 
+def _within_intervals(lengths: Sequence[int], key_interval: int) -> list[bool]:
+    """Whether each GoP lies within an interval that an earlier one began, if all that do are predicted."""
+    result: list[bool] = []
+    n_frames = key_interval
+    for length in lengths:
+        is_within = n_frames + length <= key_interval
+        n_frames = n_frames + length if is_within else length
+        result.append(is_within)
+    return result
+
+
 class RateControl(ABC):
     """Plans GoPs one by one; each plan may depend on the outcomes noted before it.
 
@@ -141,16 +166,27 @@ class RateControl(ABC):
         most = [gops.costs.bytes_at_density(most_per_pixel, length) for length in gops.lengths]
         self._maximum_bytes = [max(pair) for pair in zip(most, gops.minimum_bytes, strict=True)]
         self._n_largest = self._n_smallest = 0
+        # Of GoPs that may be predicted: as the last one that was planned.
+        self._expected_share = PREDICTED_SHARE
 
-    def plan(self, index: int) -> GopPlan:
-        """Dimensions of a GoP. Called once for each, in order."""
-        return self._plan_for(index, self._payload_bytes(index))
+    def plan(self, index: int, *, is_predicted: bool = False) -> GopPlan:
+        """Dimensions of a GoP. Called once for each, in order.
+
+        Args:
+            index: Of the GoP.
+            is_predicted: Whether it will be predicted from the one before.
+        """
+        share = PREDICTED_SHARE if is_predicted else 1.0
+        if self.gops.may_be_predicted[index]:
+            self._expected_share = share
+        return self._plan_for(index, self._payload_bytes(index, share), is_predicted)
 
     def note(self, plan: GopPlan, outcome: GopOutcome) -> None:
         """Take the outcome of a plan into account for those to come. Called once for each GoP, in order."""
         self._n_largest += plan.target_bytes >= self._maximum_bytes[plan.index]
         self._n_smallest += plan.target_bytes <= self.gops.minimum_bytes[plan.index]
-        self.gops.costs.note(outcome.payload_bytes, plan.field, outcome.n_gaussians, plan.n_frames)
+        if not plan.is_predicted:
+            self.gops.costs.note(outcome.payload_bytes, plan.field, outcome.n_gaussians, plan.n_frames)
 
     def needs_all_before(self, index: int) -> bool:
         """Whether a GoP is to be planned only when all before it have been noted."""
@@ -165,8 +201,8 @@ class RateControl(ABC):
         return False
 
     @abstractmethod
-    def _payload_bytes(self, index: int) -> float:
-        """Bytes that a GoP's payload shall have."""
+    def _payload_bytes(self, index: int, share: float) -> float:
+        """Bytes that a GoP's payload shall have, given what a frame of it takes over one of a key GoP."""
 
     @abstractmethod
     def expected_bytes(self) -> int:
@@ -176,11 +212,13 @@ class RateControl(ABC):
     def shortfall(self, file_bytes: int, psnr_db: float) -> str | None:
         """Why a file of this size and mean PSNR misses the target; None if it does not."""
 
-    def _plan_for(self, index: int, payload_bytes: float) -> GopPlan:
+    def _plan_for(self, index: int, payload_bytes: float, is_predicted: bool) -> GopPlan:
         n_frames = self.gops.lengths[index]
-        field, n_gaussians = self.gops.costs.dimensions(payload_bytes, n_frames)
+        # A field has as much to do whatever it moves.
+        alone = payload_bytes / PREDICTED_SHARE if is_predicted else payload_bytes
+        field, n_gaussians = self.gops.costs.dimensions(alone, n_frames)
         n_gaussians = max(round(SURPLUS * n_gaussians), MIN_GAUSSIANS)
-        return GopPlan(index, n_frames, n_gaussians, field, math.floor(payload_bytes))
+        return GopPlan(index, n_frames, n_gaussians, field, math.floor(payload_bytes), is_predicted)
 
     def _within_limits(self, index: int, payload_bytes: float) -> float:
         return min(max(payload_bytes, float(self.gops.minimum_bytes[index])), float(self._maximum_bytes[index]))
@@ -208,8 +246,13 @@ class SizeControl(RateControl):
         self._weights = [0.0 if flat else float(n) for flat, n in zip(gops.is_flat, gops.lengths, strict=True)]
         if not any(self._weights):
             self._weights = [float(n) for n in gops.lengths]
-        self._weight_left = sum(self._weights)
         self._minimum_left = sum(gops.minimum_bytes)
+        # Behind each GoP: of those that stand alone, of those that may be predicted.
+        self._weights_behind: list[tuple[float, float]] = []
+        alone = predicted = 0.0
+        for weight, may_be in zip(reversed(self._weights), reversed(gops.may_be_predicted), strict=True):
+            self._weights_behind.insert(0, (alone, predicted))
+            alone, predicted = (alone, predicted + weight) if may_be else (alone + weight, predicted)
         # Framing of the GoPs not yet noted, as for payloads of their share.
         share = target_bytes / len(gops)
         most = gops.costs.most_gaussians
@@ -229,17 +272,22 @@ class SizeControl(RateControl):
         side = "below" if off < 0.0 else "above"
         return f"{file_bytes} bytes are {abs(off):.1f} % {side} the target of {self.target_bytes}{limit}"
 
-    def _payload_bytes(self, index: int) -> float:
+    def _payload_bytes(self, index: int, share: float) -> float:
         minimum = self.gops.minimum_bytes[index]
-        weight = self._weights[index]
+        weight = share * self._weights[index]
+        weight_left = weight + self._weight_behind(index)
         spare = self._left - self._minimum_left
-        share = minimum + spare * (weight / self._weight_left if self._weight_left > 0.0 else 0.0)
-        self._weight_left -= weight
+        wanted = minimum + spare * (weight / weight_left if weight_left > 0.0 else 0.0)
         self._minimum_left -= minimum
         is_last = index == len(self.gops) - 1
-        payload_bytes = self._within_limits(index, self._left if is_last else share)
+        payload_bytes = self._within_limits(index, self._left if is_last else wanted)
         self._left -= math.floor(payload_bytes)
         return payload_bytes
+
+    def _weight_behind(self, index: int) -> float:
+        """Of the GoPs behind one, by what is expected of them."""
+        alone, predicted = self._weights_behind[index]
+        return alone + self._expected_share * predicted
 
     def note(self, plan: GopPlan, outcome: GopOutcome) -> None:
         """As for every control; what is left over is for the GoPs planned from now on."""
@@ -266,7 +314,8 @@ class QualityControl(RateControl):
 
     def expected_bytes(self) -> int:
         """By the table's quality, before anything was fitted."""
-        return self.gops.framed_bytes([self._bytes_for(i, self.target_db) for i in range(len(self.gops))])
+        expected = [PREDICTED_SHARE if may_be else 1.0 for may_be in self.gops.may_be_predicted]
+        return self.gops.framed_bytes([self._bytes_for(i, self.target_db, expected[i]) for i in range(len(self.gops))])
 
     def shortfall(self, file_bytes: int, psnr_db: float) -> str | None:
         """Tells of a mean further from its target than 0.3 dB, and of the limit that it ran into."""
@@ -285,7 +334,7 @@ class QualityControl(RateControl):
         """As for every control; the quality reached corrects the model."""
         super().note(plan, outcome)
         self._outcomes.append(outcome)
-        self._learn(plan.index, outcome)
+        self._learn(plan, outcome)
 
     def again(self, plan: GopPlan, outcome: GopOutcome) -> GopPlan | None:
         """Another try for the first GoP or the last, where they are too far off and can be changed."""
@@ -302,8 +351,8 @@ class QualityControl(RateControl):
             or (is_last and mean_error_db > _REFIT_LAST_DB and n_tries <= 1)
         ):
             return None
-        self._learn(index, outcome)
-        payload_bytes = self._bytes_for(index, self._wanted[index])
+        self._learn(plan, outcome)
+        payload_bytes = self._bytes_for(index, self._wanted[index], self._share(plan))
         if abs(payload_bytes / plan.target_bytes - 1.0) < _LEAST_CHANGE:
             return None
         logger.info(
@@ -314,7 +363,7 @@ class QualityControl(RateControl):
             payload_bytes,
             plan.target_bytes,
         )
-        return self._plan_for(index, payload_bytes)
+        return self._plan_for(index, payload_bytes, plan.is_predicted)
 
     def is_better(self, index: int, first: GopOutcome, second: GopOutcome) -> bool:
         """Whether the second outcome is nearer to what was wanted."""
@@ -322,10 +371,10 @@ class QualityControl(RateControl):
         wanted = self._wanted[index]
         return before is not None and (after is None or abs(after - wanted) < abs(before - wanted))
 
-    def _payload_bytes(self, index: int) -> float:
+    def _payload_bytes(self, index: int, share: float) -> float:
         wanted = self._wanted_db(index)
         self._wanted.append(wanted)
-        return self._bytes_for(index, wanted)
+        return self._bytes_for(index, wanted, share)
 
     def _wanted_db(self, index: int) -> float:
         """What the GoPs not yet planned must have on average, so that the mean over all comes out."""
@@ -342,13 +391,17 @@ class QualityControl(RateControl):
         wanted = (self.target_db * (n_frames + n_left) - sum_db) / n_left
         return min(max(wanted, self.target_db - _CORRECTION_DB), self.target_db + _CORRECTION_DB)
 
-    def _bytes_for(self, index: int, psnr_db: float) -> float:
+    def _bytes_for(self, index: int, psnr_db: float, share: float) -> float:
         gops = self.gops
         bits_per_pixel = self._fit.bits_per_pixel(psnr_db, gops.change[index], gops.detail[index])
-        return self._within_limits(index, bits_per_pixel * gops.n_pixels / 8.0)
+        return self._within_limits(index, share * bits_per_pixel * gops.n_pixels / 8.0)
 
-    def _learn(self, index: int, outcome: GopOutcome) -> None:
-        reached = outcome.mean_psnr_db
+    @staticmethod
+    def _share(plan: GopPlan) -> float:
+        return PREDICTED_SHARE if plan.is_predicted else 1.0
+
+    def _learn(self, plan: GopPlan, outcome: GopOutcome) -> None:
+        index, reached = plan.index, outcome.mean_psnr_db
         if reached is not None:
-            bits_per_pixel = 8.0 * outcome.payload_bytes / self.gops.n_pixels
+            bits_per_pixel = 8.0 * outcome.payload_bytes / (self._share(plan) * self.gops.n_pixels)
             self._fit.learn(bits_per_pixel, self.gops.change[index], self.gops.detail[index], reached)

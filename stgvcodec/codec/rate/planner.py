@@ -49,12 +49,13 @@ def rate_control(config: EncodeConfig, content: Content, header: StreamHeader) -
     if config.psnr_target is not None:
         bpp = _expected_bpp(config.psnr_target, content, costs)
         lengths = next(_cuttings(config, content, costs, bpp))
-        return QualityControl(VideoGops(content, lengths, header, costs), config.psnr_target)
+        gops = VideoGops(content, lengths, header, costs, key_interval=config.key_interval)
+        return QualityControl(gops, config.psnr_target)
     n_samples = costs.n_pixels * content.n_frames
     target_bytes = config.size_target or max(math.floor((config.bpp_target or 0.0) * n_samples / 8.0), 1)
     smallest: VideoGops | None = None
     for comfort, lengths in _with_comfort(config, content, costs, 8.0 * target_bytes / n_samples):
-        gops = VideoGops(content, lengths, header, costs)
+        gops = VideoGops(content, lengths, header, costs, key_interval=config.key_interval)
         if gops.smallest_file_bytes + (comfort - 1.0) * sum(gops.minimum_bytes) <= target_bytes:
             return SizeControl(gops, target_bytes)
         if smallest is None or gops.smallest_file_bytes < smallest.smallest_file_bytes:
@@ -82,6 +83,7 @@ def encode_plan(config: EncodeConfig, control: RateControl) -> EncodePlan:
         n_field_parameters=field_spec(field, length).n_parameters,
         expected_bytes=expected_bytes,
         expected_bpp=8.0 * expected_bytes / (gops.n_pixels * gops.n_frames),
+        key_interval=config.key_interval,
     )
 
 
