@@ -5,9 +5,9 @@
 
 `fit` codes the first GoPs of Bunny at 640x1280 and, from the folder DAVIS, of three sequences at 854x480, each at three
 rates: a Gaussian for every 40, 80 and 160 pixels, with the three largest fields. Quantisers are held against each other
-on two GoPs of 10 frames, lengths of GoPs on 40 frames. Every payload is written, read and rendered by the decoder's
-path. Rows that are there are not run again; several GoPs are fitted at once. `table` prints BD-rates,
-those of `predicted_gops.py` among them.
+on two GoPs of 10 frames, lengths of GoPs on 40 frames, with and without prediction from the GoP before. Every payload
+is written, read and rendered by the decoder's path. Rows that are there are not run again; several GoPs are fitted at
+once. `table` prints BD-rates. With `--shrink 2` clips are half as wide and high, for a CPU, and fields are smaller.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ import torch
 from gop_fit import CLIP
 from harness import commit, device_name
 
+from stgvcodec.bitstream.gop_predicted.payload import read_predicted_header
 from stgvcodec.bitstream.gop_set.payload import read_gop_set_header
-from stgvcodec.codec.gop_encoder import GopConfig, encode_gop
+from stgvcodec.codec.gop_encoder import GopConfig, GopPayload, encode_gop
+from stgvcodec.codec.key_intervals import KeyIntervals
 from stgvcodec.codec.presets import FIELD_SIZES, PRESETS
 from stgvcodec.codec.profiles import PROFILES, Profile
 from stgvcodec.codec.rd_flat_bits import flat_bits
@@ -52,6 +54,7 @@ class Variant(NamedTuple):
     gop: int = 10
     n_frames: int = 20
     smaller_field: int = 0
+    predicted: bool = False
 
 
 def _variants() -> list[Variant]:
@@ -80,6 +83,7 @@ def _variants() -> list[Variant]:
         Variant(LENGTHS, compact, n_frames=40),
         Variant("compact, GoPs of 20", compact, gop=20, n_frames=40),
         Variant("compact, GoPs of 40", compact, gop=40, n_frames=40),
+        *(Variant(f"compact, predicted GoPs of {n}", compact, gop=n, n_frames=40, predicted=True) for n in (10, 20)),
     ]
     return variants
 
@@ -95,20 +99,29 @@ class Job(NamedTuple):
         return tuple(map(str, (self.variant.name, self.clip, self.pixels_per_gaussian, self.first_frame)))
 
 
-def read_clips(davis: Path, n_frames: int) -> dict[str, np.ndarray]:
-    sources = {"bunny": (CLIP, "1280x640"), **{name: (davis / name, None) for name in SEQUENCES}}
+def read_clips(davis: Path, n_frames: int, shrink: int = 1) -> dict[str, np.ndarray]:
+    sources = {
+        "bunny": (CLIP, "1280x640", (1280, 640)),
+        **{name: (davis / name, None, (854, 480)) for name in SEQUENCES},
+    }
     clips = {}
-    for name, (source, crop) in sources.items():
-        with open_video(source, selection=Selection.parse(frames=f"0:{n_frames}", crop=crop)) as video:
+    for name, (source, crop, (width, height)) in sources.items():
+        resize = f"{width // shrink}x{height // shrink}" if shrink > 1 else None
+        with open_video(source, selection=Selection.parse(frames=f"0:{n_frames}", crop=crop, resize=resize)) as video:
             clips[name] = np.stack([frame.rgb for frame in video])
     return clips
+
+
+def smaller_fields(shrink: int) -> int:
+    """By how many sizes fields are smaller for clips of that much less width and height."""
+    return 2 * (shrink.bit_length() - 1)
 
 
 def fit(options: argparse.Namespace) -> None:
     device = torch.device(options.device)
     backend = resolve_backend("auto", device)
     variants = [v for v in _variants() if not options.variants or any(part in v.name for part in options.variants)]
-    clips = read_clips(options.davis, max(variant.n_frames for variant in variants))
+    clips = read_clips(options.davis, max(variant.n_frames for variant in variants), options.shrink)
     done: set[tuple[str, ...]] = set()
     if options.csv.exists():
         with options.csv.open() as file:
@@ -120,31 +133,33 @@ def fit(options: argparse.Namespace) -> None:
         for variant in variants
         for clip in clips
         for sparse in PIXELS_PER_GAUSSIAN
-        for first in range(0, variant.n_frames, variant.gop)
+        # Predicted GoPs are fitted one after the other, in one piece of work.
+        for first in ((0,) if variant.predicted else range(0, variant.n_frames, variant.gop))
     ]
     lock = Lock()
 
     def work(job: Job) -> None:
-        row = measure(job, clips[job.clip], options.preset, device, backend)
+        rows = measure(job, clips[job.clip], options.preset, device, backend, smaller_fields(options.shrink))
         with lock, options.csv.open("a", newline="") as file:
-            csv.writer(file).writerow(row)
+            csv.writer(file).writerows(rows)
 
     with one_torch_thread(), ThreadPoolExecutor(options.at_once) as pool:
         for future in [pool.submit(work, job) for job in jobs if job.key not in done]:
             future.result()
 
 
-def measure(job: Job, clip: np.ndarray, preset: str, device: torch.device, backend: str) -> tuple[object, ...]:
-    """Code one GoP."""
-    started = time.perf_counter()
+Row = tuple[object, ...]
+
+
+def measure(job: Job, clip: np.ndarray, preset: str, device: torch.device, backend: str, smaller: int) -> list[Row]:
+    """Code one GoP, or all of a clip that are predicted one from the other."""
     variant = job.variant
-    frames = clip[job.first_frame : job.first_frame + variant.gop]
-    n_pixels = frames.shape[1] * frames.shape[2]
+    n_pixels = clip.shape[1] * clip.shape[2]
     rank = PIXELS_PER_GAUSSIAN.index(job.pixels_per_gaussian)
     config = GopConfig(
         preset=PRESETS[preset],
         n_gaussians=n_pixels // job.pixels_per_gaussian,
-        field=FIELD_SIZES[rank + variant.smaller_field],
+        field=FIELD_SIZES[rank + variant.smaller_field + smaller],
         key_frame="middle",
         initialization="content",
         profile=variant.profile.with_codebooks(PRESETS[preset].color_stages, PRESETS[preset].color_codebook_size),
@@ -152,22 +167,37 @@ def measure(job: Job, clip: np.ndarray, preset: str, device: torch.device, backe
         device=device,
         backend=backend,
     )
-    coded = encode_gop(frames, config, seed=0)
-    header = read_gop_set_header(coded.bytes)
+    intervals = KeyIntervals(variant.n_frames if variant.predicted else 1)
+    rows: list[Row] = []
+    for first in range(job.first_frame, variant.n_frames if variant.predicted else job.first_frame + 1, variant.gop):
+        started = time.perf_counter()
+        frames = clip[first : first + variant.gop]
+        before = intervals.predecessor(frames, backend=backend)
+        coded = encode_gop(frames, dataclasses.replace(config, before=before), seed=0)
+        intervals.note(coded, len(frames))
+        rows.append(
+            (
+                *job._replace(first_frame=first).key,
+                len(frames),
+                n_pixels,
+                coded.stats.n_gaussians,
+                len(coded.bytes),
+                _flat_bytes(coded),
+                f"{np.mean(coded.stats.psnr_db):.3f}",
+                f"{time.perf_counter() - started:.2f}",
+                preset,
+                device_name(device),
+                commit(),
+            )
+        )
+    return rows
+
+
+def _flat_bytes(coded: GopPayload) -> int | str:
+    """As papers count them; empty where not all quantisers are the paper's."""
+    header = (read_gop_set_header if coded.is_key else read_predicted_header)(coded.bytes)
     is_paper = not (header.point_mode or header.shape_mode or header.color_mode)
-    return (
-        *job.key,
-        len(frames),
-        n_pixels,
-        coded.stats.n_gaussians,
-        len(coded.bytes),
-        -(-flat_bits(header) // 8) if is_paper else "",
-        f"{np.mean(coded.stats.psnr_db):.3f}",
-        f"{time.perf_counter() - started:.2f}",
-        preset,
-        device_name(device),
-        commit(),
-    )
+    return -(-flat_bits(header) // 8) if is_paper else ""
 
 
 Curve = list[tuple[float, float]]
@@ -199,12 +229,9 @@ def table(options: argparse.Namespace) -> None:
     lines = [
         f"# What each part of profile compact is worth (`benchmarks/rate_ablation.py`, preset {rows[0]['preset']})",
         "",
-        "BD-rate against profile `paper`, entropy-coded, by PSNR; below 0 fewer bits at equal quality.",
+        "BD-rate by PSNR; below 0 fewer bits at equal quality.",
         f"{rows[0]['device']}, commit {rows[0]['commit']}; points and their bytes in `{options.csv.name}`.",
         "Bunny is itself a decoded 0.052 bpp H.264 stream.",
-        "",
-        f"| | {' | '.join(clips)} | mean | bits a Gaussian, all in (Bunny, most Gaussians) |",
-        "|---|" + "---|" * (len(clips) + 2),
     ]
 
     def line(name: str, found: dict[tuple[str, str], Curve], anchor: str) -> str:
@@ -222,20 +249,20 @@ def table(options: argparse.Namespace) -> None:
         size = "flat_bytes" if name == FLAT else "bytes"
         return f"{8 * sum(int(r[size]) for r in own) / sum(int(r['n_gaussians']) for r in own):.1f}" if own else ""
 
-    lines.append(line(FLAT, flat, BASELINE))
-    own = [v.name for v in _variants()]
-    others = dict.fromkeys(name for name, _ in coded if name not in own)
-    names = [name for name in (*own, *others) if (name, clips[0]) in coded]
-    lines += [line(name, coded, BASELINE) for name in names if not _is_length(name)]
-    lengths = [name for name in names if _is_length(name)]
-    if lengths:
-        lines += [
-            "",
-            f"GoPs, against {LENGTHS}; bytes of predicted ones are estimated:",
-            "",
-            f"| | {' | '.join(clips)} | mean | |",
-        ]
-        lines += ["|---|" + "---|" * (len(clips) + 2), *(line(name, coded, LENGTHS) for name in lengths)]
+    def table_of(title: str, names: list[str], anchor: str) -> list[str]:
+        shown = [name for name in names if (name, clips[0]) in coded]
+        head = f"| | {' | '.join(clips)} | mean | bits a Gaussian, all in (Bunny, most Gaussians) |"
+        rule = "|---|" + "---|" * (len(clips) + 2)
+        return ["", title, "", head, rule, *(line(name, coded, anchor) for name in shown)] if shown else []
+
+    names = [variant.name for variant in _variants()]
+    parts = table_of(
+        f"Against `{BASELINE}`, entropy-coded:", [name for name in names if not _is_length(name)], BASELINE
+    )
+    if flat:
+        parts.insert(5, line(FLAT, flat, BASELINE))
+    title = f"Against {LENGTHS}; predicted ones are predicted where the encoder expects it to pay:"
+    lines += [*parts, *table_of(title, [name for name in names if _is_length(name)], LENGTHS)]
     options.markdown.write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
 
@@ -253,6 +280,7 @@ def main() -> None:
     fitting.add_argument("--csv", type=Path, required=True, help="rows, appended to")
     fitting.add_argument("--preset", default="fast", choices=tuple(PRESETS))
     fitting.add_argument("--at-once", type=int, default=4, help="GoPs fitted at the same time (default: 4)")
+    fitting.add_argument("--shrink", type=int, default=1, help="divide width and height by this (default: 1)")
     fitting.add_argument("--variants", nargs="*", help="only those whose names contain one of these")
     fitting.set_defaults(run=fit)
     printing = commands.add_parser("table", help="BD-rates from the rows")

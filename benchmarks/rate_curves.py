@@ -2,9 +2,10 @@
 
     python benchmarks/rate_curves.py results/rate_ablation.csv --davis DAVIS --out results
 
-One JSON file of `stgvcodec rd`'s schema for each clip, `first20_<clip>.json`, which `stgvcodec rd --plot-only` draws
-and tabulates. Bytes of this codec are those of the payloads and of the file that would hold them; the anchors code the
-same 20 frames at matching rates, and below. Frames and rates are few: it stands in for full clips where no GPU is.
+Two JSON files of `stgvcodec rd`'s schema for each clip, which `stgvcodec rd --plot-only` draws and tabulates:
+`first20_<clip>.json` with the profiles at GoPs of 10 frames, `first40_<clip>.json` with profile compact at three
+lengths of GoPs. Bytes of this codec are those of the payloads and of the file that would hold them; the anchors code
+the same frames at matching rates, and below. Frames and rates are few: it stands in for full clips where no GPU is.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from __future__ import annotations
 import argparse
 import csv
 from fractions import Fraction
+from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 from gop_fit import CLIP
-from rate_ablation import BASELINE, SEQUENCES
+from rate_ablation import BASELINE, LENGTHS, SEQUENCES
 
 from stgvcodec import Selection
 from stgvcodec.bitstream.header import ColorDescription, StreamHeader
@@ -24,8 +27,38 @@ from stgvcodec.codec.rd import CODEC, RdPlan, rate_distortion
 from stgvcodec.codec.rd_results import write_results
 from stgvcodec.report.rd_points import RdPoint, RdSeries
 
-RATES = (0.05, 0.1, 0.2)
-COMPACT = "+ rate in the loss = compact"
+# Of the field's sizes, rate control takes the next smaller one at these numbers of Gaussians.
+COMPACT = "compact, field one size smaller"
+
+
+class Figure(NamedTuple):
+    """Curves of the first frames of each clip: variant, label, and the column that its bytes are in."""
+
+    n_frames: int
+    rates: tuple[float, ...]
+    curves: tuple[tuple[str, str, str], ...]
+
+
+FIGURES = (
+    Figure(
+        20,
+        (0.05, 0.1, 0.2),
+        (
+            (BASELINE, "paper (flat bits)", "flat_bytes"),
+            (BASELINE, "paper", "bytes"),
+            (COMPACT, "compact", "bytes"),
+        ),
+    ),
+    Figure(
+        40,
+        (0.0125, 0.025, 0.05, 0.1),
+        (
+            (LENGTHS, "compact, GoPs of 10", "bytes"),
+            ("compact, GoPs of 20", "compact, GoPs of 20", "bytes"),
+            ("compact, GoPs of 40", "compact, GoPs of 40", "bytes"),
+        ),
+    ),
+)
 BUNNY_NOTE = "Bunny is itself a decoded 0.052 bpp H.264 stream, which favours classical codecs on it."
 Row = dict[str, str]
 
@@ -88,24 +121,20 @@ def main() -> None:
     options = parser.parse_args()
     with options.csv.open() as file:
         rows = list(csv.DictReader(file))
-    for clip in ("bunny", *SEQUENCES):
+    for figure, clip in product(FIGURES, ("bunny", *SEQUENCES)):
         own = [row for row in rows if row["clip"] == clip]
-        selection = Selection.parse(frames="0:20", crop="1280x640" if clip == "bunny" else None)
+        selection = Selection.parse(frames=f"0:{figure.n_frames}", crop="1280x640" if clip == "bunny" else None)
         source = CLIP if clip == "bunny" else options.davis / clip
-        path = options.out / f"first20_{clip}.json"
+        path = options.out / f"first{figure.n_frames}_{clip}.json"
         note = BUNNY_NOTE if clip == "bunny" else None
-        plan = RdPlan(RATES, configs=(), anchors=())
+        plan = RdPlan(figure.rates, configs=(), anchors=())
         result = rate_distortion(source, path, plan=plan, selection=selection, note=note)
         assert result is not None
         size = (result.source.width, result.source.height)
-        for variant, label, column in (
-            (BASELINE, "paper (flat bits)", "flat_bytes"),
-            (BASELINE, "paper", "bytes"),
-            (COMPACT, "compact", "bytes"),
-        ):
+        for variant, label, column in figure.curves:
             result = result.with_series(series(own, variant, label, column, size))
         write_results(path, result)
-        rate_distortion(source, path, plan=RdPlan(RATES, configs=()), selection=selection)
+        rate_distortion(source, path, plan=RdPlan(figure.rates, configs=()), selection=selection)
         print(path)
 
 
