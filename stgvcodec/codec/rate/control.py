@@ -5,21 +5,15 @@ from __future__ import annotations
 import logging
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
-from stgvcodec.bitstream.header import StreamHeader
 from stgvcodec.codec.presets import FieldSize
-from stgvcodec.codec.rate.content import Content
-from stgvcodec.codec.rate.cost_model import MIN_GAUSSIANS, MOST_PER_PIXEL, SURPLUS, GopCosts
-from stgvcodec.codec.rate.framing import file_framing_bytes, gop_framing_bytes
+from stgvcodec.codec.rate.cost_model import MIN_GAUSSIANS, MOST_PER_PIXEL, SURPLUS
 from stgvcodec.codec.rate.quality_fit import QualityFit
+from stgvcodec.codec.rate.video_gops import VideoGops
 
 logger = logging.getLogger(__name__)
 
-# Frames with less detail than this, 8-bit levels, are flat: no bits help them.
-_FLAT_LEVELS = 0.02
 # The first GoP is fitted again if it is further off, as a guess before any fit may be, and a second time at most, since
 # the slope is known only then; the last one, once, if the mean is.
 _REFIT_FIRST_DB = 1.0
@@ -77,80 +71,6 @@ class GopOutcome:
         """Mean over the frames that are not identical to their source; None if all are."""
         finite = [psnr for psnr in self.psnr_db if math.isfinite(psnr)]
         return math.fsum(finite) / len(finite) if finite else None
-
-
-class VideoGops:
-    """The GoPs into which a video is cut, and what the file costs around them.
-
-    Args:
-        content: Of the video.
-        lengths: Frames of each GoP, together those of the video.
-        header: The file's header.
-        costs: What models cost.
-        key_interval: Most frames from one key GoP to the next.
-    """
-
-    def __init__(
-        self,
-        content: Content,
-        lengths: Sequence[int],
-        header: StreamHeader,
-        costs: GopCosts,
-        *,
-        key_interval: int = 1,
-    ) -> None:
-        assert sum(lengths) == content.n_frames
-        self.lengths = tuple(lengths)
-        self.n_frames = content.n_frames
-        self.n_pixels = costs.n_pixels
-        self.costs = costs
-        self.starts = [stop - length for stop, length in zip(accumulate(lengths), lengths, strict=True)]
-        spans = [(start, start + length) for start, length in zip(self.starts, lengths, strict=True)]
-        self._pts = [content.pts[start:stop] for start, stop in spans]
-        # The change of a GoP's first frame lies before it.
-        self.change = [sum(content.change[start + 1 : stop]) for start, stop in spans]
-        self.detail = [sum(content.detail[start:stop]) / (stop - start) for start, stop in spans]
-        self.is_flat = [max(content.detail[start:stop]) < _FLAT_LEVELS for start, stop in spans]
-        self.minimum_bytes = [costs.minimum_bytes(length) for length in lengths]
-        self.may_be_predicted = _within_intervals(lengths, key_interval)
-        self.file_bytes = file_framing_bytes(header, n_frames=self.n_frames, n_gops=len(lengths))
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def framing_bytes(self, index: int, payload_bytes: int, n_gaussians: int) -> int:
-        """What the file has of a GoP besides its payload."""
-        return gop_framing_bytes(
-            self._pts[index],
-            first_frame=self.starts[index],
-            payload_bytes=payload_bytes,
-            n_gaussians=max(n_gaussians, 1),
-        )
-
-    def framed_bytes(self, payloads: Sequence[float]) -> int:
-        """Size of a file with payloads of these sizes."""
-        n_gaussians = self.costs.most_gaussians
-        framed = (
-            self.framing_bytes(i, math.ceil(payload), n_gaussians) + math.ceil(payload)
-            for i, payload in enumerate(payloads)
-        )
-        return self.file_bytes + sum(framed)
-
-    @property
-    def smallest_file_bytes(self) -> int:
-        """Size that the file can certainly be brought down to."""
-        return self.framed_bytes(self.minimum_bytes)
-
-
-def _within_intervals(lengths: Sequence[int], key_interval: int) -> list[bool]:
-    """Whether each GoP lies within an interval that an earlier one began, if all that do are predicted."""
-    result: list[bool] = []
-    n_frames = key_interval
-    for length in lengths:
-        is_within = n_frames + length <= key_interval
-        n_frames = n_frames + length if is_within else length
-        result.append(is_within)
-    return result
 
 
 class RateControl(ABC):
@@ -251,8 +171,9 @@ class SizeControl(RateControl):
         self._weights_behind: list[tuple[float, float]] = []
         alone = predicted = 0.0
         for weight, may_be in zip(reversed(self._weights), reversed(gops.may_be_predicted), strict=True):
-            self._weights_behind.insert(0, (alone, predicted))
+            self._weights_behind.append((alone, predicted))
             alone, predicted = (alone, predicted + weight) if may_be else (alone + weight, predicted)
+        self._weights_behind.reverse()
         # Framing of the GoPs not yet noted, as for payloads of their share.
         share = target_bytes / len(gops)
         most = gops.costs.most_gaussians

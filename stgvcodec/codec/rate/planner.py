@@ -10,9 +10,10 @@ from stgvcodec.codec.config import EncodeConfig
 from stgvcodec.codec.dimensions import field_spec
 from stgvcodec.codec.presets import FIELD_SIZES, PRESETS
 from stgvcodec.codec.rate.content import Content
-from stgvcodec.codec.rate.control import QualityControl, RateControl, SizeControl, VideoGops
+from stgvcodec.codec.rate.control import QualityControl, RateControl, SizeControl
 from stgvcodec.codec.rate.cost_model import COST_MODELS, GopCosts
 from stgvcodec.codec.rate.gop_length import adaptive_lengths, fixed_lengths, frames_in_memory
+from stgvcodec.codec.rate.video_gops import VideoGops
 from stgvcodec.codec.reports import EncodePlan
 from stgvcodec.errors import ConfigError
 
