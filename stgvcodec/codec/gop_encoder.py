@@ -19,7 +19,7 @@ from stgvcodec.bitstream.header import PROFILES as PROFILE_IDS
 from stgvcodec.codec.dimensions import field_spec
 from stgvcodec.codec.gop_landing import aim_at, resize_to, trimmed_payload
 from stgvcodec.codec.gop_prediction import Predecessor, mean_mse
-from stgvcodec.codec.gop_renderer import GopRenderer, unpack
+from stgvcodec.codec.gop_renderer import GopRenderer
 from stgvcodec.codec.gop_symbols import residual_steps
 from stgvcodec.codec.presets import FieldSize, Preset
 from stgvcodec.codec.profiles import Profile
@@ -303,7 +303,7 @@ def _renderer(payload: bytes, frames: npt.NDArray[np.uint8], config: GopConfig) 
     """The decoder's."""
     _, height, width, _ = frames.shape
     before = config.before
-    unpacked = unpack(
+    return GopRenderer(
         payload,
         width=width,
         height=height,
@@ -311,13 +311,6 @@ def _renderer(payload: bytes, frames: npt.NDArray[np.uint8], config: GopConfig) 
         backend=config.backend,
         profile=PROFILE_IDS[config.profile.name],
         predicted=before is not None,
-    )
-    return GopRenderer(
-        unpacked,
-        width=width,
-        height=height,
-        device=config.device,
-        backend=config.backend,
         before=None if before is None else before.gaussians,
     )
 

@@ -16,7 +16,7 @@ from stgvcodec import EncodeConfig, VideoDecoder, encode
 from stgvcodec.bitstream.header import PROFILES as PROFILE_IDS
 from stgvcodec.codec.gop_encoder import encode_gop
 from stgvcodec.codec.gop_prediction import Predecessor
-from stgvcodec.codec.gop_renderer import GopRenderer, unpack
+from stgvcodec.codec.gop_renderer import GopRenderer
 from stgvcodec.errors import ConfigError
 from stgvcodec.fit.phases import QUANTIZED_STREAMS
 from stgvcodec.metrics import psnr_db as exact_psnr_db
@@ -108,9 +108,16 @@ def test_training_saw_what_the_decoder_computes(monkeypatch, backend):
 
     with torch.no_grad():
         seen, _ = trainer.quantizers.quantize(trainer.model.values(), QUANTIZED_STREAMS)
-    place = {"width": WIDTH, "height": HEIGHT, "device": CPU, "backend": backend}
-    unpacked = unpack(payload.bytes, **place, profile=PROFILE_IDS["compact"], predicted=True)
-    decoder = GopRenderer(unpacked, **place, before=config.before.gaussians)
+    decoder = GopRenderer(
+        payload.bytes,
+        width=WIDTH,
+        height=HEIGHT,
+        device=CPU,
+        backend=backend,
+        profile=PROFILE_IDS["compact"],
+        predicted=True,
+        before=config.before.gaussians,
+    )
 
     assert not payload.is_key
     assert payload.stats.n_gaussians == config.before.n_gaussians
