@@ -4,6 +4,7 @@ import math
 import random
 import re
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -145,6 +146,23 @@ def test_the_mean_lands_on_its_psnr(monkeypatch, tmp_path, target, base, slope, 
     assert report.psnr_db == pytest.approx(target, abs=0.3)
     assert report.shortfall is None
     assert len(fit.configs) <= len(report.gops) + 3
+
+
+def test_a_first_guess_at_the_smallest_model_does_not_send_the_next_one_to_the_largest(monkeypatch, tmp_path):
+    """Quality collapses where a GoP has hardly any Gaussians; that says nothing of what more bytes give."""
+
+    def psnr_db(index, bits_per_pixel):
+        enough = 15.0 + 2.0 * math.log2(bits_per_pixel / 0.05)
+        return enough if bits_per_pixel > 0.035 else 2.0
+
+    fit = FakeFit(psnr_db=psnr_db)
+    report = simulated(monkeypatch, tmp_path, plain_content(60, change=0.0), fit, psnr_target=18.0, gop=10)
+
+    tries = [config.target_bytes for seed, config in fit.configs if seed == 0]
+    assert len(tries) >= 2
+    assert all(1 / 8.01 <= after / before <= 8.01 for before, after in pairwise(tries))
+    assert abs(report.gops[0].psnr_db - 18.0) < 2.0
+    assert report.psnr_db == pytest.approx(18.0, abs=0.3)
 
 
 def test_a_psnr_beyond_reach_ends_at_the_largest_model(monkeypatch, tmp_path, caplog):

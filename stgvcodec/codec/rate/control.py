@@ -18,6 +18,10 @@ logger = logging.getLogger(__name__)
 # the slope is known only then; the last one, once, if the mean is.
 _REFIT_FIRST_DB = 1.0
 _REFIT_LAST_DB = 0.2
+# The first guess pays for this many of the smallest models, below which quality collapses and says nothing about what
+# more bytes give; and no try has more or less than so many times the bytes of the one before.
+_FIRST_COMFORT = 3.0
+_LARGEST_STEP = 8.0
 # How far one GoP may leave the target to make up for others.
 _CORRECTION_DB = 2.0
 # A quality that takes more Gaussians than pixels is not to be had.
@@ -274,6 +278,8 @@ class QualityControl(RateControl):
             return None
         self._learn(plan, outcome)
         payload_bytes = self._bytes_for(index, self._wanted[index], self._share(plan))
+        least, most = plan.target_bytes / _LARGEST_STEP, plan.target_bytes * _LARGEST_STEP
+        payload_bytes = self._within_limits(index, min(max(payload_bytes, least), most))
         if abs(payload_bytes / plan.target_bytes - 1.0) < _LEAST_CHANGE:
             return None
         logger.info(
@@ -295,7 +301,10 @@ class QualityControl(RateControl):
     def _payload_bytes(self, index: int, share: float) -> float:
         wanted = self._wanted_db(index)
         self._wanted.append(wanted)
-        return self._bytes_for(index, wanted, share)
+        payload_bytes = self._bytes_for(index, wanted, share)
+        if index > 0:
+            return payload_bytes
+        return self._within_limits(index, max(payload_bytes, _FIRST_COMFORT * self.gops.minimum_bytes[index]))
 
     def _wanted_db(self, index: int) -> float:
         """What the GoPs not yet planned must have on average, so that the mean over all comes out."""
