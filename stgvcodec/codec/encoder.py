@@ -295,11 +295,15 @@ class _Job:
         def on_step(phase: Phase, step: int, share: float, loss: Tensor) -> None:
             self._report(index, phase, step, share * n_frames, loss)
 
+        fills_target = False
         if plan is None:
             n_gaussians, target_bytes = self._n_gaussians(), None
             field = default_field_size(self.preset, self._width, self._height, n_frames)
         else:
             n_gaussians, field, target_bytes = plan.n_gaussians, plan.field, plan.target_bytes
+            fills_target = plan.fills_target
+            if not plan.is_predicted:
+                before = None
         config = GopConfig(
             preset=self.preset,
             n_gaussians=n_gaussians,
@@ -314,6 +318,7 @@ class _Job:
             device=self._device,
             backend=self._backend,
             before=before,
+            fills_target=fills_target,
         )
         # Each GoP draws its own numbers, whichever others there are.
         return encode_gop(gop.frames, config, seed=self.config.seed + index, on_step=on_step)

@@ -61,6 +61,7 @@ class GopConfig:
         device: Where to fit.
         backend: Name of the operators.
         before: What the GoP is predicted from, which then decides the number of Gaussians; None where it stands alone.
+        fills_target: Whether a predicted GoP that falls short of its bytes has finer steps in the end.
     """
 
     preset: Preset
@@ -73,6 +74,7 @@ class GopConfig:
     device: torch.device
     backend: str
     before: Predecessor | None = None
+    fills_target: bool = False
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,7 @@ def encode_gop(
             trainer.run(phase, work.step)
         if target_bytes is not None and resize_to(trainer, target_bytes, _SIZE_TOLERANCE):
             trainer.run(_touch_up((*phases, *finetuning)[-1]), None)
-        payload, n_gaussians = trimmed_payload(trainer, target_bytes)
+        payload, n_gaussians = trimmed_payload(trainer, target_bytes, fills=config.fills_target)
         renderer = _renderer(payload, frames, config)
         psnrs = tuple(
             psnr_db(source, frame.cpu().numpy())

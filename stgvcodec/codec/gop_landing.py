@@ -26,6 +26,9 @@ _AIM = 0.99
 _PREDICTED_LEFT = 0.92
 _FINEST_STEPS, _COARSEST_STEPS = -2.0, 2.0
 _STEP_TRIES = 7
+# A predicted GoP that falls short by more than this share has finer steps in the end, down to this power of two.
+_SHORTFALL = 0.01
+_FINEST_LAST_STEPS = -6.0
 # What the rate in the loss can leave of a payload's bytes, by its weight alone. Gaussians come and go only for what
 # lies beyond, since a set that loses many just before its fine-tuning loses more than their worth.
 _LEAST_LEFT, _MOST_LEFT = 0.62, 0.92
@@ -65,7 +68,8 @@ def aim_at(trainer: GopTrainer, target_bytes: int) -> None:
     """
     quantizers = trainer.quantizers
     if isinstance(quantizers, PredictedQuantizers):
-        _choose_steps(trainer, quantizers.residuals, target_bytes)
+        wanted = target_bytes / _PREDICTED_LEFT
+        _scale_steps(trainer, quantizers.residuals, wanted, (_FINEST_STEPS, _COARSEST_STEPS))
     symbols = gop_symbols(trainer)
     n_bytes = len(packed(symbols))
     _steer(trainer, target_bytes, n_bytes)
@@ -85,19 +89,22 @@ def _resize(trainer: GopTrainer, symbols: GopSetSymbols, n_bytes: int, target_by
     return bool(wanted != n)
 
 
-def _choose_steps(trainer: GopTrainer, residuals: ResidualQuantizer, target_bytes: int) -> None:
-    """Scale the steps of residuals so that they cost a little more than they shall in the end."""
-    lower, upper = _FINEST_STEPS, _COARSEST_STEPS
-    exponent = 0.0  # what the steps have been scaled by, as a power of two
+def _scale_steps(
+    trainer: GopTrainer, residuals: ResidualQuantizer, target_bytes: float, exponents: tuple[float, float]
+) -> None:
+    """Scale the steps of residuals by a power of two between two, so that the payload has a size or a little less."""
+    lower, upper = exponents
+    scaled = 0.0
     for _ in range(_STEP_TRIES):
         middle = 0.5 * (lower + upper)
-        residuals.scale_steps(2.0 ** (middle - exponent))
-        exponent = middle
-        if _PREDICTED_LEFT * len(packed(gop_symbols(trainer))) > target_bytes:
+        residuals.scale_steps(2.0 ** (middle - scaled))
+        scaled = middle
+        if len(packed(gop_symbols(trainer))) > target_bytes:
             lower = middle
         else:
             upper = middle
-    logger.info("steps of residuals are scaled by %.2f to meet %d bytes", 2.0**exponent, target_bytes)
+    residuals.scale_steps(2.0 ** (upper - scaled))
+    logger.info("steps of residuals are scaled by %.2f to meet %.0f bytes", 2.0**upper, target_bytes)
 
 
 def _steer(trainer: GopTrainer, target_bytes: int, n_bytes: int) -> None:
@@ -108,12 +115,13 @@ def _steer(trainer: GopTrainer, target_bytes: int, n_bytes: int) -> None:
     trainer.target_bits = max(_AIM * float(trainer.quantizers.estimated_bits(values)) * target_bytes / n_bytes, 1.0)
 
 
-def trimmed_payload(trainer: GopTrainer, target_bytes: int | None) -> tuple[bytes, int]:
+def trimmed_payload(trainer: GopTrainer, target_bytes: int | None, *, fills: bool = False) -> tuple[bytes, int]:
     """The payload, without the least important Gaussians, or residuals, where it would be too large.
 
     Args:
         trainer: At the end of its training.
         target_bytes: Size to stay within; None keeps everything.
+        fills: Whether a predicted GoP that would be too small gets finer steps.
 
     Returns:
         The payload, and the Gaussians in it.
@@ -121,6 +129,16 @@ def trimmed_payload(trainer: GopTrainer, target_bytes: int | None) -> tuple[byte
     symbols = gop_symbols(trainer)
     payload = packed(symbols)
     n = trainer.spec.n_gaussians
+    quantizers = trainer.quantizers
+    if (
+        target_bytes is not None
+        and fills
+        and isinstance(quantizers, PredictedQuantizers)
+        and len(payload) < (1.0 - _SHORTFALL) * target_bytes
+    ):
+        _scale_steps(trainer, quantizers.residuals, target_bytes, (_FINEST_LAST_STEPS, 0.0))
+        symbols = gop_symbols(trainer)
+        payload = packed(symbols)
     if target_bytes is None or len(payload) <= (1.0 + _EXCESS) * target_bytes:
         return payload, n
     order = by_importance(trainer.model.gaussians, trainer.spec.low_pass).cpu().numpy()

@@ -70,6 +70,17 @@ def test_bytes_left_by_gops_that_turn_out_key_come_from_those_behind(monkeypatch
     assert max(others) == pytest.approx(min(others), rel=0.02)
 
 
+def test_what_predicted_gops_leave_makes_the_last_one_a_key_gop(monkeypatch, tmp_path):
+    """They use half of their bytes: in the end there is more than a predicted GoP can use."""
+    fit = FakeFit(is_alike=lambda index: True, landing=lambda index: 1.0 if index in (0, 5) else 0.7)
+    options = {"bpp_target": 0.1, "gop": 20, "key_interval": 1000}
+    report = simulated(monkeypatch, tmp_path, plain_content(120), fit, **options)
+
+    assert kinds(report) == [True, False, False, False, False, True]
+    assert 0.098 <= report.bpp <= 0.102
+    assert [config.fills_target for _, config in fit.configs] == [False] * 5 + [True]
+
+
 @pytest.mark.parametrize("alike", ALIKE)
 def test_the_mean_lands_on_its_psnr(monkeypatch, tmp_path, alike):
     """Predicted GoPs reach in the share of the bytes what key GoPs reach."""

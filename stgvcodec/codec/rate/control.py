@@ -46,6 +46,7 @@ class GopPlan:
         field: Size of the field.
         target_bytes: Size of the payload to reach.
         is_predicted: Whether it is predicted, so that the GoP before decides the number of Gaussians.
+        fills_target: Whether nothing after it can use what it leaves of its bytes.
     """
 
     index: int
@@ -54,6 +55,7 @@ class GopPlan:
     field: FieldSize
     target_bytes: int
     is_predicted: bool = False
+    fills_target: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,20 +92,29 @@ class RateControl(ABC):
         most = [gops.costs.bytes_at_density(most_per_pixel, length) for length in gops.lengths]
         self._maximum_bytes = [max(pair) for pair in zip(most, gops.minimum_bytes, strict=True)]
         self._n_largest = self._n_smallest = 0
-        # Of GoPs that may be predicted: as the last one that was planned.
+        # Of GoPs that may be predicted: the mean of those that were planned.
         self._expected_share = PREDICTED_SHARE
+        self._n_candidates = 0
+        self._bytes_a_key_frame = math.inf
 
     def plan(self, index: int, *, is_predicted: bool = False) -> GopPlan:
         """Dimensions of a GoP. Called once for each, in order.
 
         Args:
             index: Of the GoP.
-            is_predicted: Whether it will be predicted from the one before.
+            is_predicted: Whether it can be predicted from the one before. It is not where others have left so much that
+                it may have what a key GoP has.
         """
         share = PREDICTED_SHARE if is_predicted else 1.0
         if self.gops.may_be_predicted[index]:
-            self._expected_share = share
-        return self._plan_for(index, self._payload_bytes(index, share), is_predicted)
+            self._n_candidates += 1
+            self._expected_share += (share - self._expected_share) / self._n_candidates
+        payload_bytes = self._payload_bytes(index, share)
+        each = payload_bytes / self.gops.lengths[index]
+        is_predicted = is_predicted and each < self._bytes_a_key_frame
+        if not is_predicted:
+            self._bytes_a_key_frame = each
+        return self._plan_for(index, payload_bytes, is_predicted)
 
     def note(self, plan: GopPlan, outcome: GopOutcome) -> None:
         """Take the outcome of a plan into account for those to come. Called once for each GoP, in order."""
@@ -142,7 +153,12 @@ class RateControl(ABC):
         alone = payload_bytes / PREDICTED_SHARE if is_predicted else payload_bytes
         field, n_gaussians = self.gops.costs.dimensions(alone, n_frames)
         n_gaussians = max(round(SURPLUS * n_gaussians), MIN_GAUSSIANS)
-        return GopPlan(index, n_frames, n_gaussians, field, math.floor(payload_bytes), is_predicted)
+        fills_target = self._fills_target(index)
+        return GopPlan(index, n_frames, n_gaussians, field, math.floor(payload_bytes), is_predicted, fills_target)
+
+    def _fills_target(self, index: int) -> bool:
+        """Whether nothing after a GoP can use what it leaves of its bytes."""
+        return False
 
     def _within_limits(self, index: int, payload_bytes: float) -> float:
         return min(max(payload_bytes, float(self.gops.minimum_bytes[index])), float(self._maximum_bytes[index]))
@@ -208,6 +224,9 @@ class SizeControl(RateControl):
         payload_bytes = self._within_limits(index, self._left if is_last else wanted)
         self._left -= math.floor(payload_bytes)
         return payload_bytes
+
+    def _fills_target(self, index: int) -> bool:
+        return index == len(self.gops) - 1
 
     def _weight_behind(self, index: int) -> float:
         """Of the GoPs behind one, by what is expected of them."""
