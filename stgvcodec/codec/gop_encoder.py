@@ -244,7 +244,8 @@ def make_trainer(frames: npt.NDArray[np.uint8], config: GopConfig, seed: int) ->
     rng = np.random.default_rng(seed)
     pictures = torch.from_numpy(frames).to(config.device)
     key_frame = choose_key_frame(frames, config.key_frame) if before is None else 0
-    paths = _paths(pictures, key_frame, config)
+    # A GoP is predicted only where its flow was found to lead nowhere (`Predecessor.explains`): not sought again.
+    paths = _paths(pictures, key_frame, config) if before is None else None
     if before is None:
         gaussians = initial_gaussians(
             pictures[key_frame] / 255.0,
