@@ -23,9 +23,9 @@ _MAX_CLASSES = LIMITS["attribute_classes"]
 _TOP_VARIABLE = LIMITS["alphabet"] - 1
 _RAW_BYTE = UNCODED | RAW << MODE_BITS
 _ALL_SYMBOLS: Symbols = np.arange(LIMITS["alphabet"], dtype=np.uint8)
-# What a class is thought to cost besides its entropy before its model is made.
+# What a class is thought to cost besides its entropy before its model is made; measured on sets of 2 000 to 90 000.
 _MODEL_BITS = 16.0
-_SYMBOL_BITS = 3.0
+_SYMBOL_BITS = 7.0
 
 
 @dataclass(frozen=True)

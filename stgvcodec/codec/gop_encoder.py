@@ -153,7 +153,9 @@ def encode_gop(
             trainer.run(phase, work.step)
         if target_bytes is not None and resize_to(trainer, target_bytes, _SIZE_TOLERANCE):
             trainer.run(_touch_up((*phases, *finetuning)[-1]), None)
-        payload, n_gaussians = trimmed_payload(trainer, target_bytes, fills=config.fills_target)
+        # What a GoP of its own leaves, one that is fitted beside it cannot use.
+        fills = config.fills_target or (config.before is None and is_rated)
+        payload, n_gaussians = trimmed_payload(trainer, target_bytes, fills=fills)
         renderer = _renderer(payload, frames, config)
         psnrs = tuple(
             psnr_db(source, frame.cpu().numpy())

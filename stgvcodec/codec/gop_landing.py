@@ -14,7 +14,6 @@ from stgvcodec.codec.gop_symbols import gop_symbols, packed, some_gaussians
 from stgvcodec.fit.predicted_quantizers import PredictedQuantizers
 from stgvcodec.fit.resize import by_importance
 from stgvcodec.fit.trainer import GopTrainer
-from stgvcodec.quant import ResidualQuantizer
 
 logger = logging.getLogger(__name__)
 
@@ -26,9 +25,11 @@ _AIM = 0.99
 _PREDICTED_LEFT = 0.92
 _FINEST_STEPS, _COARSEST_STEPS = -2.0, 2.0
 _STEP_TRIES = 7
-# A predicted GoP that falls short by more than this share has finer steps in the end, down to this power of two.
+# A GoP that falls short by more than this share has finer steps in the end, down to this power of two, found in so many
+# tries: a set that trained is near its size, a predicted GoP may be far.
 _SHORTFALL = 0.01
-_FINEST_LAST_STEPS = -6.0
+_FINEST_LAST_STEPS, _LAST_STEP_TRIES = -0.5, 4
+_FINEST_LAST_RESIDUALS = -6.0
 # What the rate in the loss can leave of a payload's bytes, by its weight alone. Gaussians come and go only for what
 # lies beyond, since a set that loses many just before its fine-tuning loses more than their worth.
 _LEAST_LEFT, _MOST_LEFT = 0.62, 0.92
@@ -69,7 +70,7 @@ def aim_at(trainer: GopTrainer, target_bytes: int) -> None:
     quantizers = trainer.quantizers
     if isinstance(quantizers, PredictedQuantizers):
         wanted = target_bytes / _PREDICTED_LEFT
-        _scale_steps(trainer, quantizers.residuals, wanted, (_FINEST_STEPS, _COARSEST_STEPS))
+        _scale_steps(trainer, wanted, (_FINEST_STEPS, _COARSEST_STEPS), _STEP_TRIES)
     symbols = gop_symbols(trainer)
     n_bytes = len(packed(symbols))
     _steer(trainer, target_bytes, n_bytes)
@@ -89,22 +90,20 @@ def _resize(trainer: GopTrainer, symbols: GopSetSymbols, n_bytes: int, target_by
     return bool(wanted != n)
 
 
-def _scale_steps(
-    trainer: GopTrainer, residuals: ResidualQuantizer, target_bytes: float, exponents: tuple[float, float]
-) -> None:
-    """Scale the steps of residuals by a power of two between two, so that the payload has a size or a little less."""
+def _scale_steps(trainer: GopTrainer, target_bytes: float, exponents: tuple[float, float], n_tries: int) -> None:
+    """Scale the Gaussians' steps by a power of two between two, so that the payload has a size or a little less."""
     lower, upper = exponents
     scaled = 0.0
-    for _ in range(_STEP_TRIES):
+    for _ in range(n_tries):
         middle = 0.5 * (lower + upper)
-        residuals.scale_steps(2.0 ** (middle - scaled))
+        trainer.quantizers.scale_steps(2.0 ** (middle - scaled))
         scaled = middle
         if len(packed(gop_symbols(trainer))) > target_bytes:
             lower = middle
         else:
             upper = middle
-    residuals.scale_steps(2.0 ** (upper - scaled))
-    logger.info("steps of residuals are scaled by %.2f to meet %.0f bytes", 2.0**upper, target_bytes)
+    trainer.quantizers.scale_steps(2.0 ** (upper - scaled))
+    logger.info("steps are scaled by %.3f to meet %.0f bytes", 2.0**upper, target_bytes)
 
 
 def _steer(trainer: GopTrainer, target_bytes: int, n_bytes: int) -> None:
@@ -121,7 +120,7 @@ def trimmed_payload(trainer: GopTrainer, target_bytes: int | None, *, fills: boo
     Args:
         trainer: At the end of its training.
         target_bytes: Size to stay within; None keeps everything.
-        fills: Whether a predicted GoP that would be too small gets finer steps.
+        fills: Whether a GoP with the rate in its loss that would be too small gets finer steps.
 
     Returns:
         The payload, and the Gaussians in it.
@@ -129,14 +128,11 @@ def trimmed_payload(trainer: GopTrainer, target_bytes: int | None, *, fills: boo
     symbols = gop_symbols(trainer)
     payload = packed(symbols)
     n = trainer.spec.n_gaussians
-    quantizers = trainer.quantizers
-    if (
-        target_bytes is not None
-        and fills
-        and isinstance(quantizers, PredictedQuantizers)
-        and len(payload) < (1.0 - _SHORTFALL) * target_bytes
-    ):
-        _scale_steps(trainer, quantizers.residuals, target_bytes, (_FINEST_LAST_STEPS, 0.0))
+    if target_bytes is not None and fills and len(payload) < (1.0 - _SHORTFALL) * target_bytes:
+        if isinstance(symbols, PredictedGopSymbols):
+            _scale_steps(trainer, target_bytes, (_FINEST_LAST_RESIDUALS, 0.0), _STEP_TRIES)
+        else:
+            _scale_steps(trainer, target_bytes, (_FINEST_LAST_STEPS, 0.0), _LAST_STEP_TRIES)
         symbols = gop_symbols(trainer)
         payload = packed(symbols)
     if target_bytes is None or len(payload) <= (1.0 + _EXCESS) * target_bytes:

@@ -83,3 +83,7 @@ class PredictedQuantizers(RatedQuantizers):
             "color_steps": [self.residuals.color_gain],
             "field_steps": list(self.field.parameters()),
         }
+
+    def scale_steps(self, factor: float) -> None:
+        """See `RatedQuantizers`."""
+        self.residuals.scale_steps(factor)

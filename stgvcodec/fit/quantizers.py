@@ -208,6 +208,10 @@ class RatedQuantizers(nn.Module, ABC):
     def step_parameters(self) -> dict[str, list[nn.Parameter]]:
         """Learned steps by the names of `schedule.STEP_GROUPS`."""
 
+    @abstractmethod
+    def scale_steps(self, factor: float) -> None:
+        """Multiply the steps of the Gaussians' scalar quantisers, within their limits; the field's stay."""
+
     def update(self, values: GopValues, enabled: Collection[str]) -> None:
         """Move what moves by averages (the colour codebooks), after each optimiser step; it waits for nothing."""
         return
@@ -362,6 +366,12 @@ class GopQuantizers(RatedQuantizers):
             "color_steps": list(self.colors.parameters()),
             "field_steps": list(self.field.parameters()),
         }
+
+    def scale_steps(self, factor: float) -> None:
+        """See `RatedQuantizers`; points stay on their grid, and the paper's quantisers as they are."""
+        for quantizer in (self.cholesky, self.colors):
+            if isinstance(quantizer, LogShearQuantizer | YcocgQuantizer):
+                quantizer.unit.mul_(factor)
 
     def _shape_lengths(self) -> CodeLengths:
         return self.rate.of_attributes(0, 3)

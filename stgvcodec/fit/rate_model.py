@@ -13,13 +13,17 @@ from stgvcodec.ops.code_length import CodeLengths, total_bits
 
 N_SYMBOLS = 256
 _ZERO = 128
-# As the coder has them: most classes of an attribute, and what a class costs besides its entropy, about.
+# As the coder has them: most classes of an attribute, what a class's model takes at least, and a table for each symbol
+# that occurs (measured on sets of 2 000 to 90 000).
 _MOST_CLASSES = 16
-_CLASS_BITS = 16.0
-_SYMBOL_BITS = 3.0
+_MODEL_BITS = 16.0
+_ENTRY_BITS = 7.0
 _THRESHOLD_BITS = 8.0
-# What of that a model really costs, on fitted sets of 1 000 to 20 000: a shape of two bytes often serves for a table.
-_MODEL_SHARE = 0.7
+# Widths of each family of shapes, and what the complement of a shape's ratio shrinks by from one to the next.
+# bitstream_spec.md section 7.
+_N_WIDTHS = 64
+_WIDEST_COMPLEMENT = 63.0 / 64.0
+_GEOMETRIC_SHRINKAGE, _NORMAL_SHRINKAGE = 29.0 / 32.0, 55.0 / 64.0
 # Smoothing of the counts: to each neighbour, and to every symbol. A symbol that nobody uses is dear, not impossible.
 _NEIGHBOUR_SHARE = 0.04
 _FLOOR_COUNT = 0.02
@@ -88,6 +92,7 @@ class RateModel(nn.Module):
         self.register_buffer("tables", torch.zeros(0, N_SYMBOLS))
         self.register_buffer("rows", torch.zeros(0, 0, dtype=torch.int32))
         self.register_buffer("fixed_bits", torch.zeros(()))
+        self._shapes = _Shapes()
 
     @torch.no_grad()
     def refresh(self, attributes: Sequence[Attribute], field: Segmented, fixed_bits: Tensor) -> None:
@@ -107,17 +112,18 @@ class RateModel(nn.Module):
             rows, of_classes, n_thresholds = _classes(attributes)
             all_counts.append(of_classes)
             fixed_bits = fixed_bits + _THRESHOLD_BITS * n_thresholds
-        tables, model_bits = _code_lengths(torch.cat(all_counts))
+        joined = torch.cat(all_counts)
+        tables = _code_lengths(joined)
+        fixed_bits = fixed_bits + self._shapes.model_bits(joined).sum()
         # Those of the field come first, so that their rows are those of its groups.
         rows = rows + field.n_groups
-        total = fixed_bits + model_bits
         if self.tables.shape == tables.shape and self.rows.shape == rows.shape:
             self.tables.copy_(tables)
             self.rows.copy_(rows)
-            self.fixed_bits.copy_(total)
+            self.fixed_bits.copy_(fixed_bits)
         else:
             self.tables, self.rows = tables.float(), rows.int()
-            self.fixed_bits = total.float()
+            self.fixed_bits = fixed_bits.float()
 
     @property
     def is_ready(self) -> bool:
@@ -218,22 +224,62 @@ def _entropy_bits(counts: Tensor) -> Tensor:
 
 
 def _class_bits(counts: Tensor) -> Tensor:
-    """Those and the models; a row without symbols is no class. [..., A] to [...]."""
+    """Those and a table of them; a row without symbols is no class. [..., A] to [...]."""
     entries = (counts > 0).sum(dim=-1)
-    return torch.where(entries > 0, _entropy_bits(counts) + _CLASS_BITS + _SYMBOL_BITS * entries, 0.0)
+    return torch.where(entries > 0, _entropy_bits(counts) + _MODEL_BITS + _ENTRY_BITS * entries, 0.0)
 
 
-def _code_lengths(counts: Tensor) -> tuple[Tensor, Tensor]:
-    """Code lengths by smoothed counts [R, A], bits, and what the tables themselves cost."""
+class _Shapes(nn.Module):
+    """The coder's two families of shapes, of which a class has one where that costs less than a table.
+
+    A shape has weights ratio^|d| (geometric) or ratio^(d^2) (normal) of the distances d to its centre, and adds two
+    bytes, its misfit and nothing else.
+    """
+
+    log2_ratios: Tensor
+    log2_sums: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        width = torch.arange(_N_WIDTHS, dtype=torch.float64)
+        shrinkage = torch.tensor([[_GEOMETRIC_SHRINKAGE], [_NORMAL_SHRINKAGE]], dtype=torch.float64)
+        log2_ratios = torch.log2(1.0 - _WIDEST_COMPLEMENT * shrinkage**width)
+        distance = torch.arange(N_SYMBOLS, dtype=torch.float64)
+        powers = torch.stack((distance, distance.square()))
+        below = torch.exp2(log2_ratios[:, :, None] * powers[:, None]).cumsum(dim=-1)
+        # To the left of a centre lie as many symbols as its number, to the right the others; it counts once.
+        log2_sums = torch.log2(below + below.flip(-1) - 1.0)
+        self.register_buffer("log2_ratios", log2_ratios, persistent=False)
+        self.register_buffer("log2_sums", log2_sums, persistent=False)
+
+    def model_bits(self, counts: Tensor) -> Tensor:
+        """What the model of each class costs beyond its entropy, the cheaper way. [R, A] to [R]."""
+        total = counts.sum(dim=1)
+        symbol = torch.arange(N_SYMBOLS, dtype=counts.dtype, device=counts.device)
+        median = (counts.cumsum(dim=1) < 0.5 * total[:, None]).sum(dim=1)
+        mean = ((counts @ symbol) / total.clamp_min(1.0)).round().long()
+        centres = torch.stack((median.clamp_max(N_SYMBOLS - 1), mean))
+        distance = (symbol - centres[:, :, None]).abs()
+        moments = torch.stack(((counts * distance[0]).sum(dim=1), (counts * distance[1].square()).sum(dim=1)))
+        # Of both families, all classes, all widths.
+        sums = self.log2_sums.gather(2, centres[:, None].expand(-1, _N_WIDTHS, -1)).transpose(1, 2)
+        costs = total[:, None] * sums - moments[:, :, None] * self.log2_ratios[:, None]
+        misfit = costs.amin(dim=(0, 2)) - _entropy_bits(counts)
+        entries = (counts > 0).sum(dim=1)
+        bits = _MODEL_BITS + torch.where(entries > 1, torch.minimum(_ENTRY_BITS * entries, misfit), 0.0)
+        return torch.where(entries > 0, bits, 0.0)
+
+
+def _code_lengths(counts: Tensor) -> Tensor:
+    """Code lengths by smoothed counts, bits. [R, A] to [R, A]."""
     spread = counts.clone()
     spread[:, 1:] += _NEIGHBOUR_SHARE * counts[:, :-1]
     spread[:, :-1] += _NEIGHBOUR_SHARE * counts[:, 1:]
     spread += _FLOOR_COUNT
     lengths = torch.log2(spread.sum(dim=1, keepdim=True)) - torch.log2(spread)
     # The smoothing is for the slopes; the symbols as they are cost what their own counts say.
-    entropy = _entropy_bits(counts)
-    excess = ((counts * lengths).sum(dim=1) - entropy) / counts.sum(dim=1).clamp_min(1.0)
-    return lengths - excess[:, None], _MODEL_SHARE * (_class_bits(counts) - entropy).sum()
+    excess = ((counts * lengths).sum(dim=1) - _entropy_bits(counts)) / counts.sum(dim=1).clamp_min(1.0)
+    return lengths - excess[:, None]
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -29,9 +29,9 @@ StepCallback = Callable[[Phase, int, Tensor], None]
 
 # Steps between two looks at how it goes, each of which waits for the device.
 STRETCH = 100
-# Looks at the rate in a phase, after which its tables and its weight follow what it does; on a GPU each takes as long
-# as tens of steps.
-_RATE_LOOKS = 5
+# Where on the way of learned steps the rate is looked at, after which its tables and its weight follow what it does.
+# Half of the way lies in the first fifth of a phase. On a GPU each look takes as long as tens of steps.
+_RATE_LOOKS = (0.2, 0.4, 0.6, 0.8, 0.93)
 # A stretch whose last losses are this many times those before it has diverged, unless they are as small as this still.
 _DIVERGED_RATIO = 10.0
 _SMALL_LOSS = 1e-5
@@ -179,14 +179,12 @@ class GopTrainer:
         before = self._probed_loss(phase) if phase.n_steps else 0.0
         self._rate_start, self._rate_pressure = None, 1.0
         self._weigh_rate(before, phase.quantized, 0.0)
-        next_look = schedule.n_steps // _RATE_LOOKS
-        stretch = STRETCH
-        if self._is_rated(phase.quantized):
-            stretch = min(max(schedule.n_steps // _RATE_LOOKS, 1), STRETCH)
+        looks = _steps_at(schedule, _RATE_LOOKS) if self._is_rated(phase.quantized) else []
         n_failures = 0
         done = 0
         while done < schedule.n_steps:
-            n_steps = min(stretch, schedule.n_steps - done)
+            next_look = next((look for look in looks if look > done), schedule.n_steps)
+            n_steps = min(STRETCH, next_look - done)
             saved = self._saved()
             try:
                 run.advance(n_steps, self._reporter(phase, run, done, schedule.n_steps, on_step))
@@ -201,15 +199,15 @@ class GopTrainer:
                 del run
                 torch.cuda.empty_cache()
                 schedule, done = schedule.with_half_the_batch(self._clock), 2 * done
+                looks = [2 * look for look in looks]
                 run = self._phase_run(phase, schedule, done)
                 continue
             if not clamped and not _has_diverged(losses, before):
                 self._report_dropped_gradients(phase)
                 before, done, n_failures = float(np.mean(losses[-_N_LAST:])), done + n_steps, 0
                 self.quantizers.restart_unused(self.model.values(), phase.quantized)
-                if next_look <= done < schedule.n_steps:
-                    self._weigh_rate(before, phase.quantized, _travel(schedule, done))
-                    next_look = done + schedule.n_steps // _RATE_LOOKS
+                if done in looks:
+                    self._weigh_rate(before, phase.quantized, float(_travel(schedule)[done - 1]))
                 continue
             self._restore(saved)
             run.rewind(done)
@@ -353,10 +351,17 @@ class GopTrainer:
         return report
 
 
-def _travel(schedule: Schedule, done: int) -> float:
-    """How far learned steps have come, after `done` steps, of what they will in all: by the sum of their rates."""
+def _travel(schedule: Schedule) -> Tensor:
+    """How far learned steps have come, after each step, of what they will in all: by the sum of their rates. [n]."""
     rates = schedule.rates[:, GROUPS.index("field_steps")].double()
-    return float(rates[:done].sum() / rates.sum().clamp_min(1e-30))
+    return rates.cumsum(0) / rates.sum().clamp_min(1e-30)
+
+
+def _steps_at(schedule: Schedule, travels: Sequence[float]) -> list[int]:
+    """Steps after which learned steps have come so far; those of a phase too short to tell them apart are one."""
+    travel = _travel(schedule)
+    steps = torch.searchsorted(travel, travel.new_tensor(travels)) + 1
+    return sorted({step for step in steps.tolist() if step < schedule.n_steps})
 
 
 def _has_diverged(losses: list[float], before: float) -> bool:

@@ -14,7 +14,7 @@ from stgvcodec.codec.gop_landing import aim_at, resize_to, trimmed_payload
 from stgvcodec.codec.gop_symbols import gop_symbols, some_gaussians
 from stgvcodec.codec.presets import FINE_RATES, Preset
 from stgvcodec.codec.profiles import PROFILES
-from stgvcodec.fit.phases import Phase, finetuning_phases
+from stgvcodec.fit.phases import QUANTIZED_STREAMS, Phase, finetuning_phases
 from stgvcodec.fit.resize import by_importance
 from stgvcodec.fit.trainer import GopTrainer
 
@@ -103,6 +103,33 @@ def test_what_fits_keeps_everything(finished, slack):
 
     assert (payload, n) == (whole, N)
     assert unpack_gop_set(payload).header.n_gaussians == N
+
+
+@pytest.mark.parametrize("share", [1.012, 1.025, 1.04])
+def test_what_is_short_of_its_bytes_gets_finer_steps(finished, name, share):
+    trainer = copy.deepcopy(finished)
+    whole, psnr_db = pack_gop_set(gop_symbols(trainer)), trainer.psnr_db(QUANTIZED_STREAMS)
+    target = round(share * len(whole))
+
+    payload, n = trimmed_payload(trainer, target, fills=True)
+
+    assert n == N
+    if name == "paper":
+        # Its steps are not such that can be scaled, and it lands by its number of Gaussians alone.
+        assert payload == whole
+        return
+    assert 0.985 * target <= len(payload) <= 1.004 * target
+    assert trainer.psnr_db(QUANTIZED_STREAMS) > psnr_db - 0.02
+    before, after = unpack_gop_set(whole), unpack_gop_set(payload)
+    assert np.all(after.shape_scale < before.shape_scale)
+    assert np.all(after.color_scale < before.color_scale)
+    assert np.array_equal(after.points, before.points)
+
+
+def test_what_is_hardly_short_of_its_bytes_is_left_alone(finished):
+    whole = pack_gop_set(gop_symbols(finished))
+
+    assert trimmed_payload(copy.deepcopy(finished), round(1.009 * len(whole)), fills=True) == (whole, N)
 
 
 @pytest.mark.parametrize("share", [0.5, 0.8, 1.25, 1.6])

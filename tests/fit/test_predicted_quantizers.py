@@ -88,16 +88,16 @@ def as_leaves(values: GopValues) -> GopValues:
 @pytest.mark.parametrize("still", [0.0, 0.7], ids=["all move", "most stand still"])
 @pytest.mark.parametrize("spread", [0.5, 1.5], ids="spread {}".format)
 @pytest.mark.parametrize("n", [63, 300, 2_000, 5_000])
-def test_the_estimate_is_within_two_per_cent_of_the_payload(n, spread, still):
+def test_the_estimate_is_within_one_per_cent_of_the_payload(n, spread, still):
     """Of 63 Gaussians nine tenths are field."""
     estimate, n_bytes = bytes_of(make_case(n, spread=spread, still=still))
-    assert estimate == pytest.approx(n_bytes, rel=0.02)
+    assert estimate == pytest.approx(n_bytes, rel=0.01)
 
 
 @pytest.mark.parametrize("still", [0.0, 0.7], ids=["all move", "most stand still"])
-def test_the_estimate_is_within_three_per_cent_where_residuals_are_wide(still):
+def test_the_estimate_is_as_good_where_residuals_are_wide(still):
     estimate, n_bytes = bytes_of(make_case(2_000, spread=5.0, still=still))
-    assert estimate == pytest.approx(n_bytes, rel=0.03)
+    assert estimate == pytest.approx(n_bytes, rel=0.01)
 
 
 @pytest.mark.parametrize("still", [0.0, 0.7], ids=["all move", "most stand still"])
