@@ -28,6 +28,7 @@ from stgvcodec.codec.rd import RdPlan, rate_distortion
 
 # By profile: those of profile paper reach as far up in quality as those of compact.
 RATES = {"compact": (0.025, 0.05, 0.1, 0.2), "paper": (0.05, 0.1, 0.2, 0.4)}
+CLIPS = ("bunny", *SEQUENCES)
 ANCHOR_RATES = (0.0125, 0.025, 0.05, 0.1, 0.2)
 
 
@@ -42,7 +43,7 @@ def all_work(options: argparse.Namespace) -> Iterator[Work]:
     """Compact first, for all clips; profile paper has GoPs of 10, as in the paper."""
     for profile, gop in (("compact", None), ("paper", 10)):
         if profile in options.profiles:
-            for clip in ("bunny", *SEQUENCES):
+            for clip in options.clips:
                 crop = "1280x640" if clip == "bunny" else None
                 selection = Selection.parse(frames=options.frames, crop=crop, resize=options.resize)
                 source = CLIP if clip == "bunny" else options.davis / clip
@@ -99,6 +100,7 @@ def main() -> None:
         command.add_argument("--out", type=Path, required=True, help="folder for JSON files and encoded files")
         command.add_argument("--preset", default="fast", choices=tuple(PRESETS))
         command.add_argument("--profiles", nargs="+", choices=tuple(RATES), default=list(RATES))
+        command.add_argument("--clips", nargs="+", choices=CLIPS, default=list(CLIPS))
         command.add_argument("--frames", help="only these, to try it out")
         command.add_argument("--resize", help="smaller, to try it out")
         command.set_defaults(run=run)

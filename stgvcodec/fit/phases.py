@@ -27,7 +27,7 @@ class LearningRates:
     cholesky: float = 0.2
     colors: float = 2e-2
     hash_tables: float = 5e-2
-    mlp: float = 2e-3
+    mlp: float = 1e-3
     steps: float = 1e-3
 
     def scaled(self, factor: float) -> LearningRates:

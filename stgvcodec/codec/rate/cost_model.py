@@ -179,6 +179,11 @@ class GopCosts:
         bits = n_gaussians * self.bits_per_gaussian + self._field_bits(FIELD_SIZES[0], n_frames)
         return min(math.ceil(bits / 8.0 + self.overhead_bytes), LIMITS["chunk_payload_bytes"] // 2)
 
+    def gaussians_beside_largest_field(self, n_frames: int) -> float:
+        """How many a payload pays for that is just large enough for the largest field."""
+        share = self.model.field_share
+        return (1.0 - share) / share * self._field_bits(FIELD_SIZES[0], n_frames) / self.bits_per_gaussian
+
     @property
     def most_gaussians(self) -> int:
         """Gaussians of a GoP at most."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from stgvcodec.bitstream.header import StreamHeader
 from stgvcodec.codec.config import EncodeConfig
 from stgvcodec.codec.dimensions import field_spec
-from stgvcodec.codec.presets import FIELD_SIZES, PRESETS
+from stgvcodec.codec.presets import PRESETS
 from stgvcodec.codec.rate.content import Content
 from stgvcodec.codec.rate.control import QualityControl, RateControl, SizeControl
 from stgvcodec.codec.rate.cost_model import COST_MODELS, GopCosts
@@ -20,10 +20,12 @@ from stgvcodec.errors import ConfigError
 # A GoP should be able to afford this many times the smallest model before its content decides where it ends.
 _COMFORT = 3.0
 _BUDGET_GROWTH = 1.4
-# Gaussians for each pixel beyond which a longer GoP has nothing left to share; and where the field is the largest there
-# is already, so that a longer one asks it to explain more motion with no more parameters.
+# Gaussians for each pixel beyond which a longer GoP has nothing left to share; and up to which it may have them where
+# the field is the largest there is already, so that a longer one asks it to explain more motion with no more parameters.
 _DENSEST = 1.0 / 3.0
-_DENSEST_AT_LARGEST_FIELD = 1.0 / 8.0
+_DENSEST_AT_LARGEST_FIELD = 1.0 / 18.0
+# Frames of a GoP that density never forbids: shorter ones pay for a set and a field too often.
+_NEVER_TOO_DENSE = 12
 # What a quality may cost at least and at most, bits a pixel and frame, when GoP lengths are chosen for it.
 _BPP_LIMITS = (0.005, 8.0)
 _BPP_STEPS = 12
@@ -109,7 +111,7 @@ def _cuttings(config: EncodeConfig, content: Content, costs: GopCosts, bpp: floa
         return
     model = costs.model.gop_length
     possible = max(1, min(model.longest, frames_in_memory(costs.n_pixels)))
-    longest = max(1, min(possible, _frames_at_most(costs, bpp)))
+    longest = min(possible, _frames_at_most(costs, bpp))
     shortest = math.ceil(8.0 * _COMFORT * costs.minimum_bytes(longest) / (bpp * costs.n_pixels))
     # A set that is denser than worth it still beats a file that is refused.
     longest = min(max(longest, shortest), possible)
@@ -131,9 +133,11 @@ def _cuttings(config: EncodeConfig, content: Content, costs: GopCosts, bpp: floa
 
 def _frames_at_most(costs: GopCosts, bpp: float) -> int:
     """Frames over which a GoP of this rate has a set as dense as is still worth it."""
-    size, _ = costs.dimensions(costs.bytes_at_density(_DENSEST_AT_LARGEST_FIELD, 1), costs.model.gop_length.longest)
-    density = _DENSEST_AT_LARGEST_FIELD if size is FIELD_SIZES[0] else _DENSEST
-    return math.floor(8.0 * costs.bytes_at_density(density, 1) / (bpp * costs.n_pixels))
+    longest = costs.model.gop_length.longest
+    density = costs.gaussians_beside_largest_field(longest) / costs.n_pixels
+    density = min(max(density, _DENSEST_AT_LARGEST_FIELD), _DENSEST)
+    n_frames = math.floor(8.0 * costs.bytes_at_density(density, longest) / (bpp * costs.n_pixels))
+    return max(n_frames, _NEVER_TOO_DENSE)
 
 
 def _expected_bpp(psnr_db: float, content: Content, costs: GopCosts) -> float:
