@@ -94,7 +94,9 @@ def rate_table(info: StreamInfo) -> str:
         ]
         for stream, n_bytes in info.streams.items()
     ]
-    per_gaussian = f"{sum(info.bits_per_gaussian.values()):.2f}" if info.bits_per_gaussian else ""
+    own_bytes = sum(info.streams[stream] for stream in info.bits_per_gaussian)
+    n_gaussians = sum(gop.n_gaussians for gop in info.gops)
+    per_gaussian = f"{8.0 * own_bytes / n_gaussians:.2f}" if n_gaussians else ""
     rows.append(["total", output.number(sum(info.streams.values())), "100.0 %", per_gaussian])
     return output.table(["stream", "bytes", "share", "bits a Gaussian"], rows)
 

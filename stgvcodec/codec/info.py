@@ -61,7 +61,6 @@ def stream_info(reader: StgvReader, path: Path) -> StreamInfo:
             )
         )
     n_frames = sum(gop.n_frames for gop in gops)
-    n_gaussians = sum(gop.n_gaussians for gop in gops)
     streams = stream_bytes((gop.streams for gop in gops), reader.file_bytes)
     pts = [pts for entry in reader.gops for pts in entry.pts]
     duration = float((pts[-1] - pts[0]) * header.time_base + 1 / header.frame_rate) if pts else 0.0
@@ -82,7 +81,9 @@ def stream_info(reader: StgvReader, path: Path) -> StreamInfo:
         color=header.color,
         streams=streams,
         bits_per_gaussian={
-            name: 8.0 * streams[name] / max(n_gaussians, 1) for name in _GAUSSIAN_STREAMS if name in streams
+            name: 8.0 * streams[name] / max(sum(gop.n_gaussians for gop in gops if name in gop.streams), 1)
+            for name in _GAUSSIAN_STREAMS
+            if name in streams
         },
         gops=tuple(gops),
         n_key_gops=sum(gop.is_key for gop in gops),

@@ -212,7 +212,7 @@ class StreamInfo:
         tool: Version string of the encoder.
         color: H.273 code points of the source, and its range.
         streams: Stream -> bytes over the whole file; together exactly file_bytes ("container" is the framing).
-        bits_per_gaussian: Stream -> 8 * bytes / all Gaussians, for the Gaussians' own streams.
+        bits_per_gaussian: Stream -> 8 * bytes / Gaussians of the GoPs that have it, for the Gaussians' own streams.
         gops: One entry a GoP.
         n_key_gops: Those of them that can be decoded alone.
         longest_chain: GoPs that must be read for one frame, at most; 1 where all are key GoPs.

@@ -258,6 +258,8 @@ def _distinct_labels(series: Sequence[RdSeries]) -> tuple[str, ...]:
         twins = [other for other in series if other.label == each.label]
         names = sorted({name for other in twins for name in other.settings})
         differing = [name for name in names if len({str(other.settings.get(name)) for other in twins}) > 1]
-        suffix = ", ".join(f"{name} {each.settings.get(name)}" for name in differing)
+        suffix = ", ".join(
+            f"{name} {each.settings[name]}" if name in each.settings else f"no {name}" for name in differing
+        )
         labels.append(each.label if counts[each.label] == 1 else f"{each.label} ({suffix})")
     return tuple(labels)

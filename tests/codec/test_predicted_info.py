@@ -68,9 +68,11 @@ def test_streams_add_up_and_residuals_are_the_gaussians_own(path):
     for gop, symbols in zip(info.gops, GOPS, strict=True):
         assert sum(gop.streams.values()) == len(payload_of(symbols))
         assert ("residuals" in gop.streams) == (not gop.is_key)
-    n_gaussians = 3 * 61 + 2 * 40
+    of_kind = {is_key: sum(gop.n_gaussians for gop in info.gops if gop.is_key == is_key) for is_key in (True, False)}
+    assert sum(of_kind.values()) == 3 * 61 + 2 * 40
     assert info.bits_per_gaussian == {
-        name: 8 * info.streams[name] / n_gaussians for name in ("points", "point_bits", "shapes", "colors", "residuals")
+        name: 8 * info.streams[name] / of_kind[name != "residuals"]
+        for name in ("points", "point_bits", "shapes", "colors", "residuals")
     }
 
 

@@ -95,26 +95,19 @@ class RateControl(ABC):
         # Of GoPs that may be predicted: the mean of those that were planned.
         self._expected_share = PREDICTED_SHARE
         self._n_candidates = 0
-        self._bytes_a_key_frame = math.inf
 
     def plan(self, index: int, *, is_predicted: bool = False) -> GopPlan:
         """Dimensions of a GoP. Called once for each, in order.
 
         Args:
             index: Of the GoP.
-            is_predicted: Whether it can be predicted from the one before. It is not where others have left so much that
-                it may have what a key GoP has.
+            is_predicted: Whether it can be predicted from the one before.
         """
         share = PREDICTED_SHARE if is_predicted else 1.0
         if self.gops.may_be_predicted[index]:
             self._n_candidates += 1
             self._expected_share += (share - self._expected_share) / self._n_candidates
-        payload_bytes = self._payload_bytes(index, share)
-        each = payload_bytes / self.gops.lengths[index]
-        is_predicted = is_predicted and each < self._bytes_a_key_frame
-        if not is_predicted:
-            self._bytes_a_key_frame = each
-        return self._plan_for(index, payload_bytes, is_predicted)
+        return self._plan_for(index, self._payload_bytes(index, share), is_predicted)
 
     def note(self, plan: GopPlan, outcome: GopOutcome) -> None:
         """Take the outcome of a plan into account for those to come. Called once for each GoP, in order."""
@@ -183,6 +176,7 @@ class SizeControl(RateControl):
     def __init__(self, gops: VideoGops, target_bytes: int) -> None:
         super().__init__(gops, MOST_PER_PIXEL)
         self.target_bytes = target_bytes
+        self._bytes_a_key_frame = math.inf
         self._weights = [0.0 if flat else float(n) for flat, n in zip(gops.is_flat, gops.lengths, strict=True)]
         if not any(self._weights):
             self._weights = [float(n) for n in gops.lengths]
@@ -224,6 +218,14 @@ class SizeControl(RateControl):
         payload_bytes = self._within_limits(index, self._left if is_last else wanted)
         self._left -= math.floor(payload_bytes)
         return payload_bytes
+
+    def _plan_for(self, index: int, payload_bytes: float, is_predicted: bool) -> GopPlan:
+        # Where others have left so much that it may have what a key GoP has, a GoP stands alone.
+        each = payload_bytes / self.gops.lengths[index]
+        is_predicted = is_predicted and each < self._bytes_a_key_frame
+        if not is_predicted:
+            self._bytes_a_key_frame = each
+        return super()._plan_for(index, payload_bytes, is_predicted)
 
     def _fills_target(self, index: int) -> bool:
         return index == len(self.gops) - 1

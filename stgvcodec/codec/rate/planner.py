@@ -21,7 +21,7 @@ from stgvcodec.errors import ConfigError
 _COMFORT = 3.0
 _BUDGET_GROWTH = 1.4
 # Gaussians for each pixel beyond which a longer GoP has nothing left to share; and up to which it may have them where
-# the field is the largest there is already, so that a longer one asks it to explain more motion with no more parameters.
+# the field cannot grow with it, so that it asks the field to explain more motion with no more parameters.
 _DENSEST = 1.0 / 3.0
 _DENSEST_AT_LARGEST_FIELD = 1.0 / 18.0
 # Frames of a GoP that density never forbids: shorter ones pay for a set and a field too often.
