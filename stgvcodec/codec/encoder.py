@@ -105,7 +105,8 @@ def encode(
         control = rate_control(config, _content(video, progress), header) if config.has_target else None
         job = _Job(config, video, control, torch_device, backend_name, n_at_once, progress)
         planned = job.encode_plan()
-        if plan is not None:
+        # Where there are no frames the reader says why, below.
+        if plan is not None and planned.n_frames != 0:
             plan(planned)
         gops: list[GopReport] = []
         psnrs: list[float] = []

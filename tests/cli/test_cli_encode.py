@@ -241,6 +241,14 @@ def test_an_unwritable_output_is_refused_before_the_work(cli, clip: Path, tmp_pa
     assert [path.name for path in tmp_path.rglob("*")] == ["folder"]
 
 
+def test_frames_that_are_not_there_are_refused_without_a_plan(cli, clip: Path, tmp_path: Path) -> None:
+    outcome = cli("encode", clip, tmp_path / "out.stgv", *DRAFT[:-1], "500:510")
+    assert outcome.code != 0
+    assert len(outcome.err.splitlines()) == 1
+    assert "500:510" in outcome.err
+    assert not outcome.out
+
+
 def test_an_impossible_crop_is_refused(cli, clip: Path, tmp_path: Path) -> None:
     outcome = cli("encode", clip, tmp_path / "out.stgv", "--crop", "64x64")
     assert outcome.code == 2
