@@ -19,6 +19,8 @@ from stgvcodec.bitstream import (
     pack_gop_set,
     pack_predicted_gop,
     unpack_gop,
+    unpack_gop_set,
+    unpack_predicted_gop,
 )
 from stgvcodec.media import read_image
 
@@ -57,17 +59,23 @@ def test_symbols_and_headers_are_exact(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_packing_the_symbols_again_gives_symbols_back(name):
+    """In as many bytes or fewer: what models there are is the encoder's choice, in which later ones do better."""
     from make_golden import gop_symbols, symbols_sha256
 
     with StgvReader(GOLDEN / name) as reader:
         for i in range(len(reader.gops)):
             symbols = gop_symbols(reader, i)
             if isinstance(symbols, PredictedGopSymbols):
-                assert pack_predicted_gop(symbols) == reader.read_gop(i)
+                payload = pack_predicted_gop(symbols)
+                again = unpack_predicted_gop(payload)
             elif isinstance(symbols, GopSetSymbols):
-                assert pack_gop_set(symbols) == reader.read_gop(i)
+                payload = pack_gop_set(symbols)
+                again = unpack_gop_set(payload)
             else:
-                assert symbols_sha256(unpack_gop(pack_gop(symbols))) == symbols_sha256(symbols)
+                payload = pack_gop(symbols)
+                again = unpack_gop(payload)
+            assert symbols_sha256(again) == symbols_sha256(symbols)
+            assert len(payload) <= len(reader.read_gop(i))
 
 
 @pytest.mark.parametrize("backend", ["reference", "numba"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -139,7 +140,7 @@ def test_figures_are_those_of_the_decoder(tmp_path):
         decoded = decoder[4:8].permute(0, 2, 3, 1).numpy()
     psnrs = [exact_psnr_db(a, b) for a, b in zip(frames[4:], decoded, strict=True)]
     assert not report.gops[1].is_key
-    assert report.gops[1].psnr_db == sum(psnrs) / 4
+    assert report.gops[1].psnr_db == math.fsum(psnrs) / 4
 
 
 @pytest.mark.parametrize("target", [1500, 2200])
