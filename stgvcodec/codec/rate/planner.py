@@ -134,10 +134,9 @@ def _cuttings(config: EncodeConfig, content: Content, costs: GopCosts, bpp: floa
 def _frames_at_most(costs: GopCosts, bpp: float) -> int:
     """Frames over which a GoP of this rate has a set as dense as is still worth it."""
     longest = costs.model.gop_length.longest
-    density = costs.gaussians_beside_largest_field(longest) / costs.n_pixels
-    density = min(max(density, _DENSEST_AT_LARGEST_FIELD), _DENSEST)
-    n_frames = math.floor(8.0 * costs.bytes_at_density(density, longest) / (bpp * costs.n_pixels))
-    return max(n_frames, _NEVER_TOO_DENSE)
+    beside_largest = max(costs.gaussians_beside_largest_field(longest) / costs.n_pixels, _DENSEST_AT_LARGEST_FIELD)
+    most_bytes = min(costs.bytes_at_density(beside_largest, longest), costs.bytes_at_density(_DENSEST, 1))
+    return max(math.floor(8.0 * most_bytes / (bpp * costs.n_pixels)), _NEVER_TOO_DENSE)
 
 
 def _expected_bpp(psnr_db: float, content: Content, costs: GopCosts) -> float:
