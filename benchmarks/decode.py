@@ -25,8 +25,8 @@ from harness import commit, device_name, percentiles_ms, print_rows, write_csv
 
 import stgvcodec
 from stgvcodec.bitstream import StgvReader, StgvWriter, StreamHeader
-from stgvcodec.bitstream.gop_set.payload import pack_gop_set, unpack_gop_set
-from stgvcodec.bitstream.gop_set.symbols import GopSetSymbols
+from stgvcodec.bitstream.payload.pack import pack_gop_set, unpack_gop_set
+from stgvcodec.bitstream.payload.symbols import GopSetSymbols
 from stgvcodec.codec.encoder import encode
 from stgvcodec.codec.gop_renderer import GopRenderer
 from stgvcodec.codec.presets import PRESETS

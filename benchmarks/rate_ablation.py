@@ -29,7 +29,7 @@ from gop_fit import CLIP
 from harness import commit, device_name
 
 from stgvcodec.bitstream.gop_predicted.payload import read_predicted_header
-from stgvcodec.bitstream.gop_set.payload import read_gop_set_header
+from stgvcodec.bitstream.payload.pack import read_gop_set_header
 from stgvcodec.codec.gop_encoder import GopConfig, GopPayload, encode_gop
 from stgvcodec.codec.key_intervals import KeyIntervals
 from stgvcodec.codec.presets import FIELD_SIZES, PRESETS

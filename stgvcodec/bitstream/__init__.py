@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from stgvcodec.bitstream.framing import ChunkType
+from stgvcodec.bitstream.container.chunks import ChunkType
+from stgvcodec.bitstream.container.file_header import ColorDescription, StreamHeader
+from stgvcodec.bitstream.container.index import GopEntry
+from stgvcodec.bitstream.container.reader import StgvReader, stream_bytes
+from stgvcodec.bitstream.container.writer import StgvWriter
 from stgvcodec.bitstream.gop_payload import gop_stream_bytes, pack_gop, unpack_gop
 from stgvcodec.bitstream.gop_predicted.payload import (
     pack_predicted_gop,
@@ -10,15 +14,11 @@ from stgvcodec.bitstream.gop_predicted.payload import (
     unpack_predicted_gop,
 )
 from stgvcodec.bitstream.gop_predicted.symbols import PredictedGopSymbols
-from stgvcodec.bitstream.gop_set.header import GopSetHeader
-from stgvcodec.bitstream.gop_set.payload import gop_set_stream_bytes, pack_gop_set, unpack_gop_set
-from stgvcodec.bitstream.gop_set.symbols import GopSetSymbols
-from stgvcodec.bitstream.header import ColorDescription, StreamHeader
-from stgvcodec.bitstream.index import GopEntry
-from stgvcodec.bitstream.limits import LIMITS
-from stgvcodec.bitstream.reader import StgvReader, stream_bytes
+from stgvcodec.bitstream.payload.header import GopSetHeader
+from stgvcodec.bitstream.payload.pack import gop_set_stream_bytes, pack_gop_set, unpack_gop_set
+from stgvcodec.bitstream.payload.symbols import GopSetSymbols
 from stgvcodec.bitstream.symbols import GopHeader, GopSymbols
-from stgvcodec.bitstream.writer import StgvWriter
+from stgvcodec.bitstream.syntax.limits import LIMITS
 
 __all__ = [
     "LIMITS",

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from stgvcodec.bitstream.field_sizes import FieldSizes
-from stgvcodec.bitstream.layout import MLP_TENSORS
-from stgvcodec.bitstream.models import Context
+from stgvcodec.bitstream.entropy.models import Context
+from stgvcodec.bitstream.payload.field import FieldSizes
 from stgvcodec.bitstream.symbols import GopHeader, GopSymbols
+from stgvcodec.bitstream.syntax.tables import MLP_TENSORS
 from stgvcodec.ops.ans import ContextPlace, StreamPlaces
 
 ALIGNMENT = 16

@@ -9,15 +9,15 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from stgvcodec.bitstream.array_checks import check_decoded_floats, halves_are_finite
-from stgvcodec.bitstream.entropy import Runner, StreamDecoder, decode_streams, encode_streams, in_order
+from stgvcodec.bitstream.entropy.models import Symbols
+from stgvcodec.bitstream.entropy.streams import Runner, StreamDecoder, decode_streams, encode_streams, in_order
 from stgvcodec.bitstream.gop_layout import GopLayout, gop_layout
-from stgvcodec.bitstream.layout import SIDE_INFO, STREAM_LENGTHS, STREAMS
-from stgvcodec.bitstream.models import Symbols
-from stgvcodec.bitstream.payload_head import PayloadHead
-from stgvcodec.bitstream.primitives import ByteReader
-from stgvcodec.bitstream.runs import codebook_runs, field_runs, float_runs, split_bytes
+from stgvcodec.bitstream.payload.checks import check_decoded_floats, halves_are_finite
+from stgvcodec.bitstream.payload.head import PayloadHead
+from stgvcodec.bitstream.payload.symbol_arrays import codebook_runs, field_runs, float_runs, split_bytes
 from stgvcodec.bitstream.symbols import GopHeader, GopSymbols
+from stgvcodec.bitstream.syntax.primitives import ByteReader
+from stgvcodec.bitstream.syntax.tables import SIDE_INFO, STREAM_LENGTHS, STREAMS
 
 _HEAD = PayloadHead(GopHeader, STREAM_LENGTHS, STREAMS)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from stgvcodec.bitstream.container.file_header import FLAT_PROFILE
 from stgvcodec.bitstream.gop_payload import gop_stream_bytes, read_gop_header
 from stgvcodec.bitstream.gop_predicted.payload import predicted_stream_bytes, read_predicted_header
-from stgvcodec.bitstream.gop_set.header import GopSetHeader
-from stgvcodec.bitstream.gop_set.payload import gop_set_stream_bytes, read_gop_set_header
-from stgvcodec.bitstream.header import FLAT_PROFILE
+from stgvcodec.bitstream.payload.header import GopSetHeader
+from stgvcodec.bitstream.payload.pack import gop_set_stream_bytes, read_gop_set_header
 from stgvcodec.bitstream.symbols import GopHeader
 
 

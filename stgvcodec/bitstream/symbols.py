@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from stgvcodec.bitstream.array_checks import check_array, check_field, check_halves, check_range
-from stgvcodec.bitstream.field_sizes import FieldSizes
-from stgvcodec.bitstream.layout import GOP_HEADER, MLP_TENSORS, SIDE_INFO, Table, write_fields
+from stgvcodec.bitstream.payload.checks import check_array, check_field, check_halves, check_range
+from stgvcodec.bitstream.payload.field import FieldSizes
+from stgvcodec.bitstream.syntax.tables import GOP_HEADER, MLP_TENSORS, SIDE_INFO, Table, write_fields
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from typing import NamedTuple, overload
 import torch
 from torch import Tensor
 
-from stgvcodec.bitstream.header import StreamHeader
-from stgvcodec.bitstream.limits import LIMITS
-from stgvcodec.bitstream.reader import StgvReader
+from stgvcodec.bitstream.container.file_header import StreamHeader
+from stgvcodec.bitstream.container.reader import StgvReader
+from stgvcodec.bitstream.syntax.limits import LIMITS
 from stgvcodec.codec.device import resolve_device
 from stgvcodec.codec.gop_chain import GopChain
 from stgvcodec.codec.gop_queue import LOOK_AHEAD, GopQueue

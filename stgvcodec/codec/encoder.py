@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 import stgvcodec
-from stgvcodec.bitstream.header import ColorDescription, StreamHeader
-from stgvcodec.bitstream.limits import LIMITS
-from stgvcodec.bitstream.writer import StgvWriter
+from stgvcodec.bitstream.container.file_header import ColorDescription, StreamHeader
+from stgvcodec.bitstream.container.writer import StgvWriter
+from stgvcodec.bitstream.syntax.limits import LIMITS
 from stgvcodec.codec.config import EncodeConfig
 from stgvcodec.codec.device import resolve_device
 from stgvcodec.codec.dimensions import default_field_size, default_n_gaussians, field_spec

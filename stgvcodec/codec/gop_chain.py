@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stgvcodec.bitstream.reader import StgvReader
+from stgvcodec.bitstream.container.reader import StgvReader
 from stgvcodec.codec.gop_queue import LOOK_AHEAD, GopQueue
 from stgvcodec.codec.gop_renderer import GopRenderer, RenderBudget, UnpackedGop
 from stgvcodec.quant.residual import Gaussians

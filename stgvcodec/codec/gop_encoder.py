@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from stgvcodec.bitstream.header import PROFILES as PROFILE_IDS
+from stgvcodec.bitstream.container.file_header import PROFILES as PROFILE_IDS
 from stgvcodec.codec.dimensions import field_spec
 from stgvcodec.codec.gop_landing import aim_at, resize_to, trimmed_payload
 from stgvcodec.codec.gop_prediction import Predecessor, mean_mse

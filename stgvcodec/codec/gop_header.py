@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stgvcodec.bitstream.gop_set.header import GopSetHeader
+from stgvcodec.bitstream.payload.header import GopSetHeader
 from stgvcodec.bitstream.symbols import GopHeader
 from stgvcodec.model.deformation import FieldSpec
 from stgvcodec.model.gop_model import GopSpec

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stgvcodec.bitstream.gop_predicted.symbols import PredictedGopSymbols
-from stgvcodec.bitstream.gop_set.symbols import GopSetSymbols
+from stgvcodec.bitstream.payload.symbols import GopSetSymbols
 from stgvcodec.codec.gop_symbols import gop_symbols, packed, some_gaussians
 from stgvcodec.fit.predicted_quantizers import PredictedQuantizers
 from stgvcodec.fit.resize import by_importance

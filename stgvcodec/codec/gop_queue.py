@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 import torch
 
-from stgvcodec.bitstream.entropy import Runner
-from stgvcodec.bitstream.reader import StgvReader
+from stgvcodec.bitstream.container.reader import StgvReader
+from stgvcodec.bitstream.entropy.streams import Runner
 from stgvcodec.codec.gop_renderer import UnpackedGop, unpack
 from stgvcodec.errors import naming_file
 from stgvcodec.ops.threads import n_threads, run_chunks

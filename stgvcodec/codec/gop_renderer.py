@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stgvcodec.bitstream.entropy import Runner
+from stgvcodec.bitstream.container.file_header import FLAT_PROFILE
+from stgvcodec.bitstream.entropy.streams import Runner
 from stgvcodec.bitstream.gop_payload import unpack_gop
 from stgvcodec.bitstream.gop_predicted.payload import unpack_predicted_gop
-from stgvcodec.bitstream.gop_set.payload import unpack_gop_set
-from stgvcodec.bitstream.gop_set.symbols import GopSetSymbols
-from stgvcodec.bitstream.header import FLAT_PROFILE
+from stgvcodec.bitstream.payload.pack import unpack_gop_set
+from stgvcodec.bitstream.payload.symbols import GopSetSymbols
 from stgvcodec.bitstream.symbols import GopSymbols
 from stgvcodec.codec.gop_header import spec_of
 from stgvcodec.codec.gop_staging import GopTimes, StagedGop, gop_times, stage

@@ -16,10 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stgvcodec.bitstream.entropy import Runner
+from stgvcodec.bitstream.entropy.streams import Runner
 from stgvcodec.bitstream.gop_layout import GopLayout, aligned
 from stgvcodec.bitstream.gop_payload import GopBlock, unpack_block
-from stgvcodec.bitstream.layout import MLP_TENSORS
+from stgvcodec.bitstream.syntax.tables import MLP_TENSORS
 from stgvcodec.model.deformation import time_encoding
 from stgvcodec.model.gop_model import FieldValues, GopSpec, GopValues, frame_time
 from stgvcodec.ops.dequantize import GopCodes, dequantize

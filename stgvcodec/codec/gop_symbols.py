@@ -11,9 +11,9 @@ import torch
 
 from stgvcodec.bitstream.gop_predicted.payload import pack_predicted_gop
 from stgvcodec.bitstream.gop_predicted.symbols import PredictedGopSymbols
-from stgvcodec.bitstream.gop_set.header import SHAPE_BITS, GopSetHeader
-from stgvcodec.bitstream.gop_set.payload import pack_gop_set
-from stgvcodec.bitstream.gop_set.symbols import GopSetSymbols
+from stgvcodec.bitstream.payload.header import SHAPE_BITS, GopSetHeader
+from stgvcodec.bitstream.payload.pack import pack_gop_set
+from stgvcodec.bitstream.payload.symbols import GopSetSymbols
 from stgvcodec.fit.phases import QUANTIZED_STREAMS
 from stgvcodec.fit.predicted_quantizers import PredictedQuantizers
 from stgvcodec.fit.quantizers import GopQuantizers, QuantizerConfig

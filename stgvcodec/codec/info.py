@@ -7,10 +7,10 @@ from itertools import pairwise
 from pathlib import Path
 
 from stgvcodec.bitstream import payloads
-from stgvcodec.bitstream.gop_set.header import GopSetHeader
-from stgvcodec.bitstream.limits import LIMITS
-from stgvcodec.bitstream.reader import StgvReader, stream_bytes
+from stgvcodec.bitstream.container.reader import StgvReader, stream_bytes
+from stgvcodec.bitstream.payload.header import GopSetHeader
 from stgvcodec.bitstream.symbols import GopHeader
+from stgvcodec.bitstream.syntax.limits import LIMITS
 from stgvcodec.codec.reports import GopInfo, StreamInfo
 
 # Of any kind of payload, those that a Gaussian more makes longer.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from stgvcodec.bitstream.limits import LIMITS
+from stgvcodec.bitstream.syntax.limits import LIMITS
 from stgvcodec.codec.gop_encoder import GopPayload
 from stgvcodec.codec.gop_prediction import Predecessor
 

@@ -6,10 +6,10 @@ import math
 from pathlib import Path
 
 from stgvcodec.bitstream import payloads
-from stgvcodec.bitstream.gop_set.header import GopSetHeader
-from stgvcodec.bitstream.layout import MLP_TENSORS
-from stgvcodec.bitstream.reader import StgvReader
+from stgvcodec.bitstream.container.reader import StgvReader
+from stgvcodec.bitstream.payload.header import GopSetHeader
 from stgvcodec.bitstream.symbols import GopHeader
+from stgvcodec.bitstream.syntax.tables import MLP_TENSORS
 
 PROFILE = "paper"
 """The profile whose symbols have such a count."""

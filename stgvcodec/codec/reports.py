@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
-from stgvcodec.bitstream.header import ColorDescription
+from stgvcodec.bitstream.container.file_header import ColorDescription
 
 
 @dataclass(frozen=True)

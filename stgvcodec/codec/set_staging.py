@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stgvcodec.bitstream.gop_predicted.symbols import PredictedGopSymbols
-from stgvcodec.bitstream.gop_set.header import GopSetHeader
-from stgvcodec.bitstream.gop_set.symbols import GopSetSymbols
+from stgvcodec.bitstream.payload.header import GopSetHeader
+from stgvcodec.bitstream.payload.symbols import GopSetSymbols
 from stgvcodec.codec.gop_staging import GopTimes, strided, time_arrays
 from stgvcodec.model.gop_model import FieldValues, GopValues
 from stgvcodec.ops.field_mlp import FieldWeights

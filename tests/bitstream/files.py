@@ -7,7 +7,7 @@ import io
 from gops import HEADER, random_gop
 
 from stgvcodec.bitstream import StgvWriter, pack_gop
-from stgvcodec.bitstream.framing import MAGIC, frame_chunk
+from stgvcodec.bitstream.container.chunks import MAGIC, frame_chunk
 
 CONSTANT_PTS = [range(0, 5 * 3003, 3003), range(5 * 3003, 10 * 3003, 3003), range(10 * 3003, 13 * 3003, 3003)]
 VARIABLE_PTS = [[-700, -5, 0, 1, 4096], [4100, 5000, 5001, 90000, 90001], [2**40, 2**40 + 1, 2**41]]

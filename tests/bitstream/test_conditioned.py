@@ -8,17 +8,17 @@ from independent_decoder import SpecError
 from independent_set_decoder import decode_conditioned as decode_independently
 from spec_tables import cells_after
 
-from stgvcodec.bitstream import conditioned
-from stgvcodec.bitstream.conditioned import (
+from stgvcodec.bitstream.entropy import conditional as conditioned
+from stgvcodec.bitstream.entropy.conditional import (
     Attribute,
     AttributeSet,
     decode_conditioned,
     decode_conditioned_slowly,
     encode_conditioned,
 )
-from stgvcodec.bitstream.entropy import encode_stream
-from stgvcodec.bitstream.models import Context
-from stgvcodec.bitstream.primitives import ByteReader
+from stgvcodec.bitstream.entropy.models import Context
+from stgvcodec.bitstream.entropy.streams import encode_stream
+from stgvcodec.bitstream.syntax.primitives import ByteReader
 from stgvcodec.errors import BitstreamError
 from stgvcodec.ops.ans import AttributePlace, AttributePlaces, Column, ans_decode
 

@@ -10,9 +10,9 @@ from files import CONSTANT_PTS, PAYLOADS, VARIABLE_PTS, make_file, raw_file
 from gops import HEADER, assert_same_gop, random_gop
 
 from stgvcodec.bitstream import ChunkType, StgvReader, StgvWriter, gop_stream_bytes, stream_bytes, unpack_gop
-from stgvcodec.bitstream.framing import Chunk, frame_chunk
-from stgvcodec.bitstream.index import GopEntry, GopTiming, pack_end_chunk
-from stgvcodec.bitstream.layout import STREAMS
+from stgvcodec.bitstream.container.chunks import Chunk, frame_chunk
+from stgvcodec.bitstream.container.index import GopEntry, GopTiming, pack_end_chunk
+from stgvcodec.bitstream.syntax.tables import STREAMS
 from stgvcodec.errors import BitstreamError, InputVideoError
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from spec_tables import cells_after
 
-from stgvcodec.bitstream import entropy
-from stgvcodec.bitstream.entropy import (
+from stgvcodec.bitstream.entropy import streams as entropy
+from stgvcodec.bitstream.entropy.streams import (
     Context,
     StreamDecoder,
     decode_stream,
@@ -17,7 +17,7 @@ from stgvcodec.bitstream.entropy import (
     decode_streams,
     encode_stream,
 )
-from stgvcodec.bitstream.primitives import ByteReader
+from stgvcodec.bitstream.syntax.primitives import ByteReader
 from stgvcodec.errors import BitstreamError
 from stgvcodec.ops.ans import ans_decode
 from stgvcodec.ops.threads import run_chunks

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from spec_tables import cells_after
 
-from stgvcodec.bitstream.frequencies import (
+from stgvcodec.bitstream.entropy.frequency_tables import (
     TOTAL,
     family_frequencies,
     family_weights,
@@ -13,7 +13,7 @@ from stgvcodec.bitstream.frequencies import (
     pack_table,
     read_table,
 )
-from stgvcodec.bitstream.primitives import ByteReader
+from stgvcodec.bitstream.syntax.primitives import ByteReader
 from stgvcodec.errors import BitstreamError
 
 MODES = {"geometric": 2, "normal": 3, "narrow": 4}

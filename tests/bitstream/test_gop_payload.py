@@ -10,8 +10,8 @@ import pytest
 from gops import assert_same_as_independent, assert_same_gop, gop_header, random_gop
 
 from stgvcodec.bitstream import GopSymbols, gop_stream_bytes, pack_gop, unpack_gop
-from stgvcodec.bitstream.field_sizes import level_entries
-from stgvcodec.bitstream.layout import STREAMS
+from stgvcodec.bitstream.payload.field import level_entries
+from stgvcodec.bitstream.syntax.tables import STREAMS
 from stgvcodec.errors import BitstreamError
 
 CASES = {

@@ -19,13 +19,13 @@ from stgvcodec.bitstream import (
     predicted_stream_bytes,
     unpack_predicted_gop,
 )
-from stgvcodec.bitstream.conditioned import AttributeSet, decode_conditioned_slowly, encode_conditioned
+from stgvcodec.bitstream.entropy.conditional import AttributeSet, decode_conditioned_slowly, encode_conditioned
 from stgvcodec.bitstream.gop_predicted.layout import predicted_gop_layout
 from stgvcodec.bitstream.gop_predicted.payload import read_predicted_header
 from stgvcodec.bitstream.gop_predicted.symbols import RESIDUALS, from_zigzag, to_zigzag
-from stgvcodec.bitstream.layout import PREDICTED_STREAMS
 from stgvcodec.bitstream.payloads import read_header, stream_bytes
-from stgvcodec.bitstream.primitives import ByteReader
+from stgvcodec.bitstream.syntax.primitives import ByteReader
+from stgvcodec.bitstream.syntax.tables import PREDICTED_STREAMS
 from stgvcodec.errors import BitstreamError
 from stgvcodec.ops.threads import run_chunks
 

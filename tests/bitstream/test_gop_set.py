@@ -11,9 +11,9 @@ import pytest
 from random_sets import COMPACT, PAPER, arrays_of, in_order, plain_morton_order, random_set, same_set, set_header
 
 from stgvcodec.bitstream import GopSetSymbols, gop_set_stream_bytes, pack_gop_set, unpack_gop_set
-from stgvcodec.bitstream.gop_set.payload import read_gop_set_header
-from stgvcodec.bitstream.layout import SET_STREAMS
+from stgvcodec.bitstream.payload.pack import read_gop_set_header
 from stgvcodec.bitstream.payloads import read_header, stream_bytes
+from stgvcodec.bitstream.syntax.tables import SET_STREAMS
 from stgvcodec.errors import BitstreamError
 from stgvcodec.ops.threads import run_chunks
 
@@ -150,7 +150,7 @@ UNCHECKED = {
 @pytest.mark.parametrize(("symbols", "message"), UNCHECKED.values(), ids=UNCHECKED)
 def test_values_outside_the_limits_are_refused_on_reading(monkeypatch, symbols, message):
     monkeypatch.setattr(GopSetSymbols, "validate", lambda self: None)
-    monkeypatch.setattr("stgvcodec.bitstream.gop_set.symbols.write_fields", unlimited)
+    monkeypatch.setattr("stgvcodec.bitstream.payload.symbols.write_fields", unlimited)
     payload = pack_gop_set(symbols)
     with pytest.raises(BitstreamError, match=message):
         unpack_gop_set(payload)

@@ -5,9 +5,17 @@ import struct
 import pytest
 from spec_tables import field_rows, limit_rows, rows_after
 
-from stgvcodec.bitstream.layout import FILE_HEADER, GOP_CHUNK, METADATA, SIDE_INFO, TABLES, read_fields, write_fields
-from stgvcodec.bitstream.limits import LIMITS
-from stgvcodec.bitstream.primitives import PACKERS, ByteReader
+from stgvcodec.bitstream.syntax.limits import LIMITS
+from stgvcodec.bitstream.syntax.primitives import PACKERS, ByteReader
+from stgvcodec.bitstream.syntax.tables import (
+    FILE_HEADER,
+    GOP_CHUNK,
+    METADATA,
+    SIDE_INFO,
+    TABLES,
+    read_fields,
+    write_fields,
+)
 from stgvcodec.errors import BitstreamError
 
 

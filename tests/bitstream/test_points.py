@@ -8,8 +8,8 @@ from independent_decoder import SpecError
 from independent_set_decoder import points_of
 from spec_tables import cells_after
 
-from stgvcodec.bitstream.gop_set.points import join_gaps, join_gaps_slowly, morton_codes, split_gaps
-from stgvcodec.bitstream.primitives import ByteReader
+from stgvcodec.bitstream.payload.morton_order import join_gaps, join_gaps_slowly, morton_codes, split_gaps
+from stgvcodec.bitstream.syntax.primitives import ByteReader
 from stgvcodec.errors import BitstreamError
 from stgvcodec.ops.point_set import decode_points_to
 

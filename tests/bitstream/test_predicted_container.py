@@ -26,8 +26,8 @@ from stgvcodec.bitstream import (
     stream_bytes,
     unpack_predicted_gop,
 )
-from stgvcodec.bitstream.framing import Chunk, frame_chunk
-from stgvcodec.bitstream.index import GopEntry, GopTiming, pack_end_chunk
+from stgvcodec.bitstream.container.chunks import Chunk, frame_chunk
+from stgvcodec.bitstream.container.index import GopEntry, GopTiming, pack_end_chunk
 from stgvcodec.errors import BitstreamError
 
 T = 2

@@ -10,7 +10,7 @@ from files import PAYLOADS, make_file, raw_file
 from gops import HEADER
 
 from stgvcodec.bitstream import ChunkType, StgvReader, gop_stream_bytes, stream_bytes
-from stgvcodec.bitstream.framing import SYNC, frame_chunk
+from stgvcodec.bitstream.container.chunks import SYNC, frame_chunk
 from stgvcodec.errors import BitstreamError
 
 DATA = make_file(chunks=[(ChunkType.METADATA, b"\1\1a\1b")])

@@ -10,7 +10,7 @@ from gops import assert_same_as_independent, assert_same_gop
 from spec_tables import SPEC, cells_after
 
 from stgvcodec.bitstream import StgvReader, unpack_gop
-from stgvcodec.bitstream.layout import MLP_TENSORS
+from stgvcodec.bitstream.syntax.tables import MLP_TENSORS
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

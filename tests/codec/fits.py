@@ -9,9 +9,9 @@ import pytest
 import torch
 from clips import moving_clip
 
-from stgvcodec.bitstream.gop_set.points import morton_codes
-from stgvcodec.bitstream.gop_set.symbols import GopSetSymbols
-from stgvcodec.bitstream.header import PROFILES as PROFILE_IDS
+from stgvcodec.bitstream.container.file_header import PROFILES as PROFILE_IDS
+from stgvcodec.bitstream.payload.morton_order import morton_codes
+from stgvcodec.bitstream.payload.symbols import GopSetSymbols
 from stgvcodec.codec import gop_encoder
 from stgvcodec.codec.gop_encoder import GopConfig, GopPayload, encode_gop
 from stgvcodec.codec.gop_renderer import GopRenderer

@@ -14,8 +14,8 @@ from torch import Tensor
 from stgvcodec.bitstream import ColorDescription, StgvWriter, StreamHeader
 from stgvcodec.bitstream.gop_predicted.payload import pack_predicted_gop
 from stgvcodec.bitstream.gop_predicted.symbols import PredictedGopSymbols
-from stgvcodec.bitstream.gop_set.payload import pack_gop_set, unpack_gop_set
-from stgvcodec.bitstream.gop_set.symbols import GopSetSymbols
+from stgvcodec.bitstream.payload.pack import pack_gop_set, unpack_gop_set
+from stgvcodec.bitstream.payload.symbols import GopSetSymbols
 from stgvcodec.codec.gop_header import spec_of
 from stgvcodec.codec.gop_renderer import values_of
 from stgvcodec.codec.gop_staging import gop_times

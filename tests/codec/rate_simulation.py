@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from stgvcodec import EncodeConfig, encode
-from stgvcodec.bitstream.framing import ChunkType
-from stgvcodec.bitstream.index import GopEntry, GopTiming
-from stgvcodec.bitstream.writer import StgvWriter
+from stgvcodec.bitstream.container.chunks import ChunkType
+from stgvcodec.bitstream.container.index import GopEntry, GopTiming
+from stgvcodec.bitstream.container.writer import StgvWriter
 from stgvcodec.codec import encoder
 from stgvcodec.codec.gop_encoder import GopConfig, GopPayload, GopStats
 from stgvcodec.codec.rate.content import Content

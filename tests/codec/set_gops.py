@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 
 from stgvcodec.bitstream import GopSymbols
-from stgvcodec.bitstream.gop_set.header import GopSetHeader
-from stgvcodec.bitstream.gop_set.symbols import GopSetSymbols
+from stgvcodec.bitstream.payload.header import GopSetHeader
+from stgvcodec.bitstream.payload.symbols import GopSetSymbols
 from stgvcodec.bitstream.symbols import GopHeader
 
 NOTHING = np.zeros(0, np.float32)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from stgvcodec.bitstream.limits import LIMITS
+from stgvcodec.bitstream.syntax.limits import LIMITS
 from stgvcodec.codec.dimensions import STILL_FIELD, field_spec
 from stgvcodec.codec.presets import FIELD_SIZES, PAPER_FIELD
 

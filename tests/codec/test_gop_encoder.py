@@ -8,7 +8,7 @@ import torch
 from clips import moving_clip, panning_clip, psnr_db
 from fits import CPU, fitted, gop_config, noisy_clip, renderer, stored_order
 
-from stgvcodec.bitstream.gop_set.payload import read_gop_set_header, unpack_gop_set
+from stgvcodec.bitstream.payload.pack import read_gop_set_header, unpack_gop_set
 from stgvcodec.codec.gop_encoder import GopConfig, choose_key_frame, encode_gop
 from stgvcodec.codec.gop_renderer import values_of
 from stgvcodec.codec.gop_symbols import gop_symbols

@@ -8,7 +8,7 @@ import pytest
 import torch
 from fits import fitted, gop_config, noisy_clip, trained
 
-from stgvcodec.bitstream.gop_set.payload import pack_gop_set, read_gop_set_header, unpack_gop_set
+from stgvcodec.bitstream.payload.pack import pack_gop_set, read_gop_set_header, unpack_gop_set
 from stgvcodec.codec.gop_encoder import GopConfig, GopPayload, encode_gop
 from stgvcodec.codec.gop_landing import aim_at, resize_to, trimmed_payload
 from stgvcodec.codec.gop_symbols import gop_symbols, some_gaussians

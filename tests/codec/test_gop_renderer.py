@@ -13,8 +13,8 @@ from clips import assert_same_pixels
 from set_gops import as_flat, random_set
 
 from stgvcodec.bitstream import pack_gop, unpack_gop
-from stgvcodec.bitstream.gop_set.payload import pack_gop_set
-from stgvcodec.bitstream.header import FLAT_PROFILE, PROFILES
+from stgvcodec.bitstream.container.file_header import FLAT_PROFILE, PROFILES
+from stgvcodec.bitstream.payload.pack import pack_gop_set
 from stgvcodec.codec import gop_renderer
 from stgvcodec.codec.gop_header import spec_of
 from stgvcodec.codec.gop_renderer import GopRenderer, RenderBudget, UnpackedGop, unpack, values_of

@@ -7,8 +7,8 @@ import pytest
 import torch
 from fits import gop_config, renderer, stored_order, trained
 
-from stgvcodec.bitstream.gop_set.payload import pack_gop_set, unpack_gop_set
-from stgvcodec.bitstream.gop_set.symbols import GopSetSymbols
+from stgvcodec.bitstream.payload.pack import pack_gop_set, unpack_gop_set
+from stgvcodec.bitstream.payload.symbols import GopSetSymbols
 from stgvcodec.codec.gop_encoder import GopConfig
 from stgvcodec.codec.gop_symbols import gop_symbols, some_gaussians
 from stgvcodec.codec.profiles import PROFILES

@@ -24,7 +24,7 @@ from set_gops import random_set
 
 from stgvcodec import Selection, VideoDecoder, decode
 from stgvcodec.bitstream import StgvReader
-from stgvcodec.bitstream.header import PROFILES
+from stgvcodec.bitstream.container.file_header import PROFILES
 from stgvcodec.codec import gop_chain, gop_queue, gop_renderer
 from stgvcodec.codec.gop_renderer import GopRenderer, RenderBudget, unpack
 from stgvcodec.codec.pair_bound import ShapeChanges, SplatExtents

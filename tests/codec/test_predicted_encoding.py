@@ -14,7 +14,7 @@ from clips import moving_clip, panning_clip, psnr_db, write_folder
 from fits import CPU, HEIGHT, WIDTH, fitted, gop_config, noisy_clip
 
 from stgvcodec import EncodeConfig, VideoDecoder, encode
-from stgvcodec.bitstream.header import PROFILES as PROFILE_IDS
+from stgvcodec.bitstream.container.file_header import PROFILES as PROFILE_IDS
 from stgvcodec.codec.gop_encoder import encode_gop
 from stgvcodec.codec.gop_prediction import Predecessor
 from stgvcodec.codec.gop_renderer import GopRenderer

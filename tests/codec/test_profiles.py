@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from stgvcodec.bitstream.header import PROFILES as PROFILE_IDS
+from stgvcodec.bitstream.container.file_header import PROFILES as PROFILE_IDS
 from stgvcodec.cli import options
 from stgvcodec.codec import config
 from stgvcodec.codec.presets import PRESETS

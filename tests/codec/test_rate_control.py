@@ -12,7 +12,7 @@ from clips import moving_clip, write_folder
 from rate_simulation import HEIGHT, WIDTH, FakeFit, FakeVideo, plain_content, simulated
 
 from stgvcodec import EncodeConfig, encode, read_info
-from stgvcodec.bitstream.header import ColorDescription, StreamHeader
+from stgvcodec.bitstream.container.file_header import ColorDescription, StreamHeader
 from stgvcodec.codec.compare import compare
 from stgvcodec.codec.rate.control import RateControl
 from stgvcodec.codec.rate.cost_model import COST_MODELS

@@ -6,8 +6,8 @@ from fractions import Fraction
 import pytest
 from rate_simulation import TrustingWriter
 
-from stgvcodec.bitstream.header import ColorDescription, StreamHeader
-from stgvcodec.codec.rate.framing import file_framing_bytes, gop_framing_bytes
+from stgvcodec.bitstream.container.file_header import ColorDescription, StreamHeader
+from stgvcodec.bitstream.container.overhead import file_framing_bytes, gop_framing_bytes
 
 
 @pytest.mark.parametrize("tool", ["", "stgvcodec 1.2.3"])

@@ -3,8 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from stgvcodec import EncodeConfig, encode
-from stgvcodec.bitstream.gop_set.payload import read_gop_set_header
-from stgvcodec.bitstream.reader import StgvReader
+from stgvcodec.bitstream.container.reader import StgvReader
+from stgvcodec.bitstream.payload.pack import read_gop_set_header
 from stgvcodec.bitstream.symbols import GopHeader
 from stgvcodec.codec.rd_flat_bits import file_flat_bits, flat_bits
 

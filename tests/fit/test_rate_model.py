@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from stgvcodec.bitstream.gop_set.payload import gop_set_stream_bytes, pack_gop_set
-from stgvcodec.bitstream.gop_set.symbols import GopSetSymbols
-from stgvcodec.bitstream.models import coded_model
+from stgvcodec.bitstream.entropy.models import coded_model
+from stgvcodec.bitstream.payload.pack import gop_set_stream_bytes, pack_gop_set
+from stgvcodec.bitstream.payload.symbols import GopSetSymbols
 from stgvcodec.codec.gop_symbols import header_of
 from stgvcodec.fit.phases import QUANTIZED_STREAMS
 from stgvcodec.fit.quantizers import GopQuantizers, QuantizerConfig

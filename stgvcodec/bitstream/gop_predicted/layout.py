@@ -10,7 +10,8 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
-from stgvcodec.bitstream.conditioned import Attribute, AttributeSet
+from stgvcodec.bitstream.entropy.conditional import Attribute, AttributeSet
+from stgvcodec.bitstream.entropy.models import Context
 from stgvcodec.bitstream.gop_layout import (
     ArrayShape,
     BlockSection,
@@ -29,10 +30,9 @@ from stgvcodec.bitstream.gop_predicted.symbols import (
     from_zigzag,
     predicted_float_shapes,
 )
-from stgvcodec.bitstream.gop_set.header import GopSetHeader
-from stgvcodec.bitstream.layout import MLP_TENSORS
-from stgvcodec.bitstream.limits import LIMITS
-from stgvcodec.bitstream.models import Context
+from stgvcodec.bitstream.payload.header import GopSetHeader
+from stgvcodec.bitstream.syntax.limits import LIMITS
+from stgvcodec.bitstream.syntax.tables import MLP_TENSORS
 from stgvcodec.ops.ans import Column, StreamPlaces
 
 # Of each of `RESIDUALS`: those whose symbols' sum its class depends on.

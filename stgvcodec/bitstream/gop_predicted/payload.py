@@ -8,8 +8,8 @@ from itertools import chain
 
 import numpy as np
 
-from stgvcodec.bitstream.conditioned import ConditionedDecoder, encode_conditioned
-from stgvcodec.bitstream.entropy import Decoder, Runner, StreamDecoder, decode_streams, encode_streams, in_order
+from stgvcodec.bitstream.entropy.conditional import ConditionedDecoder, encode_conditioned
+from stgvcodec.bitstream.entropy.streams import Decoder, Runner, StreamDecoder, decode_streams, encode_streams, in_order
 from stgvcodec.bitstream.gop_predicted.layout import predicted_gop_layout
 from stgvcodec.bitstream.gop_predicted.symbols import (
     PredictedGopSymbols,
@@ -17,12 +17,12 @@ from stgvcodec.bitstream.gop_predicted.symbols import (
     predicted_float_shapes,
     to_zigzag,
 )
-from stgvcodec.bitstream.gop_set.header import GopSetHeader
-from stgvcodec.bitstream.gop_set.symbols import check_decoded_scales
-from stgvcodec.bitstream.layout import PREDICTED_FLOATS, PREDICTED_STREAM_LENGTHS, PREDICTED_STREAMS
-from stgvcodec.bitstream.payload_head import PayloadHead
-from stgvcodec.bitstream.primitives import ByteReader
-from stgvcodec.bitstream.runs import field_runs, float_runs
+from stgvcodec.bitstream.payload.head import PayloadHead
+from stgvcodec.bitstream.payload.header import GopSetHeader
+from stgvcodec.bitstream.payload.symbol_arrays import field_runs, float_runs
+from stgvcodec.bitstream.payload.symbols import check_decoded_scales
+from stgvcodec.bitstream.syntax.primitives import ByteReader
+from stgvcodec.bitstream.syntax.tables import PREDICTED_FLOATS, PREDICTED_STREAM_LENGTHS, PREDICTED_STREAMS
 
 
 class _PredictedHead(PayloadHead[GopSetHeader]):

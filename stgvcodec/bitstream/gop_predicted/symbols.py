@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from stgvcodec.bitstream.array_checks import check_array, check_field
-from stgvcodec.bitstream.gop_set.header import GopSetHeader
-from stgvcodec.bitstream.gop_set.symbols import log_scale_fault
-from stgvcodec.bitstream.layout import PREDICTED_FLOATS, write_fields
+from stgvcodec.bitstream.payload.checks import check_array, check_field
+from stgvcodec.bitstream.payload.header import GopSetHeader
+from stgvcodec.bitstream.payload.symbols import log_scale_fault
+from stgvcodec.bitstream.syntax.tables import PREDICTED_FLOATS, write_fields
 
 RESIDUALS = ("x", "y", "log scale of l1", "log scale of l3", "shear", "Y", "Co", "Cg")
 """What the residuals of a Gaussian are of, in order."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from stgvcodec.bitstream.limits import LIMITS
+from stgvcodec.bitstream.syntax.limits import LIMITS
 from stgvcodec.codec.dimensions import field_spec
 from stgvcodec.codec.presets import FIELD_SIZES, FieldSize
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from stgvcodec.bitstream.header import StreamHeader
+from stgvcodec.bitstream.container.file_header import StreamHeader
 from stgvcodec.codec.config import EncodeConfig
 from stgvcodec.codec.dimensions import field_spec
 from stgvcodec.codec.presets import PRESETS

@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from itertools import accumulate
 
-from stgvcodec.bitstream.header import StreamHeader
+from stgvcodec.bitstream.container.file_header import StreamHeader
+from stgvcodec.bitstream.container.overhead import file_framing_bytes, gop_framing_bytes
 from stgvcodec.codec.rate.content import Content
 from stgvcodec.codec.rate.cost_model import GopCosts
-from stgvcodec.codec.rate.framing import file_framing_bytes, gop_framing_bytes
 
 # Frames with less detail than this, 8-bit levels, are flat: no bits help them.
 _FLAT_LEVELS = 0.02

@@ -113,7 +113,7 @@ def decode_stream_to(
 ) -> bool:
     """Decode a stream, models and checksum included, with numba and without the GIL.
 
-    The reference, which also says what is wrong with a stream, is `stgvcodec.bitstream.entropy`.
+    The reference, which also says what is wrong with a stream, is `stgvcodec.bitstream.entropy.streams`.
 
     Args:
         out: Where to. [n] uint8, contiguous; what it holds where the stream is refused is not to be used.
@@ -200,7 +200,7 @@ def decode_conditioned_to(
 ) -> bool:
     """Decode a conditioned stream, models and checksum included, with numba and without the GIL.
 
-    The reference, which also says what is wrong with a stream, is `stgvcodec.bitstream.conditioned`.
+    The reference, which also says what is wrong with a stream, is `stgvcodec.bitstream.entropy.conditional`.
 
     Args:
         out: Where to, and where sources of earlier streams are. [n] uint8, contiguous; not to be used where the stream

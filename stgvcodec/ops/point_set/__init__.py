@@ -15,7 +15,7 @@ def decode_points_to(
 ) -> bool:
     """Join buckets with the low bits of their gaps, sum the gaps up, and split each Morton code into x and y.
 
-    The reference, which also says what is wrong, is `stgvcodec.bitstream.gop_set.points`.
+    The reference, which also says what is wrong, is `stgvcodec.bitstream.payload.morton_order`.
 
     Args:
         out: Filled; not to be used where the points are refused. [N, 2] uint16, contiguous.

@@ -6,7 +6,7 @@ import io
 import os
 from typing import BinaryIO
 
-from stgvcodec.bitstream.framing import CRC_BYTES, HEADER_BYTES, Chunk, parse_chunk_header, payload_crc_matches
+from stgvcodec.bitstream.container.chunks import CRC_BYTES, HEADER_BYTES, Chunk, parse_chunk_header, payload_crc_matches
 from stgvcodec.errors import BitstreamError, InputVideoError
 
 KEEP_GOING_ADVICE = "`stgvcodec decode --keep-going` renders the GoPs that are intact"

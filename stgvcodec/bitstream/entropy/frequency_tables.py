@@ -10,8 +10,8 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from stgvcodec.bitstream.limits import LIMITS
-from stgvcodec.bitstream.primitives import ByteReader
+from stgvcodec.bitstream.syntax.limits import LIMITS
+from stgvcodec.bitstream.syntax.primitives import ByteReader
 
 PRECISION = 24
 TOTAL = 1 << PRECISION

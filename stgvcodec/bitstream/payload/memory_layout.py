@@ -10,7 +10,8 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
-from stgvcodec.bitstream.conditioned import Attribute, AttributeSet
+from stgvcodec.bitstream.entropy.conditional import Attribute, AttributeSet
+from stgvcodec.bitstream.entropy.models import Context
 from stgvcodec.bitstream.gop_layout import (
     ArrayShape,
     BlockSection,
@@ -25,11 +26,10 @@ from stgvcodec.bitstream.gop_layout import (
     split_floats,
     stream_places,
 )
-from stgvcodec.bitstream.gop_set.header import GopSetHeader
-from stgvcodec.bitstream.gop_set.points import N_BUCKETS
-from stgvcodec.bitstream.gop_set.symbols import GopSetSymbols
-from stgvcodec.bitstream.layout import MLP_TENSORS
-from stgvcodec.bitstream.models import Context
+from stgvcodec.bitstream.payload.header import GopSetHeader
+from stgvcodec.bitstream.payload.morton_order import N_BUCKETS
+from stgvcodec.bitstream.payload.symbols import GopSetSymbols
+from stgvcodec.bitstream.syntax.tables import MLP_TENSORS
 from stgvcodec.ops.ans import Column, StreamPlaces
 
 _SHAPE_NAMES = (("l1", "l2", "l3"), ("log scale of l1", "log scale of l3", "shear"))

@@ -9,9 +9,9 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from stgvcodec.bitstream.layout import MLP_TENSORS, Table, read_fields, write_fields
-from stgvcodec.bitstream.limits import LIMITS
-from stgvcodec.bitstream.primitives import ByteReader
+from stgvcodec.bitstream.syntax.limits import LIMITS
+from stgvcodec.bitstream.syntax.primitives import ByteReader
+from stgvcodec.bitstream.syntax.tables import MLP_TENSORS, Table, read_fields, write_fields
 
 N_MEAN_OUTPUTS = 2
 N_COLOR_OUTPUTS = 3

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from stgvcodec.bitstream.array_checks import check_array, check_decoded_floats, check_field, check_halves, check_range
 from stgvcodec.bitstream.gop_layout import split_floats
-from stgvcodec.bitstream.gop_set.header import GopSetHeader
-from stgvcodec.bitstream.layout import SET_FLOATS, Table, write_fields
-from stgvcodec.bitstream.primitives import ByteReader
+from stgvcodec.bitstream.payload.checks import check_array, check_decoded_floats, check_field, check_halves, check_range
+from stgvcodec.bitstream.payload.header import GopSetHeader
+from stgvcodec.bitstream.syntax.primitives import ByteReader
+from stgvcodec.bitstream.syntax.tables import SET_FLOATS, Table, write_fields
 
 ORDERED_HALF_MIN = 0x0400
 ORDERED_HALF_MAX = 0xFBFF

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stgvcodec.bitstream.field_sizes import FieldSizes
-from stgvcodec.bitstream.layout import MLP_TENSORS, Table, dimensions, read_fields
-from stgvcodec.bitstream.primitives import ByteReader
+from stgvcodec.bitstream.payload.field import FieldSizes
+from stgvcodec.bitstream.syntax.primitives import ByteReader
+from stgvcodec.bitstream.syntax.tables import MLP_TENSORS, Table, dimensions, read_fields
 
 _HALF_EXPONENT = 0x7C00
 

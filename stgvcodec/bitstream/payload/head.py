@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Generic, TypeVar
 
-from stgvcodec.bitstream.field_sizes import FieldSizes
-from stgvcodec.bitstream.layout import Table, read_fields, write_fields
-from stgvcodec.bitstream.primitives import ByteReader
+from stgvcodec.bitstream.payload.field import FieldSizes
+from stgvcodec.bitstream.syntax.primitives import ByteReader
+from stgvcodec.bitstream.syntax.tables import Table, read_fields, write_fields
 
 HeaderT = TypeVar("HeaderT", bound=FieldSizes)
 

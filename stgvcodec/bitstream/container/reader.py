@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import BinaryIO
 
-from stgvcodec.bitstream.framing import FRAME_BYTES, MAGIC, Chunk, ChunkType
-from stgvcodec.bitstream.header import StreamHeader
-from stgvcodec.bitstream.index import END_TAIL_BYTES, GopEntry, GopTiming, key_index, read_end_chunk
+from stgvcodec.bitstream.container.chunks import FRAME_BYTES, MAGIC, Chunk, ChunkType
+from stgvcodec.bitstream.container.file_header import StreamHeader
+from stgvcodec.bitstream.container.index import END_TAIL_BYTES, GopEntry, GopTiming, key_index, read_end_chunk
+from stgvcodec.bitstream.container.recovery import missing_end_error, scan
+from stgvcodec.bitstream.container.source import KEEP_GOING_ADVICE, ByteSource
 from stgvcodec.bitstream.payloads import read_header
-from stgvcodec.bitstream.primitives import ByteReader
-from stgvcodec.bitstream.recovery import missing_end_error, scan
-from stgvcodec.bitstream.source import KEEP_GOING_ADVICE, ByteSource
+from stgvcodec.bitstream.syntax.primitives import ByteReader
 from stgvcodec.errors import BitstreamError, naming_file
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from itertools import pairwise
 from typing import Any
 
-from stgvcodec.bitstream.framing import (
+from stgvcodec.bitstream.container.chunks import (
     CRC_BYTES,
     FRAME_BYTES,
     GOP_TYPES,
@@ -16,8 +16,10 @@ from stgvcodec.bitstream.framing import (
     is_critical,
     is_known,
 )
-from stgvcodec.bitstream.header import FORMAT_VERSION, PREDICTED_VERSION, StreamHeader
-from stgvcodec.bitstream.layout import (
+from stgvcodec.bitstream.container.file_header import FORMAT_VERSION, PREDICTED_VERSION, StreamHeader
+from stgvcodec.bitstream.syntax.limits import LIMITS
+from stgvcodec.bitstream.syntax.primitives import ByteReader
+from stgvcodec.bitstream.syntax.tables import (
     GOP_CHUNK,
     INDEX,
     INDEX_ENTRY,
@@ -26,8 +28,6 @@ from stgvcodec.bitstream.layout import (
     read_fields,
     write_fields,
 )
-from stgvcodec.bitstream.limits import LIMITS
-from stgvcodec.bitstream.primitives import ByteReader
 
 END_TAIL_BYTES = 4 + CRC_BYTES
 """Last bytes of a file: size of the end chunk (u32), then its payload CRC."""

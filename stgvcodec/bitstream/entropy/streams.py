@@ -13,9 +13,14 @@ import constriction
 import numpy as np
 import numpy.typing as npt
 
-from stgvcodec.bitstream.frequencies import N_NARROW_WIDTHS, Frequencies, all_families, family_frequencies, read_table
-from stgvcodec.bitstream.limits import LIMITS
-from stgvcodec.bitstream.models import (
+from stgvcodec.bitstream.entropy.frequency_tables import (
+    N_NARROW_WIDTHS,
+    Frequencies,
+    all_families,
+    family_frequencies,
+    read_table,
+)
+from stgvcodec.bitstream.entropy.models import (
     CONSTANT,
     FAMILIES,
     FIRST_NARROW,
@@ -29,7 +34,8 @@ from stgvcodec.bitstream.models import (
     choose_model,
     raw_model,
 )
-from stgvcodec.bitstream.primitives import ByteReader
+from stgvcodec.bitstream.syntax.limits import LIMITS
+from stgvcodec.bitstream.syntax.primitives import ByteReader
 from stgvcodec.errors import BitstreamError
 from stgvcodec.ops.ans import AnsRun, ContextPlace, StreamPlaces, ans_decode, decode_stream_to
 

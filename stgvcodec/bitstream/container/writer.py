@@ -6,11 +6,11 @@ import io
 from collections.abc import Sequence
 from typing import BinaryIO
 
-from stgvcodec.bitstream.framing import MAGIC, Chunk, ChunkType, frame_chunk, is_critical
-from stgvcodec.bitstream.header import StreamHeader
-from stgvcodec.bitstream.index import GopEntry, GopTiming, pack_end_chunk, prediction_fault
-from stgvcodec.bitstream.limits import LIMITS
+from stgvcodec.bitstream.container.chunks import MAGIC, Chunk, ChunkType, frame_chunk, is_critical
+from stgvcodec.bitstream.container.file_header import StreamHeader
+from stgvcodec.bitstream.container.index import GopEntry, GopTiming, pack_end_chunk, prediction_fault
 from stgvcodec.bitstream.payloads import read_header, stream_bytes
+from stgvcodec.bitstream.syntax.limits import LIMITS
 
 
 class StgvWriter:

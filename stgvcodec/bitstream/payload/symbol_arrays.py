@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from stgvcodec.bitstream.field_sizes import FieldSizes
-from stgvcodec.bitstream.models import Symbols
+from stgvcodec.bitstream.entropy.models import Symbols
+from stgvcodec.bitstream.payload.field import FieldSizes
 
 
 def split_bytes(halves: npt.NDArray[np.uint16]) -> tuple[Symbols, Symbols]:

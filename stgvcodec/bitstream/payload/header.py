@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from stgvcodec.bitstream.field_sizes import FieldSizes
-from stgvcodec.bitstream.layout import GOP_SET_HEADER, Table
+from stgvcodec.bitstream.payload.field import FieldSizes
+from stgvcodec.bitstream.syntax.tables import GOP_SET_HEADER, Table
 
 SHAPE_BITS = 8
 """What `cholesky_bits` is in shape_mode 1."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from stgvcodec.bitstream.frequencies import (
+from stgvcodec.bitstream.entropy.frequency_tables import (
     N_NARROW_WIDTHS,
     N_WIDTHS,
     PRECISION,

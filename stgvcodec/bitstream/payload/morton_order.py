@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from stgvcodec.bitstream.models import Symbols
-from stgvcodec.bitstream.primitives import ByteReader
+from stgvcodec.bitstream.entropy.models import Symbols
+from stgvcodec.bitstream.syntax.primitives import ByteReader
 from stgvcodec.errors import BitstreamError
 from stgvcodec.ops.point_set import decode_points_to
 

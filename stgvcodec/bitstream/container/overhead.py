@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from stgvcodec.bitstream.framing import FRAME_BYTES, MAGIC, ChunkType
-from stgvcodec.bitstream.header import StreamHeader
-from stgvcodec.bitstream.index import GopTiming
-from stgvcodec.bitstream.layout import INDEX, INDEX_ENTRY, INDEX_GOP, INDEX_TAIL, write_fields
+from stgvcodec.bitstream.container.chunks import FRAME_BYTES, MAGIC, ChunkType
+from stgvcodec.bitstream.container.file_header import StreamHeader
+from stgvcodec.bitstream.container.index import GopTiming
+from stgvcodec.bitstream.syntax.tables import INDEX, INDEX_ENTRY, INDEX_GOP, INDEX_TAIL, write_fields
 
 
 def file_framing_bytes(header: StreamHeader, *, n_frames: int, n_gops: int) -> int:

@@ -12,11 +12,11 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from stgvcodec.bitstream.entropy import first_state, read_model, take_words, write_words, wrong_state
-from stgvcodec.bitstream.frequencies import all_families
-from stgvcodec.bitstream.limits import LIMITS
-from stgvcodec.bitstream.models import MODE_BITS, RAW, UNCODED, Context, Model, Symbols, coded_model
-from stgvcodec.bitstream.primitives import ByteReader
+from stgvcodec.bitstream.entropy.frequency_tables import all_families
+from stgvcodec.bitstream.entropy.models import MODE_BITS, RAW, UNCODED, Context, Model, Symbols, coded_model
+from stgvcodec.bitstream.entropy.streams import first_state, read_model, take_words, write_words, wrong_state
+from stgvcodec.bitstream.syntax.limits import LIMITS
+from stgvcodec.bitstream.syntax.primitives import ByteReader
 from stgvcodec.ops.ans import AnsRun, AttributePlace, AttributePlaces, Column, ans_decode, decode_conditioned_to
 
 _MAX_CLASSES = LIMITS["attribute_classes"]

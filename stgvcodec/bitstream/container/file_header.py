@@ -8,9 +8,9 @@ from fractions import Fraction
 from types import MappingProxyType
 from typing import Any
 
-from stgvcodec.bitstream.layout import FILE_HEADER, read_fields, write_fields
-from stgvcodec.bitstream.limits import LIMITS
-from stgvcodec.bitstream.primitives import ByteReader
+from stgvcodec.bitstream.syntax.limits import LIMITS
+from stgvcodec.bitstream.syntax.primitives import ByteReader
+from stgvcodec.bitstream.syntax.tables import FILE_HEADER, read_fields, write_fields
 
 FORMAT_VERSION = (1, 2)
 FLAT_VERSION = (1, 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from stgvcodec.bitstream.framing import (
+from stgvcodec.bitstream.container.chunks import (
     GOP_TYPES,
     HEADER_BYTES,
     MAGIC,
@@ -16,12 +16,12 @@ from stgvcodec.bitstream.framing import (
     is_known,
     parse_chunk_header,
 )
-from stgvcodec.bitstream.header import StreamHeader
-from stgvcodec.bitstream.index import GopEntry, GopTiming, prediction_fault
-from stgvcodec.bitstream.layout import INDEX, read_fields
+from stgvcodec.bitstream.container.file_header import StreamHeader
+from stgvcodec.bitstream.container.index import GopEntry, GopTiming, prediction_fault
+from stgvcodec.bitstream.container.source import KEEP_GOING_ADVICE, ByteSource
 from stgvcodec.bitstream.payloads import read_header
-from stgvcodec.bitstream.primitives import ByteReader
-from stgvcodec.bitstream.source import KEEP_GOING_ADVICE, ByteSource
+from stgvcodec.bitstream.syntax.primitives import ByteReader
+from stgvcodec.bitstream.syntax.tables import INDEX, read_fields
 from stgvcodec.errors import BitstreamError
 
 _BLOCK_BYTES = 1 << 20

@@ -9,22 +9,22 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
-from stgvcodec.bitstream.array_checks import halves_are_finite
-from stgvcodec.bitstream.conditioned import ConditionedDecoder, encode_conditioned
-from stgvcodec.bitstream.entropy import Decoder, Runner, StreamDecoder, decode_streams, encode_streams, in_order
-from stgvcodec.bitstream.gop_set.header import GopSetHeader
-from stgvcodec.bitstream.gop_set.layout import GopSetLayout, gop_set_layout
-from stgvcodec.bitstream.gop_set.points import join_gaps, morton_codes, split_gaps
-from stgvcodec.bitstream.gop_set.symbols import (
+from stgvcodec.bitstream.entropy.conditional import ConditionedDecoder, encode_conditioned
+from stgvcodec.bitstream.entropy.streams import Decoder, Runner, StreamDecoder, decode_streams, encode_streams, in_order
+from stgvcodec.bitstream.payload.checks import halves_are_finite
+from stgvcodec.bitstream.payload.head import PayloadHead
+from stgvcodec.bitstream.payload.header import GopSetHeader
+from stgvcodec.bitstream.payload.memory_layout import GopSetLayout, gop_set_layout
+from stgvcodec.bitstream.payload.morton_order import join_gaps, morton_codes, split_gaps
+from stgvcodec.bitstream.payload.symbol_arrays import codebook_runs, field_runs, float_runs
+from stgvcodec.bitstream.payload.symbols import (
     ORDERED_HALF_MAX,
     ORDERED_HALF_MIN,
     GopSetSymbols,
     check_decoded_scales,
 )
-from stgvcodec.bitstream.layout import SET_FLOATS, SET_STREAM_LENGTHS, SET_STREAMS
-from stgvcodec.bitstream.payload_head import PayloadHead
-from stgvcodec.bitstream.primitives import ByteReader
-from stgvcodec.bitstream.runs import codebook_runs, field_runs, float_runs
+from stgvcodec.bitstream.syntax.primitives import ByteReader
+from stgvcodec.bitstream.syntax.tables import SET_FLOATS, SET_STREAM_LENGTHS, SET_STREAMS
 
 _HEAD = PayloadHead(GopSetHeader, SET_STREAM_LENGTHS, SET_STREAMS)
 

@@ -7,7 +7,7 @@ import zlib
 from dataclasses import dataclass
 from enum import IntEnum
 
-from stgvcodec.bitstream.limits import LIMITS
+from stgvcodec.bitstream.syntax.limits import LIMITS
 
 MAGIC = b"\x89STG\r\n\x1a\n"
 SYNC = b"\xf5SG\xc1"

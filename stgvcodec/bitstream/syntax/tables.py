@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from stgvcodec.bitstream.limits import LIMITS, SCALE_MAX, SCALE_MIN
-from stgvcodec.bitstream.primitives import PACKERS, READERS, ByteReader
+from stgvcodec.bitstream.syntax.limits import LIMITS, SCALE_MAX, SCALE_MIN
+from stgvcodec.bitstream.syntax.primitives import PACKERS, READERS, ByteReader
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""The file around the GoPs: chunks with checksums, the file header, the index, and recovery without one."""

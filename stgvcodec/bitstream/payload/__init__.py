@@ -1,0 +1,1 @@
+"""One GoP as bytes: its header, and its symbols in streams."""
