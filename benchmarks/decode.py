@@ -28,8 +28,8 @@ from stgvcodec.bitstream import StgvReader, StgvWriter, StreamHeader
 from stgvcodec.bitstream.payload.pack import pack_gop_set, unpack_gop_set
 from stgvcodec.bitstream.payload.symbols import GopSetSymbols
 from stgvcodec.codec.encoder import encode
-from stgvcodec.codec.gop_renderer import GopRenderer
 from stgvcodec.codec.presets import PRESETS
+from stgvcodec.decoder.gop_renderer import GopRenderer
 from stgvcodec.ops.threads import n_threads, run_chunks
 
 SELECTION = stgvcodec.Selection.parse(frames=f"0:{N_FRAMES}", crop="1280x640")

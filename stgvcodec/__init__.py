@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from stgvcodec.codec.compare import compare
     from stgvcodec.codec.config import EncodeConfig
-    from stgvcodec.codec.decode_file import decode
-    from stgvcodec.codec.decoder import VideoDecoder
     from stgvcodec.codec.encoder import encode
-    from stgvcodec.codec.info import read_info
     from stgvcodec.codec.reports import StreamInfo
+    from stgvcodec.decoder.decode_file import decode
+    from stgvcodec.decoder.stream_info import read_info
+    from stgvcodec.decoder.video_decoder import VideoDecoder
     from stgvcodec.errors import StgvError
     from stgvcodec.media.selection import Selection
 
@@ -39,11 +39,11 @@ _HOME = {
     "Selection": "stgvcodec.media.selection",
     "StgvError": "stgvcodec.errors",
     "StreamInfo": "stgvcodec.codec.reports",
-    "VideoDecoder": "stgvcodec.codec.decoder",
+    "VideoDecoder": "stgvcodec.decoder.video_decoder",
     "compare": "stgvcodec.codec.compare",
-    "decode": "stgvcodec.codec.decode_file",
+    "decode": "stgvcodec.decoder.decode_file",
     "encode": "stgvcodec.codec.encoder",
-    "read_info": "stgvcodec.codec.info",
+    "read_info": "stgvcodec.decoder.stream_info",
 }
 
 

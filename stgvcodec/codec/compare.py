@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from stgvcodec.codec.decoder import VideoDecoder
 from stgvcodec.codec.reports import Comparison, FrameComparison, Progress, ProgressCallback
+from stgvcodec.decoder.video_decoder import VideoDecoder
 from stgvcodec.errors import ConfigError
 from stgvcodec.media.colour import ColorConverter
 from stgvcodec.media.reader import crop_and_resize, open_video

@@ -21,7 +21,6 @@ from stgvcodec.bitstream.container.file_header import ColorDescription, StreamHe
 from stgvcodec.bitstream.container.writer import StgvWriter
 from stgvcodec.bitstream.syntax.limits import LIMITS
 from stgvcodec.codec.config import EncodeConfig
-from stgvcodec.codec.device import resolve_device
 from stgvcodec.codec.dimensions import default_field_size, default_n_gaussians, field_spec
 from stgvcodec.codec.gop_encoder import GopConfig, GopPayload, encode_gop
 from stgvcodec.codec.gop_prediction import Predecessor
@@ -33,6 +32,7 @@ from stgvcodec.codec.rate.content import Content, measure_content
 from stgvcodec.codec.rate.control import GopOutcome, GopPlan, RateControl
 from stgvcodec.codec.rate.planner import encode_plan, rate_control
 from stgvcodec.codec.reports import EncodePlan, EncodeReport, GopReport, PlanCallback, Progress, ProgressCallback
+from stgvcodec.device import resolve_device
 from stgvcodec.errors import ConfigError, InputVideoError
 from stgvcodec.fit.phases import Phase
 from stgvcodec.fit.trainer import mse_to_psnr_db

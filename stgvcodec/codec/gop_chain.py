@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from stgvcodec.bitstream.container.reader import StgvReader
-from stgvcodec.codec.gop_queue import LOOK_AHEAD, GopQueue
-from stgvcodec.codec.gop_renderer import GopRenderer, RenderBudget, UnpackedGop
+from stgvcodec.decoder.gop_renderer import GopRenderer, RenderBudget, UnpackedGop
+from stgvcodec.decoder.prefetch import LOOK_AHEAD, GopQueue
 from stgvcodec.quant.residual import Gaussians
 
 

@@ -19,10 +19,10 @@ from stgvcodec.bitstream.container.file_header import PROFILES as PROFILE_IDS
 from stgvcodec.codec.dimensions import field_spec
 from stgvcodec.codec.gop_landing import aim_at, resize_to, trimmed_payload
 from stgvcodec.codec.gop_prediction import Predecessor, mean_mse
-from stgvcodec.codec.gop_renderer import GopRenderer
 from stgvcodec.codec.gop_symbols import residual_steps
 from stgvcodec.codec.presets import FieldSize, Preset
 from stgvcodec.codec.profiles import Profile
+from stgvcodec.decoder.gop_renderer import GopRenderer
 from stgvcodec.errors import StgvError
 from stgvcodec.fit.initialization import initial_gaussians
 from stgvcodec.fit.paths import Paths, borders, follow_paths

@@ -14,9 +14,9 @@ from stgvcodec.bitstream.payload.morton_order import morton_codes
 from stgvcodec.bitstream.payload.symbols import GopSetSymbols
 from stgvcodec.codec import gop_encoder
 from stgvcodec.codec.gop_encoder import GopConfig, GopPayload, encode_gop
-from stgvcodec.codec.gop_renderer import GopRenderer
 from stgvcodec.codec.presets import FIELD_SIZES, Preset
 from stgvcodec.codec.profiles import PROFILES
+from stgvcodec.decoder.gop_renderer import GopRenderer
 from stgvcodec.fit.phases import LearningRates, Phase, finetuning_phases
 from stgvcodec.fit.trainer import GopTrainer
 

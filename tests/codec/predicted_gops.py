@@ -17,8 +17,8 @@ from stgvcodec.bitstream.gop_predicted.symbols import PredictedGopSymbols
 from stgvcodec.bitstream.payload.pack import pack_gop_set, unpack_gop_set
 from stgvcodec.bitstream.payload.symbols import GopSetSymbols
 from stgvcodec.codec.gop_header import spec_of
-from stgvcodec.codec.gop_renderer import values_of
 from stgvcodec.codec.gop_staging import gop_times
+from stgvcodec.decoder.gop_renderer import values_of
 from stgvcodec.ops.deform import deform
 from stgvcodec.ops.field_mlp import FieldWeights
 from stgvcodec.ops.rasterize import rasterize, to_uint8

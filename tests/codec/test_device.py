@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from stgvcodec.codec import device as device_module
-from stgvcodec.codec.device import resolve_device
+from stgvcodec.device import resolve_device
 from stgvcodec.errors import BackendUnavailableError, ConfigError
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")

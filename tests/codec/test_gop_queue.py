@@ -13,8 +13,8 @@ import torch
 
 from stgvcodec import VideoDecoder
 from stgvcodec.bitstream import StgvReader, StgvWriter
-from stgvcodec.codec import gop_queue
-from stgvcodec.codec.gop_queue import LOOK_AHEAD
+from stgvcodec.decoder import prefetch as gop_queue
+from stgvcodec.decoder.prefetch import LOOK_AHEAD
 from stgvcodec.errors import BitstreamError
 
 N_GOPS, N_FRAMES = 8, 4

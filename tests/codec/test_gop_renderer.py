@@ -15,11 +15,11 @@ from set_gops import as_flat, random_set
 from stgvcodec.bitstream import pack_gop, unpack_gop
 from stgvcodec.bitstream.container.file_header import FLAT_PROFILE, PROFILES
 from stgvcodec.bitstream.payload.pack import pack_gop_set
-from stgvcodec.codec import gop_renderer
 from stgvcodec.codec.gop_header import spec_of
-from stgvcodec.codec.gop_renderer import GopRenderer, RenderBudget, UnpackedGop, unpack, values_of
 from stgvcodec.codec.gop_staging import gop_times, stage
-from stgvcodec.codec.pair_bound import SplatExtents
+from stgvcodec.decoder import gop_renderer
+from stgvcodec.decoder.gop_renderer import GopRenderer, RenderBudget, UnpackedGop, unpack, values_of
+from stgvcodec.decoder.pair_bound import SplatExtents
 from stgvcodec.errors import BitstreamError, StgvError
 from stgvcodec.model.gaussians import bounded_cholesky, scale_splats
 from stgvcodec.ops.threads import run_chunks

@@ -26,8 +26,8 @@ from stgvcodec import Selection, VideoDecoder, decode
 from stgvcodec.bitstream import StgvReader
 from stgvcodec.bitstream.container.file_header import PROFILES
 from stgvcodec.codec import gop_chain, gop_queue, gop_renderer
-from stgvcodec.codec.gop_renderer import GopRenderer, RenderBudget, unpack
-from stgvcodec.codec.pair_bound import ShapeChanges, SplatExtents
+from stgvcodec.decoder.gop_renderer import GopRenderer, RenderBudget, unpack
+from stgvcodec.decoder.pair_bound import ShapeChanges, SplatExtents
 from stgvcodec.errors import BitstreamError
 from stgvcodec.media import read_image
 from stgvcodec.quant.residual import Gaussians

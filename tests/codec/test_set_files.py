@@ -17,7 +17,7 @@ from stgvcodec import VideoDecoder, compare, decode, read_info
 from stgvcodec.bitstream import ColorDescription, StgvReader, StgvWriter, StreamHeader, pack_gop, unpack_gop
 from stgvcodec.bitstream.container.file_header import PROFILES
 from stgvcodec.bitstream.payload.pack import pack_gop_set, unpack_gop_set
-from stgvcodec.codec.gop_renderer import FLAT_PROFILE, GopRenderer, unpack
+from stgvcodec.decoder.gop_renderer import FLAT_PROFILE, GopRenderer, unpack
 from stgvcodec.errors import BitstreamError
 
 CPU = torch.device("cpu")

@@ -14,10 +14,10 @@ from set_gops import as_flat, as_set, random_set
 
 from stgvcodec.bitstream import StgvReader, unpack_gop
 from stgvcodec.codec.gop_header import spec_of
-from stgvcodec.codec.gop_renderer import GopRenderer, UnpackedGop, values_of
 from stgvcodec.codec.gop_staging import gop_times
-from stgvcodec.codec.pair_bound import SplatExtents
-from stgvcodec.codec.set_staging import stage_numbers
+from stgvcodec.decoder.gop_renderer import GopRenderer, UnpackedGop, values_of
+from stgvcodec.decoder.pair_bound import SplatExtents
+from stgvcodec.decoder.staging import stage_numbers
 from stgvcodec.model.gaussians import bounded_cholesky, scale_splats
 
 CPU = torch.device("cpu")
@@ -161,7 +161,7 @@ def test_times_lie_behind_the_numbers(n_frames):
 @pytest.mark.parametrize("scale", [1.0, 0.4])
 def test_triton_renders_without_asking_how_many_pairs_there_are(triton_device, monkeypatch, scale):
     """Under its interpreter where there is no GPU: the same picture, in room that was known to do."""
-    from stgvcodec.codec import gop_renderer
+    from stgvcodec.decoder import gop_renderer
 
     budgets = []
     rasterize = gop_renderer.rasterize_uint8

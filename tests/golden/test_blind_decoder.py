@@ -13,7 +13,7 @@ import torch
 
 from stgvcodec import VideoDecoder
 from stgvcodec.bitstream import ColorDescription, GopHeader, GopSymbols, StgvReader, StgvWriter, StreamHeader, pack_gop
-from stgvcodec.codec.gop_renderer import GopRenderer
+from stgvcodec.decoder.gop_renderer import GopRenderer
 
 GOLDEN = Path(__file__).parent
 SPEC = GOLDEN.parents[1] / "bitstream_spec.md"

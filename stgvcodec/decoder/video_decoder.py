@@ -18,11 +18,11 @@ from torch import Tensor
 from stgvcodec.bitstream.container.file_header import StreamHeader
 from stgvcodec.bitstream.container.reader import StgvReader
 from stgvcodec.bitstream.syntax.limits import LIMITS
-from stgvcodec.codec.device import resolve_device
 from stgvcodec.codec.gop_chain import GopChain
-from stgvcodec.codec.gop_queue import LOOK_AHEAD, GopQueue
-from stgvcodec.codec.info import stream_info
 from stgvcodec.codec.reports import StreamInfo
+from stgvcodec.decoder.prefetch import LOOK_AHEAD, GopQueue
+from stgvcodec.decoder.stream_info import stream_info
+from stgvcodec.device import resolve_device
 from stgvcodec.errors import ConfigError
 
 

@@ -22,8 +22,8 @@ from stgvcodec.bitstream.payload.symbols import GopSetSymbols
 from stgvcodec.bitstream.symbols import GopSymbols
 from stgvcodec.codec.gop_header import spec_of
 from stgvcodec.codec.gop_staging import GopTimes, StagedGop, gop_times, stage
-from stgvcodec.codec.pair_bound import ShapeChanges, SplatExtents
-from stgvcodec.codec.set_staging import StagedNumbers, StagedPrediction, stage_numbers, stage_prediction
+from stgvcodec.decoder.pair_bound import ShapeChanges, SplatExtents
+from stgvcodec.decoder.staging import StagedNumbers, StagedPrediction, stage_numbers, stage_prediction
 from stgvcodec.errors import StgvError
 from stgvcodec.model.gaussians import bounded_cholesky, scale_splats
 from stgvcodec.model.gop_model import FieldValues, GopSpec, GopValues, gop_static_features, output_size

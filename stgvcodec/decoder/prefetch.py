@@ -12,7 +12,7 @@ import torch
 
 from stgvcodec.bitstream.container.reader import StgvReader
 from stgvcodec.bitstream.entropy.streams import Runner
-from stgvcodec.codec.gop_renderer import UnpackedGop, unpack
+from stgvcodec.decoder.gop_renderer import UnpackedGop, unpack
 from stgvcodec.errors import naming_file
 from stgvcodec.ops.threads import n_threads, run_chunks
 

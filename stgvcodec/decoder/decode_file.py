@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from stgvcodec.codec.decoder import VideoDecoder
 from stgvcodec.codec.reports import DecodeReport, Progress, ProgressCallback
+from stgvcodec.decoder.video_decoder import VideoDecoder
 from stgvcodec.errors import BitstreamError, ConfigError
 from stgvcodec.media.atomic import refuse_same_file
 from stgvcodec.media.colour import ColorTags

@@ -1,0 +1,1 @@
+"""From a `.stgv` file to frames; nothing here needs the encoder or the fit."""
