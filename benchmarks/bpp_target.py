@@ -2,7 +2,7 @@
 
     python benchmarks/bpp_target.py INPUT [INPUT ...] --csv benchmarks/data/bpp_target.csv [--gops-csv GOPS.csv]
 
-From the rows of --gops-csv, one a GoP, `benchmarks/cost_model.py costs` fits the constants of codec/rate/cost_model.py.
+From the rows of --gops-csv, one a GoP, `benchmarks/cost_model.py costs` fits the constants of encoder/rate_control/cost_model.py.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from harness import commit, device_name, print_rows, write_csv
 
 from stgvcodec import EncodeConfig, Selection, encode, read_info
 from stgvcodec.bitstream import GopHeader
-from stgvcodec.codec.config import PROFILES
 from stgvcodec.codec.gop_header import spec_of
-from stgvcodec.codec.presets import PRESETS
 from stgvcodec.codec.reports import EncodeReport, GopInfo, StreamInfo
+from stgvcodec.encoder.config import PROFILES
+from stgvcodec.encoder.presets import PRESETS
 
 FIELD_STREAMS = ("hash_static", "hash_dynamic", "mlp", "field")
 COLUMNS = (

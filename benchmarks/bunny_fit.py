@@ -21,9 +21,9 @@ from harness import commit, device_name, print_rows, write_csv
 from pytorch_msssim import ms_ssim
 from torch import Tensor
 
-from stgvcodec.codec.gop_encoder import GopConfig, make_trainer
-from stgvcodec.codec.presets import PAPER_FIELD, PRESETS, Preset
-from stgvcodec.codec.profiles import PROFILES
+from stgvcodec.encoder.encode_gop import GopConfig, make_trainer
+from stgvcodec.encoder.presets import PAPER_FIELD, PRESETS, Preset
+from stgvcodec.encoder.profiles import PROFILES
 from stgvcodec.fit.phases import Phase
 from stgvcodec.fit.trainer import GopTrainer, mse_to_psnr_db
 from stgvcodec.media import Selection, open_video

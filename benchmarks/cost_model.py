@@ -1,4 +1,4 @@
-"""Fits the constants of codec/rate/cost_model.py to coded GoPs, and prints them.
+"""Fits the constants of encoder/rate_control/cost_model.py to coded GoPs, and prints them.
 
     python benchmarks/cost_model.py costs GOPS.csv --data FOLDER
     python benchmarks/cost_model.py lengths FILES.csv --data FOLDER
@@ -25,8 +25,8 @@ from pathlib import Path
 import numpy as np
 
 from stgvcodec import Selection
-from stgvcodec.codec.rate.content import Content, measure_content
-from stgvcodec.codec.rate.cost_model import GopLengthModel
+from stgvcodec.encoder.lookahead.content import Content, measure_content
+from stgvcodec.encoder.rate_control.cost_model import GopLengthModel
 from stgvcodec.media import open_video
 
 FIELD_STREAMS = ("hash_static_bytes", "hash_dynamic_bytes", "mlp_bytes", "field_bytes")

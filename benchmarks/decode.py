@@ -27,9 +27,9 @@ import stgvcodec
 from stgvcodec.bitstream import StgvReader, StgvWriter, StreamHeader
 from stgvcodec.bitstream.payload.pack import pack_gop_set, unpack_gop_set
 from stgvcodec.bitstream.payload.symbols import GopSetSymbols
-from stgvcodec.codec.encoder import encode
-from stgvcodec.codec.presets import PRESETS
 from stgvcodec.decoder.gop_renderer import GopRenderer
+from stgvcodec.encoder.encode import encode
+from stgvcodec.encoder.presets import PRESETS
 from stgvcodec.ops.threads import n_threads, run_chunks
 
 SELECTION = stgvcodec.Selection.parse(frames=f"0:{N_FRAMES}", crop="1280x640")

@@ -28,8 +28,8 @@ from harness import commit, device_name, print_rows
 from optimizers import OPTIMIZERS
 from torch import Tensor
 
-from stgvcodec.codec.gop_encoder import GopConfig, make_trainer
-from stgvcodec.codec.presets import FINE_RATES, PRESETS
+from stgvcodec.encoder.encode_gop import GopConfig, make_trainer
+from stgvcodec.encoder.presets import FINE_RATES, PRESETS
 from stgvcodec.fit.phases import LearningRates, Phase, finetuning_phases
 from stgvcodec.fit.trainer import GopTrainer
 from stgvcodec.media import Selection, open_video

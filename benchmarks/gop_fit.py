@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from harness import commit, device_name, print_rows, write_csv
 
-from stgvcodec.codec.dimensions import field_spec
-from stgvcodec.codec.presets import PAPER_FIELD
+from stgvcodec.encoder.model_size import field_spec
+from stgvcodec.encoder.presets import PAPER_FIELD
 from stgvcodec.fit.initialization import initial_gaussians
 from stgvcodec.fit.phases import Phase
 from stgvcodec.fit.quantizers import QuantizerConfig

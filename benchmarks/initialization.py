@@ -14,7 +14,7 @@ import torch
 from gop_fit import make_trainer, read_frames
 from harness import commit, device_name, print_rows, write_csv
 
-from stgvcodec.codec.dimensions import STILL_FIELD
+from stgvcodec.encoder.model_size import STILL_FIELD
 from stgvcodec.fit.phases import INITIALIZATIONS, Phase
 from stgvcodec.ops.backends import resolve_backend
 from stgvcodec.ops.threads import one_torch_thread

@@ -26,9 +26,9 @@ GOP = 10
 
 _ENCODE = """
 import dataclasses, resource, sys
-from stgvcodec.codec import presets
-from stgvcodec.codec.config import EncodeConfig
-from stgvcodec.codec.encoder import encode
+from stgvcodec.encoder import presets
+from stgvcodec.encoder.config import EncodeConfig
+from stgvcodec.encoder.encode import encode
 
 tiny = presets.PRESETS["draft"]
 few = lambda phases: tuple(dataclasses.replace(phase, n_steps=2) for phase in phases)

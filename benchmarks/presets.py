@@ -21,7 +21,7 @@ from gop_fit import CLIP
 from harness import commit, print_rows, write_csv
 
 import stgvcodec
-from stgvcodec.codec.presets import PRESETS
+from stgvcodec.encoder.presets import PRESETS
 from stgvcodec.media import open_video
 
 COLUMNS = ("preset", "clip", "steps", "seconds", "bpp", "psnr_db", "ms_ssim", "device", "commit")

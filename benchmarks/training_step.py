@@ -19,8 +19,8 @@ from bunny_fit import GOP, make_config
 from gop_fit import read_frames
 from harness import COLUMNS, commit, device_name, print_rows, write_csv
 
-from stgvcodec.codec.gop_encoder import make_trainer
-from stgvcodec.codec.presets import PRESETS
+from stgvcodec.encoder.encode_gop import make_trainer
+from stgvcodec.encoder.presets import PRESETS
 from stgvcodec.fit.phases import QUANTIZED_STREAMS, LearningRates, Phase
 from stgvcodec.fit.trainer import GopTrainer
 from stgvcodec.ops.threads import one_torch_thread

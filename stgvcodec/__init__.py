@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from stgvcodec.codec.compare import compare
-    from stgvcodec.codec.config import EncodeConfig
-    from stgvcodec.codec.encoder import encode
     from stgvcodec.codec.reports import StreamInfo
     from stgvcodec.decoder.decode_file import decode
     from stgvcodec.decoder.stream_info import read_info
     from stgvcodec.decoder.video_decoder import VideoDecoder
+    from stgvcodec.encoder.config import EncodeConfig
+    from stgvcodec.encoder.encode import encode
     from stgvcodec.errors import StgvError
     from stgvcodec.media.selection import Selection
 
@@ -35,14 +35,14 @@ __all__ = [
 ]
 
 _HOME = {
-    "EncodeConfig": "stgvcodec.codec.config",
+    "EncodeConfig": "stgvcodec.encoder.config",
     "Selection": "stgvcodec.media.selection",
     "StgvError": "stgvcodec.errors",
     "StreamInfo": "stgvcodec.codec.reports",
     "VideoDecoder": "stgvcodec.decoder.video_decoder",
     "compare": "stgvcodec.codec.compare",
     "decode": "stgvcodec.decoder.decode_file",
-    "encode": "stgvcodec.codec.encoder",
+    "encode": "stgvcodec.encoder.encode",
     "read_info": "stgvcodec.decoder.stream_info",
 }
 

@@ -13,8 +13,8 @@ from stgvcodec.cli.progress import shown_progress
 from stgvcodec.cli.verbosity import Verbosity, verbosity_options
 
 if TYPE_CHECKING:
-    from stgvcodec.codec.config import EncodeConfig
     from stgvcodec.codec.reports import EncodePlan, EncodeReport
+    from stgvcodec.encoder.config import EncodeConfig
     from stgvcodec.media.selection import Selection
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from stgvcodec.codec.config import EncodeConfig
+    from stgvcodec.encoder.config import EncodeConfig
     from stgvcodec.media.selection import Selection
 
 # Written out, since the modules that define them import torch and `--help` must not; tests hold them equal.
@@ -140,7 +140,7 @@ def _selection(frames: str | None = None, crop: str | None = None, resize: str |
 
 def _config(*, no_scene_cut: bool, size_target: str | None, **given: Any) -> EncodeConfig:
     from stgvcodec import EncodeConfig
-    from stgvcodec.codec.config import parse_bytes
+    from stgvcodec.encoder.config import parse_bytes
 
     if size_target is not None:
         given["size_target"] = parse_bytes(size_target)

@@ -13,7 +13,7 @@ from stgvcodec.cli.verbosity import Verbosity, verbosity_options
 from stgvcodec.errors import ConfigError
 
 if TYPE_CHECKING:
-    from stgvcodec.codec.config import EncodeConfig
+    from stgvcodec.encoder.config import EncodeConfig
     from stgvcodec.media.selection import Selection
     from stgvcodec.report.rd_points import RdResult
 

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from stgvcodec.bitstream.syntax.limits import LIMITS
-from stgvcodec.codec.gop_encoder import GopPayload
 from stgvcodec.codec.gop_prediction import Predecessor
+from stgvcodec.encoder.encode_gop import GopPayload
 
 
 class KeyIntervals:

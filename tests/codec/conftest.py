@@ -9,10 +9,10 @@ from clips import moving_clip, write_folder, write_video
 from fits import TINY
 
 from stgvcodec import VideoDecoder
-from stgvcodec.codec.config import EncodeConfig
-from stgvcodec.codec.encoder import encode
-from stgvcodec.codec.presets import PRESETS
 from stgvcodec.codec.reports import EncodeReport
+from stgvcodec.encoder.config import EncodeConfig
+from stgvcodec.encoder.encode import encode
+from stgvcodec.encoder.presets import PRESETS
 
 # Uneven on purpose, and not from zero.
 PTS = (80, 120, 200, 210, 330, 350, 390)

@@ -12,11 +12,11 @@ from clips import moving_clip
 from stgvcodec.bitstream.container.file_header import PROFILES as PROFILE_IDS
 from stgvcodec.bitstream.payload.morton_order import morton_codes
 from stgvcodec.bitstream.payload.symbols import GopSetSymbols
-from stgvcodec.codec import gop_encoder
-from stgvcodec.codec.gop_encoder import GopConfig, GopPayload, encode_gop
-from stgvcodec.codec.presets import FIELD_SIZES, Preset
-from stgvcodec.codec.profiles import PROFILES
 from stgvcodec.decoder.gop_renderer import GopRenderer
+from stgvcodec.encoder import encode_gop as gop_encoder
+from stgvcodec.encoder.encode_gop import GopConfig, GopPayload, encode_gop
+from stgvcodec.encoder.presets import FIELD_SIZES, Preset
+from stgvcodec.encoder.profiles import PROFILES
 from stgvcodec.fit.phases import LearningRates, Phase, finetuning_phases
 from stgvcodec.fit.trainer import GopTrainer
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from stgvcodec.codec.config import EncodeConfig, parse_bytes
+from stgvcodec.encoder.config import EncodeConfig, parse_bytes
 from stgvcodec.errors import ConfigError
 
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from stgvcodec.bitstream.syntax.limits import LIMITS
-from stgvcodec.codec.dimensions import STILL_FIELD, field_spec
-from stgvcodec.codec.presets import FIELD_SIZES, PAPER_FIELD
+from stgvcodec.encoder.model_size import STILL_FIELD, field_spec
+from stgvcodec.encoder.presets import FIELD_SIZES, PAPER_FIELD
 
 SIZES = (*FIELD_SIZES, PAPER_FIELD)
 

@@ -14,8 +14,8 @@ from clips import moving_clip, psnr_db, write_folder, write_video
 
 import stgvcodec
 from stgvcodec import EncodeConfig, Selection, VideoDecoder, encode, read_info
-from stgvcodec.codec.presets import PRESETS
-from stgvcodec.codec.profiles import PROFILES
+from stgvcodec.encoder.presets import PRESETS
+from stgvcodec.encoder.profiles import PROFILES
 from stgvcodec.media import Crop
 from stgvcodec.metrics import psnr_db as exact_psnr_db
 
@@ -119,7 +119,7 @@ def test_several_gops_at_once_write_the_same_file(tmp_path, options):
 FRESH_ENCODE = """
 import sys, torch
 from stgvcodec import EncodeConfig, encode
-from stgvcodec.codec.presets import PRESETS, Preset
+from stgvcodec.encoder.presets import PRESETS, Preset
 from stgvcodec.fit.phases import LearningRates, Phase, finetuning_phases
 torch.set_num_threads(3)
 torch.rand(5)

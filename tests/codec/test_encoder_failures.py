@@ -9,8 +9,8 @@ import torch
 from clips import moving_clip, write_folder, write_video
 
 from stgvcodec import EncodeConfig, Selection, encode
-from stgvcodec.codec import encoder
-from stgvcodec.codec.presets import PRESETS
+from stgvcodec.encoder import encode as encoder
+from stgvcodec.encoder.presets import PRESETS
 from stgvcodec.errors import BackendUnavailableError, ConfigError, InputVideoError, OutputError, StgvError
 from stgvcodec.fit.phases import Phase
 from stgvcodec.media import Crop, write_png

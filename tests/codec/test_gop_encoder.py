@@ -9,11 +9,11 @@ from clips import moving_clip, panning_clip, psnr_db
 from fits import CPU, fitted, gop_config, noisy_clip, renderer, stored_order
 
 from stgvcodec.bitstream.payload.pack import read_gop_set_header, unpack_gop_set
-from stgvcodec.codec.gop_encoder import GopConfig, choose_key_frame, encode_gop
-from stgvcodec.codec.gop_symbols import gop_symbols
-from stgvcodec.codec.presets import FIELD_SIZES
-from stgvcodec.codec.profiles import PROFILES
 from stgvcodec.decoder.gop_renderer import values_of
+from stgvcodec.encoder.encode_gop import GopConfig, choose_key_frame, encode_gop
+from stgvcodec.encoder.gop_symbols import gop_symbols
+from stgvcodec.encoder.presets import FIELD_SIZES
+from stgvcodec.encoder.profiles import PROFILES
 from stgvcodec.fit.phases import QUANTIZED_STREAMS, Phase
 from stgvcodec.model.gop_model import frame_time, render
 

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from stgvcodec.codec.dimensions import field_spec
 from stgvcodec.codec.gop_header import spec_of
-from stgvcodec.codec.gop_symbols import header_of
-from stgvcodec.codec.presets import FIELD_SIZES, PAPER_FIELD
-from stgvcodec.codec.profiles import PROFILES
+from stgvcodec.encoder.gop_symbols import header_of
+from stgvcodec.encoder.model_size import field_spec
+from stgvcodec.encoder.presets import FIELD_SIZES, PAPER_FIELD
+from stgvcodec.encoder.profiles import PROFILES
 from stgvcodec.model.gop_model import GopSpec
 
 SIZES = (*FIELD_SIZES, PAPER_FIELD)

@@ -9,11 +9,11 @@ import torch
 from fits import fitted, gop_config, noisy_clip, trained
 
 from stgvcodec.bitstream.payload.pack import pack_gop_set, read_gop_set_header, unpack_gop_set
-from stgvcodec.codec.gop_encoder import GopConfig, GopPayload, encode_gop
-from stgvcodec.codec.gop_landing import aim_at, resize_to, trimmed_payload
-from stgvcodec.codec.gop_symbols import gop_symbols, some_gaussians
-from stgvcodec.codec.presets import FINE_RATES, Preset
-from stgvcodec.codec.profiles import PROFILES
+from stgvcodec.encoder.encode_gop import GopConfig, GopPayload, encode_gop
+from stgvcodec.encoder.gop_symbols import gop_symbols, some_gaussians
+from stgvcodec.encoder.presets import FINE_RATES, Preset
+from stgvcodec.encoder.profiles import PROFILES
+from stgvcodec.encoder.size_control import aim_at, resize_to, trimmed_payload
 from stgvcodec.fit.phases import QUANTIZED_STREAMS, Phase, finetuning_phases
 from stgvcodec.fit.resize import by_importance
 from stgvcodec.fit.trainer import GopTrainer

@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 from rate_simulation import plain_content
 
-from stgvcodec.codec.rate.cost_model import COST_MODELS, GopLengthModel
-from stgvcodec.codec.rate.gop_length import adaptive_lengths, fixed_lengths, frames_in_memory
+from stgvcodec.encoder.lookahead.gop_length import adaptive_lengths, fixed_lengths, frames_in_memory
+from stgvcodec.encoder.rate_control.cost_model import COST_MODELS, GopLengthModel
 
 QUIET, BUSY = 0.01, 0.5
 

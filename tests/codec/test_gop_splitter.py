@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from clips import moving_clip
 
-from stgvcodec.codec.gop_splitter import scene_cuts, split_gops
+from stgvcodec.encoder.lookahead.gop_splitter import scene_cuts, split_gops
 from stgvcodec.media import VideoFrame
 
 

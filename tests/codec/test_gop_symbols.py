@@ -9,9 +9,9 @@ from fits import gop_config, renderer, stored_order, trained
 
 from stgvcodec.bitstream.payload.pack import pack_gop_set, unpack_gop_set
 from stgvcodec.bitstream.payload.symbols import GopSetSymbols
-from stgvcodec.codec.gop_encoder import GopConfig
-from stgvcodec.codec.gop_symbols import gop_symbols, some_gaussians
-from stgvcodec.codec.profiles import PROFILES
+from stgvcodec.encoder.encode_gop import GopConfig
+from stgvcodec.encoder.gop_symbols import gop_symbols, some_gaussians
+from stgvcodec.encoder.profiles import PROFILES
 from stgvcodec.fit.phases import QUANTIZED_STREAMS
 from stgvcodec.fit.trainer import GopTrainer
 

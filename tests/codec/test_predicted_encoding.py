@@ -15,9 +15,9 @@ from fits import CPU, HEIGHT, WIDTH, fitted, gop_config, noisy_clip
 
 from stgvcodec import EncodeConfig, VideoDecoder, encode
 from stgvcodec.bitstream.container.file_header import PROFILES as PROFILE_IDS
-from stgvcodec.codec.gop_encoder import encode_gop
 from stgvcodec.codec.gop_prediction import Predecessor
 from stgvcodec.decoder.gop_renderer import GopRenderer
+from stgvcodec.encoder.encode_gop import encode_gop
 from stgvcodec.errors import ConfigError
 from stgvcodec.fit.phases import QUANTIZED_STREAMS
 from stgvcodec.metrics import psnr_db as exact_psnr_db

@@ -12,9 +12,9 @@ from fits import fitted, gop_config, noisy_clip
 
 from stgvcodec.bitstream.gop_predicted.payload import pack_predicted_gop, predicted_stream_bytes, unpack_predicted_gop
 from stgvcodec.bitstream.gop_predicted.symbols import PredictedGopSymbols
-from stgvcodec.codec.gop_encoder import GopConfig, encode_gop, fit_phases, make_trainer
-from stgvcodec.codec.gop_landing import aim_at, resize_to, trimmed_payload
-from stgvcodec.codec.gop_symbols import gop_symbols, packed
+from stgvcodec.encoder.encode_gop import GopConfig, encode_gop, fit_phases, make_trainer
+from stgvcodec.encoder.gop_symbols import gop_symbols, packed
+from stgvcodec.encoder.size_control import aim_at, resize_to, trimmed_payload
 from stgvcodec.fit.resize import by_importance
 from stgvcodec.fit.trainer import GopTrainer
 
@@ -127,7 +127,7 @@ def test_of_residuals_alike_those_of_important_gaussians_stay(finished, monkeypa
     symbols = all_symbols(finished)
     signs = np.random.default_rng(0).choice([-3, 3], symbols.residuals.shape).astype(np.int8)
     alike = dataclasses.replace(symbols, residuals=signs)
-    monkeypatch.setattr("stgvcodec.codec.gop_landing.gop_symbols", lambda _: alike)
+    monkeypatch.setattr("stgvcodec.encoder.size_control.gop_symbols", lambda _: alike)
 
     payload, _ = trimmed_payload(finished, len(packed(symbols)) - 200)
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from stgvcodec.codec.dimensions import default_field_size, default_n_gaussians, field_spec
-from stgvcodec.codec.presets import FIELD_SIZES, PRESETS
+from stgvcodec.encoder.model_size import default_field_size, default_n_gaussians, field_spec
+from stgvcodec.encoder.presets import FIELD_SIZES, PRESETS
 from stgvcodec.fit.phases import QUANTIZED_STREAMS
 
 EFFORTS = ("draft", "fast", "medium", "slow")

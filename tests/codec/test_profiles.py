@@ -4,10 +4,10 @@ import pytest
 
 from stgvcodec.bitstream.container.file_header import PROFILES as PROFILE_IDS
 from stgvcodec.cli import options
-from stgvcodec.codec import config
-from stgvcodec.codec.presets import PRESETS
-from stgvcodec.codec.profiles import PROFILES
-from stgvcodec.codec.rate.cost_model import COST_MODELS
+from stgvcodec.encoder import config
+from stgvcodec.encoder.presets import PRESETS
+from stgvcodec.encoder.profiles import PROFILES
+from stgvcodec.encoder.rate_control.cost_model import COST_MODELS
 from stgvcodec.fit.phases import QUANTIZED_STREAMS
 from stgvcodec.fit.quantizers import QuantizerConfig
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from clips import moving_clip
 
-from stgvcodec.codec.rate.content import measure_content, picture_change, small_picture
+from stgvcodec.encoder.lookahead.content import measure_content, picture_change, small_picture
 from stgvcodec.media import VideoFrame
 
 

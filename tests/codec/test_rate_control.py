@@ -14,9 +14,9 @@ from rate_simulation import HEIGHT, WIDTH, FakeFit, FakeVideo, plain_content, si
 from stgvcodec import EncodeConfig, encode, read_info
 from stgvcodec.bitstream.container.file_header import ColorDescription, StreamHeader
 from stgvcodec.codec.compare import compare
-from stgvcodec.codec.rate.control import RateControl
-from stgvcodec.codec.rate.cost_model import COST_MODELS
-from stgvcodec.codec.rate.planner import rate_control
+from stgvcodec.encoder.rate_control.controllers import RateControl
+from stgvcodec.encoder.rate_control.cost_model import COST_MODELS
+from stgvcodec.encoder.rate_control.planner import rate_control
 from stgvcodec.errors import ConfigError, InputVideoError
 
 LANDINGS = {

@@ -7,8 +7,8 @@ import math
 import pytest
 from rate_simulation import HEIGHT, WIDTH, FakeFit, plain_content, simulated
 
-from stgvcodec.codec.rate.control import PREDICTED_SHARE
 from stgvcodec.codec.reports import EncodeReport
+from stgvcodec.encoder.rate_control.controllers import PREDICTED_SHARE
 
 ALIKE = {
     "none": lambda index: False,

@@ -12,7 +12,7 @@ from test_rate_model import COMPACT, FIELD, plausible_values, spec_of
 from stgvcodec.bitstream.gop_predicted.layout import predicted_gop_layout
 from stgvcodec.bitstream.gop_predicted.payload import pack_predicted_gop
 from stgvcodec.bitstream.gop_predicted.symbols import RESIDUALS, PredictedGopSymbols, to_zigzag
-from stgvcodec.codec.gop_symbols import header_of
+from stgvcodec.encoder.gop_symbols import header_of
 from stgvcodec.fit.phases import QUANTIZED_STREAMS
 from stgvcodec.fit.predicted_quantizers import PredictedQuantizers
 from stgvcodec.fit.rate_model import RateModel

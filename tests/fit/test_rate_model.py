@@ -11,7 +11,7 @@ import torch
 from stgvcodec.bitstream.entropy.models import coded_model
 from stgvcodec.bitstream.payload.pack import gop_set_stream_bytes, pack_gop_set
 from stgvcodec.bitstream.payload.symbols import GopSetSymbols
-from stgvcodec.codec.gop_symbols import header_of
+from stgvcodec.encoder.gop_symbols import header_of
 from stgvcodec.fit.phases import QUANTIZED_STREAMS
 from stgvcodec.fit.quantizers import GopQuantizers, QuantizerConfig
 from stgvcodec.fit.rate_model import Attribute, RateModel, Segmented, point_set_bits

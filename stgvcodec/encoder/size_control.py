@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from stgvcodec.bitstream.gop_predicted.symbols import PredictedGopSymbols
 from stgvcodec.bitstream.payload.symbols import GopSetSymbols
-from stgvcodec.codec.gop_symbols import gop_symbols, packed, some_gaussians
+from stgvcodec.encoder.gop_symbols import gop_symbols, packed, some_gaussians
 from stgvcodec.fit.predicted_quantizers import PredictedQuantizers
 from stgvcodec.fit.resize import by_importance
 from stgvcodec.fit.trainer import GopTrainer

@@ -20,19 +20,19 @@ import stgvcodec
 from stgvcodec.bitstream.container.file_header import ColorDescription, StreamHeader
 from stgvcodec.bitstream.container.writer import StgvWriter
 from stgvcodec.bitstream.syntax.limits import LIMITS
-from stgvcodec.codec.config import EncodeConfig
-from stgvcodec.codec.dimensions import default_field_size, default_n_gaussians, field_spec
-from stgvcodec.codec.gop_encoder import GopConfig, GopPayload, encode_gop
 from stgvcodec.codec.gop_prediction import Predecessor
-from stgvcodec.codec.gop_splitter import Gop, split_gops
 from stgvcodec.codec.key_intervals import KeyIntervals
-from stgvcodec.codec.presets import PRESETS
-from stgvcodec.codec.profiles import PROFILES
-from stgvcodec.codec.rate.content import Content, measure_content
-from stgvcodec.codec.rate.control import GopOutcome, GopPlan, RateControl
-from stgvcodec.codec.rate.planner import encode_plan, rate_control
 from stgvcodec.codec.reports import EncodePlan, EncodeReport, GopReport, PlanCallback, Progress, ProgressCallback
 from stgvcodec.device import resolve_device
+from stgvcodec.encoder.config import EncodeConfig
+from stgvcodec.encoder.encode_gop import GopConfig, GopPayload, encode_gop
+from stgvcodec.encoder.lookahead.content import Content, measure_content
+from stgvcodec.encoder.lookahead.gop_splitter import Gop, split_gops
+from stgvcodec.encoder.model_size import default_field_size, default_n_gaussians, field_spec
+from stgvcodec.encoder.presets import PRESETS
+from stgvcodec.encoder.profiles import PROFILES
+from stgvcodec.encoder.rate_control.controllers import GopOutcome, GopPlan, RateControl
+from stgvcodec.encoder.rate_control.planner import encode_plan, rate_control
 from stgvcodec.errors import ConfigError, InputVideoError
 from stgvcodec.fit.phases import Phase
 from stgvcodec.fit.trainer import mse_to_psnr_db

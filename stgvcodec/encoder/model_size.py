@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from stgvcodec.codec.presets import FIELD_SIZES, FieldSize, Preset
+from stgvcodec.encoder.presets import FIELD_SIZES, FieldSize, Preset
 from stgvcodec.model.deformation import FieldSpec
 from stgvcodec.ops.hash_encode import HashGridSpec
 

@@ -7,10 +7,10 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from stgvcodec.codec.presets import FieldSize
-from stgvcodec.codec.rate.cost_model import MIN_GAUSSIANS, MOST_PER_PIXEL, SURPLUS
-from stgvcodec.codec.rate.quality_fit import QualityFit
-from stgvcodec.codec.rate.video_gops import VideoGops
+from stgvcodec.encoder.presets import FieldSize
+from stgvcodec.encoder.rate_control.cost_model import MIN_GAUSSIANS, MOST_PER_PIXEL, SURPLUS
+from stgvcodec.encoder.rate_control.gop_table import VideoGops
+from stgvcodec.encoder.rate_control.quality_model import QualityFit
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from stgvcodec.bitstream.syntax.limits import LIMITS
-from stgvcodec.codec.dimensions import field_spec
-from stgvcodec.codec.presets import FIELD_SIZES, FieldSize
+from stgvcodec.encoder.model_size import field_spec
+from stgvcodec.encoder.presets import FIELD_SIZES, FieldSize
 
 # Fits start with more Gaussians than the budget pays for: dropping the least of them costs less than splitting some.
 SURPLUS = 1.06

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from stgvcodec.bitstream.container.file_header import PROFILES as PROFILE_IDS
-from stgvcodec.codec.dimensions import field_spec
-from stgvcodec.codec.gop_landing import aim_at, resize_to, trimmed_payload
 from stgvcodec.codec.gop_prediction import Predecessor, mean_mse
-from stgvcodec.codec.gop_symbols import residual_steps
-from stgvcodec.codec.presets import FieldSize, Preset
-from stgvcodec.codec.profiles import Profile
 from stgvcodec.decoder.gop_renderer import GopRenderer
+from stgvcodec.encoder.gop_symbols import residual_steps
+from stgvcodec.encoder.model_size import field_spec
+from stgvcodec.encoder.presets import FieldSize, Preset
+from stgvcodec.encoder.profiles import Profile
+from stgvcodec.encoder.size_control import aim_at, resize_to, trimmed_payload
 from stgvcodec.errors import StgvError
 from stgvcodec.fit.initialization import initial_gaussians
 from stgvcodec.fit.paths import Paths, borders, follow_paths

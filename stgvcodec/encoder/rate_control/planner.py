@@ -6,15 +6,15 @@ import math
 from collections.abc import Iterator
 
 from stgvcodec.bitstream.container.file_header import StreamHeader
-from stgvcodec.codec.config import EncodeConfig
-from stgvcodec.codec.dimensions import field_spec
-from stgvcodec.codec.presets import PRESETS
-from stgvcodec.codec.rate.content import Content
-from stgvcodec.codec.rate.control import QualityControl, RateControl, SizeControl
-from stgvcodec.codec.rate.cost_model import COST_MODELS, GopCosts
-from stgvcodec.codec.rate.gop_length import adaptive_lengths, fixed_lengths, frames_in_memory
-from stgvcodec.codec.rate.video_gops import VideoGops
 from stgvcodec.codec.reports import EncodePlan
+from stgvcodec.encoder.config import EncodeConfig
+from stgvcodec.encoder.lookahead.content import Content
+from stgvcodec.encoder.lookahead.gop_length import adaptive_lengths, fixed_lengths, frames_in_memory
+from stgvcodec.encoder.model_size import field_spec
+from stgvcodec.encoder.presets import PRESETS
+from stgvcodec.encoder.rate_control.controllers import QualityControl, RateControl, SizeControl
+from stgvcodec.encoder.rate_control.cost_model import COST_MODELS, GopCosts
+from stgvcodec.encoder.rate_control.gop_table import VideoGops
 from stgvcodec.errors import ConfigError
 
 # A GoP should be able to afford this many times the smallest model before its content decides where it ends.

@@ -8,8 +8,8 @@ from itertools import accumulate
 
 from stgvcodec.bitstream.container.file_header import StreamHeader
 from stgvcodec.bitstream.container.overhead import file_framing_bytes, gop_framing_bytes
-from stgvcodec.codec.rate.content import Content
-from stgvcodec.codec.rate.cost_model import GopCosts
+from stgvcodec.encoder.lookahead.content import Content
+from stgvcodec.encoder.rate_control.cost_model import GopCosts
 
 # Frames with less detail than this, 8-bit levels, are flat: no bits help them.
 _FLAT_LEVELS = 0.02

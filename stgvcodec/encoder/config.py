@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from stgvcodec.codec.presets import PRESETS
+from stgvcodec.encoder.presets import PRESETS
 from stgvcodec.errors import ConfigError
 from stgvcodec.fit.phases import INITIALIZATIONS
 

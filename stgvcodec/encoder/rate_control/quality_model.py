@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from stgvcodec.codec.rate.cost_model import QualityModel
+from stgvcodec.encoder.rate_control.cost_model import QualityModel
 
 # Standard deviations, dB: of the table's offset and slope for a new video, of the offset from GoP to GoP, of a GoP.
 _OFFSET_DB = 4.0

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 
-from stgvcodec.codec.rate.content import Content
+from stgvcodec.encoder.lookahead.content import Content
 
 # Frames of the GoPs that are in memory at a time: up to four under way and the one being read.
 _MAX_GOP_BYTES = 2 << 30

@@ -1,0 +1,1 @@
+"""From a video to a `.stgv` file: look ahead, plan, fit each GoP, write it."""
