@@ -31,10 +31,10 @@ from harness import commit, device_name
 from stgvcodec.bitstream.gop_predicted.payload import read_predicted_header
 from stgvcodec.bitstream.payload.pack import read_gop_set_header
 from stgvcodec.codec.key_intervals import KeyIntervals
-from stgvcodec.codec.rd_flat_bits import flat_bits
 from stgvcodec.encoder.encode_gop import GopConfig, GopPayload, encode_gop
 from stgvcodec.encoder.presets import FIELD_SIZES, PRESETS
 from stgvcodec.encoder.profiles import PROFILES, Profile
+from stgvcodec.evaluation.flat_bits import flat_bits
 from stgvcodec.media import Selection, open_video
 from stgvcodec.ops.backends import resolve_backend
 from stgvcodec.ops.threads import one_torch_thread

@@ -9,7 +9,6 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from stgvcodec.codec.compare import compare
     from stgvcodec.codec.reports import StreamInfo
     from stgvcodec.decoder.decode_file import decode
     from stgvcodec.decoder.stream_info import read_info
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from stgvcodec.encoder.config import EncodeConfig
     from stgvcodec.encoder.encode import encode
     from stgvcodec.errors import StgvError
+    from stgvcodec.evaluation.compare import compare
     from stgvcodec.media.selection import Selection
 
 __version__ = "0.1.0"
@@ -40,7 +40,7 @@ _HOME = {
     "StgvError": "stgvcodec.errors",
     "StreamInfo": "stgvcodec.codec.reports",
     "VideoDecoder": "stgvcodec.decoder.video_decoder",
-    "compare": "stgvcodec.codec.compare",
+    "compare": "stgvcodec.evaluation.compare",
     "decode": "stgvcodec.decoder.decode_file",
     "encode": "stgvcodec.encoder.encode",
     "read_info": "stgvcodec.decoder.stream_info",

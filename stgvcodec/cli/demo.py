@@ -92,7 +92,7 @@ def demo_command(verbosity: Verbosity, folder: Path, *, device: str, backend: st
     _make_folder(folder)
     output.check_json_path(json_path, stgv, video, picture)
     from stgvcodec import EncodeConfig, Selection, compare, encode
-    from stgvcodec.codec.fresh_process import decode_in_new_process
+    from stgvcodec.evaluation.fresh_process import decode_in_new_process
 
     selection = Selection.parse(frames=FRAMES, resize=RESIZE)
     with importlib.resources.as_file(importlib.resources.files("stgvcodec") / CLIP) as clip:

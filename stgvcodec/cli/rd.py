@@ -121,11 +121,11 @@ def rd_command(
 
         check_figure(figure)
     if plot_only:
-        from stgvcodec.codec.rd_results import read_results
+        from stgvcodec.evaluation.results import read_results
 
         results = [read_results(path) for path in paths]
     else:
-        from stgvcodec.codec.rd import RdPlan, rate_distortion
+        from stgvcodec.evaluation.rd_run import RdPlan, rate_distortion
 
         output.check_json_path(paths[0], inputs[0])
         plan = RdPlan(

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from stgvcodec.codec.fresh_process import decode_in_new_process, run_decoder
 from stgvcodec.errors import StgvError
+from stgvcodec.evaluation.fresh_process import decode_in_new_process, run_decoder
 
 
 def test_a_failing_decoding_process_is_quoted(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_a_signal_ends_the_decoding_process_too_and_leaves_it_time_to_clean_up(t
         "import sys\n"
         "from pathlib import Path\n"
         "from stgvcodec.cli import exits\n"
-        "from stgvcodec.codec.fresh_process import run_decoder\n"
+        "from stgvcodec.evaluation.fresh_process import run_decoder\n"
         "try:\n"
         "    with exits.raised_signals():\n"
         f"        run_decoder([sys.executable, '-c', {child!r}, {str(tmp_path)!r}], Path('a.stgv'))\n"

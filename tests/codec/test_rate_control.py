@@ -13,11 +13,11 @@ from rate_simulation import HEIGHT, WIDTH, FakeFit, FakeVideo, plain_content, si
 
 from stgvcodec import EncodeConfig, encode, read_info
 from stgvcodec.bitstream.container.file_header import ColorDescription, StreamHeader
-from stgvcodec.codec.compare import compare
 from stgvcodec.encoder.rate_control.controllers import RateControl
 from stgvcodec.encoder.rate_control.cost_model import COST_MODELS
 from stgvcodec.encoder.rate_control.planner import rate_control
 from stgvcodec.errors import ConfigError, InputVideoError
+from stgvcodec.evaluation.compare import compare
 
 LANDINGS = {
     "on target": lambda index: 1.0,

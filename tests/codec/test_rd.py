@@ -11,12 +11,12 @@ from clips import moving_clip, write_folder
 
 from stgvcodec import EncodeConfig, Selection, compare
 from stgvcodec.codec import rd, rd_anchors
-from stgvcodec.codec.rd import RdPlan, own_settings, rate_distortion
-from stgvcodec.codec.rd_flat_bits import file_flat_bits
-from stgvcodec.codec.rd_measure import Clip, Meter
-from stgvcodec.codec.rd_results import read_results
 from stgvcodec.codec.reports import Progress
 from stgvcodec.errors import BackendUnavailableError, ConfigError, InputVideoError, StgvError
+from stgvcodec.evaluation.flat_bits import file_flat_bits
+from stgvcodec.evaluation.measuring import Clip, Meter
+from stgvcodec.evaluation.rd_run import RdPlan, own_settings, rate_distortion
+from stgvcodec.evaluation.results import read_results
 from stgvcodec.media.anchors import ANCHORS
 from stgvcodec.metrics.vmaf import VmafProgram
 from stgvcodec.report.rd_points import RdResult

@@ -6,7 +6,7 @@ from stgvcodec import EncodeConfig, encode
 from stgvcodec.bitstream.container.reader import StgvReader
 from stgvcodec.bitstream.payload.pack import read_gop_set_header
 from stgvcodec.bitstream.symbols import GopHeader
-from stgvcodec.codec.rd_flat_bits import file_flat_bits, flat_bits
+from stgvcodec.evaluation.flat_bits import file_flat_bits, flat_bits
 
 PAPER = GopHeader(
     n_frames=10,

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from stgvcodec.codec.rd_search import QualityGrid, search_quality
+from stgvcodec.evaluation.rate_search import QualityGrid, search_quality
 
 GRID = QualityGrid(best=1.0, worst=51.0, start=28.0, step=0.125, per_octave=6.0)
 

@@ -12,15 +12,15 @@ from functools import cached_property
 from pathlib import Path
 
 import stgvcodec
-from stgvcodec.codec.fresh_process import decode_in_new_process
-from stgvcodec.codec.rd_anchors import AnchorCurve, Floor, series_digest
-from stgvcodec.codec.rd_flat_bits import COUNTING, PROFILE, file_flat_bits
-from stgvcodec.codec.rd_measure import Clip, Meter
-from stgvcodec.codec.rd_results import read_results, with_bd_rates, write_results
 from stgvcodec.codec.reports import Progress, ProgressCallback
 from stgvcodec.encoder.config import EncodeConfig
 from stgvcodec.encoder.encode import encode
 from stgvcodec.errors import BackendUnavailableError, ConfigError, InputVideoError, OutputError
+from stgvcodec.evaluation.classical_codecs import AnchorCurve, Floor, series_digest
+from stgvcodec.evaluation.flat_bits import COUNTING, PROFILE, file_flat_bits
+from stgvcodec.evaluation.fresh_process import decode_in_new_process
+from stgvcodec.evaluation.measuring import Clip, Meter
+from stgvcodec.evaluation.results import read_results, with_bd_rates, write_results
 from stgvcodec.media.anchors import ANCHORS, Yuv420Clip
 from stgvcodec.media.atomic import atomic_output, check_output_file
 from stgvcodec.media.reader import open_video

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from stgvcodec.codec.rd_measure import Clip, Meter, TimedFrames
-from stgvcodec.codec.rd_search import QualityGrid, search_quality
+from stgvcodec.evaluation.measuring import Clip, Meter, TimedFrames
+from stgvcodec.evaluation.rate_search import QualityGrid, search_quality
 from stgvcodec.media.anchors import Anchor, AnchorEncode, Yuv420Clip, decode_anchor, encode_anchor
 from stgvcodec.report.rd_points import RdPoint, RdSeries
 

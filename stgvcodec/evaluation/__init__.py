@@ -1,0 +1,1 @@
+"""How well the codec does: comparisons, and rate-distortion curves beside classical codecs."""
