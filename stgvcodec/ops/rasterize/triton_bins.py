@@ -9,8 +9,8 @@ import triton
 from torch import Tensor
 
 from stgvcodec.ops.rasterize.pair_budget import PairBudget
-from stgvcodec.ops.rasterize.triton_shapes import RECORD
-from stgvcodec.ops.rasterize.triton_walk import count_kernel, order_kernel, scatter_kernel, starts_kernel
+from stgvcodec.ops.rasterize.triton_binning import count_kernel, order_kernel, scatter_kernel, starts_kernel
+from stgvcodec.ops.rasterize.triton_device import RECORD
 
 # Pixels; multiples of GRADIENT_ROWS and GRADIENT_COLUMNS.
 TILE_HEIGHT, TILE_WIDTH = 16, 16

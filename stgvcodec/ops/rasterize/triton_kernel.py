@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from stgvcodec.ops.rasterize.pair_budget import PairBudget
+from stgvcodec.ops.rasterize.triton_backward import gradients, pack
 from stgvcodec.ops.rasterize.triton_bins import Bins, Strips, make_bins
-from stgvcodec.ops.rasterize.triton_draw import draw
-from stgvcodec.ops.rasterize.triton_gradients import gradients, pack
+from stgvcodec.ops.rasterize.triton_forward import draw
 
 
 def rasterize(

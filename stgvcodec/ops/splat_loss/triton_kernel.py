@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from stgvcodec.ops.rasterize.pair_budget import PairBudget
+from stgvcodec.ops.rasterize.triton_backward import gradients, new_blocks, pack
 from stgvcodec.ops.rasterize.triton_bins import make_bins
-from stgvcodec.ops.rasterize.triton_draw import draw_residual
-from stgvcodec.ops.rasterize.triton_gradients import gradients, new_blocks, pack
+from stgvcodec.ops.rasterize.triton_forward import draw_residual
 from stgvcodec.ops.rasterize.triton_kernel import check_float32, launching_on, save_bins, saved_bins
 from stgvcodec.ops.splat_loss.reference import with_dssim
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from stgvcodec.ops.rasterize import triton_bins
 from stgvcodec.ops.rasterize.triton_bins import Bins
-from stgvcodec.ops.rasterize.triton_shapes import EXP_MAX, MARGIN_PX, RECORD, SCALE, box_px, reach_of, span_at
+from stgvcodec.ops.rasterize.triton_device import EXP_MAX, MARGIN_PX, RECORD, SCALE, box_px, reach_of, span_at
 
 # Gradient blocks side by side that a step takes, for a Gaussian of its own and for a strip of a large one.
 STEP_BLOCKS, STRIP_STEP_BLOCKS = 1, 2

@@ -12,7 +12,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from stgvcodec.ops.rasterize.triton_shapes import (
+from stgvcodec.ops.rasterize.triton_device import (
     NOWHERE_PX,
     RECORD,
     box_px,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from stgvcodec.ops.rasterize import triton_bins
 from stgvcodec.ops.rasterize.triton_bins import Bins
-from stgvcodec.ops.rasterize.triton_shapes import EXP_MAX
+from stgvcodec.ops.rasterize.triton_device import EXP_MAX
 
 DRAW_WARPS = 1
 
