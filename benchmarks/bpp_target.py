@@ -2,7 +2,8 @@
 
     python benchmarks/bpp_target.py INPUT [INPUT ...] --csv benchmarks/data/bpp_target.csv [--gops-csv GOPS.csv]
 
-From the rows of --gops-csv, one a GoP, `benchmarks/cost_model.py costs` fits the constants of encoder/rate_control/cost_model.py.
+Its --gops-csv has a row for each GoP, to which `benchmarks/cost_model.py costs` fits the constants of
+encoder/rate_control/cost_model.py.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from rasterize import GRADIENT_TOLERANCE, HEIGHT, IMAGE_TOLERANCE, WIDTH, make_s
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from stgvcodec.ops.rasterize import PairBudget, rasterize, rasterize_uint8, triton_bins, triton_draw, triton_gradients
+from stgvcodec.ops.rasterize import PairBudget, rasterize, rasterize_uint8, triton_backward, triton_bins, triton_forward
 from stgvcodec.ops.splat_loss import splat_loss
 
 COLUMNS = ("scene", "frames", "candidate", "what", "a_frame", "device", "commit")
@@ -34,14 +34,14 @@ Constants = dict[tuple[ModuleType, str], int]
 
 def tile(height: int, width: int, warps: int) -> Constants:
     return {
-        (triton_bins, "TILE_HEIGHT"): height, (triton_bins, "TILE_WIDTH"): width, (triton_draw, "DRAW_WARPS"): warps,
+        (triton_bins, "TILE_HEIGHT"): height, (triton_bins, "TILE_WIDTH"): width, (triton_forward, "DRAW_WARPS"): warps,
     }  # fmt: skip
 
 
 def block(rows: int, columns: int, step: int) -> Constants:
     return {
         (triton_bins, "GRADIENT_ROWS"): rows, (triton_bins, "GRADIENT_COLUMNS"): columns,
-        (triton_gradients, "STEP_BLOCKS"): step,
+        (triton_backward, "STEP_BLOCKS"): step,
     }  # fmt: skip
 
 
@@ -52,7 +52,7 @@ def walk(group: int, lanes: int, warps: int) -> Constants:
 def strips(many: int, size: int, step: int) -> Constants:
     return {
         (triton_bins, "_MANY_BLOCKS"): many, (triton_bins, "_STRIP_BLOCKS"): size,
-        (triton_gradients, "STRIP_STEP_BLOCKS"): step,
+        (triton_backward, "STRIP_STEP_BLOCKS"): step,
     }  # fmt: skip
 
 

@@ -1,13 +1,78 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 if not torch.cuda.is_available() and os.environ.get("STGV_REQUIRE_GPU") != "1":
     # Read when a kernel is defined: without a GPU, Triton's kernels run in Python, on tiny cases.
     os.environ["TRITON_INTERPRET"] = "1"
+
+
+from clips import moving_clip, write_folder, write_video
+from fits import TINY
+
+from stgvcodec import VideoDecoder
+from stgvcodec.codec.reports import EncodeReport
+from stgvcodec.encoder.config import EncodeConfig
+from stgvcodec.encoder.encode import encode
+from stgvcodec.encoder.presets import PRESETS
+
+# Uneven on purpose, and not from zero.
+PTS = (80, 120, 200, 210, 330, 350, 390)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A file of two GoPs, of four frames and three, and where it comes from."""
+
+    path: Path
+    report: EncodeReport
+    source: Path
+    frames: np.ndarray  # [7, 32, 48, 3] uint8
+    pts: tuple[int, ...]
+
+
+@pytest.fixture(autouse=True)
+def _tiny_preset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PRESETS, "tiny", TINY)
+
+
+@pytest.fixture(scope="session")
+def clip() -> np.ndarray:
+    return moving_clip(len(PTS))
+
+
+@pytest.fixture(scope="session")
+def clip_folder(tmp_path_factory: pytest.TempPathFactory, clip: np.ndarray) -> Path:
+    return write_folder(clip, tmp_path_factory.mktemp("folder") / "clip")
+
+
+@pytest.fixture(scope="session")
+def clip_video(tmp_path_factory: pytest.TempPathFactory, clip: np.ndarray) -> Path:
+    """The clip with uneven timestamps in milliseconds."""
+    return write_video(clip, tmp_path_factory.mktemp("video") / "clip.mkv", PTS)
+
+
+@pytest.fixture(scope="session")
+def encoded(tmp_path_factory: pytest.TempPathFactory, clip_video: Path, clip: np.ndarray) -> Encoded:
+    path = tmp_path_factory.mktemp("encoded") / "clip.stgv"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PRESETS, "tiny", TINY)
+        config = EncodeConfig(preset="tiny", n_gaussians=60, scene_cut=False)
+        report = encode(clip_video, path, config=config, device="cpu")
+    return Encoded(path, report, clip_video, clip, PTS)
+
+
+@pytest.fixture(scope="session")
+def decoded(encoded) -> np.ndarray:
+    """What a `VideoDecoder` gives. [7, 32, 48, 3] uint8."""
+    with VideoDecoder(encoded.path, device="cpu") as decoder:
+        return decoder[:].permute(0, 2, 3, 1).numpy()
 
 
 @pytest.fixture(scope="session")

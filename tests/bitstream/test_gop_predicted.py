@@ -10,7 +10,7 @@ import pytest
 from random_predicted import random_predicted
 from random_sets import arrays_of, random_set, same_set, set_header
 from spec_tables import cells_after
-from test_gop_set import SMALLEST_FIELD, unlimited
+from test_pack import SMALLEST_FIELD, unlimited
 
 from stgvcodec.bitstream import (
     PredictedGopSymbols,

@@ -12,7 +12,7 @@ from files import PAYLOADS, raw_file
 from gops import HEADER
 from random_predicted import PREDICTED_HEADER, random_predicted
 from random_sets import SET_HEADER, random_set, same_set
-from test_gop_set import SMALLEST_FIELD
+from test_pack import SMALLEST_FIELD
 
 from stgvcodec.bitstream import (
     LIMITS,

@@ -3,10 +3,10 @@ from __future__ import annotations
 import click
 import pytest
 
-from stgvcodec import EncodeConfig, Selection
+from stgvcodec import EncodeConfig, Selection, device
 from stgvcodec.cli import options
 from stgvcodec.cli.encode import encode_command
-from stgvcodec.codec import config, device, presets
+from stgvcodec.encoder import config, presets
 from stgvcodec.media import MATRICES, Crop
 from stgvcodec.ops import backends
 

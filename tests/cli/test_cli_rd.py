@@ -73,8 +73,8 @@ def test_several_results_are_drawn_together(cli, results: Path, tmp_path: Path) 
 def test_rates_that_cannot_be_met_leave_the_file_as_it_is(
     cli, results: Path, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from stgvcodec.codec import rd as codec_rd
     from stgvcodec.errors import ConfigError
+    from stgvcodec.evaluation import rd_run as codec_rd
 
     def refuse(*_: object, config: object, **__: object) -> None:
         raise ConfigError("too small")
@@ -91,7 +91,7 @@ def test_rates_that_cannot_be_met_leave_the_file_as_it_is(
 def test_encode_only_makes_files_and_says_nothing(
     cli, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from stgvcodec.codec import rd as codec_rd
+    from stgvcodec.evaluation import rd_run as codec_rd
 
     asked = []
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from stgvcodec.ops.rasterize import PairBudget, rasterize, rasterize_uint8
 
 triton_bins = pytest.importorskip("stgvcodec.ops.rasterize.triton_bins")
-from stgvcodec.ops.rasterize import triton_gradients, triton_walk  # noqa: E402
+from stgvcodec.ops.rasterize import triton_backward, triton_binning  # noqa: E402
 
 # height, width, frames
 CASES = [(1, 1, 1), (1, 40, 2), (17, 33, 3), (16, 16, 1), (63, 100, 1), (100, 3, 2)]
@@ -187,7 +187,7 @@ def test_every_way_of_splitting_the_work_draws_the_same(
 def test_every_step_of_the_gradients_sums_the_same(
     step: str, n_blocks: int, monkeypatch: pytest.MonkeyPatch, triton_device: torch.device
 ) -> None:
-    monkeypatch.setattr(triton_gradients, step, n_blocks)
+    monkeypatch.setattr(triton_backward, step, n_blocks)
     monkeypatch.setattr(triton_bins, "_MANY_BLOCKS", 4)
     scene = rounded_to_float32(random_scene(1, 6, 21, 43, seed=6))
     assert_agree(
@@ -231,7 +231,7 @@ def test_the_pairs_of_a_tile_are_put_in_order(triton_device: torch.device) -> No
     indices = torch.randperm(1000, generator=torch.Generator().manual_seed(0), dtype=torch.int64)[: bounds[-1]].int()
     starts, ends = (torch.tensor(part, dtype=torch.int32, device=triton_device) for part in (bounds[:-1], bounds[1:]))
     ordered = torch.full_like(indices, -1).to(triton_device)
-    triton_walk.order_kernel[(len(sizes),)](
+    triton_binning.order_kernel[(len(sizes),)](
         indices.to(triton_device), ordered, starts, ends, len(indices), BLOCK=32, num_warps=1
     )
     expected = torch.cat([indices[first:end].sort().values for first, end in pairwise(bounds)])

@@ -38,7 +38,7 @@ class Strips(NamedTuple):
 class Bins(NamedTuple):
     """The layout of one call. The Gaussians of all frames are numbered frame by frame, and so are the tiles."""
 
-    gaussians: Tensor  # [B * N, 8] float32, records (`triton_shapes`).
+    gaussians: Tensor  # [B * N, 8] float32, records (`triton_device`).
     pairs: Tensor  # [capacity] int32: indices in `gaussians`, tile by tile.
     starts: Tensor  # [B * tiles] int32: where each tile's pairs begin.
     ends: Tensor  # [B * tiles] int32

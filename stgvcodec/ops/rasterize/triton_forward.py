@@ -30,7 +30,7 @@ def draw_residual(
 
     Args:
         bins: The layout.
-        blocks: Room for C - frame / 255, in gradient blocks (`triton_gradients.new_blocks`).
+        blocks: Room for C - frame / 255, in gradient blocks (`triton_backward.new_blocks`).
         frames: [T, H, W, 3] uint8, contiguous.
         picked: [B] int64.
         size: B, H, W.

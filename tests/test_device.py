@@ -6,7 +6,7 @@ import warnings
 import pytest
 import torch
 
-from stgvcodec.codec import device as device_module
+from stgvcodec import device as device_module
 from stgvcodec.device import resolve_device
 from stgvcodec.errors import BackendUnavailableError, ConfigError
 

@@ -10,9 +10,10 @@ import pytest
 from clips import moving_clip, write_folder
 
 from stgvcodec import EncodeConfig, Selection, compare
-from stgvcodec.codec import rd, rd_anchors
 from stgvcodec.codec.reports import Progress
 from stgvcodec.errors import BackendUnavailableError, ConfigError, InputVideoError, StgvError
+from stgvcodec.evaluation import classical_codecs as rd_anchors
+from stgvcodec.evaluation import rd_run as rd
 from stgvcodec.evaluation.flat_bits import file_flat_bits
 from stgvcodec.evaluation.measuring import Clip, Meter
 from stgvcodec.evaluation.rd_run import RdPlan, own_settings, rate_distortion

@@ -15,7 +15,7 @@ from stgvcodec.media import read_image
 
 pytestmark = pytest.mark.gpu
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+GOLDEN = Path(__file__).parent / "golden"
 N_FRAMES, WIDTH, HEIGHT = 5, 160, 120
 
 
