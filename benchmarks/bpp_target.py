@@ -17,13 +17,14 @@ from pathlib import Path
 
 import torch
 from harness import commit, device_name, print_rows, write_csv
+from stgvcodec.codec.gop_header import spec_of
 
 from stgvcodec import EncodeConfig, Selection, encode, read_info
 from stgvcodec.bitstream import GopHeader
-from stgvcodec.codec.gop_header import spec_of
-from stgvcodec.codec.reports import EncodeReport, GopInfo, StreamInfo
+from stgvcodec.decoder.stream_info import GopInfo, StreamInfo
 from stgvcodec.encoder.config import PROFILES
 from stgvcodec.encoder.presets import PRESETS
+from stgvcodec.encoder.reports import EncodeReport
 
 FIELD_STREAMS = ("hash_static", "hash_dynamic", "mlp", "field")
 COLUMNS = (

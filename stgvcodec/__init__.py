@@ -8,18 +8,17 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from stgvcodec._version import __version__
+
 if TYPE_CHECKING:
-    from stgvcodec.codec.reports import StreamInfo
     from stgvcodec.decoder.decode_file import decode
-    from stgvcodec.decoder.stream_info import read_info
+    from stgvcodec.decoder.stream_info import StreamInfo, read_info
     from stgvcodec.decoder.video_decoder import VideoDecoder
     from stgvcodec.encoder.config import EncodeConfig
     from stgvcodec.encoder.encode import encode
     from stgvcodec.errors import StgvError
     from stgvcodec.evaluation.compare import compare
     from stgvcodec.media.selection import Selection
-
-__version__ = "0.1.0"
 
 __all__ = [
     "EncodeConfig",
@@ -38,7 +37,7 @@ _HOME = {
     "EncodeConfig": "stgvcodec.encoder.config",
     "Selection": "stgvcodec.media.selection",
     "StgvError": "stgvcodec.errors",
-    "StreamInfo": "stgvcodec.codec.reports",
+    "StreamInfo": "stgvcodec.decoder.stream_info",
     "VideoDecoder": "stgvcodec.decoder.video_decoder",
     "compare": "stgvcodec.evaluation.compare",
     "decode": "stgvcodec.decoder.decode_file",

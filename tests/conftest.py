@@ -17,10 +17,10 @@ from clips import moving_clip, write_folder, write_video
 from fits import TINY
 
 from stgvcodec import VideoDecoder
-from stgvcodec.codec.reports import EncodeReport
 from stgvcodec.encoder.config import EncodeConfig
 from stgvcodec.encoder.encode import encode
 from stgvcodec.encoder.presets import PRESETS
+from stgvcodec.encoder.reports import EncodeReport
 
 # Uneven on purpose, and not from zero.
 PTS = (80, 120, 200, 210, 330, 350, 390)

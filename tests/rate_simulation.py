@@ -16,10 +16,10 @@ from stgvcodec import EncodeConfig, encode
 from stgvcodec.bitstream.container.chunks import ChunkType
 from stgvcodec.bitstream.container.index import GopEntry, GopTiming
 from stgvcodec.bitstream.container.writer import StgvWriter
-from stgvcodec.codec.reports import EncodePlan, EncodeReport
 from stgvcodec.encoder import encode as encoder
 from stgvcodec.encoder.encode_gop import GopConfig, GopPayload, GopStats
 from stgvcodec.encoder.lookahead.content import Content
+from stgvcodec.encoder.reports import EncodePlan, EncodeReport
 from stgvcodec.media import VideoFrame
 
 WIDTH, HEIGHT = 640, 360

@@ -10,7 +10,7 @@ import torch
 from clips import assert_same_pixels, moving_clip, psnr_db, write_folder
 
 from stgvcodec import EncodeConfig, VideoDecoder, compare, decode, encode
-from stgvcodec.codec.reports import EncodeReport
+from stgvcodec.encoder.reports import EncodeReport
 from stgvcodec.media import read_image
 
 pytestmark = pytest.mark.gpu

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import click
 
-from stgvcodec import __version__
+from stgvcodec._version import __version__
 from stgvcodec.cli.compare import compare_command
 from stgvcodec.cli.decode import decode_command
 from stgvcodec.cli.demo import demo_command

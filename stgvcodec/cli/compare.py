@@ -12,7 +12,7 @@ from stgvcodec.cli.progress import shown_progress
 from stgvcodec.cli.verbosity import Verbosity, verbosity_options
 
 if TYPE_CHECKING:
-    from stgvcodec.codec.reports import Comparison
+    from stgvcodec.evaluation.compare import Comparison
     from stgvcodec.media.selection import Selection
 
 
@@ -40,7 +40,7 @@ def compare_command(
     A .stgv file is measured on its own RGB frames. --frames, --crop and --resize apply to both sides; one that has
     that size or that many frames already, as a file encoded with the same options has, is taken as it is.
     """
-    from stgvcodec import compare
+    from stgvcodec.evaluation.compare import compare
 
     with shown_progress("comparing", verbosity) as progress:
         comparison = compare(

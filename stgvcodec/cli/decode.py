@@ -12,7 +12,7 @@ from stgvcodec.cli.progress import shown_progress
 from stgvcodec.cli.verbosity import Verbosity, verbosity_options
 
 if TYPE_CHECKING:
-    from stgvcodec.codec.reports import DecodeReport
+    from stgvcodec.decoder.decode_file import DecodeReport
     from stgvcodec.media.selection import Selection
 
 
@@ -39,7 +39,7 @@ def decode_command(
 ) -> None:
     """Decode the .stgv file INPUT into OUTPUT, a video file, or a folder of PNGs where OUTPUT has no suffix."""
     output.check_json_path(json_path, source, destination)
-    from stgvcodec import decode
+    from stgvcodec.decoder.decode_file import decode
 
     with shown_progress("decoding", verbosity) as progress:
         report = decode(

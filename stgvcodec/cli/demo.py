@@ -20,7 +20,8 @@ from stgvcodec.cli.verbosity import Verbosity, verbosity_options
 from stgvcodec.errors import OutputError
 
 if TYPE_CHECKING:
-    from stgvcodec.codec.reports import Comparison, EncodeReport
+    from stgvcodec.encoder.reports import EncodeReport
+    from stgvcodec.evaluation.compare import Comparison
     from stgvcodec.media.selection import Selection
 
 # What is encoded, and how: about a minute on two cores, compiling included.
@@ -91,8 +92,11 @@ def demo_command(verbosity: Verbosity, folder: Path, *, device: str, backend: st
     stgv, video, picture = (folder / f"demo.{suffix}" for suffix in ("stgv", "mp4", "png"))
     _make_folder(folder)
     output.check_json_path(json_path, stgv, video, picture)
-    from stgvcodec import EncodeConfig, Selection, compare, encode
+    from stgvcodec.encoder.config import EncodeConfig
+    from stgvcodec.encoder.encode import encode
+    from stgvcodec.evaluation.compare import compare
     from stgvcodec.evaluation.fresh_process import decode_in_new_process
+    from stgvcodec.media.selection import Selection
 
     selection = Selection.parse(frames=FRAMES, resize=RESIZE)
     with importlib.resources.as_file(importlib.resources.files("stgvcodec") / CLIP) as clip:
@@ -173,7 +177,7 @@ def _compile_timer() -> Iterator[list[float]]:
 
 
 def _write_picture(picture: Path, clip: Path, selection: Selection, stgv: Path, device: str, backend: str) -> None:
-    from stgvcodec import VideoDecoder
+    from stgvcodec.decoder.video_decoder import VideoDecoder
     from stgvcodec.media import open_video, write_png
     from stgvcodec.report.explain import explain_frame
 

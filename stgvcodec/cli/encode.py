@@ -13,8 +13,8 @@ from stgvcodec.cli.progress import shown_progress
 from stgvcodec.cli.verbosity import Verbosity, verbosity_options
 
 if TYPE_CHECKING:
-    from stgvcodec.codec.reports import EncodePlan, EncodeReport
     from stgvcodec.encoder.config import EncodeConfig
+    from stgvcodec.encoder.reports import EncodePlan, EncodeReport
     from stgvcodec.media.selection import Selection
 
 
@@ -47,7 +47,7 @@ def encode_command(
 ) -> None:
     """Encode INPUT, a video file or a folder of images, into the .stgv file OUTPUT."""
     output.check_json_path(json_path, source, destination)
-    from stgvcodec import encode
+    from stgvcodec.encoder.encode import encode
 
     with shown_progress("encoding", verbosity) as progress:
         report = encode(
@@ -89,8 +89,6 @@ def plan_text(plan: EncodePlan) -> str:
         f"{output.number(plan.n_field_parameters)} parameters a GoP"
     )
     lines = [f"plan: {extent}", f"      {model}"]
-    if plan.key_interval > 1:
-        lines.append(f"      key GoPs at most {plan.key_interval} frames apart, others predicted where little moves")
     if plan.expected_bytes is not None:
         size = f"{output.number(plan.expected_bytes)} bytes, {plan.expected_bpp:.4f} bits a pixel"
         lines.append(f"      target {_target(plan)}; {size} expected")
@@ -147,9 +145,6 @@ def gop_table(report: EncodeReport, *, with_costs: bool = False) -> str:
         with_costs: Also the time taken, and what each quantiser cost when it was switched on.
     """
     header = ["GoP", "first", "frames", "Gaussians", "bytes", "bpp", "PSNR"]
-    has_predicted = not all(gop.is_key for gop in report.gops)
-    if has_predicted:
-        header.append("kind")
     streams = list(dict.fromkeys(stream for gop in report.gops for stream in gop.quantizer_cost_db))
     if with_costs:
         header += ["seconds", *(f"cost: {stream}" for stream in streams)]
@@ -158,8 +153,6 @@ def gop_table(report: EncodeReport, *, with_costs: bool = False) -> str:
         bpp = 8 * gop.n_bytes / (report.width * report.height * gop.n_frames)
         counts = [str(n) for n in (i, gop.first_frame, gop.n_frames, gop.n_gaussians, gop.n_bytes)]
         row = [*counts, f"{bpp:.4f}", output.decibel(gop.psnr_db)]
-        if has_predicted:
-            row.append("key" if gop.is_key else "predicted")
         if with_costs:
             # Adding 0.0 turns a cost of -0.00 into 0.00.
             costs = [f"{round(gop.quantizer_cost_db.get(s, 0.0), 2) + 0.0:.2f} dB" for s in streams]

@@ -12,7 +12,7 @@ from stgvcodec.cli import options, output
 from stgvcodec.cli.verbosity import Verbosity, verbosity_options
 
 if TYPE_CHECKING:
-    from stgvcodec.codec.reports import GopInfo, StreamInfo
+    from stgvcodec.decoder.stream_info import GopInfo, StreamInfo
 
 
 @click.command("info", short_help="Say what a .stgv file holds.")
@@ -24,7 +24,7 @@ def info_command(verbosity: Verbosity, file: Path, *, as_json: bool) -> None:
 
     -v adds the header of each GoP and the limits of the format.
     """
-    from stgvcodec import read_info
+    from stgvcodec.decoder.stream_info import read_info
 
     info = read_info(file)
     if as_json:
@@ -48,6 +48,7 @@ def as_dict(info: StreamInfo) -> dict[str, object]:
         "fps": float(info.frame_rate),
         "frame_rate": info.frame_rate,
         "time_base": info.time_base,
+        "sample_aspect_ratio": info.sample_aspect_ratio,
         "variable_frame_rate": info.variable_frame_rate,
         "duration_seconds": info.duration_seconds,
         "bpp": info.bpp,
@@ -58,8 +59,6 @@ def as_dict(info: StreamInfo) -> dict[str, object]:
         "streams": info.streams,
         "bits_per_gaussian": info.bits_per_gaussian,
         "gops": info.gops,
-        "n_key_gops": info.n_key_gops,
-        "longest_chain": info.longest_chain,
         "decode_memory_bytes": info.decode_memory_bytes,
         "largest_gop": largest,
         "limits": info.limits,
@@ -107,9 +106,8 @@ def gop_table(info: StreamInfo) -> str:
     for i, gop in enumerate(info.gops):
         bpp = 8 * gop.bytes / (info.width * info.height * gop.n_frames)
         counts = (gop.first_frame, gop.n_frames, gop.n_gaussians, gop.bytes)
-        kind = "key" if gop.is_key else "pred."
-        rows.append([str(i), kind, *(output.number(n) for n in counts), f"{bpp:.4f}"])
-    return output.table(["GoP", "kind", "first", "frames", "Gaussians", "bytes", "bpp"], rows)
+        rows.append([str(i), *(output.number(n) for n in counts), f"{bpp:.4f}"])
+    return output.table(["GoP", "first", "frames", "Gaussians", "bytes", "bpp"], rows)
 
 
 def needs(info: StreamInfo) -> str:
@@ -120,9 +118,6 @@ def needs(info: StreamInfo) -> str:
         gop = info.gops[largest]
         extent = f"{output.counted(gop.n_gaussians, 'Gaussian')}, {output.counted(gop.n_frames, 'frame')}"
         pairs.append(("largest", f"GoP {largest}: {extent}, {output.counted(gop.bytes, 'byte')}"))
-    if info.longest_chain > 1:
-        keys = f"{output.number(info.n_key_gops)} of {output.counted(len(info.gops), 'GoP')}"
-        pairs.append(("key GoPs", f"{keys}; for one frame at most {output.number(info.longest_chain)} are read"))
     return output.facts(pairs)
 
 

@@ -75,17 +75,6 @@ def json_flag(command: _Command) -> _Command:
     return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(command)
 
 
-def key_interval_option(command: _Command) -> _Command:
-    """`--key-interval`, as `key_interval`."""
-    return click.option(
-        "--key-interval",
-        type=int,
-        metavar="N",
-        help="Most frames from one key GoP to the next; what hardly moves is predicted in between, for fewer bits, a "
-        "slower encode on a GPU and slower seeking.  [default: 1, no prediction]",
-    )(command)
-
-
 def config_options(command: _Command) -> _Command:
     """Add the encoder's options; the command gets `config`."""
     options = (
@@ -112,7 +101,6 @@ def config_options(command: _Command) -> _Command:
             type=click.Choice(INITIALIZATIONS),
             help="Start Gaussians from the picture, or at random.",
         ),
-        key_interval_option,
         click.option("--no-scene-cut", is_flag=True, help="Let GoPs run across scene cuts."),
         click.option("--seed", type=int, metavar="N", help="Seed of everything random.  [default: 0]"),
         click.option("--color-stages", type=int, metavar="N", help="Stages of the colour quantiser."),
@@ -133,14 +121,13 @@ _RESIZE = click.option("--resize", metavar="WxH", help="Resize to this size, aft
 
 
 def _selection(frames: str | None = None, crop: str | None = None, resize: str | None = None) -> Selection:
-    from stgvcodec import Selection
+    from stgvcodec.media.selection import Selection
 
     return Selection.parse(frames=frames, crop=crop, resize=resize)
 
 
 def _config(*, no_scene_cut: bool, size_target: str | None, **given: Any) -> EncodeConfig:
-    from stgvcodec import EncodeConfig
-    from stgvcodec.encoder.config import parse_bytes
+    from stgvcodec.encoder.config import EncodeConfig, parse_bytes
 
     if size_target is not None:
         given["size_target"] = parse_bytes(size_target)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
-    from stgvcodec.codec.reports import Progress, ProgressCallback
+    from stgvcodec.progress import Progress, ProgressCallback
 
 # Plain lines come at growing intervals: often at first, so that one sees it move, seldom in the log of a long run.
 _FIRST_INTERVAL_SECONDS = 5.0

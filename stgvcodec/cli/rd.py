@@ -43,7 +43,6 @@ DEFAULT_RATES = "0.05,0.1,0.2,0.4"
 )
 @click.option("--preset", type=click.Choice(options.PRESETS), help="Effort of the fit.  [default: fast]")
 @click.option("--gop", type=int, metavar="N", help="Most frames in a GoP.")
-@options.key_interval_option
 @click.option("--seed", type=int, metavar="N", help="Seed of everything random.  [default: 0]")
 @options.selection_options
 @options.matrix_option
@@ -78,7 +77,6 @@ def rd_command(
     profiles: str | None,
     preset: str | None,
     gop: int | None,
-    key_interval: int | None,
     seed: int | None,
     selection: Selection,
     matrix: str | None,
@@ -130,7 +128,7 @@ def rd_command(
         output.check_json_path(paths[0], inputs[0])
         plan = RdPlan(
             parse_rates(rates),
-            _configs(profiles, preset, gop, key_interval, seed),
+            _configs(profiles, preset, gop, seed),
             parse_anchors(anchors),
             encode_only=encode_only,
         )
@@ -236,12 +234,10 @@ def bd_rate_table(result: RdResult) -> str:
     return "\n".join([output.table(["codec", "against", *titles], rows), *reasons])
 
 
-def _configs(
-    profiles: str | None, preset: str | None, gop: int | None, key_interval: int | None, seed: int | None
-) -> tuple[EncodeConfig, ...]:
-    from stgvcodec import EncodeConfig
+def _configs(profiles: str | None, preset: str | None, gop: int | None, seed: int | None) -> tuple[EncodeConfig, ...]:
+    from stgvcodec.encoder.config import EncodeConfig
 
-    given: dict[str, Any] = {"preset": preset, "gop": gop, "key_interval": key_interval, "seed": seed}
+    given: dict[str, Any] = {"preset": preset, "gop": gop, "seed": seed}
     values = {name: value for name, value in given.items() if value is not None}
     names = [EncodeConfig(**values).profile] if profiles is None else [name.strip() for name in profiles.split(",")]
     if len(set(names)) < len(names):

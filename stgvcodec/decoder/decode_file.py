@@ -4,18 +4,46 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from stgvcodec.codec.reports import DecodeReport, Progress, ProgressCallback
 from stgvcodec.decoder.video_decoder import VideoDecoder
 from stgvcodec.errors import BitstreamError, ConfigError
 from stgvcodec.media.atomic import refuse_same_file
 from stgvcodec.media.colour import ColorTags
 from stgvcodec.media.selection import Selection
 from stgvcodec.media.writer import open_writer
+from stgvcodec.progress import Progress, ProgressCallback
+
+
+@dataclass(frozen=True)
+class DecodeReport:
+    """Result of `decode`.
+
+    Attributes:
+        path: The video file or folder written.
+        width: Pixels.
+        height: Pixels.
+        n_frames: Frames written.
+        seconds: Wall-clock time, reading, rendering and writing.
+        render_seconds: The part spent from bytes to 8-bit RGB frames.
+        damage: With keep_going, what was skipped and why.
+        device: Where it ran.
+        backend: Operators used.
+    """
+
+    path: Path
+    width: int
+    height: int
+    n_frames: int
+    seconds: float
+    render_seconds: float
+    damage: tuple[str, ...]
+    device: str
+    backend: str
 
 
 def decode(
@@ -35,7 +63,7 @@ def decode(
         source: The file.
         destination: A video file, or without a suffix a folder of PNGs; moved into place when complete.
         scale: Output size over encoded size. The Gaussians are rendered at that size; nothing is resampled.
-        keep_going: Render every GoP of a damaged file that is intact and adds to none that is not.
+        keep_going: Render every GoP of a damaged file that is intact.
         selection: Which frames; crop and resize are refused, since a decoder renders whole pictures (see `scale`).
         device: "auto", "cpu" or "cuda".
         backend: "auto", "reference", "numba" or "triton".

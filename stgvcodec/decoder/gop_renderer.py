@@ -6,33 +6,20 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import lru_cache
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from stgvcodec.bitstream.container.file_header import FLAT_PROFILE
 from stgvcodec.bitstream.entropy.streams import Runner
-from stgvcodec.bitstream.gop_payload import unpack_gop
-from stgvcodec.bitstream.gop_predicted.payload import unpack_predicted_gop
-from stgvcodec.bitstream.payload.pack import unpack_gop_set
-from stgvcodec.bitstream.payload.symbols import GopSetSymbols
-from stgvcodec.bitstream.symbols import GopSymbols
-from stgvcodec.codec.gop_header import spec_of
-from stgvcodec.codec.gop_staging import GopTimes, StagedGop, gop_times, stage
-from stgvcodec.decoder.pair_bound import ShapeChanges, SplatExtents
-from stgvcodec.decoder.staging import StagedNumbers, StagedPrediction, stage_numbers, stage_prediction
+from stgvcodec.bitstream.payload.pack import unpack_gop
+from stgvcodec.decoder.pair_bound import SplatExtents
+from stgvcodec.decoder.staging import GopTimes, StagedGop, spec_of, stage
 from stgvcodec.errors import StgvError
 from stgvcodec.model.gaussians import bounded_cholesky, scale_splats
-from stgvcodec.model.gop_model import FieldValues, GopSpec, GopValues, gop_static_features, output_size
+from stgvcodec.model.gop_model import GopSpec, gop_static_features, output_size
 from stgvcodec.ops.deform import deform
-from stgvcodec.ops.field_mlp import FieldWeights
 from stgvcodec.ops.rasterize import PairBudget, rasterize_uint8
 from stgvcodec.ops.threads import one_torch_thread, run_chunks
-from stgvcodec.quant import affine, half_float, residual, residual_vq, symmetric
-from stgvcodec.quant.residual import Gaussians
 
 logger = logging.getLogger(__name__)
 
@@ -44,10 +31,6 @@ _PIXEL_BYTES = {"cpu": 12, "cuda": 15}
 _TRITON_PIXEL_BYTES, _TRITON_GAUSSIAN_BYTES, _TRITON_PAIR_BYTES = 3, 320, 8
 # What a call can list for certain. A frame of more, of Gaussians as large as the picture, is measured first.
 _MAX_PAIRS = 1 << 29
-
-
-# The GoPs of a file mostly have the same header.
-_spec_of = lru_cache(maxsize=16)(spec_of)
 
 
 @dataclass
@@ -72,66 +55,39 @@ class UnpackedGop:
 
     Attributes:
         spec: Dimensions.
-        content: Of a set payload: the numbers, in memory that is pinned for a GPU. Of a predicted one: those of the
-            field, and residuals. Else for a CPU: the symbols; for a GPU: those and the times, in one block of pinned
-            memory.
+        staged: The parameters, in memory that is pinned for a GPU.
         extents: Of the Gaussians, where the back end needs room for pairs.
-        changes: Of a predicted GoP's shapes, from which with those before it follow the extents; where they are needed.
     """
 
     spec: GopSpec
-    content: GopSymbols | StagedGop | StagedNumbers | StagedPrediction
+    staged: StagedGop
     extents: SplatExtents | None = None
-    changes: ShapeChanges | None = None
 
 
 def unpack(
-    payload: bytes,
-    *,
-    width: int,
-    height: int,
-    device: torch.device,
-    backend: str,
-    profile: int = FLAT_PROFILE,
-    predicted: bool = False,
-    run: Runner = run_chunks,
+    payload: bytes, *, width: int, height: int, device: torch.device, backend: str, run: Runner = run_chunks
 ) -> UnpackedGop:
-    """Decode a GoP's symbols: all that the host has to do, and nothing that touches the GPU's queue.
+    """Decode and dequantise a GoP's symbols: all that the host has to do, and nothing that touches the GPU's queue.
 
     Args:
-        payload: As written by `pack_gop`, `pack_gop_set` or `pack_predicted_gop`.
+        payload: As written by `pack_gop`.
         width: Picture width, pixels.
         height: Picture height, pixels.
         device: Where it will be rendered.
         backend: What will render it.
-        profile: `StreamHeader.profile_id` of the file, which says what kind of payload it is.
-        predicted: Whether the GoP is a predicted one; no other GoP is needed to unpack it.
         run: Decides on threads.
 
     Raises:
         BitstreamError: the payload is damaged.
     """
-    pinned = device.type != "cpu"
-    if predicted:
-        differences = unpack_predicted_gop(payload, run=run)
-        changes = ShapeChanges.of(differences.residuals, differences.shape_scale) if backend == "triton" else None
-        prediction = stage_prediction(differences, pinned=pinned)
-        return UnpackedGop(_spec_of(differences.header, width, height), prediction, changes=changes)
-    content: GopSymbols | StagedGop | StagedNumbers
-    if profile != FLAT_PROFILE:
-        gop = unpack_gop_set(payload, run=run)
-        spec = _spec_of(gop.header, width, height)
-        content = numbers = stage_numbers(gop, pinned=pinned)
-        extents = SplatExtents.of_numbers(numbers.cholesky, spec.low_pass) if backend == "triton" else None
-    else:
-        staged = stage(payload, pinned=True, run=run) if pinned else None
-        symbols = unpack_gop(payload, run=run) if staged is None else staged.gop.symbols()
-        spec = _spec_of(symbols.header, width, height)
-        content = staged or symbols
-        extents = SplatExtents.of(symbols) if backend == "triton" else None
-    if extents is not None:
-        _most_pairs(extents, spec, 1.0)  # Kept there: here it costs the renderer nothing.
-    return UnpackedGop(spec, content, extents)
+    symbols = unpack_gop(payload, run=run)
+    spec = spec_of(symbols.header, width, height)
+    staged = stage(symbols, pinned=device.type != "cpu")
+    if backend != "triton":
+        return UnpackedGop(spec, staged)
+    extents = SplatExtents.of(staged.cholesky, spec.low_pass)
+    _most_pairs(extents, spec, 1.0)  # Kept there: here it costs the renderer nothing.
+    return UnpackedGop(spec, staged, extents)
 
 
 def _most_pairs(extents: SplatExtents, spec: GopSpec, scale: float) -> int:
@@ -146,9 +102,7 @@ class GopRenderer:
 
     Attributes:
         spec: Dimensions.
-        values: Dequantised numbers.
-        shapes: `values.cholesky` on the host, where the back end needs room for pairs and they are known there; those
-            of a predicted GoP but for rounding. [N, 3] float32.
+        values: Its parameters.
     """
 
     def __init__(
@@ -159,10 +113,6 @@ class GopRenderer:
         height: int,
         device: torch.device,
         backend: str,
-        profile: int = FLAT_PROFILE,
-        predicted: bool = False,
-        before: Gaussians | None = None,
-        shapes_before: NDArray[np.float32] | None = None,
         budget: RenderBudget | None = None,
     ) -> None:
         """Put a GoP on the device.
@@ -173,50 +123,19 @@ class GopRenderer:
             height: Picture height, pixels.
             device: Where to render.
             backend: Of the operators.
-            profile: As of `unpack`; of no account where that was done.
-            predicted: Likewise.
-            before: `last_frame` of the GoP before, on the device: what a predicted GoP adds to. A key GoP ignores it.
-            shapes_before: `shapes` of the GoP before. Without them "triton" waits for the device in a predicted GoP, to
-                learn how much room it needs.
             budget: Shared with other GoPs; one of its own by default.
 
         Raises:
             BitstreamError: the payload is damaged.
-            ValueError: the GoP is a predicted one, and `before` is not given or of another number of Gaussians.
         """
         if isinstance(gop, bytes):
-            gop = unpack(
-                gop,
-                width=width,
-                height=height,
-                device=device,
-                backend=backend,
-                profile=profile,
-                predicted=predicted,
-            )
-        unpacked = gop
-        self.spec = unpacked.spec
-        self.values: GopValues
-        self._times: GopTimes
+            gop = unpack(gop, width=width, height=height, device=device, backend=backend)
+        self.spec = gop.spec
         self._backend = backend
         self._budget = budget or RenderBudget.of(device)
-        self._extents = unpacked.extents
-        self.shapes: NDArray[np.float32] | None = None
+        self._extents = gop.extents
         with torch.no_grad():
-            content = unpacked.content
-            if isinstance(content, StagedPrediction):
-                with self._own_threads():
-                    self.values, self._times = _predicted(content, self.spec, device, before)
-                if unpacked.changes is not None and shapes_before is not None:
-                    self.shapes = unpacked.changes.after(shapes_before)
-                    self._extents = SplatExtents.of_numbers(self.shapes, self.spec.low_pass)
-            elif isinstance(content, StagedNumbers):
-                self.values, self._times = content.to(device)
-                self.shapes = content.cholesky if backend == "triton" else None
-            elif isinstance(content, StagedGop):
-                self.values, self._times = content.to(device, backend=backend)
-            else:
-                self.values, self._times = values_of(content, self.spec, device), gop_times(self.spec)
+            self.values, self._times = gop.staged.to(device)
             self._cholesky = bounded_cholesky(self.values.cholesky, self.spec.low_pass)
             # The triton kernel looks the static features up again, which is cheaper than to read them.
             self._static = None if backend == "triton" else gop_static_features(self.values, self.spec, backend=backend)
@@ -301,19 +220,6 @@ class GopRenderer:
             means_px, colors = self._deformed([index], scale=1.0)
         return means_px[0], self._cholesky, colors[0]
 
-    def last_frame(self) -> Gaussians:
-        """Gaussians of frame T - 1, to which a predicted GoP adds; never waits for a GPU.
-
-        Returns:
-            Deformed centres in [-1, 1]^2 and colours, and the factors as transmitted, which no field deforms; on the
-            device, the same bits each time.
-        """
-        with torch.no_grad(), self._own_threads():
-            means_px, colors = self._deformed([self.spec.n_frames - 1], scale=1.0)
-            x, y = means_px[0].unbind(1)
-            means = torch.stack((x * (2.0 / self.spec.width) - 1.0, y * (2.0 / self.spec.height) - 1.0), dim=1)
-        return Gaussians(means, self.values.cholesky, colors[0])
-
     def _render_if_it_fits(self, indices: Sequence[int], scale: float, width: int, height: int) -> Tensor | None:
         """[b, height, width, 3] uint8; None where memory runs out and there are fewer frames to try with."""
         try:
@@ -387,46 +293,3 @@ class GopRenderer:
         device = self.values.means.device
         picked = torch.tensor(indices, pin_memory=device.type == "cuda").to(device, non_blocking=True)
         return GopTimes(*(values.index_select(0, picked) for values in self._times))
-
-
-def _predicted(
-    content: StagedPrediction, spec: GopSpec, device: torch.device, before: Gaussians | None
-) -> tuple[GopValues, GopTimes]:
-    if before is None:
-        raise ValueError(
-            "before is None, expected the Gaussians that the predicted GoP adds to: `last_frame` of the GoP before"
-        )
-    if before.means.shape[0] != spec.n_gaussians:
-        raise ValueError(
-            f"before has {before.means.shape[0]} Gaussians, expected {spec.n_gaussians} as in the predicted GoP: "
-            "`last_frame` of the very GoP before"
-        )
-    sent = content.to(device)
-    return GopValues(*residual.added(before, sent.residuals, sent.steps), field=sent.field), sent.times
-
-
-def values_of(symbols: GopSymbols | GopSetSymbols, spec: GopSpec, device: torch.device) -> GopValues:
-    """Dequantise a GoP's symbols; the same arithmetic as the quantisers' forward passes."""
-    if isinstance(symbols, GopSetSymbols):
-        values, _ = stage_numbers(symbols, pinned=False).to(device)
-        return values
-    static, dynamic = spec.field.static_grid, spec.field.dynamic_grid
-    weights = (
-        symmetric.dequantize(tensor, symbols.mlp_scales[i : i + 1], device=device)
-        for i, tensor in enumerate(symbols.mlp)
-    )
-    field = FieldValues(
-        static_table=symmetric.dequantize(
-            symbols.static_table, symbols.static_scales, group_sizes=static.level_entries, device=device
-        ),
-        dynamic_table=symmetric.dequantize(
-            symbols.dynamic_table, symbols.dynamic_scales, group_sizes=dynamic.level_entries, device=device
-        ),
-        weights=FieldWeights(*weights),
-    )
-    return GopValues(
-        means=half_float.dequantize(symbols.means, device=device),
-        cholesky=affine.dequantize(symbols.cholesky, symbols.cholesky_scale, symbols.cholesky_offset, device=device),
-        colors=residual_vq.dequantize(symbols.color_indices, symbols.codebooks, device=device),
-        field=field,
-    )

@@ -1,8 +1,7 @@
 """How many (Gaussian, tile) pairs a frame can have at most, known before anything is on the device.
 
 A field moves Gaussians but never widens them, so the transmitted factors bound every frame of a GoP. With room for that
-many, the Triton rasteriser need not ask the device how much room it wants: rendering never waits. Predicted GoPs change
-the factors of the GoP before, which are kept on the host for that.
+many, the Triton rasteriser need not ask the device how much room it wants: rendering never waits.
 """
 
 from __future__ import annotations
@@ -12,15 +11,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from stgvcodec.bitstream.symbols import GopSymbols
 from stgvcodec.model.gaussians import MIN_DIAGONAL_PX
-from stgvcodec.ops.log_shear.limits import MAX_DIAGONAL_PX
 from stgvcodec.ops.rasterize import SIGMA_MAX
-from stgvcodec.quant.residual import LARGEST_LOG, SHAPES
 
 # The rasteriser widens each support by a fraction of a pixel, against rounding; float32 rounds by less than this.
 _MARGIN_PX = 1.0
-_ANY_CODE = np.arange(256)
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,19 +32,7 @@ class SplatExtents:
     _known: dict[tuple[float, int, int, int, int], int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, symbols: GopSymbols) -> SplatExtents:
-        """Those of a GoP's symbols."""
-        with np.errstate(over="ignore"):  # Infinity is as wide as the picture.
-            raw = _ANY_CODE[:, None] * symbols.cholesky_scale.astype(np.float64) + symbols.cholesky_offset
-            by_code = (MIN_DIAGONAL_PX + np.maximum(raw, 0.0)) ** 2  # [256, 3]
-            by_code[:, 1] = raw[:, 1] ** 2
-            by_code[:, :2] += symbols.header.low_pass
-            x, low_y, y = by_code.astype(np.float32).T
-            l1, l2, l3 = symbols.cholesky.T
-            return cls(x[l1], low_y[l2] + y[l3])
-
-    @classmethod
-    def of_numbers(cls, cholesky: NDArray[np.float32], low_pass: float) -> SplatExtents:
+    def of(cls, cholesky: NDArray[np.float32], low_pass: float) -> SplatExtents:
         """Those of transmitted factors before the lower bound, pixels. [N, 3] float32."""
         floor = np.float32(MIN_DIAGONAL_PX)
         with np.errstate(over="ignore"):
@@ -77,45 +60,6 @@ class SplatExtents:
             # No BLAS: it wakes threads for this. Rows and columns are few, so their products are exact.
             self._known[key] = int((columns * rows).sum(dtype=np.float64))
         return self._known[key]
-
-
-@dataclass(frozen=True, eq=False)
-class ShapeChanges:
-    """What a predicted GoP makes of the factors before it, on the host.
-
-    Attributes:
-        factors: Of l1 and l3 as rendered. [N, 2] float32.
-        shears: Added to l2 / l3. [N] float32.
-    """
-
-    factors: NDArray[np.float32]
-    shears: NDArray[np.float32]
-
-    @classmethod
-    def of(cls, residuals: NDArray[np.int8], shape_scale: NDArray[np.float32]) -> ShapeChanges:
-        """Those of a GoP's residuals.
-
-        Args:
-            residuals: As transmitted. [N, 8] int8.
-            shape_scale: Their steps. [3] float32.
-        """
-        moves = residuals[:, SHAPES] * shape_scale
-        return cls(np.exp(np.clip(moves[:, :2], -LARGEST_LOG, LARGEST_LOG)), moves[:, 2])
-
-    def after(self, before: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Factors before the lower bound; those of the device but for its rounding, for which a bound has room.
-
-        Args:
-            before: Those of the GoP before, pixels. [N, 3] float32.
-        """
-        floor, most = np.float32(MIN_DIAGONAL_PX), np.float32(MAX_DIAGONAL_PX)
-        cholesky = np.empty_like(before)
-        with np.errstate(over="ignore"):  # Infinity is as wide as the picture.
-            base = floor + np.maximum(before[:, ::2], 0.0)  # [N, 2]: l1, l3
-            diagonal = np.minimum(base * self.factors, most)
-            cholesky[:, ::2] = diagonal - floor
-            cholesky[:, 1] = (before[:, 1] / base[:, 1] + self.shears) * np.maximum(diagonal[:, 1], floor)
-        return cholesky
 
 
 def _tiles(

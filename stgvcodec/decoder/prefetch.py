@@ -23,13 +23,12 @@ LOOK_AHEAD = 6
 _MAX_WORKERS = 4
 
 
-class GopQueue:
+class GopPrefetcher:
     """Reads and unpacks GoPs, those that are announced in threads of its own.
 
     Threads are started as things are announced, up to four and no more than STGV_THREADS, and none with
-    STGV_THREADS=1. They end with `close`, or with the queue. GoPs are given out in the order in which they are asked
-    for, and an error in one that was announced is raised when that GoP is asked for. Predicted GoPs are unpacked like
-    others: what they add to is not needed for that.
+    STGV_THREADS=1. They end with `close`, or with the prefetcher. GoPs are given out in the order in which they are
+    asked for, and an error in one that was announced is raised when that GoP is asked for.
     """
 
     def __init__(self, reader: StgvReader, device: torch.device, backend: str) -> None:
@@ -94,8 +93,6 @@ class GopQueue:
                 height=header.height,
                 device=self._device,
                 backend=self._backend,
-                profile=header.profile_id,
-                predicted=not self._reader.gops[index].is_key,
                 run=run,
             )
 

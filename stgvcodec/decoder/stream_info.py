@@ -3,24 +3,94 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass, field
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
-from stgvcodec.bitstream import payloads
+from stgvcodec.bitstream.container.file_header import ColorDescription, StreamHeader
 from stgvcodec.bitstream.container.reader import StgvReader, stream_bytes
-from stgvcodec.bitstream.payload.header import GopSetHeader
-from stgvcodec.bitstream.symbols import GopHeader
+from stgvcodec.bitstream.payload.head import GopHeader, payload_stream_bytes, read_header
 from stgvcodec.bitstream.syntax.limits import LIMITS
-from stgvcodec.codec.reports import GopInfo, StreamInfo
 
-# Of any kind of payload, those that a Gaussian more makes longer.
-_GAUSSIAN_STREAMS = ("means", "cholesky", "color_indices", "points", "point_bits", "shapes", "colors", "residuals")
-# By number.
+# The streams that each Gaussian makes longer.
+_GAUSSIAN_STREAMS = ("points", "point_bits", "shapes", "colors")
+# Names of the modes, by number.
 _MODES = {
     "point_mode": ("half", "grid"),
     "shape_mode": ("affine", "log-shear"),
     "color_mode": ("codebooks", "ycocg"),
 }
+
+
+@dataclass(frozen=True)
+class GopInfo:
+    """One GoP of a file.
+
+    Attributes:
+        first_frame: Index of its first frame.
+        n_frames: Frames in it.
+        n_gaussians: Canonical Gaussians.
+        bytes: Size of its chunk.
+        streams: Stream -> bytes.
+        header: Every field of its header by name.
+    """
+
+    first_frame: int
+    n_frames: int
+    n_gaussians: int
+    bytes: int
+    streams: dict[str, int]
+    header: dict[str, object]
+
+
+@dataclass(frozen=True)
+class StreamInfo:
+    """Result of `read_info`; also `VideoDecoder.metadata`.
+
+    Attributes:
+        path: The file.
+        file_bytes: Its size.
+        width: Pixels.
+        height: Pixels.
+        n_frames: Frames.
+        frame_rate: Nominal, exact.
+        time_base: Unit of the timestamps, seconds, exact.
+        sample_aspect_ratio: Width over height of a sample as displayed, exact.
+        variable_frame_rate: Whether the timestamps are uneven; the frame rate is then only a name.
+        duration_seconds: From the first frame's start to the last one's end.
+        bpp: 8 * file_bytes / (width * height * n_frames).
+        profile: e.g. "paper".
+        format_version: e.g. "2.0".
+        tool: Version string of the encoder.
+        color: H.273 code points of the source, and its range.
+        streams: Stream -> bytes over the whole file; together exactly file_bytes ("container" is the framing).
+        bits_per_gaussian: Stream -> 8 * bytes / Gaussians of the GoPs that have it, for the Gaussians' own streams.
+        gops: One entry a GoP.
+        decode_memory_bytes: Estimate of what decoding the largest GoP needs, frames included.
+        limits: The format's limits, by name.
+    """
+
+    path: Path
+    file_bytes: int
+    width: int
+    height: int
+    n_frames: int
+    frame_rate: Fraction
+    time_base: Fraction
+    sample_aspect_ratio: Fraction
+    variable_frame_rate: bool
+    duration_seconds: float
+    bpp: float
+    profile: str
+    format_version: str
+    tool: str
+    color: ColorDescription
+    streams: dict[str, int]
+    bits_per_gaussian: dict[str, float]
+    gops: tuple[GopInfo, ...]
+    decode_memory_bytes: int
+    limits: dict[str, int] = field(repr=False)
 
 
 def read_info(path: str | Path) -> StreamInfo:
@@ -47,7 +117,7 @@ def stream_info(reader: StgvReader, path: Path) -> StreamInfo:
     memory = 0
     for i, entry in enumerate(reader.gops):
         payload = reader.read_gop(i)
-        gop_header = payloads.read_header(header.profile_id, payload, predicted=not entry.is_key)
+        gop_header = read_header(payload)
         memory = max(memory, _decode_memory_bytes(gop_header, header.width, header.height))
         gops.append(
             GopInfo(
@@ -55,15 +125,14 @@ def stream_info(reader: StgvReader, path: Path) -> StreamInfo:
                 n_frames=entry.n_frames,
                 n_gaussians=entry.n_gaussians,
                 bytes=entry.n_bytes,
-                streams=payloads.stream_bytes(header.profile_id, payload, predicted=not entry.is_key),
+                streams=payload_stream_bytes(payload),
                 header=_named(gop_header),
-                is_key=entry.is_key,
             )
         )
     n_frames = sum(gop.n_frames for gop in gops)
     streams = stream_bytes((gop.streams for gop in gops), reader.file_bytes)
     pts = [pts for entry in reader.gops for pts in entry.pts]
-    duration = float((pts[-1] - pts[0]) * header.time_base + 1 / header.frame_rate) if pts else 0.0
+    duration = float((pts[-1] - pts[0]) * header.time_base) + last_frame_seconds(header) if pts else 0.0
     return StreamInfo(
         path=path,
         file_bytes=reader.file_bytes,
@@ -72,6 +141,7 @@ def stream_info(reader: StgvReader, path: Path) -> StreamInfo:
         n_frames=n_frames,
         frame_rate=header.frame_rate,
         time_base=header.time_base,
+        sample_aspect_ratio=header.sample_aspect_ratio,
         variable_frame_rate=len({later - earlier for earlier, later in pairwise(pts)}) > 1,
         duration_seconds=duration,
         bpp=8.0 * reader.file_bytes / max(header.width * header.height * n_frames, 1),
@@ -86,21 +156,24 @@ def stream_info(reader: StgvReader, path: Path) -> StreamInfo:
             if name in streams
         },
         gops=tuple(gops),
-        n_key_gops=sum(gop.is_key for gop in gops),
-        longest_chain=max((i - reader.key_of(i) + 1 for i in range(len(gops))), default=1),
         decode_memory_bytes=memory,
         limits=dict(LIMITS),
     )
 
 
-def _named(header: GopHeader | GopSetHeader) -> dict[str, object]:
+def last_frame_seconds(header: StreamHeader) -> float:
+    """How long the last frame of a file is shown: as long as its header says, else one nominal frame interval."""
+    return float(header.last_frame_duration * header.time_base if header.last_frame_duration else 1 / header.frame_rate)
+
+
+def _named(header: GopHeader) -> dict[str, object]:
     """Every field of a GoP's header, modes by their names."""
     return {
         name: _MODES[name][value] if name in _MODES else value for name, value in dataclasses.asdict(header).items()
     }
 
 
-def _decode_memory_bytes(header: GopHeader | GopSetHeader, width: int, height: int) -> int:
+def _decode_memory_bytes(header: GopHeader, width: int, height: int) -> int:
     """Estimate for one frame at a time: parameters, activations of the field, float and 8-bit frame, pixel buffers."""
     n_tables = (
         sum(header.static_entries) * header.static_features + sum(header.dynamic_entries) * header.dynamic_features

@@ -18,10 +18,9 @@ from torch import Tensor
 from stgvcodec.bitstream.container.file_header import StreamHeader
 from stgvcodec.bitstream.container.reader import StgvReader
 from stgvcodec.bitstream.syntax.limits import LIMITS
-from stgvcodec.codec.gop_chain import GopChain
-from stgvcodec.codec.reports import StreamInfo
-from stgvcodec.decoder.prefetch import LOOK_AHEAD, GopQueue
-from stgvcodec.decoder.stream_info import stream_info
+from stgvcodec.decoder.gop_renderer import GopRenderer, RenderBudget
+from stgvcodec.decoder.prefetch import LOOK_AHEAD, GopPrefetcher
+from stgvcodec.decoder.stream_info import StreamInfo, last_frame_seconds, stream_info
 from stgvcodec.device import resolve_device
 from stgvcodec.errors import ConfigError
 
@@ -86,10 +85,6 @@ class VideoDecoder:
     and while it is rendered a thread decodes the symbols of the GoPs that come next: those that the call in hand will
     need, or the following one where GoPs are read one after the other. On a GPU no call waits for its frames.
 
-    A key GoP is independent. A predicted one adds to the Gaussians of the last frame before it, so those from the
-    nearest key GoP on are decoded for it, but not rendered; `metadata.longest_chain` says how many there are at most.
-    The Gaussians between them are kept until a frame behind another key GoP is read.
-
     Attributes:
         header: Size, frame rate, time base and colour of the stream.
         damage: With `keep_going`, what was skipped and why.
@@ -106,8 +101,7 @@ class VideoDecoder:
             path: A `.stgv` file.
             device: "auto", "cpu" or "cuda".
             backend: "auto", "reference", "numba" or "triton".
-            keep_going: Read every GoP of a damaged file that is intact and adds to none that is not; frames then count
-                only what is left.
+            keep_going: Read every GoP of a damaged file that is intact; frames then count only what is left.
 
         Raises:
             BitstreamError: not a `.stgv` file, or damaged.
@@ -128,13 +122,14 @@ class VideoDecoder:
             n_frames += gop.n_frames
         self._n_frames = n_frames
         self._pts = [pts for gop in self._gops for pts in gop.pts]
-        self._queue = GopQueue(self._reader, self.device, self.backend)
-        self._chain = GopChain(self._reader, self._queue, self.device, self.backend)
+        self._prefetcher = GopPrefetcher(self._reader, self.device, self.backend)
+        self._budget = RenderBudget.of(self.device)
+        self._opened: tuple[int, GopRenderer] | None = None
 
     @cached_property
     def metadata(self) -> StreamInfo:
         """Everything the file says about itself; reads all of it the first time."""
-        with self._queue.reading() as reader:
+        with self._prefetcher.reading() as reader:
             return stream_info(reader, self._path)
 
     def __enter__(self) -> VideoDecoder:
@@ -149,9 +144,9 @@ class VideoDecoder:
 
     def close(self) -> None:
         """Close the file; frames can no longer be read."""
-        self._queue.close()
+        self._prefetcher.close()
         self._reader.close()
-        self._chain.close()
+        self._opened = None
 
     def __len__(self) -> int:
         """Number of frames."""
@@ -215,7 +210,7 @@ class VideoDecoder:
         self._check_scale(scale)
         indices = range(self._n_frames) if indices is None else [self._checked(i) for i in indices]
         for run, upcoming in _with_upcoming(self._runs(indices)):
-            yield from self._chain.open(run.gop, upcoming).frames(run.frames, scale=scale)
+            yield from self._open(run.gop, upcoming).frames(run.frames, scale=scale)
 
     def pts(self, index: int) -> int:
         """Timestamp of a frame, in units of `header.time_base`."""
@@ -229,13 +224,41 @@ class VideoDecoder:
         """
         index = self._checked(index)
         gop = self._gop_of(index)
-        return self._chain.open(gop).gaussians(index - self._starts[gop])
+        return self._open(gop).gaussians(index - self._starts[gop])
 
     def _checked(self, index: int) -> int:
         wrapped = index + self._n_frames if index < 0 else index
         if not 0 <= wrapped < self._n_frames:
             raise IndexError(f"frame {index} of a video of {self._n_frames} frames")
         return wrapped
+
+    def _open(self, gop: int, upcoming: Sequence[int] = ()) -> GopRenderer:
+        """The renderer of a GoP, which is kept until another GoP is opened.
+
+        Args:
+            gop: Index of the GoP.
+            upcoming: GoPs that will be opened next, in that order: they are unpacked ahead of time. If there are none
+                and GoPs are opened one after the other, the following one is.
+
+        Raises:
+            BitstreamError: the GoP is damaged.
+        """
+        if self._opened is not None and self._opened[0] == gop:
+            return self._opened[1]
+        if not upcoming and self._opened is not None and self._opened[0] == gop - 1:
+            upcoming = range(gop + 1, min(gop + 2, len(self._gops)))
+        unpacked = self._prefetcher.get(gop, upcoming)
+        self._opened = None  # Before there is another: two do not have to fit into the memory of the device.
+        renderer = GopRenderer(
+            unpacked,
+            width=self.header.width,
+            height=self.header.height,
+            device=self.device,
+            backend=self.backend,
+            budget=self._budget,
+        )
+        self._opened = (gop, renderer)
+        return renderer
 
     def _gop_of(self, index: int) -> int:
         return bisect_right(self._starts, index) - 1
@@ -249,7 +272,7 @@ class VideoDecoder:
         frames = torch.empty(size, dtype=torch.uint8, device=self.device)
         n_done = 0
         for run, upcoming in _with_upcoming(self._runs(indices)):
-            for pictures in self._chain.open(run.gop, upcoming).batches(run.frames):
+            for pictures in self._open(run.gop, upcoming).batches(run.frames):
                 frames[n_done : n_done + len(pictures)] = pictures.permute(0, 3, 1, 2)
                 n_done += len(pictures)
         return frames
@@ -260,7 +283,7 @@ class VideoDecoder:
     def _duration(self, index: int) -> float:
         if index + 1 < self._n_frames:
             return float((self._pts[index + 1] - self._pts[index]) * self.header.time_base)
-        return float(1 / self.header.frame_rate)
+        return last_frame_seconds(self.header)
 
     def _check_scale(self, scale: float) -> None:
         limit = LIMITS["width"]

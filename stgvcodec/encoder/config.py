@@ -24,7 +24,7 @@ class EncodeConfig:
     """Options of `encode`. Where one is None, the preset or the rate control decides.
 
     Attributes:
-        preset: Name in `codec.presets.PRESETS`: effort, from "draft" to "slow", or "paper".
+        preset: Name in `encoder.presets.PRESETS`: effort, from "draft" to "slow", or "paper".
         profile: Quantisers and entropy models, out of `PROFILES`; by default "compact", and "paper" for the preset of
             that name.
         n_gaussians: Gaussians per GoP.
@@ -33,9 +33,6 @@ class EncodeConfig:
             "middle", or "auto" (the one closest to all others).
         initialization: "content" or "random".
         scene_cut: Whether a scene cut also starts a GoP.
-        key_interval: Most frames from one key GoP to the next. Within it GoPs that look much like the end of the one
-            before are predicted from it, and fitted one after the other; to show a frame, all from the key GoP on are
-            read. 1: every GoP is a key GoP. Profile "compact" only.
         bpp_target: File size to reach, bits per pixel and frame, all headers included.
         size_target: File size to reach, bytes, all headers included.
         psnr_target: Mean over frames of the RGB PSNR to reach, dB, as `compare` measures it.
@@ -54,7 +51,6 @@ class EncodeConfig:
     key_frame: str | None = None
     initialization: str | None = None
     scene_cut: bool = True
-    key_interval: int = 1
     bpp_target: float | None = None
     size_target: int | None = None
     psnr_target: float | None = None
@@ -74,12 +70,6 @@ class EncodeConfig:
             _one_of("initialization", self.initialization, INITIALIZATIONS)
         _in_range("Gaussians", self.n_gaussians, 1, 1 << 22)
         _in_range("frames per GoP", self.gop, 1, MAX_GOP)
-        _in_range("frames from key GoP to key GoP", self.key_interval, 1, 1 << 40)
-        if self.key_interval > 1 and self.profile != "compact":
-            raise ConfigError(
-                f"profile {self.profile} predicts no GoPs, but a key interval of {self.key_interval} frames was given; "
-                "drop it or use profile compact"
-            )
         _in_range("colour stages", self.color_stages, 1, 8)
         _in_range("colour codebook size", self.color_codebook_size, 1, 256)
         if self.profile != "paper" and (self.color_stages, self.color_codebook_size) != (None, None):

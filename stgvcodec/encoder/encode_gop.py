@@ -15,10 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from stgvcodec.bitstream.container.file_header import PROFILES as PROFILE_IDS
-from stgvcodec.codec.gop_prediction import Predecessor, mean_mse
 from stgvcodec.decoder.gop_renderer import GopRenderer
-from stgvcodec.encoder.gop_symbols import residual_steps
 from stgvcodec.encoder.model_size import field_spec
 from stgvcodec.encoder.presets import FieldSize, Preset
 from stgvcodec.encoder.profiles import Profile
@@ -30,7 +27,6 @@ from stgvcodec.fit.phases import Phase
 from stgvcodec.fit.trainer import GopTrainer
 from stgvcodec.metrics import psnr_db
 from stgvcodec.model.deformation import DeformationField
-from stgvcodec.model.gaussians import CanonicalGaussians
 from stgvcodec.model.gop_model import GopModel, GopSpec
 from stgvcodec.ops.threads import one_torch_thread
 
@@ -39,9 +35,6 @@ logger = logging.getLogger(__name__)
 # A payload this far from its target, relatively, is resized once more after fine-tuning.
 _SIZE_TOLERANCE = 0.03
 _TOUCH_UP_RATE = 0.3
-# Of the Gaussians' rates before fine-tuning where they are predicted: few bits then say where they went, and on what
-# stands still nothing is lost.
-_PREDICTED_RATES = 0.1
 # Shortest and longest side of the thumbnails on which a key frame is chosen.
 _THUMBNAIL_STRIDE = 8
 
@@ -60,8 +53,6 @@ class GopConfig:
         target_bytes: Size of payload to reach, never exceeded by more than half a per cent; None keeps all Gaussians.
         device: Where to fit.
         backend: Name of the operators.
-        before: What the GoP is predicted from, which then decides the number of Gaussians; None where it stands alone.
-        fills_target: Whether a predicted GoP that falls short of its bytes has finer steps in the end.
     """
 
     preset: Preset
@@ -73,8 +64,6 @@ class GopConfig:
     target_bytes: int | None
     device: torch.device
     backend: str
-    before: Predecessor | None = None
-    fills_target: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,14 +92,10 @@ class GopPayload:
     Attributes:
         bytes: The payload.
         stats: Its figures.
-        is_key: Whether it stands alone.
-        as_predecessor: From which the next GoP may be predicted; None where the profile's quantisers do not allow it.
     """
 
     bytes: bytes
     stats: GopStats
-    is_key: bool = True
-    as_predecessor: Predecessor | None = None
 
 
 # Phase, steps done in it, share of the GoP's work done, and the loss as a tensor that may still be on its way.
@@ -132,7 +117,7 @@ def encode_gop(
         on_step: Called after each optimiser step.
 
     Returns:
-        The payload, as `pack_gop_set` or `pack_predicted_gop` writes it, and its figures.
+        The payload, as `pack_gop` writes it, and its figures.
 
     Raises:
         StgvError: the device has not enough memory.
@@ -153,15 +138,14 @@ def encode_gop(
             trainer.run(phase, work.step)
         if target_bytes is not None and resize_to(trainer, target_bytes, _SIZE_TOLERANCE):
             trainer.run(_touch_up((*phases, *finetuning)[-1]), None)
-        # What a GoP of its own leaves, one that is fitted beside it cannot use.
-        fills = config.fills_target or (config.before is None and is_rated)
-        payload, n_gaussians = trimmed_payload(trainer, target_bytes, fills=fills)
-        renderer = _renderer(payload, frames, config)
+        # What a GoP leaves, one that is fitted beside it cannot use.
+        payload, n_gaussians = trimmed_payload(trainer, target_bytes, fills=is_rated)
+        _, height, width, _ = frames.shape
+        renderer = GopRenderer(payload, width=width, height=height, device=config.device, backend=config.backend)
         psnrs = tuple(
             psnr_db(source, frame.cpu().numpy())
             for source, frame in zip(frames, renderer.frames(range(len(frames))), strict=True)
         )
-        as_predecessor = _as_predecessor(trainer, renderer, frames[-1], psnrs, len(payload), config)
     stats = GopStats(
         n_gaussians=n_gaussians,
         psnr_db=psnrs,
@@ -169,7 +153,7 @@ def encode_gop(
         n_rollbacks=trainer.n_rollbacks,
         seconds=time.perf_counter() - started,
     )
-    return GopPayload(payload, stats, is_key=config.before is None, as_predecessor=as_predecessor)
+    return GopPayload(payload, stats)
 
 
 @contextmanager
@@ -213,12 +197,10 @@ def fit_phases(config: GopConfig, n_frames: int, *, has_paths: bool) -> tuple[tu
     """
     preset = config.preset
     longer = max(1.0, n_frames / preset.gop)
-    slower = 1.0 if config.before is None else _PREDICTED_RATES
     phases, finetuning = (
         tuple(
             dataclasses.replace(
                 phase,
-                rates=phase.rates if part is preset.finetuning else phase.rates.with_slower_gaussians(slower),
                 n_steps=phase.n_steps if phase.frames == "key" else round(phase.n_steps * longer),
                 # Nothing moves in a GoP of one frame: the steps of joint training go to its picture.
                 frames="key" if n_frames == 1 else phase.frames,
@@ -240,27 +222,20 @@ def _touch_up(phase: Phase) -> Phase:
 def make_trainer(frames: npt.NDArray[np.uint8], config: GopConfig, seed: int) -> GopTrainer:
     """The trainer of a GoP, initialised, before its first phase; arguments as for `encode_gop`."""
     n_frames, height, width, _ = frames.shape
-    before = config.before
-    n_gaussians = config.n_gaussians if before is None else before.n_gaussians
-    spec = GopSpec(width, height, n_frames, n_gaussians, field_spec(config.field, n_frames))
+    spec = GopSpec(width, height, n_frames, config.n_gaussians, field_spec(config.field, n_frames))
     rng = np.random.default_rng(seed)
     pictures = torch.from_numpy(frames).to(config.device)
-    key_frame = choose_key_frame(frames, config.key_frame) if before is None else 0
-    # A GoP is predicted only where its flow was found to lead nowhere (`Predecessor.explains`): not sought again.
-    paths = _paths(pictures, key_frame, config) if before is None else None
-    if before is None:
-        gaussians = initial_gaussians(
-            pictures[key_frame] / 255.0,
-            n_gaussians,
-            method=config.initialization,
-            rng=rng,
-            means_space=config.preset.means_space,
-            backend=config.backend,
-            beside=[] if paths is None else borders(pictures, key_frame),
-        )
-    else:
-        means_space = config.preset.means_space
-        gaussians = CanonicalGaussians(*before.gaussians, width=width, height=height, means_space=means_space)
+    key_frame = choose_key_frame(frames, config.key_frame)
+    paths = _paths(pictures, key_frame, config)
+    gaussians = initial_gaussians(
+        pictures[key_frame] / 255.0,
+        config.n_gaussians,
+        method=config.initialization,
+        rng=rng,
+        means_space=config.preset.means_space,
+        backend=config.backend,
+        beside=[] if paths is None else borders(pictures, key_frame),
+    )
     field = DeformationField(spec.field, generator=torch.Generator().manual_seed(seed), device=config.device)
     return GopTrainer(
         pictures,
@@ -271,8 +246,6 @@ def make_trainer(frames: npt.NDArray[np.uint8], config: GopConfig, seed: int) ->
         rng=rng,
         backend=config.backend,
         paths=paths,
-        residuals=None if before is None else before.quantizer(),
-        bit_weight=None if before is None else before.bit_weight,
     )
 
 
@@ -302,42 +275,3 @@ def choose_key_frame(frames: npt.NDArray[np.uint8], rule: str) -> int:
     # Over all frames the sum of squared errors to x_k is least where x_k is nearest to their mean.
     distances = np.square(thumbnails - thumbnails.mean(axis=0)).sum(axis=1)
     return int(distances.argmin())
-
-
-def _renderer(payload: bytes, frames: npt.NDArray[np.uint8], config: GopConfig) -> GopRenderer:
-    """The decoder's."""
-    _, height, width, _ = frames.shape
-    before = config.before
-    return GopRenderer(
-        payload,
-        width=width,
-        height=height,
-        device=config.device,
-        backend=config.backend,
-        profile=PROFILE_IDS[config.profile.name],
-        predicted=before is not None,
-        before=None if before is None else before.gaussians,
-    )
-
-
-def _as_predecessor(
-    trainer: GopTrainer,
-    renderer: GopRenderer,
-    last_frame: npt.NDArray[np.uint8],
-    psnrs: tuple[float, ...],
-    n_bytes: int,
-    config: GopConfig,
-) -> Predecessor | None:
-    """What the next GoP may be predicted from."""
-    steps = residual_steps(trainer)
-    if steps is None:
-        return None
-    before = config.before
-    return Predecessor(
-        renderer.last_frame(),
-        **steps,
-        last_frame=last_frame.copy(),
-        bit_weight=trainer.quantizers.config.elasticity * mean_mse(psnrs) / (8.0 * n_bytes)
-        if before is None
-        else before.bit_weight,
-    )

@@ -9,26 +9,19 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from stgvcodec.bitstream.gop_predicted.payload import pack_predicted_gop
-from stgvcodec.bitstream.gop_predicted.symbols import PredictedGopSymbols
-from stgvcodec.bitstream.payload.header import SHAPE_BITS, GopSetHeader
-from stgvcodec.bitstream.payload.pack import pack_gop_set
-from stgvcodec.bitstream.payload.symbols import GopSetSymbols
+from stgvcodec.bitstream.payload.head import SHAPE_BITS, GopHeader
+from stgvcodec.bitstream.payload.symbols import GopSymbols
 from stgvcodec.fit.phases import QUANTIZED_STREAMS
-from stgvcodec.fit.predicted_quantizers import PredictedQuantizers
-from stgvcodec.fit.quantizers import GopQuantizers, QuantizerConfig
+from stgvcodec.fit.quantizers import QuantizerConfig
 from stgvcodec.fit.trainer import GopTrainer
 from stgvcodec.model.gop_model import GopSpec
-from stgvcodec.quant import Gaussians, GridQuantizer, LogShearQuantizer, ResidualVectorQuantizer, YcocgQuantizer
+from stgvcodec.quant import GridQuantizer, ResidualVectorQuantizer
 from stgvcodec.quant.half_float import ordered_patterns
 
 _NONE = np.zeros(0, np.float32)
 
 
-AnySymbols = GopSetSymbols | PredictedGopSymbols
-
-
-def gop_symbols(trainer: GopTrainer) -> AnySymbols:
+def gop_symbols(trainer: GopTrainer) -> GopSymbols:
     """Integers to transmit. Streams whose quantiser is not yet in use get one fitted to their present values."""
     with torch.no_grad():
         values, quantizers = trainer.model.values(), trainer.quantizers
@@ -45,17 +38,12 @@ def gop_symbols(trainer: GopTrainer) -> AnySymbols:
             "dynamic_scales": dynamic_table.scales,
             "mlp_scales": np.concatenate([tensor.scales for tensor in mlp]),
         }
-        if isinstance(quantizers, PredictedQuantizers):
-            residuals = quantizers.residuals.symbols(Gaussians(*values[:3]))
-            steps: dict[str, Any] = quantizers.residuals.side()
-            return PredictedGopSymbols(header=header, residuals=residuals, **steps, **field)
-        assert isinstance(quantizers, GopQuantizers)
         means, colors = quantizers.means, quantizers.colors
         points = means.symbols(values.means)
         point_side, shape_side = means.side(), quantizers.cholesky.side()
         has_codebooks = isinstance(colors, ResidualVectorQuantizer)
         color_side: dict[str, Any] = colors.side()
-        return GopSetSymbols(
+        return GopSymbols(
             header=header,
             points=points if isinstance(means, GridQuantizer) else ordered_patterns(points),
             shapes=quantizers.cholesky.symbols(values.cholesky),
@@ -70,37 +58,12 @@ def gop_symbols(trainer: GopTrainer) -> AnySymbols:
         )
 
 
-def packed(symbols: AnySymbols) -> bytes:
-    """Their payload."""
-    return pack_predicted_gop(symbols) if isinstance(symbols, PredictedGopSymbols) else pack_gop_set(symbols)
-
-
-def residual_steps(trainer: GopTrainer) -> dict[str, npt.NDArray[np.float32]] | None:
-    """Steps for the residuals of a GoP that is predicted from a trained one; None where its quantisers have no such."""
-    quantizers = trainer.quantizers
-    if isinstance(quantizers, PredictedQuantizers):
-        return quantizers.residuals.side()
-    assert isinstance(quantizers, GopQuantizers)
-    means, shapes, colors = quantizers.means, quantizers.cholesky, quantizers.colors
-    if not (
-        isinstance(means, GridQuantizer)
-        and isinstance(shapes, LogShearQuantizer)
-        and isinstance(colors, YcocgQuantizer)
-    ):
-        return None
-    return {
-        "point_scale": means.side()["scale"],
-        "shape_scale": shapes.side()["scale"],
-        "color_scale": colors.side()["scale"],
-    }
-
-
-def header_of(spec: GopSpec, quantizers: QuantizerConfig) -> GopSetHeader:
+def header_of(spec: GopSpec, quantizers: QuantizerConfig) -> GopHeader:
     """The transmitted header of a GoP of these dimensions, whose numbers went through these quantisers."""
     field = spec.field
     static, dynamic = field.static_grid, field.dynamic_grid
     has_stages = quantizers.colors == "rvq"
-    return GopSetHeader(
+    return GopHeader(
         n_frames=spec.n_frames,
         n_gaussians=spec.n_gaussians,
         low_pass=spec.low_pass,
@@ -122,7 +85,7 @@ def header_of(spec: GopSpec, quantizers: QuantizerConfig) -> GopSetHeader:
     )
 
 
-def some_gaussians(symbols: GopSetSymbols, kept: npt.NDArray[np.int64]) -> GopSetSymbols:
+def some_gaussians(symbols: GopSymbols, kept: npt.NDArray[np.int64]) -> GopSymbols:
     """The same GoP with some of its Gaussians only."""
     return dataclasses.replace(
         symbols,

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 
 import numpy as np
-from numpy.typing import NDArray
 
-from stgvcodec.bitstream.gop_predicted.symbols import PredictedGopSymbols
-from stgvcodec.bitstream.payload.symbols import GopSetSymbols
-from stgvcodec.encoder.gop_symbols import gop_symbols, packed, some_gaussians
-from stgvcodec.fit.predicted_quantizers import PredictedQuantizers
+from stgvcodec.bitstream.payload.pack import pack_gop
+from stgvcodec.bitstream.payload.symbols import GopSymbols
+from stgvcodec.encoder.gop_symbols import gop_symbols, some_gaussians
 from stgvcodec.fit.resize import by_importance
 from stgvcodec.fit.trainer import GopTrainer
 
@@ -21,15 +18,10 @@ logger = logging.getLogger(__name__)
 _EXCESS = 0.004
 # What the weight of the rate aims at, so that little is left to drop.
 _AIM = 0.99
-# What it leaves of a predicted GoP's, whose steps are scaled by these powers of two before, found in so many tries.
-_PREDICTED_LEFT = 0.92
-_FINEST_STEPS, _COARSEST_STEPS = -2.0, 2.0
-_STEP_TRIES = 7
 # A GoP that falls short by more than this share has finer steps in the end, down to this power of two, found in so many
-# tries: a set that trained is near its size, a predicted GoP may be far.
+# tries: a set that trained is near its size.
 _SHORTFALL = 0.01
-_FINEST_LAST_STEPS, _LAST_STEP_TRIES = -0.5, 4
-_FINEST_LAST_RESIDUALS = -6.0
+_FINEST_STEPS, _STEP_TRIES = -0.5, 4
 # What the rate in the loss can leave of a payload's bytes, by its weight alone. Gaussians come and go only for what
 # lies beyond, since a set that loses many just before its fine-tuning loses more than their worth.
 _LEAST_LEFT, _MOST_LEFT = 0.62, 0.92
@@ -44,12 +36,10 @@ def resize_to(trainer: GopTrainer, target_bytes: int, tolerance: float = 0.0) ->
         tolerance: Relative distance from it that is left alone.
 
     Returns:
-        Whether the set changed; that of a predicted GoP cannot.
+        Whether the set changed.
     """
     symbols = gop_symbols(trainer)
-    if isinstance(symbols, PredictedGopSymbols):
-        return False
-    n_bytes = len(packed(symbols))
+    n_bytes = len(pack_gop(symbols))
     if abs(n_bytes - target_bytes) <= tolerance * target_bytes:
         return False
     if trainer.target_bits is not None:
@@ -60,27 +50,20 @@ def resize_to(trainer: GopTrainer, target_bytes: int, tolerance: float = 0.0) ->
 def aim_at(trainer: GopTrainer, target_bytes: int) -> None:
     """Make fine-tuning with the rate in its loss land on a payload's size.
 
-    The weight of the rate does it. The set is resized only as far as that cannot; in a predicted GoP the steps of the
-    residuals are chosen anew instead.
+    The weight of the rate does it. The set is resized only as far as that cannot.
 
     Args:
         trainer: Before its quantisers are in use.
         target_bytes: Size of the payload.
     """
-    quantizers = trainer.quantizers
-    if isinstance(quantizers, PredictedQuantizers):
-        wanted = target_bytes / _PREDICTED_LEFT
-        _scale_steps(trainer, wanted, (_FINEST_STEPS, _COARSEST_STEPS), _STEP_TRIES)
     symbols = gop_symbols(trainer)
-    n_bytes = len(packed(symbols))
+    n_bytes = len(pack_gop(symbols))
     _steer(trainer, target_bytes, n_bytes)
-    if isinstance(symbols, PredictedGopSymbols):
-        return
     left = min(max(target_bytes / n_bytes, _LEAST_LEFT), _MOST_LEFT)
     _resize(trainer, symbols, n_bytes, target_bytes, left)
 
 
-def _resize(trainer: GopTrainer, symbols: GopSetSymbols, n_bytes: int, target_bytes: int, left: float = 1.0) -> bool:
+def _resize(trainer: GopTrainer, symbols: GopSymbols, n_bytes: int, target_bytes: int, left: float = 1.0) -> bool:
     """As many Gaussians as meet a size when `left` is left of what each costs now; whether the set changed."""
     n = trainer.spec.n_gaussians
     each = left * _bytes_per_gaussian(symbols, n_bytes)
@@ -90,20 +73,20 @@ def _resize(trainer: GopTrainer, symbols: GopSetSymbols, n_bytes: int, target_by
     return bool(wanted != n)
 
 
-def _scale_steps(trainer: GopTrainer, target_bytes: float, exponents: tuple[float, float], n_tries: int) -> None:
-    """Scale the Gaussians' steps by a power of two between two, so that the payload has a size or a little less."""
-    lower, upper = exponents
+def _refine_steps(trainer: GopTrainer, target_bytes: int) -> None:
+    """Make the Gaussians' steps finer, so that the payload has a size or a little less."""
+    lower, upper = _FINEST_STEPS, 0.0
     scaled = 0.0
-    for _ in range(n_tries):
+    for _ in range(_STEP_TRIES):
         middle = 0.5 * (lower + upper)
         trainer.quantizers.scale_steps(2.0 ** (middle - scaled))
         scaled = middle
-        if len(packed(gop_symbols(trainer))) > target_bytes:
+        if len(pack_gop(gop_symbols(trainer))) > target_bytes:
             lower = middle
         else:
             upper = middle
     trainer.quantizers.scale_steps(2.0 ** (upper - scaled))
-    logger.info("steps are scaled by %.3f to meet %.0f bytes", 2.0**upper, target_bytes)
+    logger.info("steps are scaled by %.3f to meet %d bytes", 2.0**upper, target_bytes)
 
 
 def _steer(trainer: GopTrainer, target_bytes: int, n_bytes: int) -> None:
@@ -115,7 +98,7 @@ def _steer(trainer: GopTrainer, target_bytes: int, n_bytes: int) -> None:
 
 
 def trimmed_payload(trainer: GopTrainer, target_bytes: int | None, *, fills: bool = False) -> tuple[bytes, int]:
-    """The payload, without the least important Gaussians, or residuals, where it would be too large.
+    """The payload, without the least important Gaussians where it would be too large.
 
     Args:
         trainer: At the end of its training.
@@ -126,63 +109,27 @@ def trimmed_payload(trainer: GopTrainer, target_bytes: int | None, *, fills: boo
         The payload, and the Gaussians in it.
     """
     symbols = gop_symbols(trainer)
-    payload = packed(symbols)
+    payload = pack_gop(symbols)
     n = trainer.spec.n_gaussians
     if target_bytes is not None and fills and len(payload) < (1.0 - _SHORTFALL) * target_bytes:
-        if isinstance(symbols, PredictedGopSymbols):
-            _scale_steps(trainer, target_bytes, (_FINEST_LAST_RESIDUALS, 0.0), _STEP_TRIES)
-        else:
-            _scale_steps(trainer, target_bytes, (_FINEST_LAST_STEPS, 0.0), _LAST_STEP_TRIES)
+        _refine_steps(trainer, target_bytes)
         symbols = gop_symbols(trainer)
-        payload = packed(symbols)
+        payload = pack_gop(symbols)
     if target_bytes is None or len(payload) <= (1.0 + _EXCESS) * target_bytes:
         return payload, n
     order = by_importance(trainer.model.gaussians, trainer.spec.low_pass).cpu().numpy()
-    if isinstance(symbols, PredictedGopSymbols):
-        return _with_fewer_residuals(symbols, order, target_bytes), n
     each = _bytes_per_gaussian(symbols, len(payload))
     while n > 1 and len(payload) > (1.0 + _EXCESS) * target_bytes:
         n -= min(max(int(np.ceil((len(payload) - target_bytes) / each)), 1), n - 1)
-        payload = packed(some_gaussians(symbols, np.sort(order[:n])))
+        payload = pack_gop(some_gaussians(symbols, np.sort(order[:n])))
     logger.info("%d Gaussians of %d are left out to stay within %d bytes", len(order) - n, len(order), target_bytes)
     return payload, n
 
 
-def _with_fewer_residuals(symbols: PredictedGopSymbols, order: NDArray[np.int64], target_bytes: int) -> bytes:
-    """The payload of the most residuals that stay within a size; the rest of the Gaussians are as predicted.
-
-    Args:
-        symbols: All of them.
-        order: Gaussians by importance.
-        target_bytes: Size to stay within, as far as the field alone does.
-    """
-    # Steps are about equally dear in all attributes, since each is learned against the rate.
-    rank = np.empty(len(order))
-    rank[order] = np.arange(len(order))
-    moved = np.square(symbols.residuals.astype(np.float64)).sum(axis=1)
-    least_first = np.argsort(moved / (1.0 + rank), kind="stable")
-    fewest, most = 0, len(order)
-    while fewest < most:
-        n_dropped = (fewest + most) // 2
-        payload = _without(symbols, least_first[:n_dropped])
-        if len(payload) <= (1.0 + _EXCESS) * target_bytes:
-            most = n_dropped
-        else:
-            fewest = n_dropped + 1
-    logger.info("%d residuals of %d are left out to stay within %d bytes", most, len(order), target_bytes)
-    return _without(symbols, least_first[:most])
-
-
-def _without(symbols: PredictedGopSymbols, dropped: NDArray[np.int64]) -> bytes:
-    residuals = symbols.residuals.copy()
-    residuals[dropped] = 0
-    return packed(dataclasses.replace(symbols, residuals=residuals))
-
-
-def _bytes_per_gaussian(symbols: GopSetSymbols, n_bytes: int) -> float:
+def _bytes_per_gaussian(symbols: GopSymbols, n_bytes: int) -> float:
     """What a Gaussian costs, from what the payload loses without every other one."""
     n = symbols.header.n_gaussians
     kept = np.arange(0, n, 2)
     if len(kept) == n:
         return float(n_bytes)
-    return max((n_bytes - len(packed(some_gaussians(symbols, kept)))) / (n - len(kept)), 0.5)
+    return max((n_bytes - len(pack_gop(some_gaussians(symbols, kept)))) / (n - len(kept)), 0.5)

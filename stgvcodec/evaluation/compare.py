@@ -4,23 +4,52 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from stgvcodec.codec.reports import Comparison, FrameComparison, Progress, ProgressCallback
 from stgvcodec.decoder.video_decoder import VideoDecoder
 from stgvcodec.errors import ConfigError
 from stgvcodec.media.colour import ColorConverter
 from stgvcodec.media.reader import crop_and_resize, open_video
 from stgvcodec.media.selection import Selection
 from stgvcodec.metrics import SequenceMetrics
+from stgvcodec.progress import Progress, ProgressCallback
 
 _STGV_SUFFIX = ".stgv"
 
 _Frames = Iterator[npt.NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class FrameComparison:
+    """One frame's quality: psnr_db is None where the frames are identical, ms_ssim where they are too small for it."""
+
+    index: int
+    psnr_db: float | None
+    ms_ssim: float | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Result of `compare`.
+
+    Attributes:
+        psnr_db: Mean of the per-frame RGB PSNR over the frames that differ; None if all are identical.
+        ms_ssim: Mean of the per-frame MS-SSIM; None when the short side is 160 pixels or less.
+        n_frames: Frames compared.
+        n_identical_frames: Of them, identical ones.
+        per_frame: Each frame's figures.
+    """
+
+    psnr_db: float | None
+    ms_ssim: float | None
+    n_frames: int
+    n_identical_frames: int
+    per_frame: tuple[FrameComparison, ...]
 
 
 def compare(

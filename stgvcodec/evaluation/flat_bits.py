@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from stgvcodec.bitstream import payloads
 from stgvcodec.bitstream.container.reader import StgvReader
-from stgvcodec.bitstream.payload.header import GopSetHeader
-from stgvcodec.bitstream.symbols import GopHeader
+from stgvcodec.bitstream.payload.head import GopHeader, read_header
 from stgvcodec.bitstream.syntax.tables import MLP_TENSORS
 
 PROFILE = "paper"
@@ -36,11 +34,10 @@ def file_flat_bits(path: Path) -> int | None:
     with StgvReader(path) as reader:
         if reader.header.profile != PROFILE:
             return None
-        profile = reader.header.profile_id
-        return sum(flat_bits(payloads.read_header(profile, reader.read_gop(i))) for i in range(len(reader.gops)))
+        return sum(flat_bits(read_header(reader.read_gop(i))) for i in range(len(reader.gops)))
 
 
-def flat_bits(header: GopHeader | GopSetHeader) -> int:
+def flat_bits(header: GopHeader) -> int:
     """Bits of one GoP; see `COUNTING`."""
     stages, codewords = header.color_stages, header.color_codebook_size
     color_bits = stages * (codewords - 1).bit_length()

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import stgvcodec
-from stgvcodec.codec.reports import Progress, ProgressCallback
+from stgvcodec._version import __version__
 from stgvcodec.encoder.config import EncodeConfig
 from stgvcodec.encoder.encode import encode
 from stgvcodec.errors import BackendUnavailableError, ConfigError, InputVideoError, OutputError
@@ -26,6 +25,7 @@ from stgvcodec.media.atomic import atomic_output, check_output_file
 from stgvcodec.media.reader import open_video
 from stgvcodec.media.selection import Selection
 from stgvcodec.metrics.bd_rate import METHOD, check_bd_rate
+from stgvcodec.progress import Progress, ProgressCallback
 from stgvcodec.report.rd_points import RdPoint, RdResult, RdSeries, RdSource, Setting
 
 logger = logging.getLogger(__name__)
@@ -170,9 +170,6 @@ def rate_distortion(
 def own_settings(config: EncodeConfig) -> dict[str, Setting]:
     """What tells one curve of this codec from another: the configuration but for its target, as far as it is given."""
     values = dataclasses.asdict(config)
-    if config.key_interval == 1:
-        # Where nothing is predicted there is nothing to say, as in results from before anything was.
-        del values["key_interval"]
     return {name: value for name, value in values.items() if value is not None and name != "bpp_target"}
 
 
@@ -192,7 +189,7 @@ class _Run:
 
     def begin(self, before: RdResult | None, note: str | None) -> None:
         """Continue the results of an earlier run, or start with what there is to say about the source."""
-        tool = f"stgvcodec {stgvcodec.__version__}"
+        tool = f"stgvcodec {__version__}"
         methods = {**self._meter.methods, "bd_rate": METHOD, "flat_bits": COUNTING}
         if before is None:
             before = RdResult(self._describe_source(), tool)

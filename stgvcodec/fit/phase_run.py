@@ -13,7 +13,7 @@ from torch import Tensor
 from stgvcodec.fit.optimizer import Optimizer
 from stgvcodec.fit.paths import Paths, path_loss
 from stgvcodec.fit.phases import Phase
-from stgvcodec.fit.quantizers import RatedQuantizers
+from stgvcodec.fit.quantizers import GopQuantizers
 from stgvcodec.fit.schedule import FIELD_GROUPS, GAUSSIAN_GROUPS, STEP_GROUPS, Schedule
 from stgvcodec.model.deformation import Moments
 from stgvcodec.model.gaussians import bounded_cholesky
@@ -45,7 +45,7 @@ class FitState:
     model: GopModel
     spec: GopSpec
     frames: Tensor
-    quantizers: RatedQuantizers
+    quantizers: GopQuantizers
     optimizer: Optimizer
     backend: str
     paths: Paths | None = None

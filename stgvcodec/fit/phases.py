@@ -34,10 +34,6 @@ class LearningRates:
         """All rates times `factor`."""
         return LearningRates(**{name: rate * factor for name, rate in vars(self).items()})
 
-    def with_slower_gaussians(self, factor: float) -> LearningRates:
-        """Those of the Gaussians times `factor`."""
-        return replace(self, means=factor * self.means, cholesky=factor * self.cholesky, colors=factor * self.colors)
-
 
 @dataclass(frozen=True)
 class Phase:

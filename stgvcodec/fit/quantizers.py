@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -13,19 +12,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from stgvcodec.bitstream.payload.contexts import color_symbols, shape_symbols
 from stgvcodec.fit.phases import QUANTIZED_STREAMS
 from stgvcodec.fit.rate_model import (
     Attribute,
     RateModel,
     Segmented,
-    color_attributes,
+    attributes_of,
     point_set_bits,
-    shape_attributes,
 )
 from stgvcodec.model.deformation import FieldSpec
 from stgvcodec.model.gaussians import bounded_cholesky
 from stgvcodec.model.gop_model import FieldValues, GopSpec, GopValues
 from stgvcodec.ops.code_length import CodeLengths
+from stgvcodec.ops.dequantize import COLORS_YCOCG, SHAPES_AFFINE, SHAPES_LOG
 from stgvcodec.ops.field_mlp import FieldWeights
 from stgvcodec.quant import (
     AffineQuantizer,
@@ -161,84 +161,17 @@ class FieldQuantizer(nn.Module):
         return FieldValues(static_table, dynamic_table, FieldWeights(*weights))
 
 
-class RatedQuantizers(nn.Module, ABC):
+class GopQuantizers(nn.Module):
     """The quantisers of a GoP, and the rate of what they leave.
 
     Attributes:
         config: Kinds and sizes.
-        field: That of the field.
+        means, cholesky, colors, field: One quantiser each.
         rate: Bits of the symbols.
         rate_weight: Squared error per bit of the GoP, in the loss. Scalar float32.
     """
 
     rate_weight: Tensor
-
-    def __init__(self, spec: GopSpec, config: QuantizerConfig, *, backend: str = "auto") -> None:
-        """Make what all kinds have."""
-        super().__init__()
-        self.config = config
-        self.field = FieldQuantizer(
-            spec.field, bits=config.weight_bits, initial_bits=config.initial_weight_bits, backend=backend
-        )
-        self.rate = RateModel(backend=backend)
-        self.register_buffer("rate_weight", torch.zeros(()))
-
-    @abstractmethod
-    def initialize(self, stream: str, values: GopValues) -> None:
-        """Fit one stream's quantiser (out of `QUANTIZED_STREAMS`) to the present values; it may wait for the device."""
-
-    @abstractmethod
-    def quantize(self, values: GopValues, enabled: Collection[str]) -> tuple[GopValues, Tensor | None]:
-        """Replace the enabled streams by what the decoder will have, without waiting for the device.
-
-        Returns:
-            The values, and what the loss has besides the error: the commitment loss of the colours, the weighted bits
-            where `rates`. None while there is neither.
-        """
-
-    @abstractmethod
-    def refresh_rate(self, values: GopValues) -> None:
-        """Count the symbols anew, between steps and in place; all quantisers must be initialised."""
-
-    @abstractmethod
-    def estimated_bits(self, values: GopValues) -> Tensor:
-        """Bits of the streams that `refresh_rate` counted, under its tables. Scalar float32, on the device."""
-
-    @abstractmethod
-    def step_parameters(self) -> dict[str, list[nn.Parameter]]:
-        """Learned steps by the names of `schedule.STEP_GROUPS`."""
-
-    @abstractmethod
-    def scale_steps(self, factor: float) -> None:
-        """Multiply the steps of the Gaussians' scalar quantisers, within their limits; the field's stay."""
-
-    def update(self, values: GopValues, enabled: Collection[str]) -> None:
-        """Move what moves by averages (the colour codebooks), after each optimiser step; it waits for nothing."""
-        return
-
-    def restart_unused(self, values: GopValues, enabled: Collection[str]) -> None:
-        """Give colour codewords that are hardly ever chosen something to do; it waits for the device."""
-        return
-
-    def rates(self, enabled: Collection[str]) -> bool:
-        """Whether bits are part of the loss while these streams are quantised: all of them, and counted."""
-        return self.rate.is_ready and len(enabled) == len(QUANTIZED_STREAMS)
-
-    def field_bits(self, values: FieldValues) -> tuple[FieldValues, Tensor]:
-        """The field that a decoder will have, and partial sums of its bits as counted."""
-        return self.field.rated(values, self.rate.of_groups(self.field.n_groups))
-
-    def _fixed_bytes(self) -> float:
-        """Headers and side information, about."""
-        return _HEADER_BYTES + _SCALE_BYTES * sum(step.numel() for step in self.parameters())
-
-
-class GopQuantizers(RatedQuantizers):
-    """The quantisers of a GoP that stands alone.
-
-    Attributes:
-        means, cholesky, colors: One quantiser each, beside those of `RatedQuantizers`.
-    """
 
     def __init__(
         self, spec: GopSpec, config: QuantizerConfig, *, device: torch.device | str = "cpu", backend: str = "auto"
@@ -251,7 +184,13 @@ class GopQuantizers(RatedQuantizers):
             device: Where the values live.
             backend: Of the operators.
         """
-        super().__init__(spec, config, backend=backend)
+        super().__init__()
+        self.config = config
+        self.field = FieldQuantizer(
+            spec.field, bits=config.weight_bits, initial_bits=config.initial_weight_bits, backend=backend
+        )
+        self.rate = RateModel(backend=backend)
+        self.register_buffer("rate_weight", torch.zeros(()))
         self._size = (spec.width, spec.height)
         self.means: HalfFloatQuantizer | GridQuantizer
         self.cholesky: AffineQuantizer | LogShearQuantizer
@@ -272,7 +211,7 @@ class GopQuantizers(RatedQuantizers):
         self.to(device)
 
     def initialize(self, stream: str, values: GopValues) -> None:
-        """See `RatedQuantizers`."""
+        """Fit one stream's quantiser (out of `QUANTIZED_STREAMS`) to the present values; it may wait for the device."""
         if stream == "means" and isinstance(self.means, GridQuantizer):
             diagonal = bounded_cholesky(values.cholesky.detach())[:, ::2]
             sigma_px = torch.exp(0.5 * torch.log(diagonal).sum(dim=1)).median()
@@ -288,7 +227,12 @@ class GopQuantizers(RatedQuantizers):
             self.field.initialize(values.field)
 
     def quantize(self, values: GopValues, enabled: Collection[str]) -> tuple[GopValues, Tensor | None]:
-        """See `RatedQuantizers`."""
+        """Replace the enabled streams by what the decoder will have, without waiting for the device.
+
+        Returns:
+            The values, and what the loss has besides the error: the commitment loss of the colours, the weighted bits
+            where `rates`. None while there is neither.
+        """
         rates = self.rates(enabled)
         penalty: Tensor | None = None
         means, cholesky, colors, field = values
@@ -323,25 +267,25 @@ class GopQuantizers(RatedQuantizers):
 
     @torch.no_grad()
     def refresh_rate(self, values: GopValues) -> None:
-        """See `RatedQuantizers`."""
+        """Count the symbols anew, between steps and in place; all quantisers must be initialised."""
         attributes: list[Attribute] = []
         fixed = self.rate_weight.new_full((), 8.0 * self._fixed_bytes())
         if isinstance(self.means, GridQuantizer):
             fixed = fixed + point_set_bits(self.means.cells(values.means))
         if isinstance(self.cholesky, LogShearQuantizer):
-            shapes = self.cholesky.codes(values.cholesky)
-            attributes += shape_attributes(shapes)
-            size = shapes[:, 0] + shapes[:, 1]
+            shape_mode, symbols = SHAPES_LOG, {"shapes": self.cholesky.codes(values.cholesky)}
+            attributes += attributes_of(shape_symbols(shape_mode), symbols)
         else:
             factors = torch.from_numpy(self.cholesky.symbols(values.cholesky)).to(values.cholesky.device).long()
-            size = factors[:, 0] + factors[:, 2]
+            shape_mode, symbols = SHAPES_AFFINE, {"shapes": factors}
         if isinstance(self.colors, YcocgQuantizer):
-            attributes += color_attributes(self.colors.codes(values.colors), size)
+            symbols["colors"] = self.colors.codes(values.colors)
+            attributes += attributes_of(color_symbols(shape_mode, COLORS_YCOCG, 3), symbols)
         self.rate.refresh(attributes, self.field.segmented(values.field), fixed)
 
     @torch.no_grad()
     def estimated_bits(self, values: GopValues) -> Tensor:
-        """See `RatedQuantizers`."""
+        """Bits of the streams that `refresh_rate` counted, under its tables. Scalar float32, on the device."""
         bits = [self.field_bits(values.field)[1]]
         if isinstance(self.cholesky, LogShearQuantizer):
             bits.append(self.cholesky.rated(values.cholesky, self._shape_lengths())[1])
@@ -350,17 +294,17 @@ class GopQuantizers(RatedQuantizers):
         return self.rate.bits(bits)
 
     def update(self, values: GopValues, enabled: Collection[str]) -> None:
-        """See `RatedQuantizers`."""
+        """Move what moves by averages (the colour codebooks), after each optimiser step; it waits for nothing."""
         if "colors" in enabled and isinstance(self.colors, ResidualVectorQuantizer):
             self.colors.update(values.colors.detach())
 
     def restart_unused(self, values: GopValues, enabled: Collection[str]) -> None:
-        """See `RatedQuantizers`."""
+        """Give colour codewords that are hardly ever chosen something to do; it waits for the device."""
         if "colors" in enabled and isinstance(self.colors, ResidualVectorQuantizer):
             self.colors.restart_unused(values.colors.detach())
 
     def step_parameters(self) -> dict[str, list[nn.Parameter]]:
-        """See `RatedQuantizers`."""
+        """Learned steps by the names of `schedule.STEP_GROUPS`."""
         return {
             "cholesky_steps": list(self.cholesky.parameters()),
             "color_steps": list(self.colors.parameters()),
@@ -368,10 +312,25 @@ class GopQuantizers(RatedQuantizers):
         }
 
     def scale_steps(self, factor: float) -> None:
-        """See `RatedQuantizers`; points stay on their grid, and the paper's quantisers as they are."""
+        """Multiply the steps of the Gaussians' scalar quantisers, within their limits.
+
+        The field's stay, points stay on their grid, and the paper's quantisers as they are.
+        """
         for quantizer in (self.cholesky, self.colors):
             if isinstance(quantizer, LogShearQuantizer | YcocgQuantizer):
                 quantizer.unit.mul_(factor)
+
+    def rates(self, enabled: Collection[str]) -> bool:
+        """Whether bits are part of the loss while these streams are quantised: all of them, and counted."""
+        return self.rate.is_ready and len(enabled) == len(QUANTIZED_STREAMS)
+
+    def field_bits(self, values: FieldValues) -> tuple[FieldValues, Tensor]:
+        """The field that a decoder will have, and partial sums of its bits as counted."""
+        return self.field.rated(values, self.rate.of_groups(self.field.n_groups))
+
+    def _fixed_bytes(self) -> float:
+        """Headers and side information, about."""
+        return _HEADER_BYTES + _SCALE_BYTES * sum(step.numel() for step in self.parameters())
 
     def _shape_lengths(self) -> CodeLengths:
         return self.rate.of_attributes(0, 3)

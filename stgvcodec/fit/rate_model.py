@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from stgvcodec.bitstream.payload.contexts import CodedSymbol
 from stgvcodec.ops.code_length import CodeLengths, total_bits
 
 N_SYMBOLS = 256
@@ -57,21 +58,19 @@ class Segmented(NamedTuple):
     n_groups: int
 
 
-def shape_attributes(codes: Tensor) -> list[Attribute]:
-    """Log-scale and shear codes (a, b, s): b depends on a, s on b. [N, 3] int64."""
-    a, b, s = codes.unbind(1)
-    return [Attribute(a, None), Attribute(b, a), Attribute(s, b)]
-
-
-def color_attributes(codes: Tensor, size: Tensor) -> list[Attribute]:
-    """(Y, Co, Cg) codes: the first two depend on the Gaussian's size, Cg on Co.
+def attributes_of(coded: Sequence[CodedSymbol], symbols: Mapping[str, Tensor]) -> list[Attribute]:
+    """Symbols with what their classes depend on, as the payload declares it.
 
     Args:
-        codes: [N, 3] int64.
-        size: Sum of the two shape symbols that grow with the size. [N] int64.
+        coded: Symbols of a stream.
+        symbols: Of the streams "shapes" and "colors", as far as `coded` and its contexts need them. [N, C] int64 each.
     """
-    y, co, cg = codes.unbind(1)
-    return [Attribute(y, size), Attribute(co, size), Attribute(cg, co)]
+
+    def context(symbol: CodedSymbol) -> Tensor | None:
+        parts = [symbols[stream][:, component] for stream, component in symbol.context_of]
+        return torch.stack(parts).sum(dim=0) if parts else None
+
+    return [Attribute(symbols[each.symbol.stream][:, each.symbol.component], context(each)) for each in coded]
 
 
 class RateModel(nn.Module):

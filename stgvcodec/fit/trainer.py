@@ -15,13 +15,11 @@ from stgvcodec.fit.optimizer import Optimizer, OptimizerState, make_optimizer
 from stgvcodec.fit.paths import Paths, path_loss
 from stgvcodec.fit.phase_run import FitState, PhaseRun
 from stgvcodec.fit.phases import QUANTIZED_STREAMS, Phase
-from stgvcodec.fit.predicted_quantizers import PredictedQuantizers
-from stgvcodec.fit.quantizers import GopQuantizers, QuantizerConfig, RatedQuantizers
+from stgvcodec.fit.quantizers import GopQuantizers, QuantizerConfig
 from stgvcodec.fit.resize import resized_gaussians
 from stgvcodec.fit.schedule import GROUPS, Schedule, make_schedule
 from stgvcodec.model.gaussians import CanonicalGaussians
 from stgvcodec.model.gop_model import Clock, GopModel, GopSpec, GopValues, frame_time, render
-from stgvcodec.quant import ResidualQuantizer
 
 logger = logging.getLogger(__name__)
 
@@ -73,8 +71,6 @@ class GopTrainer:
         rng: np.random.Generator,
         backend: str,
         paths: Paths | None = None,
-        residuals: ResidualQuantizer | None = None,
-        bit_weight: float | None = None,
     ) -> None:
         """Take frames and an initial model.
 
@@ -87,17 +83,11 @@ class GopTrainer:
             rng: Picks the frames of each step.
             backend: Of the operators.
             paths: What phases with that target train on; wanted only for those.
-            residuals: Of a predicted GoP's Gaussians, whose number then stays.
-            bit_weight: Squared error that a bit is held worth; None: by the quantisers' elasticity.
         """
         self.model = model
         self.spec = spec
         self.paths = paths
-        self.quantizers: RatedQuantizers = (
-            GopQuantizers(spec, quantizers, device=frames.device, backend=backend)
-            if residuals is None
-            else PredictedQuantizers(spec, quantizers, residuals, backend=backend)
-        )
+        self.quantizers = GopQuantizers(spec, quantizers, device=frames.device, backend=backend)
         self.quantizer_cost_db: dict[str, float] = {}
         self.n_rollbacks = 0
         self.target_bits: float | None = None
@@ -110,7 +100,6 @@ class GopTrainer:
         self._rate_factor = 1.0
         self._rate_pressure = 1.0
         self._rate_start: float | None = None
-        self._bit_weight = bit_weight
         self.optimizer: Optimizer = make_optimizer(self.parameter_groups(), backend=backend)
         # A graph cannot be captured on the default stream; and each fit has its own, so that several overlap.
         self._stream: torch.cuda.Stream | None = None
@@ -316,9 +305,7 @@ class GopTrainer:
             expected = self._rate_start ** (1.0 - travel) * self.target_bits**travel
             change = (bits / expected) ** _PRESSURE_GAIN
             self._rate_pressure = min(max(self._rate_pressure * change, 1.0 / _MOST_PRESSURE), _MOST_PRESSURE)
-        bit_weight = self._bit_weight
-        if bit_weight is None:
-            bit_weight = self.quantizers.config.elasticity * mse / max(bits, 1.0)
+        bit_weight = self.quantizers.config.elasticity * mse / max(bits, 1.0)
         self.quantizers.rate_weight.fill_(self._rate_pressure * bit_weight)
         logger.info(
             "rate: %.0f bytes expected, %.2f dB, pressure %.2f", bits / 8.0, mse_to_psnr_db(mse), self._rate_pressure

@@ -17,14 +17,8 @@ Profile `compact` replaces the first three, and chooses coarser scales for the l
 | covariances | `log_shear.LogShearQuantizer` | uint8 | float32 step per component |
 | colours | `ycocg.YcocgQuantizer` | uint8 | float32 step per component |
 
-The last two, the symmetric one and that of residuals have a second call, `rated`, which takes tables of code lengths
+The last two and the symmetric one have a second call, `rated`, which takes tables of code lengths
 and returns the bits of the symbols beside the same values.
-
-A predicted GoP has its Gaussians in one piece:
-
-| stream | quantiser | symbols | side information |
-|---|---|---|---|
-| what Gaussians add to those of the frame before | `residual.ResidualQuantizer` | int8 | float32 steps |
 
 Each class is a `torch.nn.Module` that follows `Quantizer`, on top of `ops.half_round`, `ops.lsq`, `ops.residual_vq`,
 `ops.log_shear` and `ops.ycocg`; the residual vector quantiser's forward also returns the commitment loss, its `update`
@@ -58,24 +52,21 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stgvcodec.quant import affine, grid, half_float, log_shear, residual, residual_vq, symmetric, ycocg
+from stgvcodec.quant import affine, grid, half_float, log_shear, residual_vq, symmetric, ycocg
 from stgvcodec.quant.affine import AffineQuantizer
 from stgvcodec.quant.grid import GridQuantizer
 from stgvcodec.quant.half_float import HalfFloatQuantizer
 from stgvcodec.quant.log_shear import LogShearQuantizer
-from stgvcodec.quant.residual import Gaussians, ResidualQuantizer
 from stgvcodec.quant.residual_vq import ResidualVectorQuantizer
 from stgvcodec.quant.symmetric import SymmetricQuantizer
 from stgvcodec.quant.ycocg import YcocgQuantizer
 
 __all__ = [
     "AffineQuantizer",
-    "Gaussians",
     "GridQuantizer",
     "HalfFloatQuantizer",
     "LogShearQuantizer",
     "Quantizer",
-    "ResidualQuantizer",
     "ResidualVectorQuantizer",
     "SymmetricQuantizer",
     "YcocgQuantizer",
@@ -83,7 +74,6 @@ __all__ = [
     "grid",
     "half_float",
     "log_shear",
-    "residual",
     "residual_vq",
     "symmetric",
     "ycocg",

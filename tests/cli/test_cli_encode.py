@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from stgvcodec.cli.encode import gop_table, plan_text, summary
-from stgvcodec.codec.reports import EncodePlan, EncodeReport, GopReport
+from stgvcodec.encoder.reports import EncodePlan, EncodeReport, GopReport
 
 DRAFT = ("--preset", "draft", "--gaussians", "20", "--device", "cpu", "--frames", "0:2")
 

@@ -8,7 +8,7 @@ import pytest
 
 from stgvcodec.cli.progress import LiveProgress, PlainProgress, seconds_left, shown_progress
 from stgvcodec.cli.verbosity import Verbosity
-from stgvcodec.codec.reports import Progress
+from stgvcodec.progress import Progress
 
 
 class Clock:

@@ -12,10 +12,10 @@ import pytest
 import torch
 from clips import moving_clip, psnr_db, write_folder, write_video
 
-import stgvcodec
 from stgvcodec import EncodeConfig, Selection, VideoDecoder, encode, read_info
 from stgvcodec.encoder.presets import PRESETS
 from stgvcodec.encoder.profiles import PROFILES
+from stgvcodec.encoder.reports import EncodeReport
 from stgvcodec.media import Crop
 from stgvcodec.metrics import psnr_db as exact_psnr_db
 
@@ -24,7 +24,7 @@ def tiny(**options) -> EncodeConfig:
     return EncodeConfig(preset="tiny", **{"n_gaussians": 40, "scene_cut": False, **options})
 
 
-def gop_lengths(report: stgvcodec.codec.reports.EncodeReport) -> list[int]:
+def gop_lengths(report: EncodeReport) -> list[int]:
     return [gop.n_frames for gop in report.gops]
 
 

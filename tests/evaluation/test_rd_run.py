@@ -10,7 +10,6 @@ import pytest
 from clips import moving_clip, write_folder
 
 from stgvcodec import EncodeConfig, Selection, compare
-from stgvcodec.codec.reports import Progress
 from stgvcodec.errors import BackendUnavailableError, ConfigError, InputVideoError, StgvError
 from stgvcodec.evaluation import classical_codecs as rd_anchors
 from stgvcodec.evaluation import rd_run as rd
@@ -20,6 +19,7 @@ from stgvcodec.evaluation.rd_run import RdPlan, own_settings, rate_distortion
 from stgvcodec.evaluation.results import read_results
 from stgvcodec.media.anchors import ANCHORS
 from stgvcodec.metrics.vmaf import VmafProgram
+from stgvcodec.progress import Progress
 from stgvcodec.report.rd_points import RdResult
 
 RATES = (4.0, 8.0)

@@ -1,117 +1,329 @@
+"""Numbers of a set payload: both back ends against arithmetic in Python, number by number, to the last bit."""
+
 from __future__ import annotations
 
-from itertools import pairwise
+import struct
+from itertools import product
 
 import numpy as np
 import pytest
-import torch
 
 from stgvcodec.errors import BackendUnavailableError
-from stgvcodec.ops.dequantize import GopCodes, dequantize
-from stgvcodec.quant import affine, half_float, residual_vq, symmetric
+from stgvcodec.ops.reconstruct import (
+    ALIGNMENT_BYTES,
+    MAX_LOG_SIZE_PX,
+    NumbersLayout,
+    SetCodes,
+    log_sizes,
+    numbers_layout,
+    reconstruct,
+)
+from stgvcodec.quant import affine, grid, half_float, log_shear, residual_vq, symmetric, ycocg
 
-SHAPES = {
-    "one Gaussian": (1, 1, 1, (1,)),
-    "63 Gaussians": (63, 3, 5, (7, 1, 130)),
-    "more than a program": (300, 2, 32, (1030, 16, 500)),
-    "256 codewords, 8 stages": (20, 8, 256, (64,)),
-    "no Gaussian": (0, 2, 4, (10, 6)),
-    "no weights": (5, 1, 2, ()),
-    "an empty group": (5, 1, 2, (9, 0, 3)),
+MODES = list(product((0, 1), repeat=3))
+BACKENDS = ("reference", "numba")
+UNTOUCHED = np.float32(-7.25)
+FINITE_ORDERED = (0x0400, 0xFBFF)
+
+
+def codes_of(modes=(1, 1, 1), *, n: int = 63, static=(5, 1, 8), dynamic=(3, 16), width: int = 3, seed: int = 0):
+    """Codes of every value, scales over the format's range; odd sizes."""
+    rng = np.random.default_rng(seed)
+    point_mode, shape_mode, color_mode = modes
+
+    def scales(*size: int, power: float = 20.0) -> np.ndarray:
+        return np.exp2(rng.uniform(-power, power, size)).astype(np.float32)
+
+    def weights(*size: int) -> np.ndarray:
+        return rng.integers(-128, 128, size).astype(np.int8)
+
+    mlp_shapes = ((width, 7), (width,), (width, width), (width,), (2, width), (2,), (3, width), (3,))
+    codebooks = rng.normal(0, 1, (3, 5, 3)).astype(np.float16)
+    codebooks[:, 0] = -0.0
+    low, high = FINITE_ORDERED
+    codes = SetCodes(
+        *modes,
+        points=rng.integers(0, 65536, (n, 2)).astype(np.uint16).clip(*(0, 65535) if point_mode else (low, high)),
+        point_scale=scales(2 * point_mode),
+        point_offset=-scales(2 * point_mode),
+        shapes=rng.integers(0, 256, (n, 3)).astype(np.uint8),
+        shape_scale=rng.uniform(2**-10, 0.5, 3).astype(np.float32) if shape_mode else scales(3),
+        shape_offset=-scales(3 - 3 * shape_mode),
+        colors=rng.integers(0, 256 if color_mode else 5, (n, 3)).astype(np.uint8),
+        color_scale=scales(3 * color_mode),
+        codebooks=np.zeros((0, 0, 3), np.uint16) if color_mode else codebooks.view(np.uint16),
+        static_table=weights(sum(static), 3),
+        static_scales=scales(len(static), power=90),
+        dynamic_table=weights(sum(dynamic), 2),
+        dynamic_scales=scales(len(dynamic), power=90),
+        mlp=tuple(weights(*shape) for shape in mlp_shapes),
+        mlp_scales=scales(8, power=90),
+    )
+    return codes, numbers_layout(n, static, 3, dynamic, 2, mlp_shapes)
+
+
+def numbers_of(codes: SetCodes, layout: NumbersLayout, backend: str) -> dict[str, np.ndarray]:
+    block = np.full(layout.n_floats + 3, UNTOUCHED)
+    reconstruct(codes, layout, block, backend=backend)
+    used = np.zeros(len(block), bool)
+    for name, first in layout.firsts.items():
+        used[first : first + int(np.prod(layout.shapes[name]))] = True
+    assert (block[~used] == UNTOUCHED).all()
+    return layout.arrays(block)
+
+
+def assert_same_bits(actual: np.ndarray, expected: np.ndarray) -> None:
+    assert actual.dtype == expected.dtype == np.float32
+    np.testing.assert_array_equal(actual.view(np.uint32), expected.reshape(actual.shape).view(np.uint32))
+
+
+def f32(x: float) -> float:
+    """Rounded to binary32 by Python's own conversion; sums and products of two binary32 numbers round but once so."""
+    return struct.unpack("<f", struct.pack("<f", x))[0]
+
+
+def half(pattern: int) -> float:
+    return struct.unpack("<e", struct.pack("<H", pattern))[0]
+
+
+def product_of_sizes(scale: float) -> list[float]:
+    sizes, p = [], 0.5
+    for _ in range(256):
+        sizes.append(f32(p - 0.5))
+        p = min(p * (1.0 + scale), 2.0**20)
+    return sizes
+
+
+def gaussian_by_hand(codes: SetCodes, i: int) -> tuple[list[float], list[float], list[float]]:
+    """bitstream_spec.md section 9, one Gaussian, in Python's floats."""
+    means = []
+    for axis in range(2):
+        k = int(codes.points[i, axis])
+        if codes.point_mode:
+            means.append(f32(f32(k * float(codes.point_scale[axis])) + float(codes.point_offset[axis])))
+        else:
+            means.append(half(k - 0x8000 if k >= 0x8000 else 0xFFFF - k))
+
+    shape, scale = codes.shapes[i].tolist(), codes.shape_scale.tolist()
+    if codes.shape_mode:
+        a, b, s = shape
+        raw_1, raw_3 = product_of_sizes(scale[0])[a], product_of_sizes(scale[1])[b]
+        cholesky = [raw_1, f32(f32((s - 128) * scale[2]) * f32(0.5 + raw_3)), raw_3]
+    else:
+        offset = codes.shape_offset.tolist()
+        cholesky = [f32(f32(shape[j] * scale[j]) + offset[j]) for j in range(3)]
+
+    color = codes.colors[i].tolist()
+    if codes.color_mode:
+        y, co, cg = (f32((q - 128) * float(step)) for q, step in zip(color, codes.color_scale, strict=True))
+        t = f32(y - cg)
+        rgb = [f32(t + co), f32(y + cg), f32(t - co)]
+    else:
+        rgb = [0.0, 0.0, 0.0]
+        for stage, k in enumerate(color):
+            rgb = [f32(rgb[j] + half(int(codes.codebooks[stage, k, j]))) for j in range(3)]
+    return means, cholesky, rgb
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("modes", MODES, ids=str)
+def test_gaussians_have_the_bits_of_the_spec(modes, backend):
+    codes, layout = codes_of(modes)
+    by_hand = [gaussian_by_hand(codes, i) for i in range(len(codes.points))]
+
+    numbers = numbers_of(codes, layout, backend)
+
+    for name, column in zip(("means", "cholesky", "colors"), zip(*by_hand, strict=True), strict=True):
+        assert_same_bits(numbers[name], np.array(column, np.float32))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_field_has_the_bits_of_the_spec(backend):
+    codes, layout = codes_of(n=1)
+
+    numbers = numbers_of(codes, layout, backend)
+
+    for table, scales, entries in (
+        ("static_table", codes.static_scales, (5, 1, 8)),
+        ("dynamic_table", codes.dynamic_scales, (3, 16)),
+    ):
+        rows = [float(scale) for scale, n in zip(scales, entries, strict=True) for _ in range(n)]
+        by_hand = [
+            [f32(int(q) * step) for q in row] for row, step in zip(getattr(codes, table).tolist(), rows, strict=True)
+        ]
+        assert_same_bits(numbers[table], np.array(by_hand, np.float32))
+    for name, tensor, scale in zip(list(numbers)[5:], codes.mlp, codes.mlp_scales, strict=True):
+        by_hand = [f32(q * float(scale)) for q in tensor.reshape(-1).tolist()]
+        assert_same_bits(numbers[name], np.array(by_hand, np.float32))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_every_finite_half(backend):
+    """In the order of their values: -65504 to 65504, both zeros among them, the negative one first."""
+    low, high = FINITE_ORDERED
+    order = np.arange(low, high + 1)
+    codes, layout = codes_of((0, 1, 1), n=len(order))
+    codes = codes._replace(points=np.stack([order, order[::-1]], axis=1).astype(np.uint16))
+
+    means = numbers_of(codes, layout, backend)["means"]
+
+    patterns = np.concatenate([np.arange(0xFBFF, 0x7FFF, -1), np.arange(0x7C00)]).astype(np.uint16)
+    expected = patterns.view(np.float16).astype(np.float32)
+    assert (np.diff(expected) >= 0).all()
+    assert_same_bits(means[:, 0].copy(), expected)
+    assert_same_bits(means[:, 1].copy(), expected[::-1].copy())
+
+
+@pytest.mark.parametrize("scale", [2.0**-10, 0.037, 0.2, 0.5], ids=str)
+def test_log_sizes_start_at_nothing_and_end_at_the_clamp(scale):
+    scale = f32(scale)
+    sizes = log_sizes(scale)
+
+    assert sizes.tolist() == product_of_sizes(scale)
+    assert sizes[0] == 0
+    assert (np.diff(sizes) >= 0).all()
+    assert sizes[-1] == (np.float32(MAX_LOG_SIZE_PX - 0.5) if scale > 0.1 else sizes.max())
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("scale", [2.0**-10, 0.037, 0.2, 0.5], ids=str)
+def test_every_shape_code(scale, backend):
+    every = np.arange(256)
+    shapes = np.stack([every, every[::-1], np.roll(every, 77)], axis=1).astype(np.uint8)
+    codes, layout = codes_of((1, 1, 1), n=256)
+    codes = codes._replace(shapes=shapes, shape_scale=np.array([scale, 0.5 - scale / 2, 1.7], np.float32))
+    by_hand = [gaussian_by_hand(codes, i)[1] for i in range(256)]
+
+    assert_same_bits(numbers_of(codes, layout, backend)["cholesky"], np.array(by_hand, np.float32))
+
+
+EXTREMES = {
+    "largest scales": (2.0**96, 2.0**96),
+    "smallest scales": (2.0**-96, 0.0),
+    "largest against smallest": (2.0**-96, -(2.0**96)),
+    "cancelling": (0.1, -12.8),
+    "negative zero": (1.0, -0.0),
 }
 
 
-def codes_of(shape, seed: int = 0) -> GopCodes:
-    """Codes of every value, scales over the format's range, codewords with negative zeros."""
-    n, n_stages, n_codewords, groups = shape
-    rng = np.random.default_rng(seed)
-
-    def numbers(*size: int, power: int = 20) -> torch.Tensor:
-        return torch.from_numpy(np.exp2(rng.uniform(-power, power, size)).astype(np.float32))
-
-    codebooks = rng.normal(0, 1, (n_stages, n_codewords, 3)).astype(np.float16)
-    codebooks[:, 0] = -0.0
-    return GopCodes(
-        means=torch.from_numpy(rng.uniform(-1.1, 1.1, (n, 2)).astype(np.float16)),
-        cholesky=torch.from_numpy(rng.integers(0, 256, (n, 3), np.uint8)),
-        cholesky_scale=numbers(3),
-        cholesky_offset=-numbers(3),
-        color_indices=torch.from_numpy(rng.integers(0, n_codewords, (n, n_stages)).astype(np.uint8)),
-        codebooks=torch.from_numpy(codebooks),
-        weights=torch.from_numpy(rng.integers(-128, 128, sum(groups)).astype(np.int8)),
-        weight_ends=torch.from_numpy(np.cumsum(groups).astype(np.int32)),
-        weight_scales=numbers(len(groups), power=90),
+@pytest.mark.parametrize("modes", [(1, 0, 1), (1, 1, 1)], ids=str)
+@pytest.mark.parametrize(("scale", "offset"), EXTREMES.values(), ids=EXTREMES)
+def test_extreme_scales_are_finite_and_exact(scale, offset, modes):
+    codes, layout = codes_of(modes, n=256)
+    every = np.arange(256)
+    codes = codes._replace(
+        points=np.stack([every * 257, every], axis=1).astype(np.uint16),
+        shapes=np.stack([every, every[::-1], every], axis=1).astype(np.uint8),
+        colors=np.stack([every, every, every[::-1]], axis=1).astype(np.uint8),
+        point_scale=np.full(2, scale, np.float32),
+        point_offset=np.full(2, offset, np.float32),
+        shape_scale=np.array([0.5, 0.5, scale] if modes[1] else [scale] * 3, np.float32),
+        shape_offset=np.full(3 - 3 * modes[1], offset, np.float32),
+        color_scale=np.full(3, scale, np.float32),
     )
+    by_hand = [gaussian_by_hand(codes, i) for i in range(256)]
+    for backend in BACKENDS:
+        numbers = numbers_of(codes, layout, backend)
+        for name, column in zip(("means", "cholesky", "colors"), zip(*by_hand, strict=True), strict=True):
+            assert np.isfinite(numbers[name]).all()
+            assert_same_bits(numbers[name], np.array(column, np.float32))
 
 
-def assert_same_bits(actual: torch.Tensor, expected: torch.Tensor) -> None:
-    assert actual.dtype == expected.dtype == torch.float32
-    assert torch.equal(actual.cpu().view(torch.int32), expected.cpu().view(torch.int32))
-
-
-def of_the_quantisers(codes: GopCodes) -> tuple[torch.Tensor, ...]:
-    ends = [0, *codes.weight_ends.tolist()]
-    sizes = [b - a for a, b in pairwise(ends)]
-    weights = (
-        symmetric.dequantize(codes.weights.numpy(), codes.weight_scales.numpy(), group_sizes=sizes)
-        if sizes
-        else torch.empty(0)
+def test_products_and_sums_are_rounded_apart():
+    """A fused multiply-add gives another number here, so that a compiler that makes one is found out."""
+    codes, layout = codes_of((1, 0, 1), n=1)
+    scale = np.float32(1 + 2**-23)
+    codes = codes._replace(
+        points=np.full((1, 2), 4097, np.uint16),
+        point_scale=np.full(2, scale),
+        point_offset=np.full(2, -4097.0, np.float32),
     )
-    return (
-        half_float.dequantize(codes.means.numpy().view(np.uint16)),
-        affine.dequantize(codes.cholesky.numpy(), codes.cholesky_scale.numpy(), codes.cholesky_offset.numpy()),
-        residual_vq.dequantize(codes.color_indices.numpy(), codes.codebooks.numpy().view(np.uint16)),
-        weights,
-    )
+    fused = np.float32(4097 * float(scale) - 4097.0)
+    for backend in BACKENDS:
+        means = numbers_of(codes, layout, backend)["means"]
+        assert means[0, 0] == np.float32(4097) * scale - np.float32(4097)
+        assert means[0, 0] != fused
 
 
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_reference_has_the_bits_of_the_quantisers(shape):
-    codes = codes_of(shape)
-    for actual, expected in zip(dequantize(codes, backend="reference"), of_the_quantisers(codes), strict=True):
-        assert_same_bits(actual, expected)
+def test_no_sum_of_codewords_is_negative_zero():
+    codes, layout = codes_of((0, 0, 0), n=2)
+    codes = codes._replace(colors=np.zeros((2, 3), np.uint8))
+    for backend in BACKENDS:
+        assert_same_bits(numbers_of(codes, layout, backend)["colors"], np.zeros((2, 3), np.float32))
 
 
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_triton_has_the_same_bits(shape, triton_device):
-    codes = codes_of(shape)
-    on_device = GopCodes(*(tensor.to(triton_device) for tensor in codes))
-    expected = dequantize(codes, backend="reference")
-    for actual, wanted in zip(dequantize(on_device, backend="triton"), expected, strict=True):
-        assert actual.device.type == triton_device.type
-        assert_same_bits(actual, wanted)
+@pytest.mark.parametrize("modes", [(0, 0, 0), (1, 1, 1)], ids=str)
+def test_encoder_and_decoder_hold_the_same_model(modes):
+    """Against the arithmetic of the quantisers."""
+    codes, layout = codes_of(modes, n=1000)
+    if modes[0]:
+        means = grid.dequantize(codes.points, codes.point_scale, codes.point_offset)
+        cholesky = log_shear.dequantize(codes.shapes, codes.shape_scale)
+        colors = ycocg.dequantize(codes.colors, codes.color_scale)
+    else:
+        order = codes.points.astype(np.int32)
+        patterns = np.where(order >= 0x8000, order - 0x8000, 0xFFFF - order).astype(np.uint16)
+        means = half_float.dequantize(patterns)
+        cholesky = affine.dequantize(codes.shapes, codes.shape_scale, codes.shape_offset)
+        colors = residual_vq.dequantize(codes.colors, codes.codebooks)
+    table = symmetric.dequantize(codes.static_table, codes.static_scales, group_sizes=(5, 1, 8))
+
+    numbers = numbers_of(codes, layout, "numba")
+
+    assert_same_bits(numbers["means"], means.numpy())
+    assert_same_bits(numbers["cholesky"], cholesky.numpy())
+    assert_same_bits(numbers["colors"], colors.numpy())
+    assert_same_bits(numbers["static_table"], table.numpy())
 
 
-@pytest.mark.gpu
-def test_paper_size_on_the_gpu():
-    codes = codes_of((20_000, 3, 32, (1024 * 2,) * 8 + (1024 * 4,) * 8 + (9000, 128, 16384)))
-    on_device = GopCodes(*(tensor.cuda() for tensor in codes))
-    first, second = (dequantize(on_device, backend="triton") for _ in range(2))
-    for a, b, wanted in zip(first, second, of_the_quantisers(codes), strict=True):
-        assert_same_bits(a, wanted)
-        assert_same_bits(b, wanted)
+@pytest.mark.parametrize("n", [0, 1, 1000])
+@pytest.mark.parametrize("modes", MODES, ids=str)
+def test_numba_has_the_bits_of_the_reference(modes, n):
+    for seed in range(3):
+        codes, layout = codes_of(modes, n=n, width=17, seed=seed)
+        expected = numbers_of(codes, layout, "reference")
+        for name, numbers in numbers_of(codes, layout, "numba").items():
+            assert_same_bits(numbers, expected[name])
+
+
+def test_arrays_begin_at_cache_lines_and_do_not_overlap():
+    _, layout = codes_of()
+    ends = 0
+    for name, first in layout.firsts.items():
+        assert first * 4 % ALIGNMENT_BYTES == 0
+        assert first >= ends
+        ends = first + int(np.prod(layout.shapes[name]))
+    assert ends <= layout.n_floats
 
 
 REFUSED = {
-    "dtype": ({"means": torch.zeros(5, 2)}, "means is torch.float32"),
-    "shape": ({"cholesky": torch.zeros(4, 3, dtype=torch.uint8)}, r"cholesky is torch.uint8 \[4, 3\]"),
-    "codebooks": ({"codebooks": torch.zeros(3, 3, dtype=torch.float16)}, "color_indices is|codebooks is"),
-    "groups": ({"weight_ends": torch.zeros(2, dtype=torch.int32)}, "weight_ends is"),
-    "no groups": (
-        {"weight_ends": torch.zeros(0, dtype=torch.int32), "weight_scales": torch.zeros(0)},
-        "12 weights have no group",
-    ),
-    "strides": ({"cholesky": torch.zeros(3, 5, dtype=torch.uint8).T}, "cholesky is not contiguous"),
+    "mode": ({"shape_mode": 2}, "shape_mode is 2"),
+    "points": ({"points": np.zeros((63, 2), np.int32)}, "points is int32"),
+    "Gaussians": ({"shapes": np.zeros((62, 3), np.uint8)}, r"shapes is uint8 \[62, 3\]"),
+    "grid": ({"point_scale": np.zeros(0, np.float32)}, r"point_scale is float32 \[0\]"),
+    "colours": ({"colors": np.zeros((63, 2), np.uint8)}, "colors is"),
+    "codebooks": ({"color_mode": 0}, r"colors is uint8 \[63, 3\]"),
+    "levels": ({"static_scales": np.zeros(2, np.float32)}, "static_scales is"),
+    "table": ({"dynamic_table": np.zeros((19, 3), np.int8)}, "dynamic_table is"),
+    "strides": ({"points": np.zeros((2, 63), np.uint16).T}, "points is not contiguous"),
 }
 
 
 @pytest.mark.parametrize(("changes", "message"), REFUSED.values(), ids=REFUSED)
 def test_what_is_refused(changes, message):
-    codes = codes_of((5, 1, 2, (9, 0, 3)))._replace(**changes)
+    codes, layout = codes_of()
     with pytest.raises(ValueError, match=message):
-        dequantize(codes)
+        reconstruct(codes._replace(**changes), layout, np.empty(layout.n_floats, np.float32))
 
 
-def test_there_is_no_numba():
-    with pytest.raises(BackendUnavailableError, match="does not have this operator"):
-        dequantize(codes_of((1, 1, 1, (1,))), backend="numba")
+@pytest.mark.parametrize("short", [1, 100], ids=str)
+def test_a_block_too_small_is_refused(short):
+    codes, layout = codes_of()
+    with pytest.raises(ValueError, match="out is float32"):
+        reconstruct(codes, layout, np.empty(layout.n_floats - short, np.float32))
+
+
+def test_there_is_no_triton():
+    codes, layout = codes_of()
+    with pytest.raises(BackendUnavailableError, match="does not reconstruct"):
+        reconstruct(codes, layout, np.empty(layout.n_floats, np.float32), backend="triton")

@@ -29,11 +29,6 @@ class ChunkType(IntEnum):
     FILE_HEADER = CRITICAL | 0x0001
     GOP = CRITICAL | 0x0002
     END = CRITICAL | 0x0003
-    PREDICTED_GOP = CRITICAL | 0x0004
-
-
-GOP_TYPES = frozenset({ChunkType.GOP, ChunkType.PREDICTED_GOP})
-"""Types of the chunks that hold a GoP."""
 
 
 @dataclass(frozen=True)

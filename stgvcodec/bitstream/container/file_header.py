@@ -8,24 +8,13 @@ from fractions import Fraction
 from types import MappingProxyType
 from typing import Any
 
+from stgvcodec.bitstream.syntax.elements import read_elements, write_elements
 from stgvcodec.bitstream.syntax.limits import LIMITS
 from stgvcodec.bitstream.syntax.primitives import ByteReader
-from stgvcodec.bitstream.syntax.tables import FILE_HEADER, read_fields, write_fields
+from stgvcodec.bitstream.syntax.tables import FILE_HEADER
+from stgvcodec.bitstream.syntax.versions import FORMAT_VERSION, PROFILES
 
-FORMAT_VERSION = (1, 2)
-FLAT_VERSION = (1, 0)
-"""The first version, whose only profile is `FLAT_PROFILE`. It can still be written."""
-FLAT_PROFILE = 1
-"""Id of profile paper in version 1.0; its payloads are those of `pack_gop`, all others' those of `pack_gop_set`."""
-CLOSED_VERSION = (1, 1)
-"""The version without predicted GoPs. It can still be written."""
-PREDICTED_VERSION = (1, 2)
-"""The first version with predicted GoPs, whose payloads are those of `pack_predicted_gop`."""
-PROFILES = MappingProxyType({"paper": 2, "compact": 3})
-"""Profile ids by name, those of `FORMAT_VERSION`."""
-
-_WRITABLE_VERSIONS = (FLAT_VERSION, CLOSED_VERSION, FORMAT_VERSION)
-_PROFILE_NAMES = MappingProxyType({FLAT_PROFILE: "paper", **{number: name for name, number in PROFILES.items()}})
+_PROFILE_NAMES = MappingProxyType({number: name for name, number in PROFILES.items()})
 
 
 @dataclass(frozen=True)
@@ -55,9 +44,11 @@ class StreamHeader:
         frame_rate: Nominal frames a second; the timestamps are what counts.
         time_base: Unit of all timestamps of frames, seconds.
         color: Of the source. The coded frames are RGB.
-        profile: A name of `PROFILES`. In version 1.0 "paper" has another id, and other payloads.
+        profile: How the encoder was set, a name of `PROFILES`; how a GoP is parsed follows from its own header.
         tool: Name and version of the encoder, printable, 64 bytes of UTF-8 at most.
-        format_version: (major, minor); `FORMAT_VERSION`, `CLOSED_VERSION` or `FLAT_VERSION` in a file to be written.
+        sample_aspect_ratio: Width over height of a sample as displayed; 1 where samples are square or nothing is known.
+        last_frame_duration: Of the last frame, time base units; 0 where it is not known.
+        format_version: (major, minor); `FORMAT_VERSION` in a file to be written.
     """
 
     width: int
@@ -67,19 +58,9 @@ class StreamHeader:
     color: ColorDescription
     profile: str
     tool: str
+    sample_aspect_ratio: Fraction = Fraction(1)
+    last_frame_duration: int = 0
     format_version: tuple[int, int] = FORMAT_VERSION
-
-    @property
-    def profile_id(self) -> int:
-        """The id of the profile, which says what payloads its GoPs have.
-
-        Raises:
-            ValueError: the version has no such profile.
-        """
-        profiles = {"paper": FLAT_PROFILE} if self.format_version == FLAT_VERSION else PROFILES
-        if self.profile not in profiles:
-            raise ValueError(f"profile is {self.profile!r}, expected one of {', '.join(profiles)}")
-        return profiles[self.profile]
 
     def to_bytes(self) -> bytes:
         """The payload of the file header chunk.
@@ -87,9 +68,10 @@ class StreamHeader:
         Raises:
             ValueError: a value is outside the format's limits.
         """
-        if self.format_version not in _WRITABLE_VERSIONS:
-            known = ", ".join(str(version) for version in _WRITABLE_VERSIONS)
-            raise ValueError(f"format_version is {self.format_version}, this writer writes {known}")
+        if self.format_version != FORMAT_VERSION:
+            raise ValueError(f"format_version is {self.format_version}, this writer writes {FORMAT_VERSION}")
+        if self.profile not in PROFILES:
+            raise ValueError(f"profile is {self.profile!r}, expected one of {', '.join(PROFILES)}")
         if not self.tool.isprintable():
             raise ValueError(f"tool is {self.tool!r}, expected printable text")
         if self.width * self.height > LIMITS["frame_pixels"]:
@@ -97,20 +79,23 @@ class StreamHeader:
         values: dict[str, Any] = {
             "version_major": self.format_version[0],
             "version_minor": self.format_version[1],
-            "profile": self.profile_id,
+            "profile": PROFILES[self.profile],
             "width": self.width,
             "height": self.height,
             "frame_rate_num": self.frame_rate.numerator,
             "frame_rate_den": self.frame_rate.denominator,
             "time_base_num": self.time_base.numerator,
             "time_base_den": self.time_base.denominator,
+            "sample_aspect_num": self.sample_aspect_ratio.numerator,
+            "sample_aspect_den": self.sample_aspect_ratio.denominator,
+            "last_frame_duration": self.last_frame_duration,
             "color_primaries": self.color.primaries,
             "color_transfer": self.color.transfer,
             "color_matrix": self.color.matrix,
             "color_full_range": int(self.color.full_range),
             "tool": self.tool,
         }
-        return write_fields(values, FILE_HEADER)
+        return write_elements(values, FILE_HEADER)
 
     @classmethod
     def from_bytes(cls, payload: bytes, base_offset: int) -> StreamHeader:
@@ -124,7 +109,7 @@ class StreamHeader:
             BitstreamError: another major version, an unknown profile, or a value outside its limits.
         """
         reader = ByteReader(payload, "file header", base_offset=base_offset)
-        version = read_fields(reader, FILE_HEADER[:2])
+        version = read_elements(reader, FILE_HEADER[:2])
         major, minor = version["version_major"], version["version_minor"]
         if major != FORMAT_VERSION[0]:
             raise reader.error(
@@ -132,24 +117,17 @@ class StreamHeader:
                 "use the stgvcodec that wrote it",
                 at=0,
             )
-        values = read_fields(reader, FILE_HEADER[2:])
+        values = read_elements(reader, FILE_HEADER[2:])
         if minor <= FORMAT_VERSION[1]:  # a later minor version may add fields behind these
             reader.expect_end()
         if values["profile"] not in _PROFILE_NAMES:
             raise reader.error(
-                f"profile {values['profile']} is not known, expected one of {dict(_PROFILE_NAMES)}: "
-                "use a newer stgvcodec",
-                at=2,
-            )
-        if (values["profile"] == FLAT_PROFILE) != ((major, minor) == FLAT_VERSION):
-            raise reader.error(
-                f"profile {values['profile']} in a file of version {major}.{minor}, expected profile {FLAT_PROFILE} "
-                f"in version {FLAT_VERSION[0]}.{FLAT_VERSION[1]} and only there",
+                f"profile {values['profile']} is not known, expected one of {dict(PROFILES)}: use a newer stgvcodec",
                 at=2,
             )
         if values["width"] * values["height"] > LIMITS["frame_pixels"]:
             raise reader.error(_pixels_fault(values["width"], values["height"]), at=3)
-        for name in ("frame_rate", "time_base"):
+        for name in ("frame_rate", "time_base", "sample_aspect"):
             if math.gcd(values[f"{name}_num"], values[f"{name}_den"]) != 1:
                 raise reader.error(
                     f"{name} is {values[f'{name}_num']}/{values[f'{name}_den']}, expected lowest terms", at=3
@@ -167,6 +145,8 @@ class StreamHeader:
             ),
             profile=_PROFILE_NAMES[values["profile"]],
             tool=values["tool"],
+            sample_aspect_ratio=Fraction(values["sample_aspect_num"], values["sample_aspect_den"]),
+            last_frame_duration=values["last_frame_duration"],
             format_version=(major, minor),
         )
 

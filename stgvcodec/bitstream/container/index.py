@@ -10,24 +10,16 @@ from typing import Any
 from stgvcodec.bitstream.container.chunks import (
     CRC_BYTES,
     FRAME_BYTES,
-    GOP_TYPES,
     Chunk,
     ChunkType,
     is_critical,
     is_known,
 )
-from stgvcodec.bitstream.container.file_header import FORMAT_VERSION, PREDICTED_VERSION, StreamHeader
-from stgvcodec.bitstream.syntax.limits import LIMITS
+from stgvcodec.bitstream.container.file_header import StreamHeader
+from stgvcodec.bitstream.syntax.elements import read_elements, write_elements
 from stgvcodec.bitstream.syntax.primitives import ByteReader
-from stgvcodec.bitstream.syntax.tables import (
-    GOP_CHUNK,
-    INDEX,
-    INDEX_ENTRY,
-    INDEX_GOP,
-    INDEX_TAIL,
-    read_fields,
-    write_fields,
-)
+from stgvcodec.bitstream.syntax.tables import GOP_CHUNK, INDEX, INDEX_ENTRY, INDEX_GOP, INDEX_TAIL
+from stgvcodec.bitstream.syntax.versions import FORMAT_VERSION
 
 END_TAIL_BYTES = 4 + CRC_BYTES
 """Last bytes of a file: size of the end chunk (u32), then its payload CRC."""
@@ -84,7 +76,7 @@ class GopTiming:
 
     def to_bytes(self) -> bytes:
         """The table GOP_CHUNK."""
-        return write_fields(self.values(), GOP_CHUNK)
+        return write_elements(self.values(), GOP_CHUNK)
 
     def values(self) -> dict[str, Any]:
         """Value by field name."""
@@ -93,7 +85,7 @@ class GopTiming:
     @classmethod
     def read(cls, reader: ByteReader) -> GopTiming:
         """Read the table GOP_CHUNK."""
-        return cls(**read_fields(reader, GOP_CHUNK))
+        return cls(**read_elements(reader, GOP_CHUNK))
 
 
 @dataclass(frozen=True)
@@ -105,14 +97,12 @@ class GopEntry:
         n_gaussians: Gaussians of its model.
         offset: Of its chunk in the file.
         n_bytes: Of its chunk, framing included.
-        is_key: Whether it stands alone; False where it is predicted from the GoP before.
     """
 
     timing: GopTiming
     n_gaussians: int
     offset: int
     n_bytes: int
-    is_key: bool = True
 
     @property
     def first_frame(self) -> int:
@@ -130,37 +120,6 @@ class GopEntry:
         return self.timing.pts
 
 
-def key_index(gops: Sequence[GopEntry], index: int) -> int:
-    """The nearest key GoP at or before one; the first GoP is one."""
-    while not gops[index].is_key:
-        index -= 1
-    return index
-
-
-def prediction_fault(gops: Sequence[GopEntry], n_gaussians: int, header: StreamHeader) -> str | None:
-    """Why a predicted GoP cannot come behind some GoPs.
-
-    Args:
-        gops: All GoPs before it.
-        n_gaussians: Its Gaussians.
-        header: The file header.
-
-    Returns:
-        What is wrong; None if nothing is.
-    """
-    if header.format_version < PREDICTED_VERSION:  # profile 1 is of earlier versions only
-        version, first = (".".join(map(str, v)) for v in (header.format_version, PREDICTED_VERSION))
-        return f"a predicted GoP in a file of version {version}, expected version {first} or later"
-    if not gops:
-        return "the first GoP is predicted, expected one that is not"
-    if n_gaussians != gops[-1].n_gaussians:
-        return f"a predicted GoP has {n_gaussians} Gaussians, expected {gops[-1].n_gaussians} as in the GoP before"
-    n_predicted = len(gops) - key_index(gops, len(gops) - 1)
-    if n_predicted > LIMITS["predicted_gops"]:
-        return f"{n_predicted} predicted GoPs follow one another, expected {LIMITS['predicted_gops']} at most"
-    return None
-
-
 def pack_end_chunk(chunks: Sequence[Chunk], gops: Sequence[GopEntry]) -> bytes:
     """The payload of the end chunk.
 
@@ -169,14 +128,14 @@ def pack_end_chunk(chunks: Sequence[Chunk], gops: Sequence[GopEntry]) -> bytes:
         gops: The GoPs among them, in order.
     """
     values = {"n_frames": sum(gop.n_frames for gop in gops), "n_chunks": len(chunks)}
-    out = bytearray(write_fields(values, INDEX))
+    out = bytearray(write_elements(values, INDEX))
     by_offset = {gop.offset: gop for gop in gops}
     for chunk in chunks:
-        out += write_fields({"chunk_type": int(chunk.type), "payload_bytes": chunk.payload_bytes}, INDEX_ENTRY)
-        if chunk.type in GOP_TYPES:
+        out += write_elements({"chunk_type": int(chunk.type), "payload_bytes": chunk.payload_bytes}, INDEX_ENTRY)
+        if chunk.type == ChunkType.GOP:
             gop = by_offset[chunk.offset]
-            out += write_fields({"n_gaussians": gop.n_gaussians, **gop.timing.values()}, INDEX_GOP)
-    return bytes(out) + write_fields({"end_chunk_bytes": len(out) + 4 + FRAME_BYTES}, INDEX_TAIL)
+            out += write_elements({"n_gaussians": gop.n_gaussians, **gop.timing.values()}, INDEX_GOP)
+    return bytes(out) + write_elements({"end_chunk_bytes": len(out) + 4 + FRAME_BYTES}, INDEX_TAIL)
 
 
 def read_end_chunk(
@@ -194,19 +153,18 @@ def read_end_chunk(
         All chunks between file header and end chunk, and the GoPs among them.
 
     Raises:
-        BitstreamError: the index is malformed, does not cover the file exactly, or has GoPs out of order, or predicted
-            ones where they cannot be.
+        BitstreamError: the index is malformed, does not cover the file exactly, or has GoPs out of order.
     """
     reader = ByteReader(payload, "index", base_offset=end_chunk.payload_offset)
     start = reader.position
-    values = read_fields(reader, INDEX)
+    values = read_elements(reader, INDEX)
     chunks: list[Chunk] = []
     gops: list[GopEntry] = []
     offset = first_offset
     next_frame = 0
     for _ in range(values["n_chunks"]):
         entry_start = reader.position
-        entry = read_fields(reader, INDEX_ENTRY)
+        entry = read_elements(reader, INDEX_ENTRY)
         chunk = Chunk(entry["chunk_type"], offset, entry["payload_bytes"])
         if fault := _chunk_fault(chunk):
             raise reader.error(fault, at=entry_start)
@@ -217,24 +175,21 @@ def read_end_chunk(
                 at=entry_start,
             )
         chunks.append(chunk)
-        if chunk.type in GOP_TYPES:
-            gop = read_fields(reader, INDEX_GOP)
+        if chunk.type == ChunkType.GOP:
+            gop = read_elements(reader, INDEX_GOP)
             n_gaussians = gop.pop("n_gaussians")
             timing = GopTiming(**gop)
             if timing.first_frame != next_frame or (gops and timing.pts_first <= gops[-1].timing.pts_last):
                 raise reader.error(f"GoP {len(gops)} is out of order: {timing}", at=entry_start)
-            is_key = chunk.type == ChunkType.GOP
-            if not is_key and (fault := prediction_fault(gops, n_gaussians, header)):
-                raise reader.error(f"GoP {len(gops)}: {fault}", at=entry_start)
             next_frame += timing.n_frames
-            gops.append(GopEntry(timing, n_gaussians, chunk.offset, chunk.n_bytes, is_key))
+            gops.append(GopEntry(timing, n_gaussians, chunk.offset, chunk.n_bytes))
     if offset != end_chunk.offset:
         raise reader.error(f"its chunks end at byte {offset}, the end chunk begins at {end_chunk.offset}", at=start)
     if next_frame != values["n_frames"]:
         raise reader.error(f"{values['n_frames']} frames are declared, the GoPs have {next_frame}", at=start)
     if header.format_version > FORMAT_VERSION and reader.remaining > 4:
         reader.skip(reader.remaining - 4)
-    tail = read_fields(reader, INDEX_TAIL)
+    tail = read_elements(reader, INDEX_TAIL)
     reader.expect_end()
     if tail["end_chunk_bytes"] != end_chunk.n_bytes:
         raise reader.error(f"the end chunk has {end_chunk.n_bytes} bytes, {tail['end_chunk_bytes']} are declared")

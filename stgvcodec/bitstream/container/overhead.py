@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from stgvcodec.bitstream.container.chunks import FRAME_BYTES, MAGIC, ChunkType
 from stgvcodec.bitstream.container.file_header import StreamHeader
 from stgvcodec.bitstream.container.index import GopTiming
-from stgvcodec.bitstream.syntax.tables import INDEX, INDEX_ENTRY, INDEX_GOP, INDEX_TAIL, write_fields
+from stgvcodec.bitstream.syntax.elements import write_elements
+from stgvcodec.bitstream.syntax.tables import INDEX, INDEX_ENTRY, INDEX_GOP, INDEX_TAIL
 
 
 def file_framing_bytes(header: StreamHeader, *, n_frames: int, n_gops: int) -> int:
@@ -19,8 +20,8 @@ def file_framing_bytes(header: StreamHeader, *, n_frames: int, n_gops: int) -> i
         n_gops: GoPs, which are its only chunks.
     """
     head = len(MAGIC) + FRAME_BYTES + len(header.to_bytes())
-    index = len(write_fields({"n_frames": n_frames, "n_chunks": n_gops}, INDEX))
-    tail = len(write_fields({"end_chunk_bytes": 0}, INDEX_TAIL))
+    index = len(write_elements({"n_frames": n_frames, "n_chunks": n_gops}, INDEX))
+    tail = len(write_elements({"end_chunk_bytes": 0}, INDEX_TAIL))
     return head + FRAME_BYTES + index + tail
 
 
@@ -35,7 +36,7 @@ def gop_framing_bytes(pts: Sequence[int], *, first_frame: int, payload_bytes: in
     """
     timing = GopTiming.from_pts(first_frame, pts)
     own = timing.to_bytes()
-    entry = write_fields(
+    entry = write_elements(
         {"chunk_type": int(ChunkType.GOP), "payload_bytes": len(own) + payload_bytes},
         INDEX_ENTRY,
     )
@@ -43,5 +44,5 @@ def gop_framing_bytes(pts: Sequence[int], *, first_frame: int, payload_bytes: in
         FRAME_BYTES
         + len(own)
         + len(entry)
-        + len(write_fields({"n_gaussians": n_gaussians, **timing.values()}, INDEX_GOP))
+        + len(write_elements({"n_gaussians": n_gaussians, **timing.values()}, INDEX_GOP))
     )

@@ -9,10 +9,10 @@ from typing import BinaryIO
 
 from stgvcodec.bitstream.container.chunks import FRAME_BYTES, MAGIC, Chunk, ChunkType
 from stgvcodec.bitstream.container.file_header import StreamHeader
-from stgvcodec.bitstream.container.index import END_TAIL_BYTES, GopEntry, GopTiming, key_index, read_end_chunk
+from stgvcodec.bitstream.container.index import END_TAIL_BYTES, GopEntry, GopTiming, read_end_chunk
 from stgvcodec.bitstream.container.recovery import missing_end_error, scan
 from stgvcodec.bitstream.container.source import KEEP_GOING_ADVICE, ByteSource
-from stgvcodec.bitstream.payloads import read_header
+from stgvcodec.bitstream.payload.head import read_header
 from stgvcodec.bitstream.syntax.primitives import ByteReader
 from stgvcodec.errors import BitstreamError, naming_file
 
@@ -80,10 +80,7 @@ class StgvReader:
         return sum(gop.n_frames for gop in self.gops)
 
     def read_gop(self, index: int) -> bytes:
-        """The payload of a GoP.
-
-        It is for `unpack_gop_set`, for `unpack_predicted_gop` where the GoP is not a key, in a file of version 1.0 for
-        `unpack_gop`.
+        """The payload of a GoP, for `unpack_gop`.
 
         Args:
             index: Into `gops`.
@@ -94,23 +91,14 @@ class StgvReader:
         with naming_file(self.name):
             return self._gop(index)
 
-    def key_of(self, index: int) -> int:
-        """The nearest key GoP at or before a GoP: with all from there on it can be decoded.
-
-        Args:
-            index: Into `gops`.
-        """
-        return key_index(self.gops, range(len(self.gops))[index])
-
     def _gop(self, index: int) -> bytes:
         entry = self.gops[index]
         section = f"GoP {range(len(self.gops))[index]}"
-        chunk_type = ChunkType.GOP if entry.is_key else ChunkType.PREDICTED_GOP
-        chunk = Chunk(chunk_type, entry.offset, entry.n_bytes - FRAME_BYTES)
+        chunk = Chunk(ChunkType.GOP, entry.offset, entry.n_bytes - FRAME_BYTES)
         reader = ByteReader(self._payload(chunk, section), section, base_offset=chunk.payload_offset)
         timing = GopTiming.read(reader)
         payload = reader.take(reader.remaining)
-        header = read_header(self.header.profile_id, payload, predicted=not entry.is_key)
+        header = read_header(payload)
         if timing != entry.timing or (header.n_frames, header.n_gaussians) != (entry.n_frames, entry.n_gaussians):
             raise reader.error("the GoP is not what the index says: frames, timestamps or Gaussians differ", at=0)
         return payload
@@ -190,7 +178,7 @@ def stream_bytes(gops: Iterable[Mapping[str, int]], file_bytes: int) -> dict[str
     """What each stream costs over a file.
 
     Args:
-        gops: `payloads.stream_bytes` of each of its GoPs.
+        gops: `payload_stream_bytes` of each of its GoPs.
         file_bytes: Size of the file.
 
     Returns:

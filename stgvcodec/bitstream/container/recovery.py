@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from stgvcodec.bitstream.container.chunks import (
-    GOP_TYPES,
     HEADER_BYTES,
     MAGIC,
     SYNC,
@@ -17,11 +16,12 @@ from stgvcodec.bitstream.container.chunks import (
     parse_chunk_header,
 )
 from stgvcodec.bitstream.container.file_header import StreamHeader
-from stgvcodec.bitstream.container.index import GopEntry, GopTiming, prediction_fault
+from stgvcodec.bitstream.container.index import GopEntry, GopTiming
 from stgvcodec.bitstream.container.source import KEEP_GOING_ADVICE, ByteSource
-from stgvcodec.bitstream.payloads import read_header
+from stgvcodec.bitstream.payload.head import read_header
+from stgvcodec.bitstream.syntax.elements import read_elements
 from stgvcodec.bitstream.syntax.primitives import ByteReader
-from stgvcodec.bitstream.syntax.tables import INDEX, read_fields
+from stgvcodec.bitstream.syntax.tables import INDEX
 from stgvcodec.errors import BitstreamError
 
 _BLOCK_BYTES = 1 << 20
@@ -103,7 +103,6 @@ def scan(source: ByteSource) -> Recovered:
     end_at: int | None = None
     declared_frames: int | None = None
     early_gops = 0
-    before: GopEntry | None = None
     for chunk in _intact_chunks(source, start, notes):
         if is_critical(chunk.type) and not is_known(chunk.type):
             raise BitstreamError(
@@ -112,7 +111,6 @@ def scan(source: ByteSource) -> Recovered:
         if chunk.type == ChunkType.FILE_HEADER:
             if result is not None:
                 notes.append(f"byte {chunk.offset}: a second file header was skipped")
-                before = None
                 continue
             payload = source.payload(chunk, "file header")
             result = Recovered(StreamHeader.from_bytes(payload, chunk.payload_offset), notes=notes)
@@ -121,15 +119,15 @@ def scan(source: ByteSource) -> Recovered:
                 end_at = chunk.end
                 reader = ByteReader(source.payload(chunk, "index"), "index", base_offset=chunk.payload_offset)
                 try:
-                    declared_frames = read_fields(reader, INDEX)["n_frames"]
+                    declared_frames = read_elements(reader, INDEX)["n_frames"]
                 except BitstreamError as error:
                     notes.append(str(error))
         elif result is None:
             early_gops += 1
         else:
             result.chunks.append(chunk)
-            if chunk.type in GOP_TYPES:
-                before = _add_gop(source, chunk, result, before)
+            if chunk.type == ChunkType.GOP:
+                _add_gop(source, chunk, result)
     if result is None:
         raise BitstreamError(
             f"the file header is damaged, so that nothing can be decoded ({early_gops} intact chunks follow); "
@@ -149,40 +147,19 @@ def scan(source: ByteSource) -> Recovered:
     return result
 
 
-def _add_gop(source: ByteSource, chunk: Chunk, result: Recovered, before: GopEntry | None) -> GopEntry | None:
-    """Keep a GoP or note why not.
-
-    Args:
-        source: The file.
-        chunk: The GoP's.
-        result: Where to.
-        before: The GoP of the last chunk of a GoP, None if it was not kept.
-
-    Returns:
-        The GoP, None if it is not kept.
-    """
-    is_key = chunk.type == ChunkType.GOP
+def _add_gop(source: ByteSource, chunk: Chunk, result: Recovered) -> None:
+    """Keep the GoP of an intact chunk, or note why not."""
     reader = ByteReader(source.payload(chunk, "GoP"), "GoP", base_offset=chunk.payload_offset)
     try:
         timing = GopTiming.read(reader)
-        payload = reader.data[reader.position :]
-        header = read_header(result.header.profile_id, payload, predicted=not is_key)
+        header = read_header(reader.data[reader.position :])
     except BitstreamError as error:
         result.notes.append(str(error))
-        return None
+        return
     if fault := _gop_fault(timing, header.n_frames, result):
         result.notes.append(f"byte {chunk.offset}: a GoP {fault} was skipped")
-        return None
-    gop = GopEntry(timing, header.n_gaussians, chunk.offset, chunk.n_bytes, is_key)
-    if not is_key:
-        if before is None or not _follows(gop, before):
-            result.notes.append(f"byte {chunk.offset}: a GoP predicted from one that is missing was skipped")
-            return None
-        if fault := prediction_fault(result.gops, gop.n_gaussians, result.header):
-            result.notes.append(f"byte {chunk.offset}: {fault}, so it was skipped")
-            return None
-    result.gops.append(gop)
-    return gop
+        return
+    result.gops.append(GopEntry(timing, header.n_gaussians, chunk.offset, chunk.n_bytes))
 
 
 def _gop_fault(timing: GopTiming, n_frames: int, result: Recovered) -> str | None:
@@ -192,11 +169,6 @@ def _gop_fault(timing: GopTiming, n_frames: int, result: Recovered) -> str | Non
     if n_frames != timing.n_frames:
         return f"of {n_frames} frames declared as {timing.n_frames}"
     return None
-
-
-def _follows(gop: GopEntry, before: GopEntry) -> bool:
-    """Whether a predicted GoP can be predicted from another."""
-    return gop.first_frame == before.first_frame + before.n_frames and gop.n_gaussians == before.n_gaussians
 
 
 def _note_missing_frames(result: Recovered, declared_frames: int | None) -> None:

@@ -8,8 +8,8 @@ from typing import BinaryIO
 
 from stgvcodec.bitstream.container.chunks import MAGIC, Chunk, ChunkType, frame_chunk, is_critical
 from stgvcodec.bitstream.container.file_header import StreamHeader
-from stgvcodec.bitstream.container.index import GopEntry, GopTiming, pack_end_chunk, prediction_fault
-from stgvcodec.bitstream.payloads import read_header, stream_bytes
+from stgvcodec.bitstream.container.index import GopEntry, GopTiming, pack_end_chunk
+from stgvcodec.bitstream.payload.head import payload_stream_bytes, read_header
 from stgvcodec.bitstream.syntax.limits import LIMITS
 
 
@@ -26,7 +26,6 @@ class StgvWriter:
 
     def __init__(self, file: BinaryIO, header: StreamHeader) -> None:
         self._file = file
-        self._header = header
         self._offset = 0
         self._chunks: list[Chunk] = []
         self._gops: list[GopEntry] = []
@@ -39,24 +38,19 @@ class StgvWriter:
         """Bytes written so far."""
         return self._offset
 
-    def add_gop(self, payload: bytes, pts: Sequence[int], *, predicted: bool = False) -> None:
+    def add_gop(self, payload: bytes, pts: Sequence[int]) -> None:
         """Append a GoP.
 
         Args:
-            payload: From `pack_gop_set`, where `predicted` from `pack_predicted_gop`; in a file of version 1.0 from
-                `pack_gop`.
+            payload: From `pack_gop`.
             pts: Timestamp of each frame in units of the header's time base; increasing, also from GoP to GoP.
-            predicted: Whether the GoP is predicted from the one before.
 
         Raises:
-            ValueError: the timestamps do not fit the GoP or do not increase, a predicted GoP is the first, follows too
-                many others or a GoP with another number of Gaussians, or is not of the file's version, or the file is
-                finished.
+            ValueError: the timestamps do not fit the GoP or do not increase, or the file is finished.
             BitstreamError: the payload is not a GoP's.
         """
-        profile = self._header.profile_id
-        stream_bytes(profile, payload, predicted=predicted)  # refuses what is cut short
-        header = read_header(profile, payload, predicted=predicted)
+        payload_stream_bytes(payload)  # Refuses what is cut short.
+        header = read_header(payload)
         if len(pts) != header.n_frames:
             raise ValueError(f"{len(pts)} timestamps for a GoP of {header.n_frames} frames, expected one a frame")
         first_frame = 0
@@ -65,11 +59,9 @@ class StgvWriter:
             first_frame = last.first_frame + last.n_frames
             if pts[0] <= last.pts_last:
                 raise ValueError(f"a GoP begins at timestamp {pts[0]}, expected more than {last.pts_last}")
-        if predicted and (fault := prediction_fault(self._gops, header.n_gaussians, self._header)):
-            raise ValueError(f"{fault}: add a GoP of its own")
         timing = GopTiming.from_pts(first_frame, [int(stamp) for stamp in pts])
-        chunk = self._add(ChunkType.PREDICTED_GOP if predicted else ChunkType.GOP, timing.to_bytes() + payload)
-        self._gops.append(GopEntry(timing, header.n_gaussians, chunk.offset, chunk.n_bytes, is_key=not predicted))
+        chunk = self._add(ChunkType.GOP, timing.to_bytes() + payload)
+        self._gops.append(GopEntry(timing, header.n_gaussians, chunk.offset, chunk.n_bytes))
 
     def add_chunk(self, chunk_type: int, payload: bytes) -> None:
         """Append an ancillary chunk: audio, metadata, or a private one that readers skip.

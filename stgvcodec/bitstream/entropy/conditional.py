@@ -99,7 +99,7 @@ def encode_conditioned(block: Symbols, attributes: AttributeSet) -> bytes:
         order = np.argsort(classes, kind="stable")
         starts = np.searchsorted(classes[order], np.arange(1, len(thresholds) + 1))
         for part in np.split(symbols[order], starts):
-            model = coded_model(np.bincount(part, minlength=attribute.alphabet).astype(np.int64), narrow=True)
+            model = coded_model(np.bincount(part, minlength=attribute.alphabet).astype(np.int64))
             descriptors += model.descriptor
             runs.append((model, part))
     return descriptors + write_words(runs)

@@ -26,7 +26,7 @@ CONSTANT, RAW = range(2)
 FAMILIES = {GEOMETRIC: "geometric", NORMAL: "normal"}
 MODE_BITS = 2
 FIRST_NARROW = 16
-"""From this parameter on, mode 1 is the narrow family. Format 1.1."""
+"""From this parameter on, mode 1 is the narrow family."""
 _TABLE_TOTALS = range(6, 14)
 _COARSE_STEP = 4
 
@@ -68,36 +68,34 @@ class Model:
     symbols: Symbols | None = None  # the coded alphabet where it is not 0..n - 1
 
 
-def choose_model(context: Context, symbols: Symbols, *, narrow: bool) -> Model:
+def choose_model(context: Context, symbols: Symbols) -> Model:
     """The cheapest model of a context. Its cost may be estimated in floats: only the encoder decides here.
 
     Args:
         context: What the decoder knows.
         symbols: [n_symbols] uint8.
-        narrow: Whether the narrow family may be used, which format 1.0 does not know.
     """
     if context.alphabet == 1:
         return Model(b"", 0.0)
     counts = np.bincount(symbols, minlength=context.alphabet).astype(np.int64)
     raw_cost = context.raw_cost_bits
-    best = coded_model(counts, raw_cost, narrow=narrow)
+    best = coded_model(counts, raw_cost)
     return best if best.bits < raw_cost or best.frequencies is None else raw_model(context, symbols)
 
 
-def coded_model(counts: npt.NDArray[np.int64], to_beat: float = math.inf, *, narrow: bool) -> Model:
+def coded_model(counts: npt.NDArray[np.int64], to_beat: float = math.inf) -> Model:
     """The cheapest model that does not store the symbols themselves.
 
     Args:
         counts: How often each symbol of the alphabet occurs. [alphabet], two at least.
         to_beat: Bits above which it need not be the cheapest.
-        narrow: Whether the narrow family may be used.
     """
     present = np.flatnonzero(counts)
     if len(present) == 1:
         return Model(bytes([UNCODED | CONSTANT << MODE_BITS, int(present[0])]), 16.0)
     best = min((_fit_family(mode, counts, present) for mode in FAMILIES), key=lambda model: model.bits)
     # Wider symbols than that have a better model in the geometric family.
-    if narrow and 16 * int(counts.max()) > 15 * int(counts.sum()):
+    if 16 * int(counts.max()) > 15 * int(counts.sum()):
         best = min(best, _fit_narrow(counts, present), key=lambda model: model.bits)
     return _fit_table(counts, present, min(best.bits, to_beat)) or best
 

@@ -9,13 +9,11 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
-import constriction
 import numpy as np
 import numpy.typing as npt
 
 from stgvcodec.bitstream.entropy.frequency_tables import (
     N_NARROW_WIDTHS,
-    Frequencies,
     all_families,
     family_frequencies,
     read_table,
@@ -46,17 +44,16 @@ _LARGE_STREAM = 8192
 _ALL_SYMBOLS: Symbols = np.arange(LIMITS["alphabet"], dtype=np.uint8)
 
 
-def encode_stream(contexts: Sequence[tuple[Context, Symbols]], *, narrow: bool = False) -> bytes:
+def encode_stream(contexts: Sequence[tuple[Context, Symbols]]) -> bytes:
     """Code a stream.
 
     Args:
         contexts: Contexts in decoding order, with their symbols, flat.
-        narrow: Whether the narrow family may be used, which format 1.0 does not know.
 
     Returns:
         The descriptors of all contexts, then the coder's words.
     """
-    models = [choose_model(context, symbols, narrow=narrow) for context, symbols in contexts]
+    models = [choose_model(context, symbols) for context, symbols in contexts]
     if not _is_worth_a_coder(contexts, models):
         models = [
             raw_model(context, symbols) if model.frequencies is not None else model
@@ -67,22 +64,18 @@ def encode_stream(contexts: Sequence[tuple[Context, Symbols]], *, narrow: bool =
 
 
 def encode_streams(
-    contexts: Mapping[str, Sequence[Context]], runs: Mapping[str, Sequence[Symbols]], *, narrow: bool = False
+    contexts: Mapping[str, Sequence[Context]], runs: Mapping[str, Sequence[Symbols]]
 ) -> dict[str, bytes]:
     """`encode_stream` of several streams.
 
     Args:
         contexts: Of each stream by name.
         runs: The symbols of each of these contexts; may hold more streams.
-        narrow: As above.
 
     Returns:
         Each stream by name.
     """
-    return {
-        name: encode_stream(list(zip(of_stream, runs[name], strict=True)), narrow=narrow)
-        for name, of_stream in contexts.items()
-    }
+    return {name: encode_stream(list(zip(of_stream, runs[name], strict=True))) for name, of_stream in contexts.items()}
 
 
 def write_words(runs: Sequence[tuple[Model, Symbols]]) -> bytes:
@@ -90,10 +83,15 @@ def write_words(runs: Sequence[tuple[Model, Symbols]]) -> bytes:
     coded = [(model, model.frequencies, symbols) for model, symbols in runs if model.frequencies is not None]
     if not coded:
         return b""
+    # What only decodes never needs it.
+    import constriction
+
     coder = constriction.stream.stack.AnsCoder(np.array([first_state([run[-1] for run in coded])], np.uint32))
     for model, frequencies, symbols in reversed(coded):
         indices = symbols if model.symbols is None else np.searchsorted(model.symbols, symbols)
-        coder.encode_reverse(indices.astype(np.int32), _categorical(frequencies))
+        # constriction adds 1 to every entry and scales the rest to fill 2^24: for f - 1 the scale is exactly 1.
+        categorical = constriction.stream.model.Categorical((frequencies - 1).astype(np.float64), perfect=False)
+        coder.encode_reverse(indices.astype(np.int32), categorical)
     words: bytes = coder.get_compressed().astype("<u4").tobytes()
     return words.rstrip(b"\0")
 
@@ -287,11 +285,6 @@ def first_state(coded_symbols: Sequence[Symbols]) -> int:
     for symbols in coded_symbols:
         checksum = zlib.crc32(symbols.tobytes(), checksum)
     return (checksum & 0xFFFF) + 1
-
-
-def _categorical(frequencies: Frequencies) -> constriction.stream.model.Categorical:
-    # constriction adds 1 to every entry and scales the rest to fill 2^24: for f - 1 the scale is exactly 1
-    return constriction.stream.model.Categorical((frequencies - 1).astype(np.float64), perfect=False)
 
 
 def read_model(reader: ByteReader, context: Context) -> Model | Symbols:

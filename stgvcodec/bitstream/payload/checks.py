@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stgvcodec.bitstream.payload.field import FieldSizes
+from stgvcodec.bitstream.payload.field import FieldHeader
+from stgvcodec.bitstream.syntax.elements import SyntaxTable, dimensions, read_elements
 from stgvcodec.bitstream.syntax.primitives import ByteReader
-from stgvcodec.bitstream.syntax.tables import MLP_TENSORS, Table, dimensions, read_fields
+from stgvcodec.bitstream.syntax.tables import MLP_TENSORS
 
 _HALF_EXPONENT = 0x7C00
 
@@ -22,12 +23,12 @@ def halves_are_finite(patterns: npt.NDArray[np.uint16]) -> bool:
     return not bool(((patterns & _HALF_EXPONENT) == _HALF_EXPONENT).any())
 
 
-def check_decoded_floats(floats: npt.NDArray[np.float32], table: Table, counts: Mapping[str, int]) -> None:
-    """Hold the decoded numbers of a table of f32 fields to their limits.
+def check_decoded_floats(floats: npt.NDArray[np.float32], table: SyntaxTable, counts: Mapping[str, int]) -> None:
+    """Hold the decoded numbers of a table of f32 elements to their limits.
 
     Args:
         floats: All of them, in the order of the table. [n] float32.
-        table: The fields.
+        table: The elements.
         counts: What their shapes refer to.
 
     Raises:
@@ -35,17 +36,17 @@ def check_decoded_floats(floats: npt.NDArray[np.float32], table: Table, counts: 
     """
     low, high = _float_limits(table, tuple(counts.items()))
     if not bool(((low <= floats) & (floats <= high)).all()):
-        # Field by field, for the message.
-        read_fields(ByteReader(floats.astype("<f4").tobytes(), "GoP side_info, decoded"), table, counts)
+        # Element by element, for the message.
+        read_elements(ByteReader(floats.astype("<f4").tobytes(), "GoP side_info, decoded"), table, counts)
 
 
 @cache
 def _float_limits(
-    table: Table, counts: tuple[tuple[str, int], ...]
+    table: SyntaxTable, counts: tuple[tuple[str, int], ...]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Smallest and largest value of each number, exact in float32. [n] each."""
-    limits = [field for field in table for _ in range(math.prod(dimensions(field, dict(counts))))]
-    low, high = ([getattr(field, name) for field in limits] for name in ("minimum", "maximum"))
+    limits = [element for element in table for _ in range(math.prod(dimensions(element, dict(counts))))]
+    low, high = ([getattr(element, name) for element in limits] for name in ("minimum", "maximum"))
     return np.array(low, np.float32), np.array(high, np.float32)
 
 
@@ -72,7 +73,7 @@ def check_halves(halves: Mapping[str, npt.NDArray[np.uint16]]) -> None:
 
 
 def check_field(
-    header: FieldSizes,
+    header: FieldHeader,
     static_table: npt.NDArray[np.int8],
     dynamic_table: npt.NDArray[np.int8],
     mlp: Sequence[npt.NDArray[np.int8]],

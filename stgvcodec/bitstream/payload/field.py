@@ -1,17 +1,13 @@
-"""Sizes of a GoP's field, which the headers of all payloads share, and how such headers are written and read."""
+"""Sizes of a GoP's deformation field, as its header has them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Self
-
-import numpy as np
+from dataclasses import dataclass
 
 from stgvcodec.bitstream.syntax.limits import LIMITS
-from stgvcodec.bitstream.syntax.primitives import ByteReader
-from stgvcodec.bitstream.syntax.tables import MLP_TENSORS, Table, read_fields, write_fields
+from stgvcodec.bitstream.syntax.tables import MLP_TENSORS
 
 N_MEAN_OUTPUTS = 2
 N_COLOR_OUTPUTS = 3
@@ -28,14 +24,10 @@ def level_entries(resolutions: Sequence[Sequence[int]], log2_size: int) -> tuple
 
 
 @dataclass(frozen=True)
-class FieldSizes:
-    """Sizes of a field: the base of a GoP's header.
-
-    A dataclass takes its bases' fields from the last base to the first, so a header that lists this one first has its
-    fields last, as the file does. One of its other fields is `low_pass`.
+class FieldHeader:
+    """The part of a GoP's header that describes its deformation field.
 
     Attributes:
-        TABLE: The field table of the header, with counts of levels besides its fields.
         static_resolutions: Cells along (x, y) of each level of the 2D encoding. [L][2].
         static_features: Features of an entry.
         static_log2_size: log2 of the largest table.
@@ -46,8 +38,6 @@ class FieldSizes:
         n_frequencies: Frequencies of the time encoding.
         weight_bits: Bits of a symbol of the hash tables and of the MLP.
     """
-
-    TABLE: ClassVar[Table]
 
     static_resolutions: tuple[tuple[int, int], ...]
     static_features: int
@@ -91,37 +81,9 @@ class FieldSizes:
             (N_COLOR_OUTPUTS,),
         )
 
-    def to_bytes(self) -> bytes:
-        """The header as its field table.
-
-        Raises:
-            ValueError: a value is outside its limits.
-        """
-        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        if float(np.float32(values["low_pass"])) != values["low_pass"]:
-            raise ValueError(f"low_pass is {values['low_pass']!r}, expected a float32 value: round it before")
-        payload = write_fields({**values, **self.level_counts}, self.TABLE)
-        if fault := self._fault():
-            raise ValueError(fault)
-        return payload
-
-    @classmethod
-    def read(cls, reader: ByteReader) -> Self:
-        """Read the header's field table.
-
-        Raises:
-            BitstreamError: it is cut short or a value is outside its limits.
-        """
-        start = reader.position
-        values = read_fields(reader, cls.TABLE)
-        header = cls(**{field.name: values[field.name] for field in fields(cls)})
-        if fault := header._fault():
-            raise reader.error(fault, at=start)
-        return header
-
     @property
     def level_counts(self) -> dict[str, int]:
-        """The counts of levels by their names in the field tables."""
+        """The counts of levels by their names in the syntax tables."""
         return {
             "n_static_levels": len(self.static_resolutions),
             "n_dynamic_levels": len(self.dynamic_resolutions),
@@ -129,15 +91,15 @@ class FieldSizes:
 
     @property
     def scale_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of the field's scales by name: the end of every table of floats."""
+        """Shapes of the field's scales by name: the end of the table SIDE_INFO."""
         return {
             "static_scales": (len(self.static_resolutions),),
             "dynamic_scales": (len(self.dynamic_resolutions),),
             "mlp_scales": (len(MLP_TENSORS),),
         }
 
-    def _fault(self) -> str | None:
-        """What is wrong with values that are within their limits one by one."""
+    def grid_fault(self) -> str | None:
+        """What is wrong with the hash tables where each size is within its limits; None if nothing is."""
         limit = LIMITS["grid_parameters"]
         for name, entries, n_features in (
             ("2D", self.static_entries, self.static_features),

@@ -1,81 +1,203 @@
-"""The frame of a GoP's payload: its header, the lengths of its streams, the streams."""
+"""The head of a GoP's payload: its header, and the lengths of its streams."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
 
-from stgvcodec.bitstream.payload.field import FieldSizes
+import numpy as np
+
+from stgvcodec.bitstream.payload.field import FieldHeader
+from stgvcodec.bitstream.syntax.elements import read_elements, write_elements
 from stgvcodec.bitstream.syntax.primitives import ByteReader
-from stgvcodec.bitstream.syntax.tables import Table, read_fields, write_fields
+from stgvcodec.bitstream.syntax.tables import GOP_HEADER, STREAM_LENGTHS, STREAMS
+from stgvcodec.ops.dequantize import Modes
 
-HeaderT = TypeVar("HeaderT", bound=FieldSizes)
+SHAPE_BITS = 8
+"""What `cholesky_bits` is in shape_mode 1."""
+N_COLOR_COMPONENTS = 3
 
 
-class PayloadHead(Generic[HeaderT]):
-    """Writes and reads the heads of one payload syntax.
+@dataclass(frozen=True)
+class _GaussianHeader:
+    n_frames: int
+    n_gaussians: int
+    low_pass: float
+    point_mode: int
+    shape_mode: int
+    color_mode: int
+    cholesky_bits: int
+    color_stages: int
+    color_codebook_size: int
 
-    Args:
-        header: The class of its headers.
-        lengths: Field table of the lengths, `<stream>_bytes` each.
-        streams: Names of the streams, in order.
+
+# A dataclass takes the attributes of its bases from the last base to the first: those of the field come last, as in the
+# file.
+@dataclass(frozen=True)
+class GopHeader(FieldHeader, _GaussianHeader):
+    """Sizes and modes of a GoP: the table GOP_HEADER of bitstream_spec.md without its counts of levels.
+
+    Any combination of modes is valid.
+
+    Attributes:
+        n_frames: T, frames.
+        n_gaussians: N.
+        low_pass: s, square pixels; a float32 value.
+        point_mode: 0 = binary16 means, 1 = grid.
+        shape_mode: 0 = affine Cholesky, 1 = log scales and shear.
+        color_mode: 0 = residual vector quantisation, 1 = Y, Co, Cg.
+        cholesky_bits: Bits of a shape symbol; 8 in shape_mode 1.
+        color_stages: M; 1 in color_mode 1, which has no stages.
+        color_codebook_size: K; 1 in color_mode 1.
+
+    The sizes of its deformation field are those of `FieldHeader`.
     """
 
-    def __init__(self, header: type[HeaderT], lengths: Table, streams: Sequence[str]) -> None:
-        self._header = header
-        self._lengths = lengths
-        self._streams = streams
-        # Of the last header that was read: what follows does not change what its bytes mean, and a file's GoPs mostly
-        # share it.
-        self._last: tuple[bytes, HeaderT] | None = None
+    @property
+    def modes(self) -> Modes:
+        """Which rules turn the symbols of the Gaussians into parameters."""
+        return Modes(self.point_mode, self.shape_mode, self.color_mode)
 
-    def join(self, header: HeaderT, coded: Mapping[str, bytes]) -> bytes:
-        """The payload of a header and its streams.
+    @property
+    def n_color_symbols(self) -> int:
+        """C, symbols of a Gaussian's colour."""
+        return N_COLOR_COMPONENTS if self.color_mode else self.color_stages
 
-        Args:
-            header: The header.
-            coded: Each stream by name.
-        """
-        lengths = write_fields({f"{name}_bytes": len(coded[name]) for name in self._streams}, self._lengths)
-        return header.to_bytes() + lengths + b"".join(coded[name] for name in self._streams)
+    @property
+    def color_alphabet(self) -> int:
+        """Colour symbols are 0 to this, exclusive."""
+        return 256 if self.color_mode else self.color_codebook_size
 
-    def read_header(self, reader: ByteReader) -> HeaderT:
-        """The header.
+    @property
+    def codebooks_shape(self) -> tuple[int, int, int]:
+        """Stages, codewords, channels; without stages or codewords in color_mode 1."""
+        return (0, 0, 3) if self.color_mode else (self.color_stages, self.color_codebook_size, 3)
+
+    @property
+    def side_info_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the float32 arrays of `GopSymbols` by name, in the order of the table SIDE_INFO."""
+        return {
+            "point_scale": (2 * self.point_mode,),
+            "point_offset": (2 * self.point_mode,),
+            "shape_scale": (3,),
+            "shape_offset": (3 - 3 * self.shape_mode,),
+            "color_scale": (3 * self.color_mode,),
+            **self.scale_shapes,
+        }
+
+    @property
+    def side_info_counts(self) -> dict[str, int]:
+        """What the shapes of the table SIDE_INFO refer to."""
+        modes = {"point_mode": self.point_mode, "shape_mode": self.shape_mode, "color_mode": self.color_mode}
+        return {**modes, **self.level_counts}
+
+    def to_bytes(self) -> bytes:
+        """The table GOP_HEADER.
 
         Raises:
-            BitstreamError: it is cut short or damaged.
+            ValueError: a value is outside its limits.
+        """
+        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        if float(np.float32(values["low_pass"])) != values["low_pass"]:
+            raise ValueError(f"low_pass is {values['low_pass']!r}, expected a float32 value: round it before")
+        payload = write_elements({**values, **self.level_counts}, GOP_HEADER)
+        if fault := self._fault():
+            raise ValueError(fault)
+        return payload
+
+    @classmethod
+    def read(cls, reader: ByteReader) -> GopHeader:
+        """Read the table GOP_HEADER.
+
+        Raises:
+            BitstreamError: it is cut short or a value is outside its limits.
         """
         start = reader.position
-        known = self._last
+        values = read_elements(reader, GOP_HEADER)
+        header = cls(**{field.name: values[field.name] for field in fields(cls)})
+        if fault := header._fault():
+            raise reader.error(fault, at=start)
+        return header
+
+    def _fault(self) -> str | None:
+        """What is wrong with values that are within their limits one by one."""
+        if self.shape_mode and self.cholesky_bits != SHAPE_BITS:
+            return f"cholesky_bits is {self.cholesky_bits}, expected {SHAPE_BITS} in shape_mode 1"
+        if self.color_mode and (self.color_stages, self.color_codebook_size) != (1, 1):
+            sizes = f"{self.color_stages} and {self.color_codebook_size}"
+            return f"color_stages and color_codebook_size are {sizes}, expected 1 and 1 in color_mode 1"
+        return self.grid_fault()
+
+
+def join_head(header: GopHeader, coded: Mapping[str, bytes]) -> bytes:
+    """The payload of a header and its streams.
+
+    Args:
+        header: The header.
+        coded: Each stream by name.
+    """
+    lengths = write_elements({f"{name}_bytes": len(coded[name]) for name in STREAMS}, STREAM_LENGTHS)
+    return header.to_bytes() + lengths + b"".join(coded[name] for name in STREAMS)
+
+
+class _LastHeader:
+    """The header that was read last: the GoPs of a file mostly share it, and what follows it does not change its meaning."""
+
+    def __init__(self) -> None:
+        self._known: tuple[bytes, GopHeader] | None = None
+
+    def read(self, reader: ByteReader) -> GopHeader:
+        start, known = reader.position, self._known
         if known is not None and reader.data.startswith(known[0], start, reader.end):
             reader.skip(len(known[0]))
             return known[1]
-        header = self._header.read(reader)
-        self._last = reader.data[start : reader.position], header
+        header = GopHeader.read(reader)
+        self._known = reader.data[start : reader.position], header
         return header
 
-    def read(self, reader: ByteReader) -> tuple[HeaderT, dict[str, int]]:
-        """The header, and the length of each stream by name.
 
-        Raises:
-            BitstreamError: they are damaged, or the lengths do not add up to what is left.
-        """
-        header = self.read_header(reader)
-        start = reader.position
-        values = read_fields(reader, self._lengths)
-        lengths = {name: int(values[f"{name}_bytes"]) for name in self._streams}
-        if sum(lengths.values()) != reader.remaining:
-            message = f"the streams take {sum(lengths.values())} bytes by their lengths, {reader.remaining} are there"
-            raise reader.error(message, at=start)
-        return header, lengths
+_last_header = _LastHeader()
 
-    def stream_bytes(self, payload: bytes) -> dict[str, int]:
-        """Bytes by stream name; the first stream's count the head too.
 
-        Raises:
-            BitstreamError: the head is damaged.
-        """
-        reader = ByteReader(bytes(payload), "GoP header")
-        _, lengths = self.read(reader)
-        lengths[self._streams[0]] += reader.position
-        return lengths
+def read_header(payload: bytes) -> GopHeader:
+    """The header of a payload, of which only the beginning need be there.
+
+    Raises:
+        BitstreamError: it is cut short or damaged.
+    """
+    return _last_header.read(ByteReader(bytes(payload), "GoP header"))
+
+
+def read_head(reader: ByteReader) -> tuple[GopHeader, dict[str, int]]:
+    """The header, and the length of each stream by name.
+
+    Raises:
+        BitstreamError: they are damaged, or the lengths do not add up to what is left.
+    """
+    header = _last_header.read(reader)
+    start = reader.position
+    values = read_elements(reader, STREAM_LENGTHS)
+    lengths = {name: int(values[f"{name}_bytes"]) for name in STREAMS}
+    if sum(lengths.values()) != reader.remaining:
+        message = f"the streams take {sum(lengths.values())} bytes by their lengths, {reader.remaining} are there"
+        raise reader.error(message, at=start)
+    return header, lengths
+
+
+def payload_stream_bytes(payload: bytes) -> dict[str, int]:
+    """What each stream of a GoP costs.
+
+    Args:
+        payload: What `pack_gop` returned.
+
+    Returns:
+        Bytes by stream name, in file order; header and lengths count as "side_info". The sum is `len(payload)`.
+
+    Raises:
+        BitstreamError: header or lengths are damaged.
+    """
+    reader = ByteReader(bytes(payload), "GoP header")
+    _, lengths = read_head(reader)
+    lengths[STREAMS[0]] += reader.position
+    return lengths

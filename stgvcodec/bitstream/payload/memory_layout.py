@@ -1,55 +1,65 @@
-"""Where the symbols of a set payload lie once they are decoded, and how its streams are made up."""
+"""Where the symbols of a GoP lie once they are decoded: in one block of bytes, in shapes that its header implies."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain
+from itertools import accumulate, chain
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from stgvcodec.bitstream.entropy.conditional import Attribute, AttributeSet
 from stgvcodec.bitstream.entropy.models import Context
-from stgvcodec.bitstream.gop_layout import (
-    ArrayShape,
-    BlockSection,
-    codebook_contexts,
-    codebook_places,
-    field_arrays,
-    field_contexts,
-    field_places,
-    float_contexts,
-    float_places,
-    place_sections,
-    split_floats,
-    stream_places,
-)
-from stgvcodec.bitstream.payload.header import GopSetHeader
+from stgvcodec.bitstream.payload.contexts import CodedSymbol, SymbolRef, color_symbols, shape_symbols
+from stgvcodec.bitstream.payload.field import FieldHeader
+from stgvcodec.bitstream.payload.head import GopHeader
 from stgvcodec.bitstream.payload.morton_order import N_BUCKETS
-from stgvcodec.bitstream.payload.symbols import GopSetSymbols
+from stgvcodec.bitstream.payload.symbols import GopSymbols, split_side_info
 from stgvcodec.bitstream.syntax.tables import MLP_TENSORS
-from stgvcodec.ops.ans import Column, StreamPlaces
+from stgvcodec.ops.ans import Column, ContextPlace, StreamPlaces
 
-_SHAPE_NAMES = (("l1", "l2", "l3"), ("log scale of l1", "log scale of l3", "shear"))
-# Of both shape modes: the symbols in decoding order, each with the symbols whose sum its class depends on.
-_SHAPE_SOURCES: tuple[tuple[tuple[int, tuple[int, ...]], ...], ...] = (
-    ((0, ()), (2, (0,)), (1, (0, 2))),
-    ((0, ()), (1, (0,)), (2, (1,))),
-)
-# The symbols whose sum grows with a Gaussian's size.
-_SIZE_SYMBOLS = ((0, 2), (0, 1))
-_COLOR_NAMES = ("Y", "Co", "Cg")
+ALIGNMENT = 16
+"""Every section begins at a multiple of this many bytes: loads may be wide."""
+
+ArrayShape = tuple[type[np.generic], tuple[int, ...]]
+Place = tuple[int, int, int]
+"""(first, step, zero) of a `ContextPlace`."""
+
+_BYTE = 256
+# Values are kept as this machine has them.
+_LITTLE = sys.byteorder == "little"
+_HIGH, _LOW = (1, 0) if _LITTLE else (0, 1)
+
+
+class BlockSection(NamedTuple):
+    """An array inside a block; `first` in bytes."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    first: int
+
+    @property
+    def n_bytes(self) -> int:
+        """Its size."""
+        return self.dtype.itemsize * math.prod(self.shape)
+
+    def of(self, block: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
+        """The array, a view of the block."""
+        return np.ndarray(self.shape, self.dtype, block.data, self.first)
 
 
 @dataclass(frozen=True, eq=False)
-class GopSetLayout:
+class MemoryLayout:
     """How the GoPs of one header lie in a block.
 
     Attributes:
         header: The header.
-        sections: By name: the arrays of `GopSetSymbols`, where the tensors of the MLP go by their names, "floats" are
+        sections: By name: the arrays of `GopSymbols`, where the tensors of the MLP go by their names, "floats" are
             all scales and offsets, and "buckets" those of the points' gaps. [N] uint8.
         contexts: Of the plain streams side_info, points and field, in decoding order.
         places: Of the contexts' symbols in the block.
@@ -57,26 +67,26 @@ class GopSetLayout:
         n_bytes: Size of the block.
     """
 
-    header: GopSetHeader
+    header: GopHeader
     sections: Mapping[str, BlockSection]
     contexts: Mapping[str, tuple[Context, ...]]
     places: Mapping[str, StreamPlaces]
     attributes: Mapping[str, AttributeSet]
     n_bytes: int
 
-    def symbols(self, block: npt.NDArray[np.uint8]) -> GopSetSymbols:
+    def symbols(self, block: npt.NDArray[np.uint8]) -> GopSymbols:
         """A block's arrays; views of it."""
         arrays = {name: section.of(block) for name, section in self.sections.items() if name != "buckets"}
-        arrays.update(split_floats(arrays.pop("floats"), self.header.float_shapes))
+        arrays.update(split_side_info(arrays.pop("floats"), self.header.side_info_shapes))
         mlp = tuple(arrays.pop(name) for name in MLP_TENSORS)
-        return GopSetSymbols(header=self.header, mlp=mlp, **arrays)
+        return GopSymbols(header=self.header, mlp=mlp, **arrays)
 
 
 @lru_cache(maxsize=16)
-def gop_set_layout(header: GopSetHeader) -> GopSetLayout:
+def memory_layout(header: GopHeader) -> MemoryLayout:
     """The layout of a header's GoPs; the same object while a file's GoPs have the same header."""
     n = header.n_gaussians
-    n_floats = sum(shape[0] for shape in header.float_shapes.values())
+    n_floats = sum(shape[0] for shape in header.side_info_shapes.values())
     n_stages, n_codewords, _ = header.codebooks_shape
     arrays: dict[str, ArrayShape] = {
         "floats": (np.float32, (n_floats,)),
@@ -102,40 +112,120 @@ def gop_set_layout(header: GopSetHeader) -> GopSetLayout:
         "points": [(first["buckets"], 1, 0)],
         "field": list(chain.from_iterable(field_places(header, first).values())),
     }
-    return GopSetLayout(
+    widths = {"shapes": 3, "colors": header.n_color_symbols}
+    columns = {name: [Column(first[name] + i, width) for i in range(width)] for name, width in widths.items()}
+    shapes = shape_symbols(header.shape_mode)
+    colors = color_symbols(header.shape_mode, header.color_mode, header.n_color_symbols)
+    return MemoryLayout(
         header,
         sections,
         {name: tuple(found) for name, found in contexts.items()},
         {name: stream_places(contexts[name], places[name]) for name in contexts},
         {
-            "shapes": AttributeSet(n, _shape_attributes(header, first["shapes"])),
-            "colors": AttributeSet(n, _color_attributes(header, first["shapes"], first["colors"])),
+            "shapes": AttributeSet(n, _attributes(shapes, 1 << header.cholesky_bits, columns)),
+            "colors": AttributeSet(n, _attributes(colors, header.color_alphabet, columns)),
         },
         n_bytes,
     )
 
 
-def _shape_attributes(header: GopSetHeader, first: int) -> tuple[Attribute, ...]:
-    names = _SHAPE_NAMES[header.shape_mode]
+def _attributes(
+    symbols: Sequence[CodedSymbol], alphabet: int, columns: Mapping[str, Sequence[Column]]
+) -> tuple[Attribute, ...]:
+    """Symbols that are coded by context, with their places by stream."""
+
+    def column(ref: SymbolRef) -> Column:
+        return columns[ref.stream][ref.component]
+
     return tuple(
-        Attribute(
-            names[i], 1 << header.cholesky_bits, Column(first + i, 3), tuple(Column(first + s, 3) for s in sources)
-        )
-        for i, sources in _SHAPE_SOURCES[header.shape_mode]
+        Attribute(coded.name, alphabet, column(coded.symbol), tuple(column(ref) for ref in coded.context_of))
+        for coded in symbols
     )
 
 
-def _color_attributes(header: GopSetHeader, first_shape: int, first: int) -> tuple[Attribute, ...]:
-    n = header.n_color_symbols
-    columns = [Column(first + i, n) for i in range(n)]
-    size = tuple(Column(first_shape + s, 3) for s in _SIZE_SYMBOLS[header.shape_mode])
-    if header.color_mode:
-        names: tuple[str, ...] = _COLOR_NAMES
-        sources = [size, size, (columns[1],)]
-    else:
-        names = tuple(f"stage {stage}" for stage in range(n))
-        sources = [size, *((column,) for column in columns[:-1])]
-    return tuple(
-        Attribute(name, header.color_alphabet, column, source)
-        for name, column, source in zip(names, columns, sources, strict=True)
+def place_sections(arrays: Mapping[str, ArrayShape]) -> tuple[dict[str, BlockSection], int]:
+    """Arrays one behind the other, aligned; their sections by name, and the size of the block."""
+    sections: dict[str, BlockSection] = {}
+    n_bytes = 0
+    for name, (dtype, shape) in arrays.items():
+        sections[name] = BlockSection(np.dtype(dtype), shape, n_bytes)
+        n_bytes = aligned(n_bytes + sections[name].n_bytes)
+    return sections, n_bytes
+
+
+def stream_places(contexts: Sequence[Context], places: Sequence[Place]) -> StreamPlaces:
+    """The contexts of a stream with their places, as the decoder wants them."""
+    return StreamPlaces(
+        [
+            ContextPlace(context.n_symbols, context.alphabet, *place)
+            for context, place in zip(contexts, places, strict=True)
+        ]
     )
+
+
+def float_contexts(n_floats: int) -> list[Context]:
+    """The contexts of floats, a byte plane each."""
+    return [Context(f"byte {plane} of the floats", n_floats, _BYTE) for plane in range(4)]
+
+
+def float_places(first: int) -> list[Place]:
+    """Places of `float_contexts`."""
+    return [(first + (plane if _LITTLE else 3 - plane), 4, 0) for plane in range(4)]
+
+
+def codebook_contexts(n_stages: int, n_codewords: int) -> list[Context]:
+    """The contexts of codebooks: high and low bytes of each stage."""
+    return [
+        Context(f"{part} bytes of stage {stage}", 3 * n_codewords, _BYTE)
+        for stage in range(n_stages)
+        for part in ("high", "low")
+    ]
+
+
+def codebook_places(first: int, n_stages: int, n_codewords: int) -> list[Place]:
+    """Places of `codebook_contexts`."""
+    return [(first + 6 * n_codewords * stage + byte, 2, 0) for stage in range(n_stages) for byte in (_HIGH, _LOW)]
+
+
+def field_arrays(header: FieldHeader) -> dict[str, ArrayShape]:
+    """The arrays of a field in the order of the file: the two hash tables, the tensors of the MLP."""
+    return {
+        "static_table": (np.int8, (sum(header.static_entries), header.static_features)),
+        "dynamic_table": (np.int8, (sum(header.dynamic_entries), header.dynamic_features)),
+        **{name: (np.int8, shape) for name, shape in zip(MLP_TENSORS, header.mlp_shapes, strict=True)},
+    }
+
+
+def field_contexts(header: FieldHeader) -> dict[str, list[Context]]:
+    """The contexts of a field: one a level of each encoding, one a tensor of the MLP."""
+    weights = 1 << header.weight_bits
+
+    def levels(entries: Sequence[int], n_features: int) -> list[Context]:
+        return [Context(f"level {level}", size * n_features, weights) for level, size in enumerate(entries)]
+
+    return {
+        "hash_static": levels(header.static_entries, header.static_features),
+        "hash_dynamic": levels(header.dynamic_entries, header.dynamic_features),
+        "mlp": [
+            Context(name, math.prod(shape), weights) for name, shape in zip(MLP_TENSORS, header.mlp_shapes, strict=True)
+        ],
+    }
+
+
+def field_places(header: FieldHeader, first: Mapping[str, int]) -> dict[str, list[Place]]:
+    """Places of `field_contexts`, `first` being where each array begins."""
+    half = 1 << (header.weight_bits - 1)
+
+    def levels(begin: int, entries: Sequence[int], n_features: int) -> list[Place]:
+        return [(begin + n_features * before, 1, half) for before in accumulate(entries[:-1], initial=0)]
+
+    return {
+        "hash_static": levels(first["static_table"], header.static_entries, header.static_features),
+        "hash_dynamic": levels(first["dynamic_table"], header.dynamic_entries, header.dynamic_features),
+        "mlp": [(first[name], 1, half) for name in MLP_TENSORS],
+    }
+
+
+def aligned(n: int) -> int:
+    """The next multiple of `ALIGNMENT`."""
+    return -(-n // ALIGNMENT) * ALIGNMENT

@@ -1,4 +1,4 @@
-"""A GoP's symbols to the bytes of a set payload and back."""
+"""A GoP's symbols to the bytes of its payload and back."""
 
 from __future__ import annotations
 
@@ -12,24 +12,21 @@ import numpy.typing as npt
 from stgvcodec.bitstream.entropy.conditional import ConditionedDecoder, encode_conditioned
 from stgvcodec.bitstream.entropy.streams import Decoder, Runner, StreamDecoder, decode_streams, encode_streams, in_order
 from stgvcodec.bitstream.payload.checks import halves_are_finite
-from stgvcodec.bitstream.payload.head import PayloadHead
-from stgvcodec.bitstream.payload.header import GopSetHeader
-from stgvcodec.bitstream.payload.memory_layout import GopSetLayout, gop_set_layout
+from stgvcodec.bitstream.payload.head import join_head, read_head
+from stgvcodec.bitstream.payload.memory_layout import MemoryLayout, memory_layout
 from stgvcodec.bitstream.payload.morton_order import join_gaps, morton_codes, split_gaps
 from stgvcodec.bitstream.payload.symbol_arrays import codebook_runs, field_runs, float_runs
 from stgvcodec.bitstream.payload.symbols import (
     ORDERED_HALF_MAX,
     ORDERED_HALF_MIN,
-    GopSetSymbols,
-    check_decoded_scales,
+    GopSymbols,
+    check_decoded_side_info,
 )
 from stgvcodec.bitstream.syntax.primitives import ByteReader
-from stgvcodec.bitstream.syntax.tables import SET_FLOATS, SET_STREAM_LENGTHS, SET_STREAMS
-
-_HEAD = PayloadHead(GopSetHeader, SET_STREAM_LENGTHS, SET_STREAMS)
+from stgvcodec.bitstream.syntax.tables import STREAMS
 
 
-def pack_gop_set(symbols: GopSetSymbols) -> bytes:
+def pack_gop(symbols: GopSymbols) -> bytes:
     """Code a GoP: header, lengths of the streams, streams.
 
     Args:
@@ -43,7 +40,7 @@ def pack_gop_set(symbols: GopSetSymbols) -> bytes:
     """
     symbols.validate()
     header = symbols.header
-    layout = gop_set_layout(header)
+    layout = memory_layout(header)
     codes = morton_codes(symbols.points)
     order = np.argsort(codes, kind="stable")
     buckets, low_bits = split_gaps(codes[order])
@@ -52,22 +49,22 @@ def pack_gop_set(symbols: GopSetSymbols) -> bytes:
     layout.sections["colors"].of(attributes)[:] = symbols.colors[order]
     field = field_runs(header, symbols.static_table, symbols.dynamic_table, symbols.mlp)
     runs = {
-        "side_info": [*float_runs(symbols.float_bytes()), *codebook_runs(symbols.codebooks)],
+        "side_info": [*float_runs(symbols.side_info_bytes()), *codebook_runs(symbols.codebooks)],
         "points": [buckets],
         "field": list(chain.from_iterable(field.values())),
     }
-    coded = encode_streams(layout.contexts, runs, narrow=True)
+    coded = encode_streams(layout.contexts, runs)
     coded["point_bits"] = low_bits
     for name, attribute_set in layout.attributes.items():
         coded[name] = encode_conditioned(attributes, attribute_set)
-    return _HEAD.join(header, coded)
+    return join_head(header, coded)
 
 
 class _Points:
     """The streams points and point_bits, not decoded yet."""
 
     def __init__(
-        self, layout: GopSetLayout, block: npt.NDArray[np.uint8], buckets: ByteReader, low_bits: ByteReader
+        self, layout: MemoryLayout, block: npt.NDArray[np.uint8], buckets: ByteReader, low_bits: ByteReader
     ) -> None:
         self._start = buckets.position
         self._buckets = StreamDecoder(buckets, layout.contexts["points"], layout.places["points"], block)
@@ -90,23 +87,23 @@ class _Points:
             raise ByteReader(self._low_bits.data, "GoP points").error(message, at=self._start)
 
 
-def unpack_gop_set(payload: bytes, *, run: Runner = in_order) -> GopSetSymbols:
+def unpack_gop(payload: bytes, *, run: Runner = in_order) -> GopSymbols:
     """Decode a GoP.
 
     Args:
-        payload: What `pack_gop_set` returned.
+        payload: What `pack_gop` returned.
         run: Calls its first argument with 0 to n - 1, in threads if it likes; streams are decoded in it.
 
     Returns:
-        The symbols, the Gaussians in the order in which they are stored: `pack_gop_set` makes the same payload of them.
+        The symbols, the Gaussians in the order in which they are stored: `pack_gop` makes the same payload of them.
 
     Raises:
         BitstreamError: the payload is cut short or damaged; its offset counts from the payload's start.
     """
     reader = ByteReader(bytes(payload), "GoP header")
-    header, lengths = _HEAD.read(reader)
-    layout = gop_set_layout(header)
-    streams = {name: reader.slice(lengths[name], f"GoP {name}") for name in SET_STREAMS}
+    header, lengths = read_head(reader)
+    layout = memory_layout(header)
+    streams = {name: reader.slice(lengths[name], f"GoP {name}") for name in STREAMS}
     starts = {name: stream.position for name, stream in streams.items()}
     block = np.empty(layout.n_bytes, np.uint8)
 
@@ -121,32 +118,8 @@ def unpack_gop_set(payload: bytes, *, run: Runner = in_order) -> GopSetSymbols:
     ]
     decode_streams(decoders, run)
     symbols = layout.symbols(block)
-    check_decoded_scales(header, layout.sections["floats"].of(block), SET_FLOATS, header.float_shapes)
+    check_decoded_side_info(header, layout.sections["floats"].of(block))
     if not halves_are_finite(symbols.codebooks):
         message = "codebooks hold NaN or Inf, so bytes are damaged"
         raise ByteReader(reader.data, "GoP side_info").error(message, at=starts["side_info"])
     return symbols
-
-
-def gop_set_stream_bytes(payload: bytes) -> dict[str, int]:
-    """What each stream of a GoP costs.
-
-    Args:
-        payload: What `pack_gop_set` returned.
-
-    Returns:
-        Bytes by stream name, in file order; header and lengths count as "side_info". The sum is `len(payload)`.
-
-    Raises:
-        BitstreamError: header or lengths are damaged.
-    """
-    return _HEAD.stream_bytes(payload)
-
-
-def read_gop_set_header(payload: bytes) -> GopSetHeader:
-    """The header of a set payload, of which only the beginning need be there.
-
-    Raises:
-        BitstreamError: it is cut short or damaged.
-    """
-    return _HEAD.read_header(ByteReader(bytes(payload), "GoP header"))

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stgvcodec.bitstream.entropy.models import Symbols
-from stgvcodec.bitstream.payload.field import FieldSizes
+from stgvcodec.bitstream.payload.field import FieldHeader
 
 
 def split_bytes(halves: npt.NDArray[np.uint16]) -> tuple[Symbols, Symbols]:
@@ -28,7 +28,7 @@ def codebook_runs(codebooks: npt.NDArray[np.uint16]) -> list[Symbols]:
 
 
 def field_runs(
-    header: FieldSizes,
+    header: FieldHeader,
     static_table: npt.NDArray[np.int8],
     dynamic_table: npt.NDArray[np.int8],
     mlp: Sequence[npt.NDArray[np.int8]],

@@ -1,18 +1,20 @@
-"""A GoP of the set payload as integers, in the shapes that its header implies."""
+"""A GoP as integers, in the shapes that its header implies."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
 
-from stgvcodec.bitstream.gop_layout import split_floats
 from stgvcodec.bitstream.payload.checks import check_array, check_decoded_floats, check_field, check_halves, check_range
-from stgvcodec.bitstream.payload.header import GopSetHeader
+from stgvcodec.bitstream.payload.head import GopHeader
+from stgvcodec.bitstream.syntax.elements import write_elements
 from stgvcodec.bitstream.syntax.primitives import ByteReader
-from stgvcodec.bitstream.syntax.tables import SET_FLOATS, Table, write_fields
+from stgvcodec.bitstream.syntax.tables import SIDE_INFO
+from stgvcodec.ops.dequantize import SymbolArrays
 
 ORDERED_HALF_MIN = 0x0400
 ORDERED_HALF_MAX = 0xFBFF
@@ -23,47 +25,18 @@ LOG_SCALE_MAX = 0.5
 """Bounds of shape_scale of the two log scales in shape_mode 1."""
 
 
-@dataclass(frozen=True, eq=False)
-class GopSetSymbols:
-    """A GoP as integers: all that a decoder needs, exactly as transmitted. bitstream_spec.md section 9.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class GopSymbols(SymbolArrays):
+    """A GoP as integers: all that a decoder needs, exactly as transmitted.
+
+    The arrays are those of `SymbolArrays`, in the shapes that the header implies; where a mode has no use for one it is
+    empty: [0], or [0, 0, 3] for codebooks.
 
     Attributes:
         header: Sizes and modes.
-        points: Means (x, y). [N, 2] uint16. point_mode 0: binary16 patterns p as ordered integers, 0xFFFF - p where
-            p >= 0x8000, else p + 0x8000; finite. point_mode 1: steps of the grid.
-        shapes: [N, 3] uint8. shape_mode 0: Cholesky symbols of (l1, l2, l3). shape_mode 1: log scales of l1 and of l3,
-            then the shear, 128 being none.
-        colors: [N, C] uint8. color_mode 0: codeword of each stage. color_mode 1: Y, Co, Cg, 128 being 0.
-        codebooks: IEEE binary16 bit patterns; finite. [M, K, 3] uint16; [0, 0, 3] in color_mode 1.
-        static_table: Symbols of the 2D tables, level after level. [sum(static_entries), F] int8.
-        dynamic_table: Symbols of the 3D tables. [sum(dynamic_entries), F] int8.
-        mlp: Symbols of the MLP's tensors in the order of `MLP_TENSORS`, shapes `header.mlp_shapes`. int8.
-        point_scale: Step of the grid along x and y. [2] float32; [0] in point_mode 0.
-        point_offset: The grid's origin. [2] float32; [0] in point_mode 0.
-        shape_scale: Of the three shape symbols; in shape_mode 1 the first two in [2^-10, 0.5]. [3] float32.
-        shape_offset: [3] float32; [0] in shape_mode 1.
-        color_scale: Of Y, Co, Cg. [3] float32; [0] in color_mode 0.
-        static_scales: Of each 2D level. [L] float32.
-        dynamic_scales: Of each 3D level. [L] float32.
-        mlp_scales: Of each tensor of the MLP. [8] float32.
     """
 
-    header: GopSetHeader
-    points: npt.NDArray[np.uint16]
-    shapes: npt.NDArray[np.uint8]
-    colors: npt.NDArray[np.uint8]
-    codebooks: npt.NDArray[np.uint16]
-    static_table: npt.NDArray[np.int8]
-    dynamic_table: npt.NDArray[np.int8]
-    mlp: tuple[npt.NDArray[np.int8], ...]
-    point_scale: npt.NDArray[np.float32]
-    point_offset: npt.NDArray[np.float32]
-    shape_scale: npt.NDArray[np.float32]
-    shape_offset: npt.NDArray[np.float32]
-    color_scale: npt.NDArray[np.float32]
-    static_scales: npt.NDArray[np.float32]
-    dynamic_scales: npt.NDArray[np.float32]
-    mlp_scales: npt.NDArray[np.float32]
+    header: GopHeader
 
     def validate(self) -> None:
         """Check everything that the format asks for.
@@ -84,24 +57,24 @@ class GopSetSymbols:
         check_range("colors", self.colors, 0, header.color_alphabet - 1)
         check_field(header, self.static_table, self.dynamic_table, self.mlp)
         check_halves({"codebooks": self.codebooks})
-        for name, shape in header.float_shapes.items():
+        for name, shape in header.side_info_shapes.items():
             check_array(name, getattr(self, name), np.float32, shape)
-        self.float_bytes()
+        self.side_info_bytes()
         if fault := log_scale_fault(header, self.shape_scale):
             raise ValueError(fault)
 
-    def float_bytes(self) -> bytes:
-        """The scales and offsets as the field table SET_FLOATS.
+    def side_info_bytes(self) -> bytes:
+        """The scales and offsets as the field table SIDE_INFO.
 
         Raises:
             ValueError: a value is not finite or outside its limits.
         """
         header = self.header
-        values = {name: getattr(self, name).tolist() for name in header.float_shapes}
-        return write_fields({**values, **header.float_counts}, SET_FLOATS)
+        values = {name: getattr(self, name).tolist() for name in header.side_info_shapes}
+        return write_elements({**values, **header.side_info_counts}, SIDE_INFO)
 
 
-def log_scale_fault(header: GopSetHeader, shape_scale: npt.NDArray[np.float32]) -> str | None:
+def log_scale_fault(header: GopHeader, shape_scale: npt.NDArray[np.float32]) -> str | None:
     """What is wrong with the scales of shape_mode 1, whose powers must stay within reach; None if nothing is."""
     for name, scale in zip("ab", shape_scale.tolist(), strict=False):
         if header.shape_mode and not LOG_SCALE_MIN <= scale <= LOG_SCALE_MAX:
@@ -111,25 +84,27 @@ def log_scale_fault(header: GopSetHeader, shape_scale: npt.NDArray[np.float32]) 
     return None
 
 
-def check_decoded_scales(
-    header: GopSetHeader,
-    floats: npt.NDArray[np.float32],
-    table: Table,
-    shapes: Mapping[str, tuple[int, ...]],
-) -> None:
+def check_decoded_side_info(header: GopHeader, floats: npt.NDArray[np.float32]) -> None:
     """Hold decoded scales and offsets to their limits, those of log scales included.
 
     Args:
         header: The header.
-        floats: All of them, in the order of the table. [n] float32.
-        table: SET_FLOATS, or another with a shape_scale.
-        shapes: Of the arrays that the table stands for, by name.
+        floats: All of them, in the order of the table SIDE_INFO. [n] float32.
 
     Raises:
         BitstreamError: one is not finite or outside its limits.
     """
-    check_decoded_floats(floats, table, header.float_counts)
-    if fault := log_scale_fault(header, split_floats(floats, shapes)["shape_scale"]):
+    check_decoded_floats(floats, SIDE_INFO, header.side_info_counts)
+    shapes = header.side_info_shapes
+    if fault := log_scale_fault(header, split_side_info(floats, shapes)["shape_scale"]):
         names = list(shapes)
         n_before = sum(shapes[name][0] for name in names[: names.index("shape_scale")])
         raise ByteReader(floats.astype("<f4").tobytes(), "GoP side_info, decoded").error(fault, at=4 * n_before)
+
+
+def split_side_info(
+    floats: npt.NDArray[np.float32], shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Views of floats that lie one behind the other, by name; all shapes have one dimension."""
+    ends = accumulate(shape[0] for shape in shapes.values())
+    return {name: floats[end - shape[0] : end] for (name, shape), end in zip(shapes.items(), ends, strict=True)}

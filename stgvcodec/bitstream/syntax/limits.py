@@ -29,14 +29,13 @@ LIMITS = MappingProxyType(
         "attribute_classes": 16,
         "chunk_payload_bytes": 2**28,
         "n_chunks": 2**24,
-        "predicted_gops": 255,
         "pts": 2**62,
         "pts_step": 2**40,
         "tool_bytes": 64,
         "text_bytes": 65536,
     }
 )
-"""Largest allowed value by name; the smallest is in the field tables of `layout.py`. Sizes are inclusive."""
+"""Largest allowed value by name; the smallest is in the syntax tables of `tables.py`. Sizes are inclusive."""
 
 SCALE_MIN = 2.0**-96
 SCALE_MAX = 2.0**96

@@ -6,6 +6,7 @@ import logging
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from itertools import accumulate
 
 from stgvcodec.encoder.presets import FieldSize
 from stgvcodec.encoder.rate_control.cost_model import MIN_GAUSSIANS, MOST_PER_PIXEL, SURPLUS
@@ -29,8 +30,6 @@ _MOST_PER_PIXEL_FOR_QUALITY = 1.0
 # Beyond these a target counts as missed.
 _SIZE_TOLERANCE_PERCENT = 2.0
 _QUALITY_TOLERANCE_DB = 0.3
-# Bytes of a frame in a predicted GoP over those in a key GoP, of which the GoPs behind it have something too.
-PREDICTED_SHARE = 0.6
 # A second try with so little another size would not differ.
 _LEAST_CHANGE = 0.02
 
@@ -45,8 +44,6 @@ class GopPlan:
         n_gaussians: To start the fit with.
         field: Size of the field.
         target_bytes: Size of the payload to reach.
-        is_predicted: Whether it is predicted, so that the GoP before decides the number of Gaussians.
-        fills_target: Whether nothing after it can use what it leaves of its bytes.
     """
 
     index: int
@@ -54,8 +51,6 @@ class GopPlan:
     n_gaussians: int
     field: FieldSize
     target_bytes: int
-    is_predicted: bool = False
-    fills_target: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,29 +87,16 @@ class RateControl(ABC):
         most = [gops.costs.bytes_at_density(most_per_pixel, length) for length in gops.lengths]
         self._maximum_bytes = [max(pair) for pair in zip(most, gops.minimum_bytes, strict=True)]
         self._n_largest = self._n_smallest = 0
-        # Of GoPs that may be predicted: the mean of those that were planned.
-        self._expected_share = PREDICTED_SHARE
-        self._n_candidates = 0
 
-    def plan(self, index: int, *, is_predicted: bool = False) -> GopPlan:
-        """Dimensions of a GoP. Called once for each, in order.
-
-        Args:
-            index: Of the GoP.
-            is_predicted: Whether it can be predicted from the one before.
-        """
-        share = PREDICTED_SHARE if is_predicted else 1.0
-        if self.gops.may_be_predicted[index]:
-            self._n_candidates += 1
-            self._expected_share += (share - self._expected_share) / self._n_candidates
-        return self._plan_for(index, self._payload_bytes(index, share), is_predicted)
+    def plan(self, index: int) -> GopPlan:
+        """Dimensions of a GoP. Called once for each, in order."""
+        return self._plan_for(index, self._payload_bytes(index))
 
     def note(self, plan: GopPlan, outcome: GopOutcome) -> None:
         """Take the outcome of a plan into account for those to come. Called once for each GoP, in order."""
         self._n_largest += plan.target_bytes >= self._maximum_bytes[plan.index]
         self._n_smallest += plan.target_bytes <= self.gops.minimum_bytes[plan.index]
-        if not plan.is_predicted:
-            self.gops.costs.note(outcome.payload_bytes, plan.field, outcome.n_gaussians, plan.n_frames)
+        self.gops.costs.note(outcome.payload_bytes, plan.field, outcome.n_gaussians, plan.n_frames)
 
     def needs_all_before(self, index: int) -> bool:
         """Whether a GoP is to be planned only when all before it have been noted."""
@@ -129,8 +111,8 @@ class RateControl(ABC):
         return False
 
     @abstractmethod
-    def _payload_bytes(self, index: int, share: float) -> float:
-        """Bytes that a GoP's payload shall have, given what a frame of it takes over one of a key GoP."""
+    def _payload_bytes(self, index: int) -> float:
+        """Bytes that a GoP's payload shall have."""
 
     @abstractmethod
     def expected_bytes(self) -> int:
@@ -140,18 +122,11 @@ class RateControl(ABC):
     def shortfall(self, file_bytes: int, psnr_db: float) -> str | None:
         """Why a file of this size and mean PSNR misses the target; None if it does not."""
 
-    def _plan_for(self, index: int, payload_bytes: float, is_predicted: bool) -> GopPlan:
+    def _plan_for(self, index: int, payload_bytes: float) -> GopPlan:
         n_frames = self.gops.lengths[index]
-        # A field has as much to do whatever it moves.
-        alone = payload_bytes / PREDICTED_SHARE if is_predicted else payload_bytes
-        field, n_gaussians = self.gops.costs.dimensions(alone, n_frames)
+        field, n_gaussians = self.gops.costs.dimensions(payload_bytes, n_frames)
         n_gaussians = max(round(SURPLUS * n_gaussians), MIN_GAUSSIANS)
-        fills_target = self._fills_target(index)
-        return GopPlan(index, n_frames, n_gaussians, field, math.floor(payload_bytes), is_predicted, fills_target)
-
-    def _fills_target(self, index: int) -> bool:
-        """Whether nothing after a GoP can use what it leaves of its bytes."""
-        return False
+        return GopPlan(index, n_frames, n_gaussians, field, math.floor(payload_bytes))
 
     def _within_limits(self, index: int, payload_bytes: float) -> float:
         return min(max(payload_bytes, float(self.gops.minimum_bytes[index])), float(self._maximum_bytes[index]))
@@ -176,18 +151,12 @@ class SizeControl(RateControl):
     def __init__(self, gops: VideoGops, target_bytes: int) -> None:
         super().__init__(gops, MOST_PER_PIXEL)
         self.target_bytes = target_bytes
-        self._bytes_a_key_frame = math.inf
         self._weights = [0.0 if flat else float(n) for flat, n in zip(gops.is_flat, gops.lengths, strict=True)]
         if not any(self._weights):
             self._weights = [float(n) for n in gops.lengths]
         self._minimum_left = sum(gops.minimum_bytes)
-        # Behind each GoP: of those that stand alone, of those that may be predicted.
-        self._weights_behind: list[tuple[float, float]] = []
-        alone = predicted = 0.0
-        for weight, may_be in zip(reversed(self._weights), reversed(gops.may_be_predicted), strict=True):
-            self._weights_behind.append((alone, predicted))
-            alone, predicted = (alone, predicted + weight) if may_be else (alone + weight, predicted)
-        self._weights_behind.reverse()
+        # From each GoP to the last: summed from the end, one by one.
+        self._weights_left = [*accumulate(reversed(self._weights))][::-1]
         # Framing of the GoPs not yet noted, as for payloads of their share.
         share = target_bytes / len(gops)
         most = gops.costs.most_gaussians
@@ -207,10 +176,9 @@ class SizeControl(RateControl):
         side = "below" if off < 0.0 else "above"
         return f"{file_bytes} bytes are {abs(off):.1f} % {side} the target of {self.target_bytes}{limit}"
 
-    def _payload_bytes(self, index: int, share: float) -> float:
+    def _payload_bytes(self, index: int) -> float:
         minimum = self.gops.minimum_bytes[index]
-        weight = share * self._weights[index]
-        weight_left = weight + self._weight_behind(index)
+        weight, weight_left = self._weights[index], self._weights_left[index]
         spare = self._left - self._minimum_left
         wanted = minimum + spare * (weight / weight_left if weight_left > 0.0 else 0.0)
         self._minimum_left -= minimum
@@ -218,22 +186,6 @@ class SizeControl(RateControl):
         payload_bytes = self._within_limits(index, self._left if is_last else wanted)
         self._left -= math.floor(payload_bytes)
         return payload_bytes
-
-    def _plan_for(self, index: int, payload_bytes: float, is_predicted: bool) -> GopPlan:
-        # Where others have left so much that it may have what a key GoP has, a GoP stands alone.
-        each = payload_bytes / self.gops.lengths[index]
-        is_predicted = is_predicted and each < self._bytes_a_key_frame
-        if not is_predicted:
-            self._bytes_a_key_frame = each
-        return super()._plan_for(index, payload_bytes, is_predicted)
-
-    def _fills_target(self, index: int) -> bool:
-        return index == len(self.gops) - 1
-
-    def _weight_behind(self, index: int) -> float:
-        """Of the GoPs behind one, by what is expected of them."""
-        alone, predicted = self._weights_behind[index]
-        return alone + self._expected_share * predicted
 
     def note(self, plan: GopPlan, outcome: GopOutcome) -> None:
         """As for every control; what is left over is for the GoPs planned from now on."""
@@ -260,8 +212,7 @@ class QualityControl(RateControl):
 
     def expected_bytes(self) -> int:
         """By the table's quality, before anything was fitted."""
-        expected = [PREDICTED_SHARE if may_be else 1.0 for may_be in self.gops.may_be_predicted]
-        return self.gops.framed_bytes([self._bytes_for(i, self.target_db, expected[i]) for i in range(len(self.gops))])
+        return self.gops.framed_bytes([self._bytes_for(i, self.target_db) for i in range(len(self.gops))])
 
     def shortfall(self, file_bytes: int, psnr_db: float) -> str | None:
         """Tells of a mean further from its target than 0.3 dB, and of the limit that it ran into."""
@@ -298,7 +249,7 @@ class QualityControl(RateControl):
         ):
             return None
         self._learn(plan, outcome)
-        payload_bytes = self._bytes_for(index, self._wanted[index], self._share(plan))
+        payload_bytes = self._bytes_for(index, self._wanted[index])
         least, most = plan.target_bytes / _LARGEST_STEP, plan.target_bytes * _LARGEST_STEP
         payload_bytes = self._within_limits(index, min(max(payload_bytes, least), most))
         if abs(payload_bytes / plan.target_bytes - 1.0) < _LEAST_CHANGE:
@@ -311,7 +262,7 @@ class QualityControl(RateControl):
             payload_bytes,
             plan.target_bytes,
         )
-        return self._plan_for(index, payload_bytes, plan.is_predicted)
+        return self._plan_for(index, payload_bytes)
 
     def is_better(self, index: int, first: GopOutcome, second: GopOutcome) -> bool:
         """Whether the second outcome is nearer to what was wanted."""
@@ -319,10 +270,10 @@ class QualityControl(RateControl):
         wanted = self._wanted[index]
         return before is not None and (after is None or abs(after - wanted) < abs(before - wanted))
 
-    def _payload_bytes(self, index: int, share: float) -> float:
+    def _payload_bytes(self, index: int) -> float:
         wanted = self._wanted_db(index)
         self._wanted.append(wanted)
-        payload_bytes = self._bytes_for(index, wanted, share)
+        payload_bytes = self._bytes_for(index, wanted)
         if index > 0:
             return payload_bytes
         return self._within_limits(index, max(payload_bytes, _FIRST_COMFORT * self.gops.minimum_bytes[index]))
@@ -342,17 +293,13 @@ class QualityControl(RateControl):
         wanted = (self.target_db * (n_frames + n_left) - sum_db) / n_left
         return min(max(wanted, self.target_db - _CORRECTION_DB), self.target_db + _CORRECTION_DB)
 
-    def _bytes_for(self, index: int, psnr_db: float, share: float) -> float:
+    def _bytes_for(self, index: int, psnr_db: float) -> float:
         gops = self.gops
         bits_per_pixel = self._fit.bits_per_pixel(psnr_db, gops.change[index], gops.detail[index])
-        return self._within_limits(index, share * bits_per_pixel * gops.n_pixels / 8.0)
-
-    @staticmethod
-    def _share(plan: GopPlan) -> float:
-        return PREDICTED_SHARE if plan.is_predicted else 1.0
+        return self._within_limits(index, bits_per_pixel * gops.n_pixels / 8.0)
 
     def _learn(self, plan: GopPlan, outcome: GopOutcome) -> None:
         index, reached = plan.index, outcome.mean_psnr_db
         if reached is not None:
-            bits_per_pixel = 8.0 * outcome.payload_bytes / (self._share(plan) * self.gops.n_pixels)
+            bits_per_pixel = 8.0 * outcome.payload_bytes / self.gops.n_pixels
             self._fit.learn(bits_per_pixel, self.gops.change[index], self.gops.detail[index], reached)

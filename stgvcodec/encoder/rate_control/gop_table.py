@@ -23,18 +23,9 @@ class VideoGops:
         lengths: Frames of each GoP, together those of the video.
         header: The file's header.
         costs: What models cost.
-        key_interval: Most frames from one key GoP to the next.
     """
 
-    def __init__(
-        self,
-        content: Content,
-        lengths: Sequence[int],
-        header: StreamHeader,
-        costs: GopCosts,
-        *,
-        key_interval: int = 1,
-    ) -> None:
+    def __init__(self, content: Content, lengths: Sequence[int], header: StreamHeader, costs: GopCosts) -> None:
         assert sum(lengths) == content.n_frames
         self.lengths = tuple(lengths)
         self.n_frames = content.n_frames
@@ -48,7 +39,6 @@ class VideoGops:
         self.detail = [sum(content.detail[start:stop]) / (stop - start) for start, stop in spans]
         self.is_flat = [max(content.detail[start:stop]) < _FLAT_LEVELS for start, stop in spans]
         self.minimum_bytes = [costs.minimum_bytes(length) for length in lengths]
-        self.may_be_predicted = _within_intervals(lengths, key_interval)
         self.file_bytes = file_framing_bytes(header, n_frames=self.n_frames, n_gops=len(lengths))
 
     def __len__(self) -> int:
@@ -76,14 +66,3 @@ class VideoGops:
     def smallest_file_bytes(self) -> int:
         """Size that the file can certainly be brought down to."""
         return self.framed_bytes(self.minimum_bytes)
-
-
-def _within_intervals(lengths: Sequence[int], key_interval: int) -> list[bool]:
-    """Whether each GoP lies within an interval that an earlier one began, if all that do are predicted."""
-    result: list[bool] = []
-    n_frames = key_interval
-    for length in lengths:
-        is_within = n_frames + length <= key_interval
-        n_frames = n_frames + length if is_within else length
-        result.append(is_within)
-    return result

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 
 from stgvcodec.bitstream.container.file_header import StreamHeader
-from stgvcodec.codec.reports import EncodePlan
 from stgvcodec.encoder.config import EncodeConfig
 from stgvcodec.encoder.lookahead.content import Content
 from stgvcodec.encoder.lookahead.gop_length import adaptive_lengths, fixed_lengths, frames_in_memory
@@ -15,6 +14,7 @@ from stgvcodec.encoder.presets import PRESETS
 from stgvcodec.encoder.rate_control.controllers import QualityControl, RateControl, SizeControl
 from stgvcodec.encoder.rate_control.cost_model import COST_MODELS, GopCosts
 from stgvcodec.encoder.rate_control.gop_table import VideoGops
+from stgvcodec.encoder.reports import EncodePlan
 from stgvcodec.errors import ConfigError
 
 # A GoP should be able to afford this many times the smallest model before its content decides where it ends.
@@ -52,13 +52,13 @@ def rate_control(config: EncodeConfig, content: Content, header: StreamHeader) -
     if config.psnr_target is not None:
         bpp = _expected_bpp(config.psnr_target, content, costs)
         lengths = next(_cuttings(config, content, costs, bpp))
-        gops = VideoGops(content, lengths, header, costs, key_interval=config.key_interval)
+        gops = VideoGops(content, lengths, header, costs)
         return QualityControl(gops, config.psnr_target)
     n_samples = costs.n_pixels * content.n_frames
     target_bytes = config.size_target or max(math.floor((config.bpp_target or 0.0) * n_samples / 8.0), 1)
     smallest: VideoGops | None = None
     for comfort, lengths in _with_comfort(config, content, costs, 8.0 * target_bytes / n_samples):
-        gops = VideoGops(content, lengths, header, costs, key_interval=config.key_interval)
+        gops = VideoGops(content, lengths, header, costs)
         if gops.smallest_file_bytes + (comfort - 1.0) * sum(gops.minimum_bytes) <= target_bytes:
             return SizeControl(gops, target_bytes)
         if smallest is None or gops.smallest_file_bytes < smallest.smallest_file_bytes:
@@ -86,7 +86,6 @@ def encode_plan(config: EncodeConfig, control: RateControl) -> EncodePlan:
         n_field_parameters=field_spec(field, length).n_parameters,
         expected_bytes=expected_bytes,
         expected_bpp=8.0 * expected_bytes / (gops.n_pixels * gops.n_frames),
-        key_interval=config.key_interval,
     )
 
 

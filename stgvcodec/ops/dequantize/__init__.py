@@ -1,111 +1,273 @@
-"""From a GoP's symbols to its numbers, on the device where the symbols are. README.md has the floor."""
+"""From the symbols of a GoP to its parameters, on the host: bitstream_spec.md section 6. README.md has the floor.
+
+No torch here: arrays in, one block of float32 out, which a GPU takes in one copy.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
-from stgvcodec.ops.backends import select
-from stgvcodec.ops.dequantize import reference
+from stgvcodec.errors import BackendUnavailableError
 
-N_COMPONENTS = 3
+POINTS_HALF, POINTS_GRID = 0, 1
+SHAPES_AFFINE, SHAPES_LOG = 0, 1
+COLORS_CODEBOOKS, COLORS_YCOCG = 0, 1
+
+LOG_L1, LOG_L3, SHEAR = 0, 1, 2
+"""Which of the three shape codes, and of their steps, is which in `SHAPES_LOG`."""
+
+ALIGNMENT_BYTES = 64
+"""Every array of a block begins at a multiple of this many bytes: a cache line, and any vector load."""
+
+ZERO_POINT = 128
+"""Symbol of the number 0, of shears and of colours on a grid."""
+
+MAX_LOG_SIZE_PX = 2.0**20
+"""Where the log scale of shapes ends, pixels."""
+
+_GAUSSIANS = ("means", "cholesky", "colors")
+_TABLES = ("static_table", "dynamic_table")
+_MLP = ("w1", "b1", "w2", "b2", "w_means", "b_means", "w_colors", "b_colors")
+_N_MODES = 2
 
 
-class GopCodes(NamedTuple):
-    """A GoP's symbols and scales, all on one device.
+class Modes(NamedTuple):
+    """Which rules turn the symbols of the Gaussians into parameters.
 
     Attributes:
-        means: [N, 2] float16, finite.
-        cholesky: [N, 3] uint8.
-        cholesky_scale: [3] float32.
-        cholesky_offset: [3] float32.
-        color_indices: Codeword of each stage, below K. [N, M] uint8.
-        codebooks: [M, K, 3] float16, finite.
-        weights: Codes of hash tables and MLP, group after group. [W] int8.
-        weight_ends: Where each group ends in `weights`, ascending; the last one at W. [G] int32.
-        weight_scales: Step of each group. [G] float32.
+        points: `POINTS_HALF` or `POINTS_GRID`.
+        shapes: `SHAPES_AFFINE` or `SHAPES_LOG`.
+        colors: `COLORS_CODEBOOKS` or `COLORS_YCOCG`.
     """
 
-    means: Tensor
-    cholesky: Tensor
-    cholesky_scale: Tensor
-    cholesky_offset: Tensor
-    color_indices: Tensor
-    codebooks: Tensor
-    weights: Tensor
-    weight_ends: Tensor
-    weight_scales: Tensor
+    points: int
+    shapes: int
+    colors: int
 
 
-class GopNumbers(NamedTuple):
-    """means [N, 2], cholesky [N, 3], colors [N, 3], weights [W]; float32."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SymbolArrays:
+    """The symbols and scales of a GoP. Arrays that a mode has no use for may have any shape.
 
-    means: Tensor
-    cholesky: Tensor
-    colors: Tensor
-    weights: Tensor
+    Attributes:
+        points: Means (x, y). [N, 2] uint16. `POINTS_HALF`: binary16 patterns p as ordered integers, 0xFFFF - p where
+            p >= 0x8000, else p + 0x8000; finite. `POINTS_GRID`: steps of the grid.
+        shapes: [N, 3] uint8. `SHAPES_AFFINE`: Cholesky symbols of (l1, l2, l3). `SHAPES_LOG`: log scales of l1 and of
+            l3, then the shear, 128 being none.
+        colors: `COLORS_CODEBOOKS`: codeword of each stage, below K. [N, M] uint8. `COLORS_YCOCG`: Y, Co, Cg, 128 being
+            0. [N, 3] uint8.
+        codebooks: IEEE binary16 bit patterns; finite. [M, K, 3] uint16.
+        static_table: Symbols of the 2D tables, level after level. [E, F] int8.
+        dynamic_table: Symbols of the 3D tables. [E, F] int8.
+        mlp: Symbols of the eight tensors of `FieldWeights`. int8.
+        point_scale: Step of the grid along x and y. [2] float32.
+        point_offset: The origin of the grid. [2] float32.
+        shape_scale: Step of each of the three shape symbols; of log scales within [2^-10, 0.5]. [3] float32.
+        shape_offset: Value of Cholesky symbol 0. [3] float32.
+        color_scale: Steps of (Y, Co, Cg). [3] float32.
+        static_scales: Step of each 2D level. [L] float32.
+        dynamic_scales: Step of each 3D level. [L] float32.
+        mlp_scales: Step of each tensor of the MLP. [8] float32.
+    """
+
+    points: NDArray[np.uint16]
+    shapes: NDArray[np.uint8]
+    colors: NDArray[np.uint8]
+    codebooks: NDArray[np.uint16]
+    static_table: NDArray[np.int8]
+    dynamic_table: NDArray[np.int8]
+    mlp: tuple[NDArray[np.int8], ...]
+    point_scale: NDArray[np.float32]
+    point_offset: NDArray[np.float32]
+    shape_scale: NDArray[np.float32]
+    shape_offset: NDArray[np.float32]
+    color_scale: NDArray[np.float32]
+    static_scales: NDArray[np.float32]
+    dynamic_scales: NDArray[np.float32]
+    mlp_scales: NDArray[np.float32]
 
 
-def dequantize(codes: GopCodes, *, backend: str = "auto") -> GopNumbers:
-    """Values of a GoP's symbols, bit for bit those of bitstream_spec.md section 9, as the quantisers compute them.
+class ParameterLayout(NamedTuple):
+    """Where the parameters of a GoP lie in a block of float32. Make it with `parameter_layout`.
 
-    means: the halves. cholesky: float32(q) * scale + offset, two roundings. colors: 0 + codeword + codeword + ...,
-    one rounding a stage. weights: float32(q) * scale of the group, one rounding.
+    Attributes:
+        shapes: Of each array, by name: means [N, 2], cholesky [N, 3] in pixels before the lower bound, colors [N, 3],
+            static_table, dynamic_table, and the eight tensors of `FieldWeights`.
+        firsts: Where each begins, in floats.
+        starts: The same, in that order. [13] int64, read-only.
+        static_ends: Where each 2D level ends in its table, in floats. [L] int64, read-only.
+        dynamic_ends: Likewise of the 3D levels.
+        n_floats: Size of the block.
+    """
+
+    shapes: Mapping[str, tuple[int, ...]]
+    firsts: Mapping[str, int]
+    starts: NDArray[np.int64]
+    static_ends: NDArray[np.int64]
+    dynamic_ends: NDArray[np.int64]
+    n_floats: int
+
+    def arrays(self, block: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """The arrays by name, views of a block."""
+        return {
+            name: block[first : first + math.prod(self.shapes[name])].reshape(self.shapes[name])
+            for name, first in self.firsts.items()
+        }
+
+
+@lru_cache(maxsize=16)
+def parameter_layout(
+    n_gaussians: int,
+    static_entries: tuple[int, ...],
+    static_features: int,
+    dynamic_entries: tuple[int, ...],
+    dynamic_features: int,
+    mlp_shapes: tuple[tuple[int, ...], ...],
+) -> ParameterLayout:
+    """The layout of GoPs of one shape; kept, since a file's GoPs mostly share it.
 
     Args:
-        codes: What was transmitted.
-        backend: "auto", "reference" or "triton" (one launch).
+        n_gaussians: N.
+        static_entries: Entries of each 2D level.
+        static_features: Features of an entry.
+        dynamic_entries: Entries of each 3D level.
+        dynamic_features: Features of an entry.
+        mlp_shapes: Of the eight tensors of `FieldWeights`.
+    """
+    widths = (2, 3, 3)
+    shapes: dict[str, tuple[int, ...]] = {
+        **{name: (n_gaussians, width) for name, width in zip(_GAUSSIANS, widths, strict=True)},
+        "static_table": (sum(static_entries), static_features),
+        "dynamic_table": (sum(dynamic_entries), dynamic_features),
+        **dict(zip(_MLP, mlp_shapes, strict=True)),
+    }
+    step = ALIGNMENT_BYTES // 4
+    firsts: dict[str, int] = {}
+    n_floats = 0
+    for name, shape in shapes.items():
+        firsts[name] = n_floats
+        n_floats += -(-math.prod(shape) // step) * step
+    return ParameterLayout(
+        MappingProxyType(shapes),
+        MappingProxyType(firsts),
+        _fixed(list(firsts.values())),
+        _fixed(np.cumsum(static_entries) * static_features),
+        _fixed(np.cumsum(dynamic_entries) * dynamic_features),
+        n_floats,
+    )
 
-    Returns:
-        The numbers, on the codes' device.
+
+def dequantize(
+    symbols: SymbolArrays, modes: Modes, layout: ParameterLayout, out: NDArray[np.float32], *, backend: str = "auto"
+) -> None:
+    """Write the parameters of a GoP, bit for bit those of bitstream_spec.md section 6.
+
+    Args:
+        symbols: What was transmitted. Indices are trusted to be below K, binary16 patterns to be finite.
+        modes: By which rules.
+        layout: Of the GoP.
+        out: Where to; what lies between the arrays is left as it is. [n_floats] float32 or longer, contiguous.
+        backend: "auto", "numba" or "reference"; there is no other.
 
     Raises:
-        ValueError: a shape or dtype differs from `GopCodes`.
-        BackendUnavailableError: an explicit back end that this machine or release cannot run.
-    Gradients: none. Deterministic: yes. Never waits for the device; indices are trusted to be below K.
+        ValueError: a shape, a dtype or a mode differs from `SymbolArrays`, `Modes` and the layout.
+        BackendUnavailableError: there is no such back end.
+    Gradients: none. Deterministic: yes, the same bits with both. numba releases the GIL and uses one thread.
     """
-    _check(codes)
-    return select(_IMPLEMENTATIONS, backend, codes.means.device)(codes)
+    _check(symbols, modes, layout, out)
+    name = "numba" if backend == "auto" else backend
+    if name not in _IMPLEMENTATIONS:
+        raise BackendUnavailableError(f"backend '{backend}' does not dequantize; choose one of auto, numba, reference")
+    _IMPLEMENTATIONS[name](symbols, modes, layout, out)
 
 
-def _triton(codes: GopCodes) -> GopNumbers:
-    from stgvcodec.ops.dequantize import triton_kernel
+def log_sizes(scale: float) -> NDArray[np.float32]:
+    """Diagonal entries of log codes, before 0.5 px are added: T of bitstream_spec.md section 6.
 
-    return triton_kernel.dequantize(codes)
+    Args:
+        scale: Step of the log scale, a float32: each code is 1 + scale times as large as the one before.
+
+    Returns:
+        Pixels, from 0 at code 0. [256] float32.
+    """
+    sizes = np.empty(256, np.float32)
+    ratio, size = 1.0 + float(scale), 0.5
+    for code in range(256):
+        sizes[code] = size - 0.5
+        size = min(size * ratio, MAX_LOG_SIZE_PX)
+    return sizes
 
 
-_IMPLEMENTATIONS: dict[str, Callable[[GopCodes], GopNumbers]] = {
-    "reference": reference.dequantize,
-    "triton": _triton,
+def _numba(symbols: SymbolArrays, modes: Modes, layout: ParameterLayout, out: NDArray[np.float32]) -> None:
+    from stgvcodec.ops.dequantize import numba_kernel
+
+    numba_kernel.dequantize(symbols, modes, layout, out)
+
+
+def _reference(symbols: SymbolArrays, modes: Modes, layout: ParameterLayout, out: NDArray[np.float32]) -> None:
+    from stgvcodec.ops.dequantize import reference
+
+    reference.dequantize(symbols, modes, layout, out)
+
+
+# numba is imported at its first use; it alone costs half a second.
+_IMPLEMENTATIONS: dict[str, Callable[[SymbolArrays, Modes, ParameterLayout, NDArray[np.float32]], None]] = {
+    "numba": _numba,
+    "reference": _reference,
 }
 
 
-def _check(codes: GopCodes) -> None:
-    n = codes.means.shape[0]
-    n_stages, n_codewords = codes.codebooks.shape[:2] if codes.codebooks.ndim == 3 else (0, 0)
-    n_groups = codes.weight_scales.shape[0] if codes.weight_scales.ndim == 1 else 0
-    n_weights = codes.weights.numel()
-    for name, dtype, shape in (
-        ("means", torch.float16, (n, 2)),
-        ("cholesky", torch.uint8, (n, N_COMPONENTS)),
-        ("cholesky_scale", torch.float32, (N_COMPONENTS,)),
-        ("cholesky_offset", torch.float32, (N_COMPONENTS,)),
-        ("color_indices", torch.uint8, (n, n_stages)),
-        ("codebooks", torch.float16, (n_stages, n_codewords, N_COMPONENTS)),
-        ("weights", torch.int8, (n_weights,)),
-        ("weight_ends", torch.int32, (n_groups,)),
-        ("weight_scales", torch.float32, (n_groups,)),
-    ):
-        tensor: Tensor = getattr(codes, name)
-        if tensor.dtype != dtype or tensor.shape != shape or tensor.device != codes.means.device:
-            raise ValueError(
-                f"{name} is {tensor.dtype} {list(tensor.shape)} on {tensor.device}, expected {dtype} {list(shape)} on "
-                f"{codes.means.device}"
-            )
-        if not tensor.is_contiguous():
-            raise ValueError(f"{name} is not contiguous, expected a contiguous tensor; call .contiguous()")
-    if n_weights and not n_groups:
-        raise ValueError(f"{n_weights} weights have no group, expected one scale at least")
+def _fixed(numbers: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+    array = np.array(numbers, np.int64)
+    array.flags.writeable = False
+    return array
+
+
+def _check(symbols: SymbolArrays, modes: Modes, layout: ParameterLayout, out: NDArray[np.float32]) -> None:
+    n = layout.shapes["means"][0]
+    for name, mode in modes._asdict().items():
+        if not 0 <= mode < _N_MODES:
+            raise ValueError(f"the mode of {name} is {mode}, expected 0 or 1")
+    _check_array("points", symbols.points, np.uint16, (n, 2))
+    if modes.points == POINTS_GRID:
+        _check_array("point_scale", symbols.point_scale, np.float32, (2,))
+        _check_array("point_offset", symbols.point_offset, np.float32, (2,))
+    _check_array("shapes", symbols.shapes, np.uint8, (n, 3))
+    _check_array("shape_scale", symbols.shape_scale, np.float32, (3,))
+    if modes.shapes == SHAPES_AFFINE:
+        _check_array("shape_offset", symbols.shape_offset, np.float32, (3,))
+    if modes.colors == COLORS_YCOCG:
+        _check_array("colors", symbols.colors, np.uint8, (n, 3))
+        _check_array("color_scale", symbols.color_scale, np.float32, (3,))
+    else:
+        n_stages, n_codewords = symbols.codebooks.shape[:2] if symbols.codebooks.ndim == 3 else (0, 0)
+        _check_array("colors", symbols.colors, np.uint8, (n, n_stages))
+        _check_array("codebooks", symbols.codebooks, np.uint16, (n_stages, n_codewords, 3))
+    _check_array("static_table", symbols.static_table, np.int8, layout.shapes["static_table"])
+    _check_array("static_scales", symbols.static_scales, np.float32, layout.static_ends.shape)
+    _check_array("dynamic_table", symbols.dynamic_table, np.int8, layout.shapes["dynamic_table"])
+    _check_array("dynamic_scales", symbols.dynamic_scales, np.float32, layout.dynamic_ends.shape)
+    for name, tensor in zip(_MLP, symbols.mlp, strict=True):
+        _check_array(name, tensor, np.int8, layout.shapes[name])
+    _check_array("mlp_scales", symbols.mlp_scales, np.float32, (len(_MLP),))
+    if out.dtype != np.float32 or out.ndim != 1 or len(out) < layout.n_floats or not out.flags.c_contiguous:
+        raise ValueError(
+            f"out is {out.dtype} {list(out.shape)}, expected float32 [{layout.n_floats}] or longer, contiguous"
+        )
+
+
+def _check_array(name: str, array: NDArray[np.generic], dtype: type[np.generic], shape: tuple[int, ...]) -> None:
+    if array.dtype != dtype or array.shape != shape:
+        raise ValueError(
+            f"{name} is {array.dtype} {list(array.shape)}, expected {np.dtype(dtype)} {list(shape)} by modes and layout"
+        )
+    if not array.flags.c_contiguous:
+        raise ValueError(f"{name} is not contiguous, expected a contiguous array; call np.ascontiguousarray")

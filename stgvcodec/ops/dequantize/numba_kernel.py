@@ -1,4 +1,4 @@
-"""Numbers of a set payload in two compiled passes, one over Gaussians and one over the field. README.md says why."""
+"""Parameters of a GoP in two compiled passes, one over Gaussians and one over the field. README.md says why."""
 
 # Numbers here have a width, of which annotations say nothing, and numba's stubs do not know all options and arguments.
 # mypy: disable-error-code="assignment,no-any-return,call-overload,call-arg,arg-type"
@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from stgvcodec.ops.reconstruct import (
+from stgvcodec.ops.dequantize import (
     COLORS_YCOCG,
     LOG_L1,
     LOG_L3,
@@ -18,8 +18,9 @@ from stgvcodec.ops.reconstruct import (
     SHAPES_AFFINE,
     SHEAR,
     ZERO_POINT,
-    NumbersLayout,
-    SetCodes,
+    Modes,
+    ParameterLayout,
+    SymbolArrays,
 )
 
 # No fastmath: a product and the sum after it are two roundings.
@@ -34,41 +35,41 @@ _HALF_HIDDEN_BIT = 0x400
 _HALF_UNITS = np.array([sign * 2.0 ** (max(e, 1) - 25) for sign in (1, -1) for e in range(32)], np.float32)
 
 
-def reconstruct(codes: SetCodes, layout: NumbersLayout, out: NDArray[np.float32]) -> None:
-    """See `stgvcodec.ops.reconstruct.reconstruct`."""
-    n = len(codes.points)
+def dequantize(symbols: SymbolArrays, modes: Modes, layout: ParameterLayout, out: NDArray[np.float32]) -> None:
+    """See `stgvcodec.ops.dequantize.dequantize`."""
+    n = len(symbols.points)
     _write_gaussians(
-        codes.point_mode,
-        codes.points,
-        codes.point_scale,
-        codes.point_offset,
-        codes.shape_mode,
-        codes.shapes,
-        codes.shape_scale,
-        codes.shape_offset,
-        codes.color_mode,
-        codes.colors,
-        codes.color_scale,
-        codes.codebooks,
+        modes.points,
+        symbols.points,
+        symbols.point_scale,
+        symbols.point_offset,
+        modes.shapes,
+        symbols.shapes,
+        symbols.shape_scale,
+        symbols.shape_offset,
+        modes.colors,
+        symbols.colors,
+        symbols.color_scale,
+        symbols.codebooks,
         _part(layout, "means", out, n),
         _part(layout, "cholesky", out, n),
         _part(layout, "colors", out, n),
     )
     _write_field(
-        codes.static_table.reshape(-1),
-        codes.static_scales,
+        symbols.static_table.reshape(-1),
+        symbols.static_scales,
         layout.static_ends,
-        codes.dynamic_table.reshape(-1),
-        codes.dynamic_scales,
+        symbols.dynamic_table.reshape(-1),
+        symbols.dynamic_scales,
         layout.dynamic_ends,
-        *(tensor.reshape(-1) for tensor in codes.mlp),
-        codes.mlp_scales,
+        *(tensor.reshape(-1) for tensor in symbols.mlp),
+        symbols.mlp_scales,
         layout.starts,
         out,
     )
 
 
-def _part(layout: NumbersLayout, name: str, out: NDArray[np.float32], n: int) -> NDArray[np.float32]:
+def _part(layout: ParameterLayout, name: str, out: NDArray[np.float32], n: int) -> NDArray[np.float32]:
     first, width = layout.firsts[name], layout.shapes[name][1]
     return out[first : first + n * width].reshape(n, width)
 
@@ -208,7 +209,7 @@ def _half(pattern: np.int32) -> np.float32:
 
 @_helper
 def _log_sizes(scale: np.float32) -> NDArray[np.float32]:
-    """See `stgvcodec.ops.reconstruct.log_sizes`."""
+    """See `stgvcodec.ops.dequantize.log_sizes`."""
     sizes = np.empty(_N_CODES, np.float32)
     ratio = 1.0 + np.float64(scale)
     size = 0.5

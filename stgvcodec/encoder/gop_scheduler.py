@@ -1,0 +1,226 @@
+"""Which GoPs are fitted when: several at a time, planned one after the other, handed out in order."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from stgvcodec.encoder.config import EncodeConfig
+from stgvcodec.encoder.encode_gop import GopConfig, GopPayload, encode_gop
+from stgvcodec.encoder.lookahead.gop_splitter import Gop, split_gops
+from stgvcodec.encoder.model_size import default_field_size, default_n_gaussians, field_spec
+from stgvcodec.encoder.presets import PRESETS
+from stgvcodec.encoder.profiles import PROFILES
+from stgvcodec.encoder.rate_control.controllers import GopOutcome, GopPlan, RateControl
+from stgvcodec.encoder.rate_control.planner import encode_plan
+from stgvcodec.encoder.reports import EncodePlan
+from stgvcodec.errors import InputVideoError
+from stgvcodec.fit.phases import Phase
+from stgvcodec.fit.trainer import mse_to_psnr_db
+from stgvcodec.media.reader import VideoFrame, VideoReader
+from stgvcodec.progress import PROGRESS_INTERVAL_SECONDS, Progress, ProgressCallback
+
+
+class _Cancelled(Exception):
+    """Ends the fit of a GoP that nobody waits for any more."""
+
+
+class GopScheduler:
+    """One encode: turns GoPs into payloads, several at a time, and keeps count."""
+
+    def __init__(
+        self,
+        config: EncodeConfig,
+        video: VideoReader,
+        control: RateControl | None,
+        device: torch.device,
+        backend: str,
+        n_at_once: int,
+        progress: ProgressCallback | None,
+    ) -> None:
+        self.config = config
+        self.preset = PRESETS[config.preset]
+        self.n_frames_done = 0
+        self._n_gops_done = 0
+        self._width, self._height = video.width, video.height
+        self._n_frames = video.n_frames if control is None else control.gops.n_frames
+        self._rate = control
+        self._plans: dict[int, GopPlan] = {}
+        self._device, self._backend = device, backend
+        self._n_at_once = n_at_once
+        self._progress = progress
+        self._lock = threading.Lock()
+        self._frames_fitted: dict[int, float] = {}  # By GoP under way: its frames times the share of its work done.
+        self._last_progress = 0.0
+        self._is_cancelled = False
+        self._gop = config.gop or self.preset.gop
+
+    def encode_plan(self) -> EncodePlan:
+        """What is about to be done."""
+        if self._rate is not None:
+            return encode_plan(self.config, self._rate)
+        length = self._gop if self._n_frames is None else min(self._gop, self._n_frames)
+        field = default_field_size(self.preset, self._width, self._height, length)
+        return EncodePlan(
+            bpp_target=None,
+            size_target=None,
+            psnr_target=None,
+            n_frames=self._n_frames,
+            gop_lengths=(),
+            longest_gop=length,
+            n_gaussians=self._n_gaussians(),
+            n_field_parameters=field_spec(field, length).n_parameters,
+            expected_bytes=None,
+            expected_bpp=None,
+        )
+
+    def gops(self, video: VideoReader) -> Iterator[Gop]:
+        """The video in GoPs, as planned where there is a target, else as the frames come."""
+        if self._rate is None:
+            return split_gops(video, lambda: self._gop, scene_cut=self.config.scene_cut)
+        lengths = iter(self._rate.gops.lengths)
+        frames = _same_frames(video, self._rate.gops.n_frames)
+        return split_gops(frames, lambda: next(lengths), scene_cut=False)
+
+    def payloads(self, gops: Iterable[Gop]) -> Iterator[tuple[Gop, GopPayload]]:
+        """Fit and code GoPs.
+
+        Yields:
+            Each with its payload, in order. A GoP is planned when the one `n_at_once` before it has been yielded and
+            noted by `done`, whatever finishes first, so that the same input gives the same plans.
+        """
+        if self._n_at_once == 1:
+            for index, gop in enumerate(gops):
+                yield gop, self._encode(index, gop, self._plan(index))
+            return
+        under_way: deque[tuple[Gop, Future[GopPayload]]] = deque()
+        with ThreadPoolExecutor(self._n_at_once) as pool:
+            try:
+                for index, gop in enumerate(gops):
+                    while under_way and self._rate is not None and self._rate.needs_all_before(index):
+                        yield _first_finished(under_way)
+                    under_way.append((gop, pool.submit(self._encode, index, gop, self._plan(index))))
+                    if len(under_way) == self._n_at_once:
+                        yield _first_finished(under_way)
+                while under_way:
+                    yield _first_finished(under_way)
+            finally:
+                self._is_cancelled = True
+
+    def done(self, gop: Gop, payload: GopPayload) -> None:
+        """Take note of a GoP that is in the file."""
+        with self._lock:
+            index = self._n_gops_done
+            self.n_frames_done += len(gop.pts)
+            self._frames_fitted.pop(index, None)
+            self._n_gops_done += 1
+        if self._rate is not None:
+            self._rate.note(self._plans.pop(index), _outcome(payload))
+
+    def _plan(self, index: int) -> GopPlan | None:
+        return None if self._rate is None else self._rate.plan(index)
+
+    def _n_gaussians(self) -> int:
+        return self.config.n_gaussians or default_n_gaussians(self.preset, self._width, self._height)
+
+    def _encode(self, index: int, gop: Gop, plan: GopPlan | None) -> GopPayload:
+        if self._rate is None or plan is None:
+            return self._fit(index, gop, None)
+        self._plans[index] = plan
+        best = payload = self._fit(index, gop, plan)
+        while (again := self._rate.again(plan, _outcome(payload))) is not None:
+            plan, payload = again, self._fit(index, gop, again)
+            if self._rate.is_better(index, _outcome(best), _outcome(payload)):
+                self._plans[index], best = plan, payload
+        return best
+
+    def _fit(self, index: int, gop: Gop, plan: GopPlan | None) -> GopPayload:
+        n_frames = len(gop.pts)
+
+        def on_step(phase: Phase, step: int, share: float, loss: Tensor) -> None:
+            self._report(index, phase, step, share * n_frames, loss)
+
+        if plan is None:
+            n_gaussians, target_bytes = self._n_gaussians(), None
+            field = default_field_size(self.preset, self._width, self._height, n_frames)
+        else:
+            n_gaussians, field, target_bytes = plan.n_gaussians, plan.field, plan.target_bytes
+        config = GopConfig(
+            preset=self.preset,
+            n_gaussians=n_gaussians,
+            field=field,
+            key_frame=self.config.key_frame or self.preset.key_frame,
+            initialization=self.config.initialization or self.preset.initialization,
+            profile=PROFILES[self.config.profile].with_codebooks(
+                self.config.color_stages or self.preset.color_stages,
+                self.config.color_codebook_size or self.preset.color_codebook_size,
+            ),
+            target_bytes=target_bytes,
+            device=self._device,
+            backend=self._backend,
+        )
+        # Each GoP draws its own numbers, whichever others there are.
+        return encode_gop(gop.frames, config, seed=self.config.seed + index, on_step=on_step)
+
+    def _report(self, index: int, phase: Phase, step: int, frames_fitted: float, loss: Tensor) -> None:
+        if self._is_cancelled:
+            raise _Cancelled
+        if self._progress is None:
+            return
+        now = time.monotonic()
+        with self._lock:
+            # A GoP that is fitted once more does not take back what was shown as done.
+            self._frames_fitted[index] = max(self._frames_fitted.get(index, 0.0), frames_fitted)
+            # Of several GoPs under way the first is shown.
+            if index != self._n_gops_done:
+                return
+            if now - self._last_progress < PROGRESS_INTERVAL_SECONDS and step < phase.n_steps:
+                return
+            self._last_progress = now
+            total = self._n_frames
+            frames_fitted = self.n_frames_done + sum(self._frames_fitted.values())
+        self._progress(
+            Progress(
+                phase=f"gop {index}: {phase.name}",
+                frames_done=self.n_frames_done,
+                n_frames=total,
+                step=step,
+                n_steps=phase.n_steps,
+                psnr_db=mse_to_psnr_db(float(loss)) if phase.target == "pictures" else None,
+                fraction=min(1.0, frames_fitted / total) if total else None,
+            )
+        )
+
+
+def _same_frames(video: VideoReader, n_frames: int) -> Iterator[VideoFrame]:
+    """The frames that were looked at, once more; not a step beyond, where the reader would repeat its warnings."""
+    n_read = 0
+    for frame in islice(video, n_frames):
+        n_read += 1
+        yield frame
+    if n_read < n_frames:
+        raise InputVideoError(
+            f"{video.name}: got {n_read} frames, expected the {n_frames} of a moment ago; it changed while it was read"
+        )
+
+
+def _outcome(payload: GopPayload) -> GopOutcome:
+    return GopOutcome(len(payload.bytes), payload.stats.n_gaussians, payload.stats.psnr_db)
+
+
+def _first_finished(under_way: deque[tuple[Gop, Future[GopPayload]]]) -> tuple[Gop, GopPayload]:
+    """Take the first of those under way when it is done; if any other fails before, fail with it."""
+    pending = {future for _, future in under_way}
+    while not under_way[0][1].done():
+        done, pending = wait(pending, return_when=FIRST_COMPLETED)
+        for future in done:
+            future.result()
+    gop, future = under_way.popleft()
+    return gop, future.result()

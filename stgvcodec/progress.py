@@ -1,0 +1,35 @@
+"""How far an encode or a decode has come, as its callbacks are told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One step of progress of an encode or a decode.
+
+    Attributes:
+        phase: What is being done, e.g. "gop 2: finetune-colors" or "rendering".
+        frames_done: Frames whose work is complete.
+        n_frames: Frames in all; None while a stream's length is unknown.
+        step: Optimiser steps done in this phase.
+        n_steps: Optimiser steps of this phase; 0 where there are none.
+        psnr_db: Latest PSNR known, of the training loss; None before there is one.
+        fraction: Share of the whole work that is done, in [0, 1]; None while unknown.
+    """
+
+    phase: str
+    frames_done: int
+    n_frames: int | None
+    step: int = 0
+    n_steps: int = 0
+    psnr_db: float | None = None
+    fraction: float | None = None
+
+
+ProgressCallback = Callable[[Progress], None]
+
+PROGRESS_INTERVAL_SECONDS = 0.2
+"""Between two calls of a progress callback, at least."""
