@@ -11,7 +11,7 @@ from clips import moving_clip
 
 from stgvcodec.bitstream.container.file_header import PROFILES as PROFILE_IDS
 from stgvcodec.bitstream.payload.morton_order import morton_codes
-from stgvcodec.bitstream.payload.symbols import GopSetSymbols
+from stgvcodec.bitstream.payload.symbols import GopSymbols
 from stgvcodec.decoder.gop_renderer import GopRenderer
 from stgvcodec.encoder import encode_gop as gop_encoder
 from stgvcodec.encoder.encode_gop import GopConfig, GopPayload, encode_gop
@@ -90,6 +90,6 @@ def renderer(payload: bytes, config: GopConfig, *, width: int = WIDTH, height: i
     )
 
 
-def stored_order(symbols: GopSetSymbols) -> np.ndarray:
+def stored_order(symbols: GopSymbols) -> np.ndarray:
     """Places of the Gaussians of a payload among the symbols that it was packed from. [N] int64."""
     return np.argsort(morton_codes(symbols.points), kind="stable")

@@ -5,21 +5,21 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+from stgvcodec.bitstream.payload.header import GopHeader
+from stgvcodec.bitstream.symbols import GopHeader
 
 from stgvcodec.bitstream import GopSymbols
-from stgvcodec.bitstream.payload.header import GopSetHeader
-from stgvcodec.bitstream.payload.symbols import GopSetSymbols
-from stgvcodec.bitstream.symbols import GopHeader
+from stgvcodec.bitstream.payload.symbols import GopSymbols
 
 NOTHING = np.zeros(0, np.float32)
 
 
-def as_set(symbols: GopSymbols) -> GopSetSymbols:
+def as_set(symbols: GopSymbols) -> GopSymbols:
     """The same numbers as a set payload: all modes 0."""
     means = symbols.means.astype(np.int32)
     header = dataclasses.asdict(symbols.header)
-    return GopSetSymbols(
-        header=GopSetHeader(**header, point_mode=0, shape_mode=0, color_mode=0),
+    return GopSymbols(
+        header=GopHeader(**header, point_mode=0, shape_mode=0, color_mode=0),
         points=np.where(means >= 0x8000, 0xFFFF - means, means + 0x8000).astype(np.uint16),
         shapes=symbols.cholesky,
         colors=symbols.color_indices,
@@ -38,7 +38,7 @@ def as_set(symbols: GopSymbols) -> GopSetSymbols:
     )
 
 
-def as_flat(symbols: GopSetSymbols) -> GopSymbols:
+def as_flat(symbols: GopSymbols) -> GopSymbols:
     """A set payload of modes 0 as one of format 1.0, its Gaussians in the same order."""
     points = symbols.points.astype(np.int32)
     names = {field.name for field in dataclasses.fields(GopHeader)}
@@ -68,12 +68,12 @@ def random_set(
     low_pass: float = 0.0,
     seed: int = 0,
     moves: bool = True,
-) -> GopSetSymbols:
+) -> GopSymbols:
     """Gaussians all over a small picture, some beyond its edges, and a small field, which moves them if asked."""
     rng = np.random.default_rng(seed)
     point_mode, shape_mode, color_mode = modes
     n = n_gaussians
-    header = GopSetHeader(
+    header = GopHeader(
         n_frames=n_frames,
         n_gaussians=n,
         low_pass=low_pass,
@@ -108,7 +108,7 @@ def random_set(
     mlp = [weights(*shape) for shape in header.mlp_shapes]
     if not moves:
         mlp[4:] = [np.zeros_like(tensor) for tensor in mlp[4:]]
-    return GopSetSymbols(
+    return GopSymbols(
         header=header,
         points=(np.rint((means + 1.1) * 300) if point_mode else ordered).astype(np.uint16),
         shapes=(log_shapes if shape_mode else rng.integers(0, 64, (n, 3))).astype(np.uint8),

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 from gops import HEADER, gop_header, halves
 
-from stgvcodec.bitstream import GopSetHeader, GopSetSymbols
+from stgvcodec.bitstream import GopHeader, GopSymbols
 
 COMPACT = {"point_mode": 1, "shape_mode": 1, "color_mode": 1}
 PAPER = {"point_mode": 0, "shape_mode": 0, "color_mode": 0}
@@ -18,7 +18,7 @@ def set_header(**changes):
     sizes = {**dataclasses.asdict(gop_header()), **COMPACT, **changes}
     if sizes["color_mode"]:
         sizes.update(color_stages=1, color_codebook_size=1)
-    return GopSetHeader(**sizes)
+    return GopHeader(**sizes)
 
 
 def random_set(seed=0, spread=3.0, **changes):
@@ -51,7 +51,7 @@ def random_set(seed=0, spread=3.0, **changes):
     else:
         colors = rng.integers(0, k, (n, m))
         colors[:, 1:] = (colors[:, :-1] + rng.integers(0, min(k, 3), (n, m - 1))) % k
-    return GopSetSymbols(
+    return GopSymbols(
         header=header,
         points=points,
         shapes=np.clip(np.rint(shapes), 0, (1 << header.cholesky_bits) - 1).astype(np.uint8),

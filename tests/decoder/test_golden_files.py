@@ -12,14 +12,12 @@ from clips import assert_same_pixels
 
 from stgvcodec import VideoDecoder
 from stgvcodec.bitstream import (
-    GopSetSymbols,
+    GopSymbols,
     PredictedGopSymbols,
     StgvReader,
     pack_gop,
-    pack_gop_set,
     pack_predicted_gop,
     unpack_gop,
-    unpack_gop_set,
     unpack_predicted_gop,
 )
 from stgvcodec.media import read_image
@@ -68,9 +66,9 @@ def test_packing_the_symbols_again_gives_symbols_back(name):
             if isinstance(symbols, PredictedGopSymbols):
                 payload = pack_predicted_gop(symbols)
                 again = unpack_predicted_gop(payload)
-            elif isinstance(symbols, GopSetSymbols):
-                payload = pack_gop_set(symbols)
-                again = unpack_gop_set(payload)
+            elif isinstance(symbols, GopSymbols):
+                payload = pack_gop(symbols)
+                again = unpack_gop(payload)
             else:
                 payload = pack_gop(symbols)
                 again = unpack_gop(payload)

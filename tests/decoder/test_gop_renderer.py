@@ -11,12 +11,12 @@ import pytest
 import torch
 from clips import assert_same_pixels
 from set_gops import as_flat, random_set
+from stgvcodec.codec.gop_header import spec_of
+from stgvcodec.codec.gop_staging import gop_times, stage
 
 from stgvcodec.bitstream import pack_gop, unpack_gop
 from stgvcodec.bitstream.container.file_header import FLAT_PROFILE, PROFILES
-from stgvcodec.bitstream.payload.pack import pack_gop_set
-from stgvcodec.codec.gop_header import spec_of
-from stgvcodec.codec.gop_staging import gop_times, stage
+from stgvcodec.bitstream.payload.pack import pack_gop
 from stgvcodec.decoder import gop_renderer
 from stgvcodec.decoder.gop_renderer import GopRenderer, RenderBudget, UnpackedGop, unpack, values_of
 from stgvcodec.decoder.pair_bound import SplatExtents
@@ -46,7 +46,7 @@ def payload(request, flat) -> Payload:
     if request.param == "flat":
         return Payload(flat, FLAT_PROFILE)
     gop = random_set((1, 1, 1), n_gaussians=60, n_frames=N_FRAMES)
-    return Payload(pack_gop_set(gop), PROFILES["compact"])
+    return Payload(pack_gop(gop), PROFILES["compact"])
 
 
 def unpacked(payload: Payload) -> UnpackedGop:

@@ -43,13 +43,13 @@ def long_file(encoded, tmp_path_factory) -> Path:
 def loads(monkeypatch) -> list[tuple[int, bool]]:
     """Which GoPs were loaded, and whether ahead of time."""
     seen: list[tuple[int, bool]] = []
-    load = gop_queue.GopQueue._load
+    load = gop_queue.GopPrefetcher._load
 
     def recording(self, index, *options):
         seen.append((index, threading.current_thread() is not threading.main_thread()))
         return load(self, index, *options)
 
-    monkeypatch.setattr(gop_queue.GopQueue, "_load", recording)
+    monkeypatch.setattr(gop_queue.GopPrefetcher, "_load", recording)
     return seen
 
 
@@ -84,12 +84,14 @@ def test_reading_ahead_changes_no_frame(encoded, monkeypatch, decoded):
 def test_many_threads_give_gops_in_order_and_errors_at_their_gop(damaged, n_threads, monkeypatch):
     """Later GoPs may be ready first; the damaged one is met after those before it, and those behind it are there."""
     monkeypatch.setenv("STGV_THREADS", n_threads)
-    load = gop_queue.GopQueue._load
+    load = gop_queue.GopPrefetcher._load
     monkeypatch.setattr(
-        gop_queue.GopQueue, "_load", lambda self, i, *run: (time.sleep(0.02 * (i % 2)), (i, load(self, i, *run)))[1]
+        gop_queue.GopPrefetcher,
+        "_load",
+        lambda self, i, *run: (time.sleep(0.02 * (i % 2)), (i, load(self, i, *run)))[1],
     )
     with StgvReader(damaged) as reader:
-        queue = gop_queue.GopQueue(reader, torch.device("cpu"), "numba")
+        queue = gop_queue.GopPrefetcher(reader, torch.device("cpu"), "numba")
         for index in range(N_GOPS):
             upcoming = range(index + 1, N_GOPS)
             if index == 3:

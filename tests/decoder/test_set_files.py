@@ -16,7 +16,7 @@ from set_gops import as_flat, as_set, random_set
 from stgvcodec import VideoDecoder, compare, decode, read_info
 from stgvcodec.bitstream import ColorDescription, StgvReader, StgvWriter, StreamHeader, pack_gop, unpack_gop
 from stgvcodec.bitstream.container.file_header import PROFILES
-from stgvcodec.bitstream.payload.pack import pack_gop_set, unpack_gop_set
+from stgvcodec.bitstream.payload.pack import pack_gop, unpack_gop
 from stgvcodec.decoder.gop_renderer import FLAT_PROFILE, GopRenderer, unpack
 from stgvcodec.errors import BitstreamError
 
@@ -58,7 +58,7 @@ def written(path: Path, payloads: list[bytes], profile: str, n_frames: list[int]
 def path(request, tmp_path_factory) -> Path:
     """Four GoPs of different modes."""
     name = tmp_path_factory.mktemp("sets") / "sets.stgv"
-    return written(name, [pack_gop_set(gop) for gop in GOPS], request.param, N_FRAMES)
+    return written(name, [pack_gop(gop) for gop in GOPS], request.param, N_FRAMES)
 
 
 def rendered(payload: bytes, *, profile: int, backend: str = "numba", device: torch.device = CPU) -> torch.Tensor:
@@ -70,8 +70,8 @@ def rendered(payload: bytes, *, profile: int, backend: str = "numba", device: to
 def test_the_same_numbers_give_the_same_frames_in_either_payload(backend):
     """Bit for bit, once the Gaussians are in the same order, which a sum of floats depends on."""
     with StgvReader(GOLDEN) as reader:
-        payload = pack_gop_set(as_set(unpack_gop(reader.read_gop(0))))
-    flat = pack_gop(as_flat(unpack_gop_set(payload)))
+        payload = pack_gop(as_set(unpack_gop(reader.read_gop(0))))
+    flat = pack_gop(as_flat(unpack_gop(payload)))
 
     frames = rendered(payload, profile=PROFILES[SET_PROFILES[0]], backend=backend)
 
@@ -81,7 +81,7 @@ def test_the_same_numbers_give_the_same_frames_in_either_payload(backend):
 def test_the_frames_of_a_file_are_those_of_its_symbols(path):
     with VideoDecoder(path, device="cpu") as decoder:
         frames = decoder[:].permute(0, 2, 3, 1)
-    expected = [rendered(pack_gop_set(gop), profile=PROFILES[SET_PROFILES[0]]) for gop in GOPS]
+    expected = [rendered(pack_gop(gop), profile=PROFILES[SET_PROFILES[0]]) for gop in GOPS]
     assert torch.equal(frames, torch.cat(expected))
 
 
@@ -106,7 +106,7 @@ def test_decode_and_compare(path, tmp_path):
 
 
 def test_damage_is_refused(path):
-    payload = pack_gop_set(GOPS[0])
+    payload = pack_gop(GOPS[0])
     profile = PROFILES[SET_PROFILES[0]]
     for damaged in (b"", payload[:5], payload[:-1], payload + b"\1"):
         with pytest.raises(BitstreamError):

@@ -11,10 +11,10 @@ import pytest
 import torch
 from clips import assert_same_pixels
 from set_gops import as_flat, as_set, random_set
-
-from stgvcodec.bitstream import StgvReader, unpack_gop
 from stgvcodec.codec.gop_header import spec_of
 from stgvcodec.codec.gop_staging import gop_times
+
+from stgvcodec.bitstream import StgvReader, unpack_gop
 from stgvcodec.decoder.gop_renderer import GopRenderer, UnpackedGop, values_of
 from stgvcodec.decoder.pair_bound import SplatExtents
 from stgvcodec.decoder.staging import stage_numbers
@@ -35,7 +35,7 @@ def fitted():
 def unpacked_set(symbols, *, pinned: bool = False) -> UnpackedGop:
     spec = spec_of(symbols.header, WIDTH, HEIGHT)
     numbers = stage_numbers(symbols, pinned=pinned)
-    return UnpackedGop(spec, numbers, SplatExtents.of_numbers(numbers.cholesky, spec.low_pass))
+    return UnpackedGop(spec, numbers, SplatExtents.of(numbers.cholesky, spec.low_pass))
 
 
 def frames_of(unpacked, *, backend: str = "numba", device: torch.device = CPU, scale: float = 1.0) -> torch.Tensor:
@@ -194,7 +194,7 @@ def test_the_bound_on_pairs_holds_wherever_gaussians_are(scale, low_pass, ratio)
     cholesky = bounded_cholesky(torch.from_numpy(numbers.cholesky), low_pass)
     l1, l2, l3 = scale_splats(cholesky, torch.zeros(1, 60, 3), scale)[0].double().unbind(1)
     reach_px = 3 * torch.stack((l1, torch.sqrt(l2 * l2 + l3 * l3)), dim=1)  # [N, 2]
-    extents = SplatExtents.of_numbers(numbers.cholesky, low_pass)
+    extents = SplatExtents.of(numbers.cholesky, low_pass)
     bound = extents.most_pairs(scale, width=width, height=height, tile_width=16, tile_height=8)
     tile, size = torch.tensor([16.0, 8.0]), torch.tensor([width, height])
     n_tiles = torch.ceil(size / tile)
@@ -211,7 +211,7 @@ def test_codes_and_numbers_have_the_same_extents(fitted):
     room = {"width": 480, "height": 320, "tile_width": 16, "tile_height": 8}
     numbers = stage_numbers(as_set(fitted), pinned=False)
 
-    by_numbers = SplatExtents.of_numbers(numbers.cholesky, fitted.header.low_pass).most_pairs(10.0, **room)
+    by_numbers = SplatExtents.of(numbers.cholesky, fitted.header.low_pass).most_pairs(10.0, **room)
 
     assert by_numbers == pytest.approx(SplatExtents.of(fitted).most_pairs(10.0, **room), rel=1e-3)
 

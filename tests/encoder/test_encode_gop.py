@@ -8,7 +8,7 @@ import torch
 from clips import moving_clip, panning_clip, psnr_db
 from fits import CPU, fitted, gop_config, noisy_clip, renderer, stored_order
 
-from stgvcodec.bitstream.payload.pack import read_gop_set_header, unpack_gop_set
+from stgvcodec.bitstream.payload.pack import read_header, unpack_gop
 from stgvcodec.decoder.gop_renderer import values_of
 from stgvcodec.encoder.encode_gop import GopConfig, choose_key_frame, encode_gop
 from stgvcodec.encoder.gop_symbols import gop_symbols
@@ -85,7 +85,7 @@ def test_training_saw_what_the_decoder_computes(config, monkeypatch, n_frames, b
 
 def test_values_of_paper_are_the_symbols_dequantised(paper):
     payload = encode_gop(moving_clip(2), paper, 0).bytes
-    symbols = unpack_gop_set(payload)
+    symbols = unpack_gop(payload)
 
     values = values_of(symbols, renderer(payload, paper).spec, CPU)
 
@@ -103,7 +103,7 @@ def test_values_of_paper_are_the_symbols_dequantised(paper):
 def test_values_of_compact_are_the_symbols_dequantised():
     config = gop_config("compact")
     payload = encode_gop(moving_clip(2), config, 0).bytes
-    symbols = unpack_gop_set(payload)
+    symbols = unpack_gop(payload)
 
     values = values_of(symbols, renderer(payload, config).spec, CPU)
 
@@ -162,7 +162,7 @@ def test_steps_are_counted_to_the_end(config, target_bytes):
 def test_a_still_gop_spends_nothing_on_motion(config):
     one, three = (encode_gop(moving_clip(n), config, 0).bytes for n in (1, 3))
 
-    assert read_gop_set_header(one).mlp_width == 1
+    assert read_header(one).mlp_width == 1
     assert len(one) < len(three)
 
 
@@ -214,7 +214,7 @@ def test_a_target_changes_the_number_of_gaussians(config, share):
     assert len(payload.bytes) <= 1.005 * target
     if share != 1.0:
         assert (payload.stats.n_gaussians > 150) == (share > 1)
-    assert read_gop_set_header(payload.bytes).n_gaussians == payload.stats.n_gaussians
+    assert read_header(payload.bytes).n_gaussians == payload.stats.n_gaussians
 
 
 def test_initialization_is_as_configured(config):
@@ -236,7 +236,7 @@ def test_codebooks_are_as_configured(n_stages, size):
         for name in PROFILES
     }
 
-    header = read_gop_set_header(payloads["paper"])
+    header = read_header(payloads["paper"])
     assert (header.color_stages, header.color_codebook_size) == (n_stages, size)
     assert payloads["compact"] == encode_gop(moving_clip(2), gop_config("compact"), 0).bytes
 
@@ -244,7 +244,7 @@ def test_codebooks_are_as_configured(n_stages, size):
 def test_the_field_is_as_configured(config):
     payload = encode_gop(moving_clip(2), dataclasses.replace(config, field=FIELD_SIZES[-2]), 0).bytes
 
-    header = read_gop_set_header(payload)
+    header = read_header(payload)
     assert header.mlp_width == FIELD_SIZES[-2].mlp_width
     assert len(header.static_resolutions) == FIELD_SIZES[-2].n_levels
 

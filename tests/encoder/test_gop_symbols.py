@@ -7,8 +7,8 @@ import pytest
 import torch
 from fits import gop_config, renderer, stored_order, trained
 
-from stgvcodec.bitstream.payload.pack import pack_gop_set, unpack_gop_set
-from stgvcodec.bitstream.payload.symbols import GopSetSymbols
+from stgvcodec.bitstream.payload.pack import pack_gop, unpack_gop
+from stgvcodec.bitstream.payload.symbols import GopSymbols
 from stgvcodec.encoder.encode_gop import GopConfig
 from stgvcodec.encoder.gop_symbols import gop_symbols, some_gaussians
 from stgvcodec.encoder.profiles import PROFILES
@@ -30,14 +30,14 @@ def fit(request, name) -> tuple[GopTrainer, GopConfig]:
     return trained(config, request.param), config
 
 
-def arrays(symbols: GopSetSymbols) -> dict[str, np.ndarray]:
+def arrays(symbols: GopSymbols) -> dict[str, np.ndarray]:
     """Every array of the symbols by name, each tensor of the MLP for itself."""
     values = {field.name: getattr(symbols, field.name) for field in dataclasses.fields(symbols)}
     del values["header"]
     return {**{f"mlp {i}": tensor for i, tensor in enumerate(values.pop("mlp"))}, **values}
 
 
-def same(first: GopSetSymbols, second: GopSetSymbols) -> bool:
+def same(first: GopSymbols, second: GopSymbols) -> bool:
     mine, theirs = arrays(first), arrays(second)
     return first.header == second.header and all(np.array_equal(mine[name], theirs[name]) for name in mine)
 
@@ -59,7 +59,7 @@ def test_the_numbers_in_the_payload_are_those_that_training_saw(fit):
     trainer, config = fit
     symbols = gop_symbols(trainer)
 
-    decoded = renderer(pack_gop_set(symbols), config).values
+    decoded = renderer(pack_gop(symbols), config).values
 
     with torch.no_grad():
         seen, _ = trainer.quantizers.quantize(trainer.model.values(), QUANTIZED_STREAMS)
@@ -75,7 +75,7 @@ def test_the_numbers_in_the_payload_are_those_that_training_saw(fit):
 def test_the_payload_holds_every_symbol(fit):
     symbols = gop_symbols(fit[0])
 
-    unpacked = unpack_gop_set(pack_gop_set(symbols))
+    unpacked = unpack_gop(pack_gop(symbols))
 
     order = stored_order(symbols)
     stored = {name: getattr(symbols, name)[order] for name in PER_GAUSSIAN}
@@ -123,4 +123,4 @@ def test_some_gaussians_are_those_and_no_others(fit, kept):
     before, after = arrays(symbols), arrays(some)
     for name, array in before.items():
         np.testing.assert_array_equal(after[name], array[kept] if name in PER_GAUSSIAN else array)
-    assert unpack_gop_set(pack_gop_set(some)).header == some.header
+    assert unpack_gop(pack_gop(some)).header == some.header

@@ -8,7 +8,7 @@ import pytest
 import torch
 from fits import fitted, gop_config, noisy_clip, trained
 
-from stgvcodec.bitstream.payload.pack import pack_gop_set, read_gop_set_header, unpack_gop_set
+from stgvcodec.bitstream.payload.pack import pack_gop, read_header, unpack_gop
 from stgvcodec.encoder.encode_gop import GopConfig, GopPayload, encode_gop
 from stgvcodec.encoder.gop_symbols import gop_symbols, some_gaussians
 from stgvcodec.encoder.presets import FINE_RATES, Preset
@@ -58,7 +58,7 @@ def free(name) -> tuple[GopConfig, GopPayload]:
 
 
 def n_bytes_now(trainer: GopTrainer) -> int:
-    return len(pack_gop_set(gop_symbols(trainer)))
+    return len(pack_gop(gop_symbols(trainer)))
 
 
 @pytest.mark.parametrize("share", [0.99, 0.9, 0.7, 0.5, 0.3, 0.0])
@@ -70,8 +70,8 @@ def test_a_trimmed_payload_is_never_too_large(finished, share):
 
     assert 1 <= n < N
     assert len(payload) <= 1.004 * target or n == 1
-    assert read_gop_set_header(payload).n_gaussians == n
-    assert (n == 1) == (share == 0.0 or len(pack_gop_set(some(finished, 2))) > 1.004 * target)
+    assert read_header(payload).n_gaussians == n
+    assert (n == 1) == (share == 0.0 or len(pack_gop(some(finished, 2))) > 1.004 * target)
 
 
 @pytest.mark.parametrize("share", [0.99, 0.9, 0.7])
@@ -92,23 +92,23 @@ def some(trainer: GopTrainer, n: int):
 def test_trimming_drops_the_least_important(finished):
     payload, n = trimmed_payload(finished, round(0.8 * n_bytes_now(finished)))
 
-    assert payload == pack_gop_set(some(finished, n))
+    assert payload == pack_gop(some(finished, n))
 
 
 @pytest.mark.parametrize("slack", [None, 1.0, 1.3, 1 / 1.0035], ids="{}".format)
 def test_what_fits_keeps_everything(finished, slack):
-    whole = pack_gop_set(gop_symbols(finished))
+    whole = pack_gop(gop_symbols(finished))
 
     payload, n = trimmed_payload(finished, None if slack is None else round(slack * len(whole)))
 
     assert (payload, n) == (whole, N)
-    assert unpack_gop_set(payload).header.n_gaussians == N
+    assert unpack_gop(payload).header.n_gaussians == N
 
 
 @pytest.mark.parametrize("share", [1.012, 1.025, 1.04])
 def test_what_is_short_of_its_bytes_gets_finer_steps(finished, name, share):
     trainer = copy.deepcopy(finished)
-    whole, psnr_db = pack_gop_set(gop_symbols(trainer)), trainer.psnr_db(QUANTIZED_STREAMS)
+    whole, psnr_db = pack_gop(gop_symbols(trainer)), trainer.psnr_db(QUANTIZED_STREAMS)
     target = round(share * len(whole))
 
     payload, n = trimmed_payload(trainer, target, fills=True)
@@ -120,14 +120,14 @@ def test_what_is_short_of_its_bytes_gets_finer_steps(finished, name, share):
         return
     assert 0.985 * target <= len(payload) <= 1.004 * target
     assert trainer.psnr_db(QUANTIZED_STREAMS) > psnr_db - 0.02
-    before, after = unpack_gop_set(whole), unpack_gop_set(payload)
+    before, after = unpack_gop(whole), unpack_gop(payload)
     assert np.all(after.shape_scale < before.shape_scale)
     assert np.all(after.color_scale < before.color_scale)
     assert np.array_equal(after.points, before.points)
 
 
 def test_what_is_hardly_short_of_its_bytes_is_left_alone(finished):
-    whole = pack_gop_set(gop_symbols(finished))
+    whole = pack_gop(gop_symbols(finished))
 
     assert trimmed_payload(copy.deepcopy(finished), round(1.009 * len(whole)), fills=True) == (whole, N)
 
@@ -209,7 +209,7 @@ def test_a_gop_lands_on_its_bytes(monkeypatch, free, share):
 
     assert 0.9 * target <= len(payload.bytes) <= 1.005 * target
     assert (payload.stats.n_gaussians > N) == (share > 1)
-    assert payload.stats.n_gaussians == read_gop_set_header(payload.bytes).n_gaussians <= trainer.spec.n_gaussians
+    assert payload.stats.n_gaussians == read_header(payload.bytes).n_gaussians <= trainer.spec.n_gaussians
     # Little is left to trimming, which nothing makes up for.
     assert payload.stats.n_gaussians >= 0.9 * trainer.spec.n_gaussians
 

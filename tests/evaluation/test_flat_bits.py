@@ -2,10 +2,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from stgvcodec.bitstream.symbols import GopHeader
+
 from stgvcodec import EncodeConfig, encode
 from stgvcodec.bitstream.container.reader import StgvReader
-from stgvcodec.bitstream.payload.pack import read_gop_set_header
-from stgvcodec.bitstream.symbols import GopHeader
+from stgvcodec.bitstream.payload.pack import read_header
 from stgvcodec.evaluation.flat_bits import file_flat_bits, flat_bits
 
 PAPER = GopHeader(
@@ -53,7 +54,7 @@ def test_a_file_is_the_sum_of_its_gops(clip_folder: Path, tmp_path: Path) -> Non
     encode(clip_folder, tmp_path / "a.stgv", config=config, device="cpu")
 
     with StgvReader(tmp_path / "a.stgv") as reader:
-        headers = [read_gop_set_header(reader.read_gop(i)) for i in range(2)]
+        headers = [read_header(reader.read_gop(i)) for i in range(2)]
     assert [header.n_frames for header in headers] == [4, 3]
     assert file_flat_bits(tmp_path / "a.stgv") == sum(flat_bits(header) for header in headers)
 

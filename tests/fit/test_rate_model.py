@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from stgvcodec.bitstream.entropy.models import coded_model
-from stgvcodec.bitstream.payload.pack import gop_set_stream_bytes, pack_gop_set
-from stgvcodec.bitstream.payload.symbols import GopSetSymbols
+from stgvcodec.bitstream.payload.pack import pack_gop, payload_stream_bytes
+from stgvcodec.bitstream.payload.symbols import GopSymbols
 from stgvcodec.encoder.gop_symbols import header_of
 from stgvcodec.fit.phases import QUANTIZED_STREAMS
 from stgvcodec.fit.quantizers import GopQuantizers, QuantizerConfig
@@ -71,8 +71,8 @@ def fitted(values: GopValues, config: QuantizerConfig, backend: str = "auto") ->
 def payload_of(values: GopValues, q: GopQuantizers) -> bytes:
     static_table, dynamic_table, *mlp = q.field.symbols(values.field)
     points, shapes, colors = q.means.side(), q.cholesky.side(), q.colors.side()
-    return pack_gop_set(
-        GopSetSymbols(
+    return pack_gop(
+        GopSymbols(
             header=header_of(spec_of(len(values.means)), q.config),
             points=q.means.symbols(values.means),
             shapes=q.cholesky.symbols(values.cholesky),
@@ -106,7 +106,7 @@ def test_the_estimate_is_within_one_per_cent_of_the_payload(n, coarser):
 def test_bits_of_points_are_those_of_their_streams():
     values = plausible_values(5_000)
     q = fitted(values, COMPACT)
-    streams = gop_set_stream_bytes(payload_of(values, q))
+    streams = payload_stream_bytes(payload_of(values, q))
     estimate = float(point_set_bits(q.means.cells(values.means))) / 8.0
     assert estimate == pytest.approx(streams["points"] + streams["point_bits"], rel=0.01)
 

@@ -20,17 +20,15 @@ import numpy as np
 from stgvcodec import VideoDecoder
 from stgvcodec.bitstream import (
     ColorDescription,
-    GopSetHeader,
-    GopSetSymbols,
+    GopHeader,
     GopSymbols,
     PredictedGopSymbols,
     StgvReader,
     StgvWriter,
     StreamHeader,
-    pack_gop_set,
+    pack_gop,
     pack_predicted_gop,
     unpack_gop,
-    unpack_gop_set,
     unpack_predicted_gop,
 )
 from stgvcodec.media import read_image, write_png
@@ -41,7 +39,7 @@ WIDTH, HEIGHT = 40, 27
 PTS = ((-3, 0, 4, 5), (100,))
 COMPACT, PAPER = (1, 1, 1), (0, 0, 0)
 PREDICTED_FILE = "predicted.stgv"
-AnySymbols = GopSymbols | GopSetSymbols | PredictedGopSymbols
+AnySymbols = GopSymbols | GopSymbols | PredictedGopSymbols
 SET_FILES = {
     "set_compact.stgv": ("compact", (COMPACT, (1, 0, 1))),
     "set_paper.stgv": ("paper", (PAPER, (0, 1, 0))),
@@ -67,14 +65,14 @@ def gop_symbols(reader: StgvReader, index: int) -> AnySymbols:
     payload = reader.read_gop(index)
     if not reader.gops[index].is_key:
         return unpack_predicted_gop(payload)
-    return unpack_gop(payload) if reader.header.format_version == (1, 0) else unpack_gop_set(payload)
+    return unpack_gop(payload) if reader.header.format_version == (1, 0) else unpack_gop(payload)
 
 
-def drawn_set(seed: int, n_frames: int, modes: tuple[int, int, int]) -> GopSetSymbols:
+def drawn_set(seed: int, n_frames: int, modes: tuple[int, int, int]) -> GopSymbols:
     """A GoP of 50 Gaussians over the picture that move a little, in point, shape and colour modes."""
     rng = np.random.default_rng(seed)
     point_mode, shape_mode, color_mode = modes
-    header = GopSetHeader(
+    header = GopHeader(
         n_frames=n_frames,
         n_gaussians=50,
         low_pass=0.125,
@@ -109,7 +107,7 @@ def drawn_set(seed: int, n_frames: int, modes: tuple[int, int, int]) -> GopSetSy
     luma = np.stack([rng.integers(128, 160, n), rng.integers(122, 135, n), rng.integers(125, 132, n)], 1)
     shapes = logs if shape_mode else rng.integers(0, 64, (n, 3))
     colors = luma if color_mode else rng.integers(0, 5, (n, 2))
-    return GopSetSymbols(
+    return GopSymbols(
         header=header,
         points=cells if point_mode else halves,
         shapes=shapes.astype(np.uint8),
@@ -170,7 +168,7 @@ def write_set(path: Path, profile: str, modes: tuple[tuple[int, int, int], ...])
     with path.open("wb") as file:
         writer = StgvWriter(file, header)
         for seed, (pts, of_gop) in enumerate(zip(PTS, modes, strict=True)):
-            writer.add_gop(pack_gop_set(drawn_set(seed, len(pts), of_gop)), pts)
+            writer.add_gop(pack_gop(drawn_set(seed, len(pts), of_gop)), pts)
         writer.finish()
 
 
@@ -183,7 +181,7 @@ def write_predicted(path: Path) -> None:
             pts = range(first_pts, first_pts + 2 * n_frames, 2)
             first_pts = pts.stop
             if is_key:
-                writer.add_gop(pack_gop_set(drawn_set(20 + seed, n_frames, COMPACT)), pts)
+                writer.add_gop(pack_gop(drawn_set(20 + seed, n_frames, COMPACT)), pts)
             else:
                 writer.add_gop(pack_predicted_gop(drawn_prediction(20 + seed, n_frames)), pts, predicted=True)
         writer.finish()

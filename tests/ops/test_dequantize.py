@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from stgvcodec.errors import BackendUnavailableError
-from stgvcodec.ops.reconstruct import (
+from stgvcodec.ops.dequantize import (
     ALIGNMENT_BYTES,
     MAX_LOG_SIZE_PX,
-    NumbersLayout,
+    ParameterLayout,
     SetCodes,
     log_sizes,
-    numbers_layout,
+    parameter_layout,
     reconstruct,
 )
 from stgvcodec.quant import affine, grid, half_float, log_shear, residual_vq, symmetric, ycocg
@@ -59,10 +59,10 @@ def codes_of(modes=(1, 1, 1), *, n: int = 63, static=(5, 1, 8), dynamic=(3, 16),
         mlp=tuple(weights(*shape) for shape in mlp_shapes),
         mlp_scales=scales(8, power=90),
     )
-    return codes, numbers_layout(n, static, 3, dynamic, 2, mlp_shapes)
+    return codes, parameter_layout(n, static, 3, dynamic, 2, mlp_shapes)
 
 
-def numbers_of(codes: SetCodes, layout: NumbersLayout, backend: str) -> dict[str, np.ndarray]:
+def numbers_of(codes: SetCodes, layout: ParameterLayout, backend: str) -> dict[str, np.ndarray]:
     block = np.full(layout.n_floats + 3, UNTOUCHED)
     reconstruct(codes, layout, block, backend=backend)
     used = np.zeros(len(block), bool)

@@ -13,14 +13,14 @@ from stgvcodec.bitstream import (
     ChunkType,
     StgvReader,
     StgvWriter,
-    gop_set_stream_bytes,
-    pack_gop_set,
+    pack_gop,
+    payload_stream_bytes,
     payloads,
     stream_bytes,
 )
 from stgvcodec.errors import BitstreamError
 
-SET_PAYLOADS = [pack_gop_set(random_set(0)), pack_gop_set(random_set(1, n_gaussians=40))]
+SET_PAYLOADS = [pack_gop(random_set(0)), pack_gop(random_set(1, n_gaussians=40))]
 
 
 def opened(data, **options):
@@ -50,7 +50,7 @@ def test_files_of_set_payloads(profile):
     reader.verify()
     sizes = stream_bytes([payloads.stream_bytes(reader.header.profile_id, gop) for gop in SET_PAYLOADS], len(data))
     assert sum(sizes.values()) == len(data)
-    assert sizes["shapes"] == sum(gop_set_stream_bytes(gop)["shapes"] for gop in SET_PAYLOADS)
+    assert sizes["shapes"] == sum(payload_stream_bytes(gop)["shapes"] for gop in SET_PAYLOADS)
 
     recovered = StgvReader(io.BytesIO(data[:-9]), keep_going=True)
     assert [recovered.read_gop(i) for i in range(2)] == SET_PAYLOADS

@@ -13,8 +13,8 @@ from stgvcodec.bitstream.syntax.tables import (
     METADATA,
     SIDE_INFO,
     TABLES,
-    read_fields,
-    write_fields,
+    read_elements,
+    write_elements,
 )
 from stgvcodec.errors import BitstreamError
 
@@ -75,8 +75,8 @@ def test_text_refuses_bytes_that_would_reach_a_terminal(data, message):
 
 def test_metadata_layout_round_trip():
     values = {"n_entries": 2, "keys": ("title", "note"), "values": ("Bunny, größer", "")}
-    reader = ByteReader(write_fields(values, METADATA), "test")
-    assert read_fields(reader, METADATA) == values
+    reader = ByteReader(write_elements(values, METADATA), "test")
+    assert read_elements(reader, METADATA) == values
     reader.expect_end()
 
 
@@ -85,33 +85,33 @@ def test_metadata_layout_round_trip():
 )
 def test_number_of_differences_follows_from_the_step(step, deltas):
     values = {"first_frame": 7, "n_frames": 4, "pts_first": -5, "pts_step": step, "pts_deltas": deltas}
-    reader = ByteReader(write_fields(values, GOP_CHUNK), "test")
-    assert read_fields(reader, GOP_CHUNK) == values
+    reader = ByteReader(write_elements(values, GOP_CHUNK), "test")
+    assert read_elements(reader, GOP_CHUNK) == values
     reader.expect_end()
 
 
 def test_write_refuses_values_outside_their_limits():
     values = {"first_frame": 0, "n_frames": 1025, "pts_first": 0, "pts_step": 1, "pts_deltas": ()}
     with pytest.raises(ValueError, match="n_frames is 1025, expected 1 to 1024"):
-        write_fields(values, GOP_CHUNK)
+        write_elements(values, GOP_CHUNK)
 
 
 def test_read_checks_the_count_before_it_reads():
-    data = write_fields(
+    data = write_elements(
         {"first_frame": 0, "n_frames": 1024, "pts_first": 0, "pts_step": 1, "pts_deltas": ()}, GOP_CHUNK
     )
     with pytest.raises(BitstreamError, match="pts_deltas needs 1023 items, 2 bytes left"):
-        read_fields(ByteReader(data[:-1] + b"\0\1\1", "test"), GOP_CHUNK)
+        read_elements(ByteReader(data[:-1] + b"\0\1\1", "test"), GOP_CHUNK)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), 0.0, -1.0, 2.0**97], ids=str)
 def test_scales_are_finite_and_positive(bad):
     data = struct.pack("<f", bad) + bytes(100)
     with pytest.raises(BitstreamError, match="cholesky_scale is"):
-        read_fields(ByteReader(data, "test"), SIDE_INFO, {"n_static_levels": 1, "n_dynamic_levels": 1})
+        read_elements(ByteReader(data, "test"), SIDE_INFO, {"n_static_levels": 1, "n_dynamic_levels": 1})
 
 
 def test_header_text_is_limited_in_bytes():
     field = FILE_HEADER[-1:]
     with pytest.raises(ValueError, match="expected 0 to 64 bytes"):
-        write_fields({"tool": "ö" * 33}, field)
+        write_elements({"tool": "ö" * 33}, field)
