@@ -1,4 +1,4 @@
-"""How the field tables and test values of the package look in bitstream_spec.md."""
+"""How the syntax tables and test values of the package look in bitstream_spec.md."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ def number(value):
     return str(int(value))
 
 
-def field_rows(table):
-    """The Markdown rows of a field table."""
-    rows = ["| field | type | shape | min | max | meaning |", "|---|---|---|---|---|---|"]
-    for field in table:
-        shape = "".join(f"[{size}]" for size in field.shape)
-        bounds = f"{number(field.minimum)} | {number(field.maximum)}"
-        rows.append(f"| {field.name} | {field.type} | {shape} | {bounds} | {field.doc} |")
+def element_rows(table):
+    """The Markdown rows of a syntax table."""
+    rows = ["| element | type | shape | min | max | meaning |", "|---|---|---|---|---|---|"]
+    for element in table:
+        shape = "".join(f"[{size}]" for size in element.shape)
+        bounds = f"{number(element.minimum)} | {number(element.maximum)}"
+        rows.append(f"| {element.name} | {element.type} | {shape} | {bounds} | {element.doc} |")
     return rows
 
 

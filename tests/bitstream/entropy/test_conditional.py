@@ -54,7 +54,7 @@ def test_round_trip_by_all_decoders(n):
 
 
 @pytest.mark.parametrize(
-    "row", cells_after("Conditioned test values (one attribute with A = 4; its source is decoded before):")
+    "row", cells_after("Conditional test values (one attribute with A = 4 and one context symbol, decoded before):")
 )
 def test_stream_of_the_spec(row):
     sources, data, symbols = [int(s) for s in row[0].split()], bytes.fromhex(row[1]), [int(s) for s in row[2].split()]

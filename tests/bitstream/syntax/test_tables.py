@@ -3,7 +3,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from spec_tables import field_rows, limit_rows, rows_after
+from spec_tables import element_rows, limit_rows, rows_after
 
 from stgvcodec.bitstream.syntax.limits import LIMITS
 from stgvcodec.bitstream.syntax.primitives import PACKERS, ByteReader
@@ -20,20 +20,8 @@ from stgvcodec.errors import BitstreamError
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_spec_shows_the_field_table(name):
-    assert rows_after(next_marker(name)) == field_rows(TABLES[name])
-
-
-def next_marker(name):
-    special = {
-        "INDEX_ENTRY": "Then, n_chunks times, table INDEX_ENTRY:",
-        "INDEX_GOP": "followed, where chunk_type is 0x8002 (GOP) or 0x8004 (PREDICTED_GOP), by table INDEX_GOP:",
-        "INDEX_TAIL": "whose last five fields repeat the GOP chunk's. The payload ends with table INDEX_TAIL:",
-        "SIDE_INFO": "Table SIDE_INFO (its bytes are what the stream side_info decodes to):",
-        "SET_FLOATS": "Table SET_FLOATS (its bytes are what the first four contexts of side_info decode to):",
-        "PREDICTED_FLOATS": "Table PREDICTED_FLOATS (its bytes are what the contexts of side_info decode to):",
-    }
-    return special.get(name, f"Table {name}:")
+def test_spec_shows_the_table(name):
+    assert rows_after(f"Table {name}:") == element_rows(TABLES[name])
 
 
 def test_spec_shows_the_limits():
