@@ -3,16 +3,26 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-import independent_decoder
+import independent_set_decoder
 import numpy as np
 import pytest
-from gops import assert_same_as_independent, assert_same_gop
 from spec_tables import SPEC, cells_after
 
 from stgvcodec.bitstream import StgvReader, unpack_gop
 from stgvcodec.bitstream.syntax.tables import MLP_TENSORS
 
 GOLDEN = Path(__file__).parents[1] / "golden"
+ARRAYS = ("points", "shapes", "colors", "codebooks", "static_table", "dynamic_table")
+SCALES = (
+    "point_scale",
+    "point_offset",
+    "shape_scale",
+    "shape_offset",
+    "color_scale",
+    "static_scales",
+    "dynamic_scales",
+    "mlp_scales",
+)
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +31,16 @@ def example():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def payload(example):
+    with StgvReader(example.GOLDEN) as reader:
+        return reader.read_gop(0)
+
+
+def integers(cell):
+    return [int(number) for number in cell.split()]
 
 
 def test_writer_reproduces_the_golden_file(example):
@@ -43,22 +63,42 @@ def test_spec_explains_every_byte(example):
         assert shown.endswith("...`") or len(prefix) == expected_at - int(at, 16)
 
 
-def test_golden_file_decodes_to_its_symbols(example):
+def test_golden_file_decodes_to_its_symbols(example, payload):
+    expected = example.worked_example_symbols()
     with StgvReader(example.GOLDEN) as reader:
         assert reader.header == example.STREAM_HEADER
         assert [gop.pts for gop in reader.gops] == [example.PTS]
-        assert_same_gop(unpack_gop(reader.read_gop(0)), example.worked_example_symbols())
         reader.verify()
+    symbols = unpack_gop(payload)
+    assert symbols.header == expected.header
+    for name in (*ARRAYS, *SCALES):
+        np.testing.assert_array_equal(getattr(symbols, name), getattr(expected, name), err_msg=name)
+    for name, got, want in zip(MLP_TENSORS, symbols.mlp, expected.mlp, strict=True):
+        np.testing.assert_array_equal(got, want, err_msg=name)
 
 
-def test_independent_decoder_gets_the_same_symbols(example):
-    parsed = independent_decoder.parse_file(example.GOLDEN.read_bytes())
-    gop = independent_decoder.parse_gop(parsed["gops"][0]["payload"])
-    assert_same_as_independent(gop, example.worked_example_symbols())
+def test_independent_decoder_gets_the_same_symbols(example, payload):
+    parsed = independent_set_decoder.parse_gop_set(payload)
+    expected = example.worked_example_symbols()
+    for name in ARRAYS:
+        assert parsed[name] == getattr(expected, name).reshape(-1).tolist(), name
+    for name in SCALES:
+        assert parsed[name] == getattr(expected, name).view(np.uint32).tolist(), name
+    assert parsed["mlp"] == np.concatenate([tensor.reshape(-1) for tensor in expected.mlp]).tolist()
 
 
-def test_spec_shows_the_symbols_of_the_mlp(example):
-    rows = cells_after("Worked example, mlp:")
-    assert [row[0] for row in rows] == list(MLP_TENSORS)
-    for row, tensor in zip(rows, example.worked_example_symbols().mlp, strict=True):
-        np.testing.assert_array_equal([int(q) for q in row[2].split()], tensor.reshape(-1))
+def test_spec_shows_the_symbols_of_the_gaussians(example):
+    expected = example.worked_example_symbols()
+    rows = cells_after("Worked example, symbols of the Gaussians:")
+    assert [row[0] for row in rows] == ["0", "1", "2"]
+    for row, *symbols in zip(rows, expected.points, expected.shapes, expected.colors, strict=True):
+        assert [integers(cell) for cell in row[1:]] == [array.tolist() for array in symbols]
+
+
+def test_spec_shows_the_symbols_of_the_field(example):
+    expected = example.worked_example_symbols()
+    rows = cells_after("Worked example, field:")
+    assert [row[0] for row in rows[2:]] == list(MLP_TENSORS)
+    arrays = (expected.static_table, expected.dynamic_table, *expected.mlp)
+    for row, array in zip(rows, arrays, strict=True):
+        assert integers(row[3]) == array.reshape(-1).tolist()

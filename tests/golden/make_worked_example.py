@@ -1,4 +1,7 @@
-"""Writes tests/golden/worked_example.stgv, and its hex dump into bitstream_spec.md. Takes no arguments."""
+"""Writes tests/golden/worked_example.stgv, and its hex dump into bitstream_spec.md. Takes no arguments.
+
+The text below the dump explains each byte and is kept by hand; test_worked_example.py holds it to the file.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,10 @@ STREAM_HEADER = StreamHeader(
     frame_rate=Fraction(25, 1),
     time_base=Fraction(1, 25),
     color=ColorDescription(primaries=1, transfer=13, matrix=1, full_range=True),
-    profile="paper",
-    format_version=(1, 0),
+    profile="compact",
     tool="example",
+    sample_aspect_ratio=Fraction(1),
+    last_frame_duration=1,
 )
 PTS = (0, 1)
 
@@ -34,9 +38,12 @@ def worked_example_symbols() -> GopSymbols:
         n_frames=2,
         n_gaussians=3,
         low_pass=0.0,
-        cholesky_bits=8,
+        point_mode=1,
+        shape_mode=1,
+        color_mode=1,
+        shape_bits=8,
         color_stages=1,
-        color_codebook_size=3,
+        color_codebook_size=1,
         static_resolutions=((1, 1),),
         static_features=1,
         static_log2_size=2,
@@ -45,20 +52,16 @@ def worked_example_symbols() -> GopSymbols:
         dynamic_log2_size=2,
         mlp_width=4,
         n_frequencies=1,
-        weight_bits=8,
+        weight_bits=6,
     )
     return GopSymbols(
         header=header,
-        means=np.array([[-0.5, -0.5], [0.5, -0.25], [0.0, 0.5]], np.float16).view(np.uint16),
-        cholesky=np.array([[10, 128, 10], [20, 140, 12], [16, 128, 24]], np.uint8),
-        cholesky_scale=np.array([0.125, 0.125, 0.125], np.float32),
-        cholesky_offset=np.array([0.0, -16.0, 0.0], np.float32),
-        color_indices=np.array([[0], [1], [2]], np.uint8),
-        codebooks=np.array([[[0.75, 0.125, 0.0], [0.0, 0.625, 0.25], [0.25, 0.25, 0.875]]], np.float16).view(np.uint16),
+        points=np.array([[32, 32], [96, 48], [64, 96]], np.uint16),
+        shapes=np.array([[3, 3, 128], [4, 3, 131], [4, 5, 128]], np.uint8),
+        colors=np.array([[136, 140, 124], [140, 124, 136], [141, 118, 123]], np.uint8),
+        codebooks=np.zeros((0, 0, 3), np.uint16),
         static_table=np.array([[2], [-1], [0], [1]], np.int8),
-        static_scales=np.array([0.25], np.float32),
         dynamic_table=np.array([[1], [0], [-2], [3]], np.int8),
-        dynamic_scales=np.array([0.25], np.float32),
         mlp=(
             np.array([[1, 0, 0, 1], [0, 2, 0, -1], [-1, 0, 1, 0], [0, 1, 0, 2]], np.int8),
             np.array([1, 0, 1, 0], np.int8),
@@ -69,6 +72,13 @@ def worked_example_symbols() -> GopSymbols:
             np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, -1, 0]], np.int8),
             np.array([0, 0, 0], np.int8),
         ),
+        point_scale=np.array([2**-6, 2**-6], np.float32),
+        point_offset=np.array([-1.0, -1.0], np.float32),
+        shape_scale=np.array([0.5, 0.5, 0.25], np.float32),
+        shape_offset=np.zeros(0, np.float32),
+        color_scale=np.full(3, 2**-5, np.float32),
+        static_scales=np.array([0.25], np.float32),
+        dynamic_scales=np.array([0.25], np.float32),
         mlp_scales=np.full(8, 0.25, np.float32),
     )
 
