@@ -21,7 +21,7 @@ _MODEL_BITS = 16.0
 _ENTRY_BITS = 7.0
 _THRESHOLD_BITS = 8.0
 # Widths of each family of shapes, and what the complement of a shape's ratio shrinks by from one to the next.
-# bitstream_spec.md section 7.
+# bitstream_spec.md section 5.4.
 _N_WIDTHS = 64
 _WIDEST_COMPLEMENT = 63.0 / 64.0
 _GEOMETRIC_SHRINKAGE, _NORMAL_SHRINKAGE = 29.0 / 32.0, 55.0 / 64.0
@@ -33,7 +33,7 @@ _BUCKETS_PER_OCTAVE = 4
 
 
 class Attribute(NamedTuple):
-    """Symbols of the Gaussians whose models are those of classes. bitstream_spec.md section 16.3.
+    """Symbols of the Gaussians whose models are those of classes. bitstream_spec.md section 5.6.
 
     Attributes:
         symbols: From 0. [N] int64.
@@ -283,7 +283,7 @@ def _code_lengths(counts: Tensor) -> Tensor:
 
 @torch.no_grad()
 def point_set_bits(cells: Tensor) -> Tensor:
-    """Bits of a set of points in Morton order, coded as gaps. bitstream_spec.md section 16.2.
+    """Bits of a set of points in Morton order, coded as gaps. bitstream_spec.md section 4.4.
 
     Args:
         cells: Non-negative, below 2^16. [N, 2] integers.

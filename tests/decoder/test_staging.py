@@ -61,7 +61,7 @@ def assert_same_values(actual, expected) -> None:
 
 
 def splatted(means, cholesky, colors, low_pass: float) -> np.ndarray:
-    """bitstream_spec.md section 10.4 in binary64, by the covariance's inverse. [H, W, 3] uint8."""
+    """bitstream_spec.md section 7.5 in binary64, by the covariance's inverse. [H, W, 3] uint8."""
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH] + 0.5
     picture = np.zeros((HEIGHT, WIDTH, 3))
     for (mu_x, mu_y), (raw_1, l2, raw_3), color in zip(means, cholesky, colors, strict=True):

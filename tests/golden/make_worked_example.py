@@ -41,7 +41,7 @@ def worked_example_symbols() -> GopSymbols:
         point_mode=1,
         shape_mode=1,
         color_mode=1,
-        shape_bits=8,
+        cholesky_bits=8,
         color_stages=1,
         color_codebook_size=1,
         static_resolutions=((1, 1),),

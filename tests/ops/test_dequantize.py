@@ -95,7 +95,7 @@ def product_of_sizes(scale: float) -> list[float]:
 
 
 def gaussian_by_hand(codes: SetCodes, i: int) -> tuple[list[float], list[float], list[float]]:
-    """bitstream_spec.md section 9, one Gaussian, in Python's floats."""
+    """bitstream_spec.md section 6, one Gaussian, in Python's floats."""
     means = []
     for axis in range(2):
         k = int(codes.points[i, axis])

@@ -1,6 +1,6 @@
 """Conditioned streams: each attribute of a set of items has a model for every class of items.
 
-The class of an item follows from its attributes decoded before. bitstream_spec.md section 16.3 is the definition.
+The class of an item follows from its attributes decoded before. bitstream_spec.md section 5.6 is the definition.
 """
 
 from __future__ import annotations

@@ -142,7 +142,7 @@ def join_head(header: GopHeader, coded: Mapping[str, bytes]) -> bytes:
 
 
 class _LastHeader:
-    """The header that was read last: the GoPs of a file mostly share it, and what follows does not change its meaning."""
+    """The header that was read last: the GoPs of a file mostly share it."""
 
     def __init__(self) -> None:
         self._known: tuple[bytes, GopHeader] | None = None

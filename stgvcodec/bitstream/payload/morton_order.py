@@ -1,6 +1,6 @@
 """Points as the gaps of their sorted Morton codes: buckets for the entropy coder, low bits as they are.
 
-bitstream_spec.md section 16.2 is the definition.
+bitstream_spec.md section 4.4 is the definition.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The entropy decoder of bitstream_spec.md section 6: words to symbols, or a whole stream to a place in memory.
+"""The entropy decoder of bitstream_spec.md section 5: words to symbols, or a whole stream to a place in memory.
 
 No torch here: this operator serves the file format, which is read without it.
 """

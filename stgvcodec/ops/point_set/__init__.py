@@ -1,4 +1,4 @@
-"""A sorted set of points from the gaps of their Morton codes: bitstream_spec.md section 16.2. No torch here."""
+"""A sorted set of points from the gaps of their Morton codes: bitstream_spec.md section 4.4. No torch here."""
 
 from __future__ import annotations
 
