@@ -9,7 +9,6 @@ import pytest
 import torch
 from clips import moving_clip
 
-from stgvcodec.bitstream.container.file_header import PROFILES as PROFILE_IDS
 from stgvcodec.bitstream.payload.morton_order import morton_codes
 from stgvcodec.bitstream.payload.symbols import GopSymbols
 from stgvcodec.decoder.gop_renderer import GopRenderer
@@ -84,10 +83,7 @@ def trained(config: GopConfig, n_frames: int = 3, *, finetuned: bool = True) -> 
 
 def renderer(payload: bytes, config: GopConfig, *, width: int = WIDTH, height: int = HEIGHT) -> GopRenderer:
     """The decoder of a payload of this configuration."""
-    profile = PROFILE_IDS[config.profile.name]
-    return GopRenderer(
-        payload, width=width, height=height, device=config.device, backend=config.backend, profile=profile
-    )
+    return GopRenderer(payload, width=width, height=height, device=config.device, backend=config.backend)
 
 
 def stored_order(symbols: GopSymbols) -> np.ndarray:

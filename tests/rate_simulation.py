@@ -17,6 +17,7 @@ from stgvcodec.bitstream.container.chunks import ChunkType
 from stgvcodec.bitstream.container.index import GopEntry, GopTiming
 from stgvcodec.bitstream.container.writer import StgvWriter
 from stgvcodec.encoder import encode as encoder
+from stgvcodec.encoder import gop_scheduler
 from stgvcodec.encoder.encode_gop import GopConfig, GopPayload, GopStats
 from stgvcodec.encoder.lookahead.content import Content
 from stgvcodec.encoder.reports import EncodePlan, EncodeReport
@@ -60,22 +61,12 @@ class Tags:
 class TrustingWriter(StgvWriter):
     """Takes any bytes for a payload; its first four are the number of Gaussians."""
 
-    def add_gop(self, payload: bytes, pts: Sequence[int], *, predicted: bool = False) -> None:
+    def add_gop(self, payload: bytes, pts: Sequence[int]) -> None:
         first_frame = sum(gop.n_frames for gop in self._gops)
         timing = GopTiming.from_pts(first_frame, pts)
-        chunk = self._add(ChunkType.PREDICTED_GOP if predicted else ChunkType.GOP, timing.to_bytes() + payload)
+        chunk = self._add(ChunkType.GOP, timing.to_bytes() + payload)
         n_gaussians = int.from_bytes(payload[:4], "little")
-        self._gops.append(GopEntry(timing, n_gaussians, chunk.offset, chunk.n_bytes, is_key=not predicted))
-
-
-@dataclass(frozen=True)
-class FakePredecessor:
-    """Says whether the GoP behind it looks like it."""
-
-    is_alike: bool
-
-    def explains(self, frames: np.ndarray, *, backend: str) -> bool:
-        return self.is_alike
+        self._gops.append(GopEntry(timing, n_gaussians, chunk.offset, chunk.n_bytes))
 
 
 @dataclass
@@ -86,13 +77,11 @@ class FakeFit:
         landing: Payload bytes over target, by GoP.
         most_bytes: What a GoP can use at most, by GoP.
         psnr_db: Of a GoP, by its index and its bits a pixel.
-        is_alike: Whether a GoP looks like the one before, by its index.
     """
 
     landing: Callable[[int], float] = lambda index: 1.0
     most_bytes: Callable[[int], float] = lambda index: math.inf
     psnr_db: Callable[[int, float], float] = lambda index, bits_per_pixel: 30.0 + 2.0 * math.log2(bits_per_pixel)
-    is_alike: Callable[[int], bool] = lambda index: False
     bits_per_gaussian: float = 55.0
     configs: list[tuple[int, GopConfig]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -108,7 +97,7 @@ class FakeFit:
         psnr_db = self.psnr_db(seed, 8 * n_bytes / (WIDTH * HEIGHT))
         stats = GopStats(n_gaussians, (psnr_db,) * len(frames), {}, 0, 0.0)
         payload = n_gaussians.to_bytes(4, "little") + bytes(n_bytes - 4)
-        return GopPayload(payload, stats, config.before is None, FakePredecessor(self.is_alike(seed + 1)))
+        return GopPayload(payload, stats)
 
 
 def plain_content(n_frames: int, *, change: float = 0.1, cuts: Sequence[int] = (), flat: range = range(0)) -> Content:
@@ -135,7 +124,7 @@ def simulated(
     monkeypatch.setattr(encoder, "open_video", lambda *_, **__: FakeVideo(content.n_frames))
     monkeypatch.setattr(encoder, "measure_content", lambda *_: content)
     monkeypatch.setattr(encoder, "StgvWriter", TrustingWriter)
-    monkeypatch.setattr(encoder, "encode_gop", fit)
+    monkeypatch.setattr(gop_scheduler, "encode_gop", fit)
     return encode(
         "fake",
         folder / "a.stgv",

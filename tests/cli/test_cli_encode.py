@@ -127,16 +127,8 @@ def plan_of(**values: object) -> EncodePlan:
                 "      target 32 dB; 5 000 bytes, 0.0145 bits a pixel expected",
             ],
         ),
-        (
-            {"key_interval": 250},
-            [
-                "plan: 48 frames in GoPs of at most 10",
-                "      1 440 Gaussians and a field of 6 265 parameters a GoP",
-                "      key GoPs at most 250 frames apart, others predicted where little moves",
-            ],
-        ),
     ],
-    ids=["no target", "length unknown", "bits", "PSNR", "prediction"],
+    ids=["no target", "length unknown", "bits", "PSNR"],
 )
 def test_the_plan_in_lines(values: dict[str, object], lines: list[str]) -> None:
     assert plan_text(plan_of(**values)).splitlines() == lines
@@ -194,17 +186,6 @@ def test_gop_table_without_costs() -> None:
     header, first, _ = gop_table(report_of(math.inf, None)).splitlines()
     assert header.split() == ["GoP", "first", "frames", "Gaussians", "bytes", "bpp", "PSNR"]
     assert " ".join(first.split()) == "0 0 10 1200 9000 0.1756 31.00 dB"
-
-
-def test_gop_table_tells_predicted_gops_from_key_gops() -> None:
-    report = report_of(math.inf, None)
-    first, second = report.gops
-    report = dataclasses.replace(report, gops=(first, dataclasses.replace(second, is_key=False)))
-
-    header, *rows = gop_table(report).splitlines()
-
-    assert header.split()[-1] == "kind"
-    assert [row.split()[-1] for row in rows] == ["key", "predicted"]
 
 
 def bad_input(kind: str, folder: Path) -> Path:

@@ -122,7 +122,7 @@ def test_encode_only_makes_files_and_says_nothing(
     ids=str,
 )
 def test_profiles_are_those_of_encode(arguments: dict[str, str], wanted: list[str]) -> None:
-    given = {"profiles": None, "preset": None, "gop": None, "key_interval": None, "seed": None, **arguments}
+    given = {"profiles": None, "preset": None, "gop": None, "seed": None, **arguments}
     configs = rd._configs(**given)
 
     assert [config.profile for config in configs] == wanted

@@ -2,69 +2,40 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
-from typing import NamedTuple
 
-import numpy as np
 import pytest
 import torch
 from clips import assert_same_pixels
-from set_gops import as_flat, random_set
-from stgvcodec.codec.gop_header import spec_of
-from stgvcodec.codec.gop_staging import gop_times, stage
+from random_gops import random_gop
 
-from stgvcodec.bitstream import pack_gop, unpack_gop
-from stgvcodec.bitstream.container.file_header import FLAT_PROFILE, PROFILES
-from stgvcodec.bitstream.payload.pack import pack_gop
+from stgvcodec.bitstream import pack_gop
 from stgvcodec.decoder import gop_renderer
-from stgvcodec.decoder.gop_renderer import GopRenderer, RenderBudget, UnpackedGop, unpack, values_of
-from stgvcodec.decoder.pair_bound import SplatExtents
+from stgvcodec.decoder.gop_renderer import GopRenderer, RenderBudget, UnpackedGop, unpack
 from stgvcodec.errors import BitstreamError, StgvError
-from stgvcodec.model.gaussians import bounded_cholesky, scale_splats
-from stgvcodec.ops.threads import run_chunks
 
 CPU = torch.device("cpu")
 WIDTH, HEIGHT, N_FRAMES = 48, 32, 4
 FRAME_BYTES = WIDTH * HEIGHT * 12
 
 
-class Payload(NamedTuple):
-    data: bytes
-    profile: int
+@pytest.fixture(scope="module", params=[(0, 0, 0), (1, 1, 1)], ids=["paper", "compact"])
+def payload(request) -> bytes:
+    return pack_gop(random_gop(request.param, n_gaussians=60, n_frames=N_FRAMES))
 
 
-@pytest.fixture(scope="module")
-def flat() -> bytes:
-    """A payload of format 1.0."""
-    return pack_gop(as_flat(random_set((0, 0, 0), n_gaussians=60, n_frames=N_FRAMES)))
-
-
-@pytest.fixture(scope="module", params=["flat", "compact"])
-def payload(request, flat) -> Payload:
-    """A payload of either kind."""
-    if request.param == "flat":
-        return Payload(flat, FLAT_PROFILE)
-    gop = random_set((1, 1, 1), n_gaussians=60, n_frames=N_FRAMES)
-    return Payload(pack_gop(gop), PROFILES["compact"])
-
-
-def unpacked(payload: Payload) -> UnpackedGop:
-    return unpack(payload.data, width=WIDTH, height=HEIGHT, device=CPU, backend="numba", profile=payload.profile)
+def unpacked(payload: bytes) -> UnpackedGop:
+    return unpack(payload, width=WIDTH, height=HEIGHT, device=CPU, backend="numba")
 
 
 def renderer(
-    gop: Payload | UnpackedGop | bytes,
+    gop: UnpackedGop | bytes,
     *,
     backend: str = "numba",
     device: torch.device = CPU,
     budget: RenderBudget | None = None,
 ) -> GopRenderer:
-    """Bytes alone are of format 1.0."""
-    options = {"width": WIDTH, "height": HEIGHT, "device": device, "backend": backend, "budget": budget}
-    if isinstance(gop, Payload):
-        return GopRenderer(gop.data, profile=gop.profile, **options)
-    return GopRenderer(gop, **options)
+    return GopRenderer(gop, width=WIDTH, height=HEIGHT, device=device, backend=backend, budget=budget)
 
 
 @pytest.fixture
@@ -82,35 +53,13 @@ def leaves(values) -> list[torch.Tensor]:
     return [values.means, values.cholesky, values.colors, field.static_table, field.dynamic_table, *field.weights]
 
 
-def test_staged_values_have_the_bits_of_the_quantisers(flat):
-    symbols = unpack_gop(flat)
-    spec = spec_of(symbols.header, WIDTH, HEIGHT)
-
-    values, times = stage(flat, pinned=False, run=run_chunks).to(CPU, backend="reference")
-
-    for staged, expected in zip(leaves(values), leaves(values_of(symbols, spec, CPU)), strict=True):
-        assert staged.is_contiguous()
-        assert torch.equal(bits(staged), bits(expected))
-    for staged, expected in zip(times, gop_times(spec), strict=True):
-        assert torch.equal(bits(staged), bits(expected))
-
-
-def test_a_staged_gop_renders_the_same_frames(flat):
-    """The path of a GPU, on the CPU."""
-    spec = spec_of(unpack_gop(flat).header, WIDTH, HEIGHT)
-    staged = UnpackedGop(spec, stage(flat, pinned=False, run=run_chunks))
-    reference = renderer(flat, backend="reference").frames_tensor(range(N_FRAMES))
-
-    assert torch.equal(renderer(staged, backend="reference").frames_tensor(range(N_FRAMES)), reference)
-
-
 def test_unpacking_ahead_changes_nothing(payload, frames):
     assert torch.equal(renderer(unpacked(payload)).frames_tensor(range(N_FRAMES)), frames)
 
 
 def test_a_damaged_payload_is_refused(payload):
     with pytest.raises(BitstreamError):
-        unpacked(payload._replace(data=payload.data[:-1]))
+        unpacked(payload[:-1])
 
 
 @pytest.mark.parametrize("indices", [[0, 1, 2, 3], [1, 2], [3], [], [3, 0, 0, 2], range(3, -1, -2)], ids=str)
@@ -211,32 +160,6 @@ def test_triton_renders_without_asking_how_many_pairs_there_are(payload, monkeyp
     assert_same_pixels(got.cpu().numpy(), expected.numpy())
     (budget,) = budgets
     assert 0 < int(budget.need) <= budget.capacity <= 6 * int(budget.need)
-
-
-@pytest.mark.parametrize("scale", [0.3, 1.0, 2.5])
-@pytest.mark.parametrize(("low_pass", "spread"), [(0.0, 0.02), (0.25, 0.4), (0.0, 1e30)], ids=str)
-def test_the_bound_on_pairs_holds_wherever_gaussians_are(flat, scale, low_pass, spread):
-    """Against the tiles that bounding boxes at random places meet."""
-    symbols = unpack_gop(flat)
-    header = dataclasses.replace(symbols.header, low_pass=low_pass)
-    symbols = dataclasses.replace(
-        symbols, header=header, cholesky_scale=np.array([spread, 0.7 * spread, 0.5 * spread], np.float32)
-    )
-    spec = spec_of(header, WIDTH, HEIGHT)
-    width, height = round(WIDTH * scale), round(HEIGHT * scale)
-    cholesky = bounded_cholesky(values_of(symbols, spec, CPU).cholesky, low_pass)
-    l1, l2, l3 = scale_splats(cholesky, torch.zeros(1, 60, 3), scale)[0].double().unbind(1)
-    reach_px = 3 * torch.stack((l1, torch.sqrt(l2 * l2 + l3 * l3)), dim=1)  # [N, 2]
-    bound = SplatExtents.of(symbols).most_pairs(scale, width=width, height=height, tile_width=16, tile_height=8)
-    tile, size = torch.tensor([16.0, 8.0]), torch.tensor([width, height])
-    n_tiles = torch.ceil(size / tile)
-    most = 0
-    for seed in range(50):
-        centre = torch.rand(60, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * size
-        first = ((centre - reach_px) / tile).floor().clamp_min(0)
-        last = torch.minimum(((centre + reach_px) / tile).floor(), n_tiles - 1)
-        most = max(most, int((last - first + 1).prod(dim=1).sum()))
-    assert most <= bound <= 4 * most
 
 
 @pytest.mark.gpu

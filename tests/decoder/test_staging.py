@@ -1,41 +1,32 @@
-"""From the symbols of a set payload to frames: numbers, staging for a GPU, and room for pairs."""
+"""From the symbols of a GoP to frames: parameters, staging for a GPU, and room for pairs."""
 
 from __future__ import annotations
 
 import math
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from clips import assert_same_pixels
-from set_gops import as_flat, as_set, random_set
-from stgvcodec.codec.gop_header import spec_of
-from stgvcodec.codec.gop_staging import gop_times
+from random_gops import random_gop
 
-from stgvcodec.bitstream import StgvReader, unpack_gop
-from stgvcodec.decoder.gop_renderer import GopRenderer, UnpackedGop, values_of
+from stgvcodec.decoder.gop_renderer import GopRenderer, UnpackedGop
 from stgvcodec.decoder.pair_bound import SplatExtents
-from stgvcodec.decoder.staging import stage_numbers
+from stgvcodec.decoder.staging import spec_of, stage
+from stgvcodec.model.deformation import time_encoding
 from stgvcodec.model.gaussians import bounded_cholesky, scale_splats
+from stgvcodec.model.gop_model import frame_time
 
 CPU = torch.device("cpu")
 WIDTH, HEIGHT, N_FRAMES = 48, 32, 3
 MODES = list(product((0, 1), repeat=3))
 
 
-@pytest.fixture(scope="module")
-def fitted():
-    """Symbols of a fitted GoP of format 1.0."""
-    with StgvReader(Path(__file__).parents[1] / "golden" / "two_gops.stgv") as reader:
-        return unpack_gop(reader.read_gop(0))
-
-
-def unpacked_set(symbols, *, pinned: bool = False) -> UnpackedGop:
+def unpacked_gop(symbols, *, pinned: bool = False) -> UnpackedGop:
     spec = spec_of(symbols.header, WIDTH, HEIGHT)
-    numbers = stage_numbers(symbols, pinned=pinned)
-    return UnpackedGop(spec, numbers, SplatExtents.of(numbers.cholesky, spec.low_pass))
+    staged = stage(symbols, pinned=pinned)
+    return UnpackedGop(spec, staged, SplatExtents.of(staged.cholesky, spec.low_pass))
 
 
 def frames_of(unpacked, *, backend: str = "numba", device: torch.device = CPU, scale: float = 1.0) -> torch.Tensor:
@@ -89,37 +80,13 @@ def by_hand(symbols) -> tuple[list[list[float]], ...]:
     return means, cholesky, colors
 
 
-def test_modes_of_format_1_0_give_the_same_values_and_frames(fitted):
-    numbers = stage_numbers(as_set(fitted), pinned=False)
-    flat = UnpackedGop(spec_of(fitted.header, WIDTH, HEIGHT), fitted)
-
-    values, times = numbers.to(CPU)
-
-    assert_same_values(values, values_of(fitted, flat.spec, CPU))
-    for staged, expected in zip(times, gop_times(flat.spec), strict=True):
-        assert staged.shape == expected.shape
-        assert torch.equal(bits(staged), bits(expected))
-    for backend in ("numba", "reference"):
-        assert torch.equal(frames_of(unpacked_set(as_set(fitted)), backend=backend), frames_of(flat, backend=backend))
-
-
-def test_any_symbols_of_the_modes_of_format_1_0(fitted):
-    symbols = random_set((0, 0, 0), low_pass=0.25)
-    flat = UnpackedGop(spec_of(symbols.header, WIDTH, HEIGHT), as_flat(symbols))
-
-    frames = frames_of(unpacked_set(symbols))
-
-    assert torch.equal(frames, frames_of(flat))
-    assert not torch.equal(frames[0], frames[-1])
-
-
 @pytest.mark.parametrize("low_pass", [0.0, 0.25])
 @pytest.mark.parametrize("backend", ["numba", "reference"])
 def test_grid_log_and_ycocg_against_python(backend, low_pass):
-    symbols = random_set((1, 1, 1), low_pass=low_pass, moves=False)
+    symbols = random_gop((1, 1, 1), low_pass=low_pass, moves=False)
     expected = splatted(*by_hand(symbols), low_pass)
 
-    frames = frames_of(unpacked_set(symbols), backend=backend).numpy()
+    frames = frames_of(unpacked_gop(symbols), backend=backend).numpy()
 
     assert len(frames) == N_FRAMES
     for frame in frames:
@@ -130,32 +97,25 @@ def test_grid_log_and_ycocg_against_python(backend, low_pass):
 
 @pytest.mark.parametrize("modes", MODES, ids=str)
 def test_every_combination_of_modes_is_rendered(modes):
-    symbols = random_set(modes, seed=7)
+    symbols = random_gop(modes, seed=7)
 
-    frames = frames_of(unpacked_set(symbols))
+    frames = frames_of(unpacked_gop(symbols))
 
-    assert_same_pixels(frames_of(unpacked_set(symbols), backend="reference").numpy(), frames.numpy())
+    assert_same_pixels(frames_of(unpacked_gop(symbols), backend="reference").numpy(), frames.numpy())
     assert frames.float().std() > 20
     assert not torch.equal(frames[0], frames[-1])
 
 
-def test_values_of_symbols_are_the_staged_ones():
-    symbols = random_set((1, 1, 0))
-    staged, _ = stage_numbers(symbols, pinned=False).to(CPU)
-
-    assert_same_values(values_of(symbols, spec_of(symbols.header, WIDTH, HEIGHT), CPU), staged)
-
-
 @pytest.mark.parametrize("n_frames", [1, 7, 16, 17])
-def test_times_lie_behind_the_numbers(n_frames):
+def test_times_lie_behind_the_parameters(n_frames):
     """Frames more and fewer than a cache line has floats."""
-    symbols = random_set((1, 1, 1), n_gaussians=1, n_frames=n_frames)
+    symbols = random_gop((1, 1, 1), n_gaussians=1, n_frames=n_frames)
 
-    _, times = stage_numbers(symbols, pinned=False).to(CPU)
+    _, times = stage(symbols, pinned=False).to(CPU)
 
-    expected = gop_times(spec_of(symbols.header, WIDTH, HEIGHT))
-    assert torch.equal(times.times, expected.times)
-    assert torch.equal(times.gamma, expected.gamma)
+    expected = [frame_time(k, n_frames) for k in range(n_frames)]
+    assert torch.equal(times.times, torch.tensor(expected, dtype=torch.float32))
+    assert torch.equal(times.gamma, torch.from_numpy(time_encoding(expected, symbols.header.n_frequencies)))
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.4])
@@ -170,12 +130,12 @@ def test_triton_renders_without_asking_how_many_pairs_there_are(triton_device, m
         budgets.append(budget)
         return rasterize(*arguments, budget=budget, **options)
 
-    symbols = random_set((1, 1, 1), n_frames=2)
-    expected = frames_of(unpacked_set(symbols), scale=scale)
+    symbols = random_gop((1, 1, 1), n_frames=2)
+    expected = frames_of(unpacked_gop(symbols), scale=scale)
     monkeypatch.setattr(gop_renderer, "rasterize_uint8", recording)
 
     got = frames_of(
-        unpacked_set(symbols, pinned=triton_device.type == "cuda"), backend="triton", device=triton_device, scale=scale
+        unpacked_gop(symbols, pinned=triton_device.type == "cuda"), backend="triton", device=triton_device, scale=scale
     )
 
     assert_same_pixels(got.cpu().numpy(), expected.numpy())
@@ -187,14 +147,14 @@ def test_triton_renders_without_asking_how_many_pairs_there_are(triton_device, m
 @pytest.mark.parametrize(("low_pass", "ratio"), [(0.0, 0.02), (0.25, 0.15), (0.0, 0.5)], ids=str)
 def test_the_bound_on_pairs_holds_wherever_gaussians_are(scale, low_pass, ratio):
     """Against the tiles that bounding boxes at random places meet."""
-    symbols = random_set((1, 1, 1), low_pass=low_pass, n_gaussians=60)
+    symbols = random_gop((1, 1, 1), low_pass=low_pass, n_gaussians=60)
     symbols.shape_scale[:2] = ratio
-    numbers = stage_numbers(symbols, pinned=False)
+    staged = stage(symbols, pinned=False)
     width, height = round(WIDTH * scale), round(HEIGHT * scale)
-    cholesky = bounded_cholesky(torch.from_numpy(numbers.cholesky), low_pass)
+    cholesky = bounded_cholesky(torch.from_numpy(staged.cholesky), low_pass)
     l1, l2, l3 = scale_splats(cholesky, torch.zeros(1, 60, 3), scale)[0].double().unbind(1)
     reach_px = 3 * torch.stack((l1, torch.sqrt(l2 * l2 + l3 * l3)), dim=1)  # [N, 2]
-    extents = SplatExtents.of(numbers.cholesky, low_pass)
+    extents = SplatExtents.of(staged.cholesky, low_pass)
     bound = extents.most_pairs(scale, width=width, height=height, tile_width=16, tile_height=8)
     tile, size = torch.tensor([16.0, 8.0]), torch.tensor([width, height])
     n_tiles = torch.ceil(size / tile)
@@ -207,36 +167,27 @@ def test_the_bound_on_pairs_holds_wherever_gaussians_are(scale, low_pass, ratio)
     assert most <= bound <= 4 * most
 
 
-def test_codes_and_numbers_have_the_same_extents(fitted):
-    room = {"width": 480, "height": 320, "tile_width": 16, "tile_height": 8}
-    numbers = stage_numbers(as_set(fitted), pinned=False)
-
-    by_numbers = SplatExtents.of(numbers.cholesky, fitted.header.low_pass).most_pairs(10.0, **room)
-
-    assert by_numbers == pytest.approx(SplatExtents.of(fitted).most_pairs(10.0, **room), rel=1e-3)
-
-
 @pytest.mark.gpu
 @pytest.mark.parametrize("modes", MODES, ids=str)
 def test_gpu_and_cpu_agree(modes):
     cuda = torch.device("cuda")
-    symbols = random_set(modes)
-    on_cpu = unpacked_set(symbols)
+    symbols = random_gop(modes)
+    on_cpu = unpacked_gop(symbols)
 
-    gop = GopRenderer(unpacked_set(symbols, pinned=True), width=WIDTH, height=HEIGHT, device=cuda, backend="triton")
+    gop = GopRenderer(unpacked_gop(symbols, pinned=True), width=WIDTH, height=HEIGHT, device=cuda, backend="triton")
 
-    assert_same_values(gop.values, on_cpu.content.to(CPU)[0])
+    assert_same_values(gop.values, on_cpu.staged.to(CPU)[0])
     assert_same_pixels(gop.frames_tensor(range(N_FRAMES)).cpu().numpy(), frames_of(on_cpu).numpy())
 
 
 @pytest.mark.gpu
-def test_numbers_are_sent_without_waiting():
+def test_parameters_are_sent_without_waiting():
     """After a first GoP, which compiles: whatever waits for the GPU is an error."""
     cuda = torch.device("cuda")
-    symbols = random_set((1, 1, 1))
-    expected = frames_of(unpacked_set(symbols, pinned=True), backend="triton", device=cuda)
+    symbols = random_gop((1, 1, 1))
+    expected = frames_of(unpacked_gop(symbols, pinned=True), backend="triton", device=cuda)
     torch.cuda.synchronize()
-    unpacked = unpacked_set(symbols, pinned=True)
+    unpacked = unpacked_gop(symbols, pinned=True)
     torch.cuda.set_sync_debug_mode("error")
     try:
         again = frames_of(unpacked, backend="triton", device=cuda)
@@ -249,11 +200,11 @@ def test_numbers_are_sent_without_waiting():
 def test_pinned_memory_is_not_reused_while_it_is_sent():
     """Many GoPs, dropped as soon as they are queued, on a stream of their own."""
     cuda = torch.device("cuda")
-    gops = [random_set((1, 1, 1), seed=seed) for seed in range(4)]
-    expected = [frames_of(unpacked_set(gop, pinned=True), backend="triton", device=cuda) for gop in gops]
+    gops = [random_gop((1, 1, 1), seed=seed) for seed in range(4)]
+    expected = [frames_of(unpacked_gop(gop, pinned=True), backend="triton", device=cuda) for gop in gops]
     torch.cuda.synchronize()
     stream = torch.cuda.Stream()
     with torch.cuda.stream(stream):
-        got = [frames_of(unpacked_set(gop, pinned=True), backend="triton", device=cuda) for gop in gops * 8]
+        got = [frames_of(unpacked_gop(gop, pinned=True), backend="triton", device=cuda) for gop in gops * 8]
     stream.synchronize()
     assert all(torch.equal(frames, expected[i % 4]) for i, frames in enumerate(got))

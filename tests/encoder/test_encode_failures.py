@@ -10,6 +10,7 @@ from clips import moving_clip, write_folder, write_video
 
 from stgvcodec import EncodeConfig, Selection, encode
 from stgvcodec.encoder import encode as encoder
+from stgvcodec.encoder import gop_scheduler
 from stgvcodec.encoder.presets import PRESETS
 from stgvcodec.errors import BackendUnavailableError, ConfigError, InputVideoError, OutputError, StgvError
 from stgvcodec.fit.phases import Phase
@@ -198,14 +199,14 @@ def test_a_failing_gop_ends_the_others_that_are_under_way(tmp_path, monkeypatch)
     folder = write_folder(moving_clip(6), tmp_path / "clip")
     endless = dataclasses.replace(PRESETS["tiny"], name="endless", phases=(Phase("joint", "all", 10**6),))
     monkeypatch.setitem(PRESETS, "endless", endless)
-    encode_gop = encoder.encode_gop
+    encode_gop = gop_scheduler.encode_gop
 
     def failing(frames, config, seed, on_step):
         if seed == 1:
             raise OutputError("no")
         return encode_gop(frames, config, seed, on_step)
 
-    monkeypatch.setattr(encoder, "encode_gop", failing)
+    monkeypatch.setattr(gop_scheduler, "encode_gop", failing)
     config = EncodeConfig(preset="endless", n_gaussians=20, gop=2, scene_cut=False)
     with pytest.raises(OutputError, match="no"):
         encode(folder, tmp_path / "a.stgv", config=config, jobs=3)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from clips import moving_clip, panning_clip, psnr_db
-from fits import CPU, fitted, gop_config, noisy_clip, renderer, stored_order
+from fits import fitted, gop_config, noisy_clip, renderer, stored_order
 
-from stgvcodec.bitstream.payload.pack import read_header, unpack_gop
-from stgvcodec.decoder.gop_renderer import values_of
+from stgvcodec.bitstream.payload.head import read_header
+from stgvcodec.bitstream.payload.pack import unpack_gop
 from stgvcodec.encoder.encode_gop import GopConfig, choose_key_frame, encode_gop
 from stgvcodec.encoder.gop_symbols import gop_symbols
 from stgvcodec.encoder.presets import FIELD_SIZES
@@ -87,7 +87,7 @@ def test_values_of_paper_are_the_symbols_dequantised(paper):
     payload = encode_gop(moving_clip(2), paper, 0).bytes
     symbols = unpack_gop(payload)
 
-    values = values_of(symbols, renderer(payload, paper).spec, CPU)
+    values = renderer(payload, paper).values
 
     points = symbols.points.astype(np.int32)
     halves = np.where(points >= 0x8000, points - 0x8000, 0xFFFF - points).astype(np.uint16).view(np.float16)
@@ -105,7 +105,7 @@ def test_values_of_compact_are_the_symbols_dequantised():
     payload = encode_gop(moving_clip(2), config, 0).bytes
     symbols = unpack_gop(payload)
 
-    values = values_of(symbols, renderer(payload, config).spec, CPU)
+    values = renderer(payload, config).values
 
     grid = symbols.points.astype(np.float32) * symbols.point_scale + symbols.point_offset
     np.testing.assert_array_equal(values.means.numpy(), grid)

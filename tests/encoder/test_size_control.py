@@ -8,7 +8,8 @@ import pytest
 import torch
 from fits import fitted, gop_config, noisy_clip, trained
 
-from stgvcodec.bitstream.payload.pack import pack_gop, read_header, unpack_gop
+from stgvcodec.bitstream.payload.head import read_header
+from stgvcodec.bitstream.payload.pack import pack_gop, unpack_gop
 from stgvcodec.encoder.encode_gop import GopConfig, GopPayload, encode_gop
 from stgvcodec.encoder.gop_symbols import gop_symbols, some_gaussians
 from stgvcodec.encoder.presets import FINE_RATES, Preset

@@ -2,17 +2,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stgvcodec.bitstream.symbols import GopHeader
-
 from stgvcodec import EncodeConfig, encode
 from stgvcodec.bitstream.container.reader import StgvReader
-from stgvcodec.bitstream.payload.pack import read_header
+from stgvcodec.bitstream.payload.head import GopHeader, read_header
 from stgvcodec.evaluation.flat_bits import file_flat_bits, flat_bits
 
 PAPER = GopHeader(
     n_frames=10,
     n_gaussians=20_000,
     low_pass=0.0,
+    point_mode=0,
+    shape_mode=0,
+    color_mode=0,
     cholesky_bits=8,
     color_stages=2,
     color_codebook_size=8,

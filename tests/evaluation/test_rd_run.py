@@ -15,7 +15,7 @@ from stgvcodec.evaluation import classical_codecs as rd_anchors
 from stgvcodec.evaluation import rd_run as rd
 from stgvcodec.evaluation.flat_bits import file_flat_bits
 from stgvcodec.evaluation.measuring import Clip, Meter
-from stgvcodec.evaluation.rd_run import RdPlan, own_settings, rate_distortion
+from stgvcodec.evaluation.rd_run import RdPlan, rate_distortion
 from stgvcodec.evaluation.results import read_results
 from stgvcodec.media.anchors import ANCHORS
 from stgvcodec.metrics.vmaf import VmafProgram
@@ -343,10 +343,3 @@ def test_an_anchor_that_refuses_half_way_keeps_its_points(
     result = rate_distortion(source, again, plan=RdPlan((*RATES, 0.7), (), ("x264",)))
 
     assert result.series == before.series
-
-
-def test_curves_from_before_there_was_prediction_are_still_found():
-    plain = own_settings(EncodeConfig())
-
-    assert "key_interval" not in plain
-    assert own_settings(EncodeConfig(key_interval=100)) == {**plain, "key_interval": 100}

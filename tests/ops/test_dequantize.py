@@ -1,8 +1,9 @@
-"""Numbers of a set payload: both back ends against arithmetic in Python, number by number, to the last bit."""
+"""Parameters of a GoP: both back ends against arithmetic in Python, number by number, to the last bit."""
 
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -12,11 +13,12 @@ from stgvcodec.errors import BackendUnavailableError
 from stgvcodec.ops.dequantize import (
     ALIGNMENT_BYTES,
     MAX_LOG_SIZE_PX,
+    Modes,
     ParameterLayout,
-    SetCodes,
+    SymbolArrays,
+    dequantize,
     log_sizes,
     parameter_layout,
-    reconstruct,
 )
 from stgvcodec.quant import affine, grid, half_float, log_shear, residual_vq, symmetric, ycocg
 
@@ -26,8 +28,15 @@ UNTOUCHED = np.float32(-7.25)
 FINITE_ORDERED = (0x0400, 0xFBFF)
 
 
-def codes_of(modes=(1, 1, 1), *, n: int = 63, static=(5, 1, 8), dynamic=(3, 16), width: int = 3, seed: int = 0):
-    """Codes of every value, scales over the format's range; odd sizes."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Gop(SymbolArrays):
+    """Symbols, and the modes that they were made for."""
+
+    modes: Modes
+
+
+def gop_of(modes=(1, 1, 1), *, n: int = 63, static=(5, 1, 8), dynamic=(3, 16), width: int = 3, seed: int = 0):
+    """Symbols of every value, scales over the format's range; odd sizes."""
     rng = np.random.default_rng(seed)
     point_mode, shape_mode, color_mode = modes
 
@@ -41,8 +50,8 @@ def codes_of(modes=(1, 1, 1), *, n: int = 63, static=(5, 1, 8), dynamic=(3, 16),
     codebooks = rng.normal(0, 1, (3, 5, 3)).astype(np.float16)
     codebooks[:, 0] = -0.0
     low, high = FINITE_ORDERED
-    codes = SetCodes(
-        *modes,
+    gop = Gop(
+        modes=Modes(*modes),
         points=rng.integers(0, 65536, (n, 2)).astype(np.uint16).clip(*(0, 65535) if point_mode else (low, high)),
         point_scale=scales(2 * point_mode),
         point_offset=-scales(2 * point_mode),
@@ -59,12 +68,12 @@ def codes_of(modes=(1, 1, 1), *, n: int = 63, static=(5, 1, 8), dynamic=(3, 16),
         mlp=tuple(weights(*shape) for shape in mlp_shapes),
         mlp_scales=scales(8, power=90),
     )
-    return codes, parameter_layout(n, static, 3, dynamic, 2, mlp_shapes)
+    return gop, parameter_layout(n, static, 3, dynamic, 2, mlp_shapes)
 
 
-def numbers_of(codes: SetCodes, layout: ParameterLayout, backend: str) -> dict[str, np.ndarray]:
+def parameters_of(gop: Gop, layout: ParameterLayout, backend: str) -> dict[str, np.ndarray]:
     block = np.full(layout.n_floats + 3, UNTOUCHED)
-    reconstruct(codes, layout, block, backend=backend)
+    dequantize(gop, gop.modes, layout, block, backend=backend)
     used = np.zeros(len(block), bool)
     for name, first in layout.firsts.items():
         used[first : first + int(np.prod(layout.shapes[name]))] = True
@@ -94,44 +103,44 @@ def product_of_sizes(scale: float) -> list[float]:
     return sizes
 
 
-def gaussian_by_hand(codes: SetCodes, i: int) -> tuple[list[float], list[float], list[float]]:
+def gaussian_by_hand(gop: Gop, i: int) -> tuple[list[float], list[float], list[float]]:
     """bitstream_spec.md section 6, one Gaussian, in Python's floats."""
     means = []
     for axis in range(2):
-        k = int(codes.points[i, axis])
-        if codes.point_mode:
-            means.append(f32(f32(k * float(codes.point_scale[axis])) + float(codes.point_offset[axis])))
+        k = int(gop.points[i, axis])
+        if gop.modes.points:
+            means.append(f32(f32(k * float(gop.point_scale[axis])) + float(gop.point_offset[axis])))
         else:
             means.append(half(k - 0x8000 if k >= 0x8000 else 0xFFFF - k))
 
-    shape, scale = codes.shapes[i].tolist(), codes.shape_scale.tolist()
-    if codes.shape_mode:
+    shape, scale = gop.shapes[i].tolist(), gop.shape_scale.tolist()
+    if gop.modes.shapes:
         a, b, s = shape
         raw_1, raw_3 = product_of_sizes(scale[0])[a], product_of_sizes(scale[1])[b]
         cholesky = [raw_1, f32(f32((s - 128) * scale[2]) * f32(0.5 + raw_3)), raw_3]
     else:
-        offset = codes.shape_offset.tolist()
+        offset = gop.shape_offset.tolist()
         cholesky = [f32(f32(shape[j] * scale[j]) + offset[j]) for j in range(3)]
 
-    color = codes.colors[i].tolist()
-    if codes.color_mode:
-        y, co, cg = (f32((q - 128) * float(step)) for q, step in zip(color, codes.color_scale, strict=True))
+    color = gop.colors[i].tolist()
+    if gop.modes.colors:
+        y, co, cg = (f32((q - 128) * float(step)) for q, step in zip(color, gop.color_scale, strict=True))
         t = f32(y - cg)
         rgb = [f32(t + co), f32(y + cg), f32(t - co)]
     else:
         rgb = [0.0, 0.0, 0.0]
         for stage, k in enumerate(color):
-            rgb = [f32(rgb[j] + half(int(codes.codebooks[stage, k, j]))) for j in range(3)]
+            rgb = [f32(rgb[j] + half(int(gop.codebooks[stage, k, j]))) for j in range(3)]
     return means, cholesky, rgb
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("modes", MODES, ids=str)
 def test_gaussians_have_the_bits_of_the_spec(modes, backend):
-    codes, layout = codes_of(modes)
-    by_hand = [gaussian_by_hand(codes, i) for i in range(len(codes.points))]
+    gop, layout = gop_of(modes)
+    by_hand = [gaussian_by_hand(gop, i) for i in range(len(gop.points))]
 
-    numbers = numbers_of(codes, layout, backend)
+    numbers = parameters_of(gop, layout, backend)
 
     for name, column in zip(("means", "cholesky", "colors"), zip(*by_hand, strict=True), strict=True):
         assert_same_bits(numbers[name], np.array(column, np.float32))
@@ -139,20 +148,20 @@ def test_gaussians_have_the_bits_of_the_spec(modes, backend):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_field_has_the_bits_of_the_spec(backend):
-    codes, layout = codes_of(n=1)
+    gop, layout = gop_of(n=1)
 
-    numbers = numbers_of(codes, layout, backend)
+    numbers = parameters_of(gop, layout, backend)
 
     for table, scales, entries in (
-        ("static_table", codes.static_scales, (5, 1, 8)),
-        ("dynamic_table", codes.dynamic_scales, (3, 16)),
+        ("static_table", gop.static_scales, (5, 1, 8)),
+        ("dynamic_table", gop.dynamic_scales, (3, 16)),
     ):
         rows = [float(scale) for scale, n in zip(scales, entries, strict=True) for _ in range(n)]
         by_hand = [
-            [f32(int(q) * step) for q in row] for row, step in zip(getattr(codes, table).tolist(), rows, strict=True)
+            [f32(int(q) * step) for q in row] for row, step in zip(getattr(gop, table).tolist(), rows, strict=True)
         ]
         assert_same_bits(numbers[table], np.array(by_hand, np.float32))
-    for name, tensor, scale in zip(list(numbers)[5:], codes.mlp, codes.mlp_scales, strict=True):
+    for name, tensor, scale in zip(list(numbers)[5:], gop.mlp, gop.mlp_scales, strict=True):
         by_hand = [f32(q * float(scale)) for q in tensor.reshape(-1).tolist()]
         assert_same_bits(numbers[name], np.array(by_hand, np.float32))
 
@@ -162,10 +171,10 @@ def test_every_finite_half(backend):
     """In the order of their values: -65504 to 65504, both zeros among them, the negative one first."""
     low, high = FINITE_ORDERED
     order = np.arange(low, high + 1)
-    codes, layout = codes_of((0, 1, 1), n=len(order))
-    codes = codes._replace(points=np.stack([order, order[::-1]], axis=1).astype(np.uint16))
+    gop, layout = gop_of((0, 1, 1), n=len(order))
+    gop = replace(gop, points=np.stack([order, order[::-1]], axis=1).astype(np.uint16))
 
-    means = numbers_of(codes, layout, backend)["means"]
+    means = parameters_of(gop, layout, backend)["means"]
 
     patterns = np.concatenate([np.arange(0xFBFF, 0x7FFF, -1), np.arange(0x7C00)]).astype(np.uint16)
     expected = patterns.view(np.float16).astype(np.float32)
@@ -190,11 +199,11 @@ def test_log_sizes_start_at_nothing_and_end_at_the_clamp(scale):
 def test_every_shape_code(scale, backend):
     every = np.arange(256)
     shapes = np.stack([every, every[::-1], np.roll(every, 77)], axis=1).astype(np.uint8)
-    codes, layout = codes_of((1, 1, 1), n=256)
-    codes = codes._replace(shapes=shapes, shape_scale=np.array([scale, 0.5 - scale / 2, 1.7], np.float32))
-    by_hand = [gaussian_by_hand(codes, i)[1] for i in range(256)]
+    gop, layout = gop_of((1, 1, 1), n=256)
+    gop = replace(gop, shapes=shapes, shape_scale=np.array([scale, 0.5 - scale / 2, 1.7], np.float32))
+    by_hand = [gaussian_by_hand(gop, i)[1] for i in range(256)]
 
-    assert_same_bits(numbers_of(codes, layout, backend)["cholesky"], np.array(by_hand, np.float32))
+    assert_same_bits(parameters_of(gop, layout, backend)["cholesky"], np.array(by_hand, np.float32))
 
 
 EXTREMES = {
@@ -209,9 +218,10 @@ EXTREMES = {
 @pytest.mark.parametrize("modes", [(1, 0, 1), (1, 1, 1)], ids=str)
 @pytest.mark.parametrize(("scale", "offset"), EXTREMES.values(), ids=EXTREMES)
 def test_extreme_scales_are_finite_and_exact(scale, offset, modes):
-    codes, layout = codes_of(modes, n=256)
+    gop, layout = gop_of(modes, n=256)
     every = np.arange(256)
-    codes = codes._replace(
+    gop = replace(
+        gop,
         points=np.stack([every * 257, every], axis=1).astype(np.uint16),
         shapes=np.stack([every, every[::-1], every], axis=1).astype(np.uint8),
         colors=np.stack([every, every, every[::-1]], axis=1).astype(np.uint8),
@@ -221,9 +231,9 @@ def test_extreme_scales_are_finite_and_exact(scale, offset, modes):
         shape_offset=np.full(3 - 3 * modes[1], offset, np.float32),
         color_scale=np.full(3, scale, np.float32),
     )
-    by_hand = [gaussian_by_hand(codes, i) for i in range(256)]
+    by_hand = [gaussian_by_hand(gop, i) for i in range(256)]
     for backend in BACKENDS:
-        numbers = numbers_of(codes, layout, backend)
+        numbers = parameters_of(gop, layout, backend)
         for name, column in zip(("means", "cholesky", "colors"), zip(*by_hand, strict=True), strict=True):
             assert np.isfinite(numbers[name]).all()
             assert_same_bits(numbers[name], np.array(column, np.float32))
@@ -231,44 +241,45 @@ def test_extreme_scales_are_finite_and_exact(scale, offset, modes):
 
 def test_products_and_sums_are_rounded_apart():
     """A fused multiply-add gives another number here, so that a compiler that makes one is found out."""
-    codes, layout = codes_of((1, 0, 1), n=1)
+    gop, layout = gop_of((1, 0, 1), n=1)
     scale = np.float32(1 + 2**-23)
-    codes = codes._replace(
+    gop = replace(
+        gop,
         points=np.full((1, 2), 4097, np.uint16),
         point_scale=np.full(2, scale),
         point_offset=np.full(2, -4097.0, np.float32),
     )
     fused = np.float32(4097 * float(scale) - 4097.0)
     for backend in BACKENDS:
-        means = numbers_of(codes, layout, backend)["means"]
+        means = parameters_of(gop, layout, backend)["means"]
         assert means[0, 0] == np.float32(4097) * scale - np.float32(4097)
         assert means[0, 0] != fused
 
 
 def test_no_sum_of_codewords_is_negative_zero():
-    codes, layout = codes_of((0, 0, 0), n=2)
-    codes = codes._replace(colors=np.zeros((2, 3), np.uint8))
+    gop, layout = gop_of((0, 0, 0), n=2)
+    gop = replace(gop, colors=np.zeros((2, 3), np.uint8))
     for backend in BACKENDS:
-        assert_same_bits(numbers_of(codes, layout, backend)["colors"], np.zeros((2, 3), np.float32))
+        assert_same_bits(parameters_of(gop, layout, backend)["colors"], np.zeros((2, 3), np.float32))
 
 
 @pytest.mark.parametrize("modes", [(0, 0, 0), (1, 1, 1)], ids=str)
 def test_encoder_and_decoder_hold_the_same_model(modes):
     """Against the arithmetic of the quantisers."""
-    codes, layout = codes_of(modes, n=1000)
+    gop, layout = gop_of(modes, n=1000)
     if modes[0]:
-        means = grid.dequantize(codes.points, codes.point_scale, codes.point_offset)
-        cholesky = log_shear.dequantize(codes.shapes, codes.shape_scale)
-        colors = ycocg.dequantize(codes.colors, codes.color_scale)
+        means = grid.dequantize(gop.points, gop.point_scale, gop.point_offset)
+        cholesky = log_shear.dequantize(gop.shapes, gop.shape_scale)
+        colors = ycocg.dequantize(gop.colors, gop.color_scale)
     else:
-        order = codes.points.astype(np.int32)
+        order = gop.points.astype(np.int32)
         patterns = np.where(order >= 0x8000, order - 0x8000, 0xFFFF - order).astype(np.uint16)
         means = half_float.dequantize(patterns)
-        cholesky = affine.dequantize(codes.shapes, codes.shape_scale, codes.shape_offset)
-        colors = residual_vq.dequantize(codes.colors, codes.codebooks)
-    table = symmetric.dequantize(codes.static_table, codes.static_scales, group_sizes=(5, 1, 8))
+        cholesky = affine.dequantize(gop.shapes, gop.shape_scale, gop.shape_offset)
+        colors = residual_vq.dequantize(gop.colors, gop.codebooks)
+    table = symmetric.dequantize(gop.static_table, gop.static_scales, group_sizes=(5, 1, 8))
 
-    numbers = numbers_of(codes, layout, "numba")
+    numbers = parameters_of(gop, layout, "numba")
 
     assert_same_bits(numbers["means"], means.numpy())
     assert_same_bits(numbers["cholesky"], cholesky.numpy())
@@ -280,14 +291,14 @@ def test_encoder_and_decoder_hold_the_same_model(modes):
 @pytest.mark.parametrize("modes", MODES, ids=str)
 def test_numba_has_the_bits_of_the_reference(modes, n):
     for seed in range(3):
-        codes, layout = codes_of(modes, n=n, width=17, seed=seed)
-        expected = numbers_of(codes, layout, "reference")
-        for name, numbers in numbers_of(codes, layout, "numba").items():
+        gop, layout = gop_of(modes, n=n, width=17, seed=seed)
+        expected = parameters_of(gop, layout, "reference")
+        for name, numbers in parameters_of(gop, layout, "numba").items():
             assert_same_bits(numbers, expected[name])
 
 
 def test_arrays_begin_at_cache_lines_and_do_not_overlap():
-    _, layout = codes_of()
+    _, layout = gop_of()
     ends = 0
     for name, first in layout.firsts.items():
         assert first * 4 % ALIGNMENT_BYTES == 0
@@ -297,12 +308,12 @@ def test_arrays_begin_at_cache_lines_and_do_not_overlap():
 
 
 REFUSED = {
-    "mode": ({"shape_mode": 2}, "shape_mode is 2"),
+    "mode": ({"modes": Modes(1, 2, 1)}, "the mode of shapes is 2"),
     "points": ({"points": np.zeros((63, 2), np.int32)}, "points is int32"),
     "Gaussians": ({"shapes": np.zeros((62, 3), np.uint8)}, r"shapes is uint8 \[62, 3\]"),
     "grid": ({"point_scale": np.zeros(0, np.float32)}, r"point_scale is float32 \[0\]"),
     "colours": ({"colors": np.zeros((63, 2), np.uint8)}, "colors is"),
-    "codebooks": ({"color_mode": 0}, r"colors is uint8 \[63, 3\]"),
+    "codebooks": ({"modes": Modes(1, 1, 0)}, r"colors is uint8 \[63, 3\]"),
     "levels": ({"static_scales": np.zeros(2, np.float32)}, "static_scales is"),
     "table": ({"dynamic_table": np.zeros((19, 3), np.int8)}, "dynamic_table is"),
     "strides": ({"points": np.zeros((2, 63), np.uint16).T}, "points is not contiguous"),
@@ -311,19 +322,20 @@ REFUSED = {
 
 @pytest.mark.parametrize(("changes", "message"), REFUSED.values(), ids=REFUSED)
 def test_what_is_refused(changes, message):
-    codes, layout = codes_of()
+    gop, layout = gop_of()
+    gop = replace(gop, **changes)
     with pytest.raises(ValueError, match=message):
-        reconstruct(codes._replace(**changes), layout, np.empty(layout.n_floats, np.float32))
+        dequantize(gop, gop.modes, layout, np.empty(layout.n_floats, np.float32))
 
 
 @pytest.mark.parametrize("short", [1, 100], ids=str)
 def test_a_block_too_small_is_refused(short):
-    codes, layout = codes_of()
+    gop, layout = gop_of()
     with pytest.raises(ValueError, match="out is float32"):
-        reconstruct(codes, layout, np.empty(layout.n_floats - short, np.float32))
+        dequantize(gop, gop.modes, layout, np.empty(layout.n_floats - short, np.float32))
 
 
 def test_there_is_no_triton():
-    codes, layout = codes_of()
-    with pytest.raises(BackendUnavailableError, match="does not reconstruct"):
-        reconstruct(codes, layout, np.empty(layout.n_floats, np.float32), backend="triton")
+    gop, layout = gop_of()
+    with pytest.raises(BackendUnavailableError, match="does not dequantize"):
+        dequantize(gop, gop.modes, layout, np.empty(layout.n_floats, np.float32), backend="triton")

@@ -1,66 +1,15 @@
-"""GoPs of the set payload for tests: of any modes, or with the numbers of a payload of format 1.0."""
+"""GoPs of any modes for tests of the decoder: small, and not alike."""
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
-from stgvcodec.bitstream.payload.header import GopHeader
-from stgvcodec.bitstream.symbols import GopHeader
 
-from stgvcodec.bitstream import GopSymbols
-from stgvcodec.bitstream.payload.symbols import GopSymbols
+from stgvcodec.bitstream import GopHeader, GopSymbols
 
 NOTHING = np.zeros(0, np.float32)
 
 
-def as_set(symbols: GopSymbols) -> GopSymbols:
-    """The same numbers as a set payload: all modes 0."""
-    means = symbols.means.astype(np.int32)
-    header = dataclasses.asdict(symbols.header)
-    return GopSymbols(
-        header=GopHeader(**header, point_mode=0, shape_mode=0, color_mode=0),
-        points=np.where(means >= 0x8000, 0xFFFF - means, means + 0x8000).astype(np.uint16),
-        shapes=symbols.cholesky,
-        colors=symbols.color_indices,
-        codebooks=symbols.codebooks,
-        static_table=symbols.static_table,
-        dynamic_table=symbols.dynamic_table,
-        mlp=symbols.mlp,
-        point_scale=NOTHING,
-        point_offset=NOTHING,
-        shape_scale=symbols.cholesky_scale,
-        shape_offset=symbols.cholesky_offset,
-        color_scale=NOTHING,
-        static_scales=symbols.static_scales,
-        dynamic_scales=symbols.dynamic_scales,
-        mlp_scales=symbols.mlp_scales,
-    )
-
-
-def as_flat(symbols: GopSymbols) -> GopSymbols:
-    """A set payload of modes 0 as one of format 1.0, its Gaussians in the same order."""
-    points = symbols.points.astype(np.int32)
-    names = {field.name for field in dataclasses.fields(GopHeader)}
-    header = dataclasses.asdict(symbols.header)
-    return GopSymbols(
-        header=GopHeader(**{name: value for name, value in header.items() if name in names}),
-        means=np.where(points >= 0x8000, points - 0x8000, 0xFFFF - points).astype(np.uint16),
-        cholesky=symbols.shapes,
-        cholesky_scale=symbols.shape_scale,
-        cholesky_offset=symbols.shape_offset,
-        color_indices=symbols.colors,
-        codebooks=symbols.codebooks,
-        static_table=symbols.static_table,
-        static_scales=symbols.static_scales,
-        dynamic_table=symbols.dynamic_table,
-        dynamic_scales=symbols.dynamic_scales,
-        mlp=symbols.mlp,
-        mlp_scales=symbols.mlp_scales,
-    )
-
-
-def random_set(
+def random_gop(
     modes: tuple[int, int, int],
     *,
     n_gaussians: int = 61,

@@ -1,4 +1,4 @@
-"""Files of set payloads, from bytes to frames: reading, random access, damage, and what `info` says of them."""
+"""Files of GoPs of different modes, from bytes to frames: reading, random access, damage, and what `info` says."""
 
 from __future__ import annotations
 
@@ -11,25 +11,22 @@ import numpy as np
 import pytest
 import torch
 from clips import assert_same_pixels
-from set_gops import as_flat, as_set, random_set
+from random_gops import random_gop
 
 from stgvcodec import VideoDecoder, compare, decode, read_info
-from stgvcodec.bitstream import ColorDescription, StgvReader, StgvWriter, StreamHeader, pack_gop, unpack_gop
-from stgvcodec.bitstream.container.file_header import PROFILES
-from stgvcodec.bitstream.payload.pack import pack_gop, unpack_gop
-from stgvcodec.decoder.gop_renderer import FLAT_PROFILE, GopRenderer, unpack
+from stgvcodec.bitstream import ColorDescription, StgvReader, StgvWriter, StreamHeader, pack_gop
+from stgvcodec.bitstream.syntax.versions import PROFILES
+from stgvcodec.decoder.gop_renderer import GopRenderer, unpack
 from stgvcodec.errors import BitstreamError
 
 CPU = torch.device("cpu")
-GOLDEN = Path(__file__).parents[1] / "golden" / "two_gops.stgv"
 WIDTH, HEIGHT = 48, 32
 SIZE = {"width": WIDTH, "height": HEIGHT}
-SET_PROFILES = [name for name, number in PROFILES.items() if number != FLAT_PROFILE]
 GOPS = [
-    random_set((1, 1, 1), n_frames=3, seed=1),
-    random_set((0, 1, 0), n_frames=2, seed=2, low_pass=0.25),
-    random_set((1, 1, 1), n_frames=3, seed=3, n_gaussians=1),
-    random_set((0, 0, 1), n_frames=1, seed=4),
+    random_gop((1, 1, 1), n_frames=3, seed=1),
+    random_gop((0, 1, 0), n_frames=2, seed=2, low_pass=0.25),
+    random_gop((1, 1, 1), n_frames=3, seed=3, n_gaussians=1),
+    random_gop((0, 0, 1), n_frames=1, seed=4),
 ]
 N_FRAMES = [gop.header.n_frames for gop in GOPS]
 
@@ -54,34 +51,22 @@ def written(path: Path, payloads: list[bytes], profile: str, n_frames: list[int]
     return path
 
 
-@pytest.fixture(scope="module", params=SET_PROFILES)
+@pytest.fixture(scope="module", params=list(PROFILES))
 def path(request, tmp_path_factory) -> Path:
     """Four GoPs of different modes."""
     name = tmp_path_factory.mktemp("sets") / "sets.stgv"
     return written(name, [pack_gop(gop) for gop in GOPS], request.param, N_FRAMES)
 
 
-def rendered(payload: bytes, *, profile: int, backend: str = "numba", device: torch.device = CPU) -> torch.Tensor:
-    gop = GopRenderer(payload, **SIZE, device=device, backend=backend, profile=profile)
+def rendered(payload: bytes, *, backend: str = "numba", device: torch.device = CPU) -> torch.Tensor:
+    gop = GopRenderer(payload, **SIZE, device=device, backend=backend)
     return gop.frames_tensor(range(gop.spec.n_frames))
-
-
-@pytest.mark.parametrize("backend", ["numba", "reference"])
-def test_the_same_numbers_give_the_same_frames_in_either_payload(backend):
-    """Bit for bit, once the Gaussians are in the same order, which a sum of floats depends on."""
-    with StgvReader(GOLDEN) as reader:
-        payload = pack_gop(as_set(unpack_gop(reader.read_gop(0))))
-    flat = pack_gop(as_flat(unpack_gop(payload)))
-
-    frames = rendered(payload, profile=PROFILES[SET_PROFILES[0]], backend=backend)
-
-    assert torch.equal(frames, rendered(flat, profile=FLAT_PROFILE, backend=backend))
 
 
 def test_the_frames_of_a_file_are_those_of_its_symbols(path):
     with VideoDecoder(path, device="cpu") as decoder:
         frames = decoder[:].permute(0, 2, 3, 1)
-    expected = [rendered(pack_gop(gop), profile=PROFILES[SET_PROFILES[0]]) for gop in GOPS]
+    expected = [rendered(pack_gop(gop)) for gop in GOPS]
     assert torch.equal(frames, torch.cat(expected))
 
 
@@ -107,12 +92,9 @@ def test_decode_and_compare(path, tmp_path):
 
 def test_damage_is_refused(path):
     payload = pack_gop(GOPS[0])
-    profile = PROFILES[SET_PROFILES[0]]
     for damaged in (b"", payload[:5], payload[:-1], payload + b"\1"):
         with pytest.raises(BitstreamError):
-            unpack(damaged, **SIZE, device=CPU, backend="numba", profile=profile)
-    with pytest.raises(BitstreamError):
-        unpack(payload, **SIZE, device=CPU, backend="numba", profile=FLAT_PROFILE)
+            unpack(damaged, **SIZE, device=CPU, backend="numba")
 
     data = bytearray(path.read_bytes())
     with StgvReader(path) as reader:
@@ -151,48 +133,13 @@ def test_info_adds_up_and_names_modes(path):
         assert {name: gop.header[name] for name in expected if not name.endswith("mode")} == {
             name: value for name, value in expected.items() if not name.endswith("mode")
         }
-    assert info.profile in SET_PROFILES
+    assert info.profile in PROFILES
     assert WIDTH * HEIGHT * 3 < info.decode_memory_bytes < 1 << 20
 
 
 def test_metadata_of_a_decoder_is_the_same(path):
     with VideoDecoder(path, device="cpu") as decoder:
         assert decoder.metadata == read_info(path)
-
-
-def test_a_file_of_format_1_0_is_described_as_ever():
-    info = read_info(GOLDEN)
-
-    assert (info.format_version, info.profile) == ("1.0", "paper")
-    assert list(info.bits_per_gaussian) == ["means", "cholesky", "color_indices"]
-    assert list(info.streams) == [
-        "side_info",
-        "means",
-        "cholesky",
-        "color_indices",
-        "codebooks",
-        "hash_static",
-        "hash_dynamic",
-        "mlp",
-        "container",
-    ]
-    assert list(info.gops[0].header) == [
-        "n_frames",
-        "n_gaussians",
-        "low_pass",
-        "cholesky_bits",
-        "color_stages",
-        "color_codebook_size",
-        "static_resolutions",
-        "static_features",
-        "static_log2_size",
-        "dynamic_resolutions",
-        "dynamic_features",
-        "dynamic_log2_size",
-        "mlp_width",
-        "n_frequencies",
-        "weight_bits",
-    ]
 
 
 @pytest.mark.gpu
