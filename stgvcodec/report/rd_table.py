@@ -10,7 +10,7 @@ from stgvcodec.report.rd_points import MEASURES, RdBdRate, RdResult
 NONE = "none"
 """What stands where a BD-rate cannot be measured; the reason is said below the table."""
 
-# A BD-rate over less of a curve than this is said to be one; it is what the bjontegaard package warns below.
+# A BD-rate over less of a curve than this is said to be one: the customary threshold, that of the package bjontegaard.
 _LEAST_OVERLAP = 0.75
 
 

@@ -193,7 +193,7 @@ def test_what_the_table_is_against_has_to_be_there(cli, results: Path, tmp_path:
     assert "no series 'x265' to measure against, expected one of: stgv paper, x264 medium" in outcome.err
 
 
-@pytest.mark.parametrize("package", ["matplotlib", "bjontegaard"])
+@pytest.mark.parametrize("package", ["matplotlib", "scipy"])
 def test_without_the_extra_its_name_is_said(fresh_cli, clip: Path, tmp_path: Path, package: str) -> None:
     (tmp_path / f"{package}.py").write_text(f"raise ModuleNotFoundError(\"No module named '{package}'\")")
     outcome = fresh_cli("rd", clip, "-o", tmp_path / "a.png", environment={"PYTHONPATH": str(tmp_path)})
