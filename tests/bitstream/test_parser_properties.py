@@ -1,0 +1,344 @@
+"""Properties of every parser of the format: what is written is read back, and damage raises nothing but our own errors.
+
+The examples are the same in every run. Where one fails, hypothesis prints the smallest that does.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from stgvcodec.bitstream import StgvReader, pack_gop, unpack_gop
+from stgvcodec.bitstream.container.chunks import HEADER_BYTES, MAGIC, frame_chunk, parse_chunk_header
+from stgvcodec.bitstream.entropy.frequency_tables import TOTAL, normalise, pack_table, read_table
+from stgvcodec.bitstream.syntax.elements import DERIVED_COUNTS, dimensions, read_elements, write_elements
+from stgvcodec.bitstream.syntax.limits import LIMITS
+from stgvcodec.bitstream.syntax.primitives import PACKERS, READERS, ByteReader
+from stgvcodec.bitstream.syntax.tables import TABLES
+from stgvcodec.errors import BitstreamError, StgvError
+
+GOLDEN = sorted((Path(__file__).parents[1] / "golden").glob("*.stgv"))
+
+
+def examples(number):
+    """The same examples in every run, and no limit on their time, which other processes decide."""
+    return settings(derandomize=True, deadline=None, max_examples=number, suppress_health_check=[HealthCheck.too_slow])
+
+
+def outcome(function, *arguments):
+    """(what the function returns, None), or (None, its `StgvError`); any other error is a failure."""
+    result = fault = None
+    try:
+        result = function(*arguments)
+    except StgvError as error:
+        fault = error
+    assert "\n" not in str(fault)
+    return result, fault
+
+
+# Text that the format allows: UTF-8 without control characters.
+CHARACTERS = st.characters(codec="utf-8", exclude_categories=("Cc", "Cs"))
+PRIMITIVES = {
+    "u8": st.integers(0, 2**8 - 1),
+    "u16": st.integers(0, 2**16 - 1),
+    "u32": st.integers(0, 2**32 - 1),
+    "f32": st.floats(width=32),
+    "uint": st.integers(0, 2**64 - 1),
+    "sint": st.integers(-(2**63), 2**63 - 1),
+    "text": st.text(CHARACTERS, max_size=40),
+}
+
+
+def test_every_primitive_has_its_values_here():
+    assert set(PRIMITIVES) == set(READERS) == set(PACKERS)
+
+
+@pytest.mark.parametrize("kind", PRIMITIVES)
+def test_a_primitive_round_trips(kind):
+    @examples(100)
+    @given(PRIMITIVES[kind], st.binary(max_size=3))
+    def check(value, behind):
+        data = PACKERS[kind](value)
+        reader = ByteReader(data + behind, "test")
+        got = READERS[kind](reader)
+        assert type(got) is type(value)
+        assert got == value or (math.isnan(got) and math.isnan(value))
+        assert reader.position == len(data)
+
+    check()
+
+
+# Random bytes, and those among which integers end, go on, or are longer than they need to be.
+BYTES = st.binary(max_size=12) | st.lists(st.sampled_from([0, 1, 0x7F, 0x80, 0xFF]), max_size=12).map(bytes)
+
+
+@pytest.mark.parametrize("kind", PRIMITIVES)
+def test_the_bytes_of_a_primitive_are_refused_or_are_the_only_ones_of_their_value(kind):
+    @examples(200)
+    @given(BYTES)
+    def check(data):
+        reader = ByteReader(data, "test")
+        value, error = outcome(READERS[kind], reader)
+        if not error and value == value:  # the payload of a NaN need not survive
+            assert PACKERS[kind](value) == data[: reader.position]
+
+    check()
+
+
+N_BYTES = st.integers(0, 40) | st.integers(0, 2**64 - 1)
+
+
+@examples(200)
+@given(
+    st.binary(max_size=60),
+    st.lists(
+        st.sampled_from(list(READERS)) | st.tuples(st.sampled_from(["take", "skip", "slice"]), N_BYTES), max_size=12
+    ),
+)
+def test_a_reader_of_random_bytes_raises_bitstream_errors_alone(data, steps):
+    reader = ByteReader(data, "test", base_offset=1000)
+    for step in steps:
+        if isinstance(step, str):
+            _, error = outcome(READERS[step], reader)
+        else:
+            _, error = outcome(getattr(reader, step[0]), step[1], *(["part"] if step[0] == "slice" else []))
+        assert 0 <= reader.position <= reader.end == len(data)
+        assert error is None or (isinstance(error, BitstreamError) and 1000 <= error.offset <= 1000 + len(data))
+
+
+ELEMENTS = {element.name: element for table in TABLES.values() for element in table}
+# Syntax elements that sizes of arrays follow from; they are kept small here, so that no array is long.
+SIZES = {name for element in ELEMENTS.values() for name in element.shape if isinstance(name, str)} & set(ELEMENTS) | {
+    "n_frames"
+}
+# What tables within a payload take from the payload's header.
+OUTER = ("n_static_levels", "n_dynamic_levels", "point_mode", "shape_mode", "color_mode")
+
+
+def element_values(element):
+    """Every value that an element may have, but for sizes, long texts and NaN."""
+    if element.type == "text":
+        shortest, longest = int(element.minimum), min(int(element.maximum), 64)
+        text = st.text(CHARACTERS, min_size=shortest, max_size=longest)
+        return text.filter(lambda value: len(value.encode()) <= longest)
+    if element.type == "f32":
+        return st.floats(element.minimum, element.maximum, width=32, allow_subnormal=False)
+    return st.integers(
+        int(element.minimum), min(int(element.maximum), 5) if element.name in SIZES else int(element.maximum)
+    )
+
+
+def nested(values, dims):
+    """Tuples of tuples of values in the shape `dims`."""
+    for size in reversed(dims):
+        values = st.tuples(*[values] * size)
+    return values
+
+
+@st.composite
+def table_values(draw, table):
+    """(values of a table's elements, values of other tables that its shapes refer to)."""
+    own = {element.name for element in table}
+    known = {name: draw(element_values(ELEMENTS[name])) for name in OUTER if name not in own}
+    values = {}
+    for element in table:
+        values[element.name] = draw(nested(element_values(element), dimensions(element, {**known, **values})))
+    return values, known
+
+
+def test_every_size_of_an_array_is_an_element_or_follows_from_one():
+    names = {name for element in ELEMENTS.values() for name in element.shape if isinstance(name, str)}
+    assert names <= set(ELEMENTS) | set(DERIVED_COUNTS)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_round_trips(name):
+    table = TABLES[name]
+
+    @examples(25)
+    @given(table_values(table))
+    def check(drawn):
+        values, known = drawn
+        data = write_elements({**known, **values}, table)
+        reader = ByteReader(data, "test")
+        assert read_elements(reader, table, known) == values
+        reader.expect_end()
+
+    check()
+
+
+@st.composite
+def damaged(draw, data):
+    """Bytes with one to four changes: a byte flipped, some inserted, some deleted, the end cut off."""
+    data = bytearray(data)
+    for kind in draw(st.lists(st.sampled_from(["flip", "insert", "delete", "truncate"]), min_size=1, max_size=4)):
+        at = draw(st.integers(0, len(data)))
+        if kind == "flip" and at < len(data):
+            data[at] ^= draw(st.integers(1, 255))
+        elif kind == "insert":
+            data[at:at] = draw(st.binary(min_size=1, max_size=8))
+        elif kind == "delete":
+            del data[at : at + draw(st.integers(1, 8))]
+        elif kind == "truncate":
+            del data[at:]
+    return bytes(data)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_damaged_table_is_refused_or_is_another_one(name):
+    table = TABLES[name]
+
+    @st.composite
+    def cases(draw):
+        values, known = draw(table_values(table))
+        return draw(damaged(write_elements({**known, **values}, table))), known
+
+    @examples(25)
+    @given(cases())
+    def check(case):
+        data, known = case
+        reader = ByteReader(data, "test")
+        values, error = outcome(read_elements, reader, table, known)
+        if error:
+            assert isinstance(error, BitstreamError)
+            assert 0 <= error.offset <= len(data)
+        else:
+            assert write_elements({**known, **values}, table) == data[: reader.position]
+
+    check()
+
+
+@st.composite
+def table_counts(draw):
+    """(log2 of the total, counts of an alphabet's symbols, at least two and no more of them above 0 than the total)."""
+    log2_total = draw(st.integers(1, LIMITS["table_log2_total"]))
+    alphabet = draw(st.integers(2, LIMITS["alphabet"]))
+    most = min(alphabet, 1 << log2_total)
+    symbols = draw(st.lists(st.integers(0, alphabet - 1), min_size=2, max_size=min(most, 40), unique=True))
+    counts = np.zeros(alphabet, np.int64)
+    counts[symbols] = draw(st.lists(st.integers(1, 10**6), min_size=len(symbols), max_size=len(symbols)))
+    return log2_total, counts
+
+
+@examples(150)
+@given(table_counts(), st.binary(max_size=3))
+def test_a_frequency_table_round_trips(case, behind):
+    log2_total, counts = case
+    frequencies = normalise(counts, log2_total)
+    data = pack_table(frequencies)
+    reader = ByteReader(data + behind, "test")
+    symbols, scaled = read_table(reader, log2_total, len(counts))
+    assert reader.position == len(data)
+    assert symbols.tolist() == np.flatnonzero(counts).tolist()
+    assert scaled.tolist() == (frequencies[symbols] * (TOTAL >> log2_total)).tolist()
+
+
+def check_read_table(data, log2_total, alphabet):
+    """What is read is a table that a coder can use, or a `BitstreamError`."""
+    reader = ByteReader(data, "test")
+    read, error = outcome(read_table, reader, log2_total, alphabet)
+    if error:
+        assert isinstance(error, BitstreamError)
+        return
+    symbols, frequencies = read
+    assert 0 < reader.position <= len(data)
+    assert len(symbols) == len(frequencies) >= 2
+    assert (np.diff(symbols.astype(int)) > 0).all()
+    assert symbols[-1] < alphabet
+    assert frequencies.min() >= 1
+    assert frequencies.sum() == TOTAL
+
+
+@examples(300)
+@given(st.binary(max_size=40), st.integers(0, LIMITS["table_log2_total"]), st.integers(2, LIMITS["alphabet"]))
+def test_random_bytes_are_a_frequency_table_or_are_refused(data, log2_total, alphabet):
+    check_read_table(data, log2_total, alphabet)
+
+
+@examples(200)
+@given(table_counts().flatmap(lambda case: st.tuples(st.just(case), damaged(pack_table(normalise(case[1], case[0]))))))
+def test_a_damaged_frequency_table_is_another_one_or_is_refused(drawn):
+    (log2_total, counts), data = drawn
+    check_read_table(data, log2_total, len(counts))
+
+
+def read_all(data, keep_going):
+    """Open a file, and read every chunk of it."""
+    reader = StgvReader(io.BytesIO(data), keep_going=keep_going)
+    reader.verify()
+    for index in range(len(reader.gops)):
+        assert reader.read_gop(index)
+    assert reader.n_frames == sum(gop.n_frames for gop in reader.gops)
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+def test_an_intact_file_is_read(path):
+    read_all(path.read_bytes(), False)
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+def test_a_damaged_file_is_read_or_refused(path):
+    @examples(40)
+    @given(damaged(path.read_bytes()), st.booleans())
+    def check(data, keep_going):
+        outcome(read_all, data, keep_going)
+
+    check()
+
+
+def chunks_of(data):
+    """(type, payload) of each chunk of an intact file."""
+    position = len(MAGIC)
+    while position < len(data):
+        chunk = parse_chunk_header(data[position : position + HEADER_BYTES], position)
+        yield chunk.type, data[chunk.payload_offset : chunk.payload_offset + chunk.payload_bytes]
+        position = chunk.end
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+def test_damage_behind_a_right_checksum_is_read_or_refused(path):
+    """A chunk is damaged and framed anew: no checksum keeps it from the parsers of file header, GoP and index."""
+    chunks = list(chunks_of(path.read_bytes()))
+
+    @st.composite
+    def files(draw):
+        index = draw(st.integers(0, len(chunks) - 1))
+        kind, payload = chunks[index]
+        # The beginning of a payload is where its syntax elements are.
+        head, rest = payload[:40], payload[40:]
+        changed = {index: (kind, draw(damaged(head)) + rest)}
+        return MAGIC + b"".join(frame_chunk(*changed.get(i, chunk)) for i, chunk in enumerate(chunks))
+
+    @examples(60)
+    @given(files(), st.booleans())
+    def check(data, keep_going):
+        outcome(read_all, data, keep_going)
+
+    check()
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+@pytest.mark.parametrize("where", ["head", "anywhere"])
+def test_a_damaged_payload_gives_other_symbols_or_is_refused(path, where):
+    with StgvReader(path) as reader:
+        payload = reader.read_gop(0)
+    n_head = 60 if where == "head" else len(payload)
+
+    @examples(60)
+    @given(damaged(payload[:n_head]))
+    def check(head):
+        symbols, error = outcome(unpack_gop, head + payload[n_head:])
+        if error:
+            assert isinstance(error, BitstreamError)
+            return
+        symbols.validate()
+        packed = pack_gop(symbols)
+        assert pack_gop(unpack_gop(packed)) == packed
+
+    check()
