@@ -23,7 +23,8 @@ from rate_ablation import SEQUENCES
 
 from stgvcodec import EncodeConfig, Selection
 from stgvcodec.encoder.presets import PRESETS
-from stgvcodec.evaluation.rd_run import RdPlan, rate_distortion
+from stgvcodec.evaluation.rd_plan import RdPlan
+from stgvcodec.evaluation.rd_run import rate_distortion
 
 # By profile: those of profile paper reach as far up in quality as those of compact.
 RATES = {"compact": (0.025, 0.05, 0.1, 0.2), "paper": (0.05, 0.1, 0.2, 0.4)}

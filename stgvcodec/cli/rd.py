@@ -123,7 +123,8 @@ def rd_command(
 
         results = [read_results(path) for path in paths]
     else:
-        from stgvcodec.evaluation.rd_run import RdPlan, rate_distortion
+        from stgvcodec.evaluation.rd_plan import RdPlan
+        from stgvcodec.evaluation.rd_run import rate_distortion
 
         output.check_json_path(paths[0], inputs[0])
         plan = RdPlan(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-import math
 import tempfile
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +18,7 @@ from stgvcodec.evaluation.classical_codecs import AnchorCurve, Floor, series_dig
 from stgvcodec.evaluation.flat_bits import COUNTING, PROFILE, file_flat_bits
 from stgvcodec.evaluation.fresh_process import decode_in_new_process
 from stgvcodec.evaluation.measuring import Clip, Meter
+from stgvcodec.evaluation.rd_plan import RdPlan, own_settings
 from stgvcodec.evaluation.results import read_results, with_bd_rates, write_results
 from stgvcodec.media.anchors import ANCHORS, Yuv420Clip
 from stgvcodec.media.atomic import atomic_output, check_output_file
@@ -58,41 +58,6 @@ class Encoded:
 
 CODEC = "stgv"
 """Name of this codec's series."""
-
-
-@dataclass(frozen=True)
-class RdPlan:
-    """What `rate_distortion` makes.
-
-    Attributes:
-        rates: Bits per pixel and frame, each above 0, no two equal.
-        configs: One for each curve of this codec; their bpp target is replaced by each rate.
-        anchors: Names of `ANCHORS`.
-        encode_only: Whether to stop when this codec's files are there, without decoding and measuring them.
-
-    Raises:
-        ConfigError: a value that cannot be met.
-    """
-
-    rates: tuple[float, ...]
-    configs: tuple[EncodeConfig, ...]
-    anchors: tuple[str, ...] = tuple(ANCHORS)
-    encode_only: bool = False
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be met."""
-        if not self.rates or any(not (math.isfinite(rate) and rate > 0) for rate in self.rates):
-            raise ConfigError(f"rates are {list(self.rates)}, expected bits a pixel above 0, such as 0.05,0.1,0.2,0.4")
-        for what, values in (("rate", self.rates), ("anchor", self.anchors)):
-            twice = sorted({value for value in values if values.count(value) > 1})
-            if twice:
-                raise ConfigError(f"{what} {twice[0]} was given twice, expected each once; drop one")
-        for name in self.anchors:
-            if name not in ANCHORS:
-                raise ConfigError(f"anchor '{name}' does not exist; choose of {', '.join(ANCHORS)}, or none")
-        for config in self.configs:
-            # Refused here, before any work, where it has another target that the rate would contradict.
-            dataclasses.replace(config, bpp_target=self.rates[0])
 
 
 def rate_distortion(
@@ -165,12 +130,6 @@ def rate_distortion(
         for name in plan.anchors:
             run.anchor_curve(name)
         return run.result
-
-
-def own_settings(config: EncodeConfig) -> dict[str, Setting]:
-    """What tells one curve of this codec from another: the configuration but for its target, as far as it is given."""
-    values = dataclasses.asdict(config)
-    return {name: value for name, value in values.items() if value is not None and name != "bpp_target"}
 
 
 class _Run:

@@ -16,7 +16,8 @@ from stgvcodec.media.anchors import ANCHORS
 @pytest.fixture(scope="module")
 def results(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Results of two anchors, and of this codec by hand: it would take longer to make and be no other to draw."""
-    from stgvcodec.evaluation.rd_run import RdPlan, rate_distortion
+    from stgvcodec.evaluation.rd_plan import RdPlan
+    from stgvcodec.evaluation.rd_run import rate_distortion
     from stgvcodec.evaluation.results import write_results
     from stgvcodec.report.rd_points import RdSeries
 

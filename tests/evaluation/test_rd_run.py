@@ -15,7 +15,8 @@ from stgvcodec.evaluation import classical_codecs as rd_anchors
 from stgvcodec.evaluation import rd_run as rd
 from stgvcodec.evaluation.flat_bits import file_flat_bits
 from stgvcodec.evaluation.measuring import Clip, Meter
-from stgvcodec.evaluation.rd_run import RdPlan, rate_distortion
+from stgvcodec.evaluation.rd_plan import RdPlan
+from stgvcodec.evaluation.rd_run import rate_distortion
 from stgvcodec.evaluation.results import read_results
 from stgvcodec.media.anchors import ANCHORS
 from stgvcodec.metrics.vmaf import VmafProgram

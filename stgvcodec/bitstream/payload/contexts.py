@@ -1,6 +1,6 @@
 """Which symbols of a Gaussian the classes of its shape and colour symbols depend on.
 
-Declared once: the payload is coded by it, and the rate in the loss of a fit counts by it. bitstream_spec.md section 4.5.
+Declared once: the payload is coded by it, and the rate in the loss counts by it. bitstream_spec.md section 4.5.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from stgvcodec.encoder.lookahead.gop_splitter import scene_cuts
+from stgvcodec.encoder.lookahead.scene_cuts import scene_cuts
 from stgvcodec.media.reader import VideoFrame
 
 # Motion is searched on pictures of about this many rows: of the whole picture, then of blocks, this many of their

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from stgvcodec.bitstream.syntax.limits import LIMITS
 from stgvcodec.encoder.model_size import field_spec
 from stgvcodec.encoder.presets import FIELD_SIZES, FieldSize
+from stgvcodec.encoder.rate_control.quality_model import QualityModel
 
 # Fits start with more Gaussians than the budget pays for: dropping the least of them costs less than splitting some.
 SURPLUS = 1.06
@@ -48,32 +49,6 @@ class GopLengthModel:
         """Change that a GoP may span at `bpp` bits a pixel and frame."""
         exponent = self.bpp_exponent * math.log(0.1 / bpp) + self.pixel_exponent * math.log(57_600 / n_pixels)
         return self.change * math.exp(exponent)
-
-
-@dataclass(frozen=True)
-class QualityModel:
-    """PSNR of a GoP, dB: `base + slope * log2(bits a pixel of the GoP) - change * log2(1 + its change) - detail * ...`.
-
-    Attributes:
-        base: At one bit a pixel of the GoP, no change, and a detail of 12 levels.
-        slope: For each doubling of the GoP's bits.
-        change: For each doubling of one plus the change that it spans.
-        detail: For each doubling of `Content.detail` over 12 levels.
-    """
-
-    base: float
-    slope: float
-    change: float
-    detail: float
-
-    def psnr_db(self, bits_per_pixel: float, change: float, detail: float) -> float:
-        """What a GoP of so many bits for each pixel of the picture should reach."""
-        return (
-            self.base
-            + self.slope * math.log2(bits_per_pixel)
-            - self.change * math.log2(1.0 + change)
-            - self.detail * math.log2((detail + 1.0) / 13.0)
-        )
 
 
 @dataclass(frozen=True)

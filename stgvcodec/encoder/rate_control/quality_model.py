@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from stgvcodec.encoder.rate_control.cost_model import QualityModel
-
 # Standard deviations, dB: of the table's offset and slope for a new video, of the offset from GoP to GoP, of a GoP.
 _OFFSET_DB = 4.0
 _SLOPE_DB = 0.5
@@ -14,6 +12,32 @@ _DRIFT_DB = 0.4
 _NOISE_DB = 0.2
 _SLOPES = (0.4, 4.0)
 _BITS_PER_PIXEL = (1e-4, 1e3)
+
+
+@dataclass(frozen=True)
+class QualityModel:
+    """PSNR of a GoP, dB: `base + slope * log2(bits a pixel of the GoP) - change * log2(1 + its change) - detail * ...`.
+
+    Attributes:
+        base: At one bit a pixel of the GoP, no change, and a detail of 12 levels.
+        slope: For each doubling of the GoP's bits.
+        change: For each doubling of one plus the change that it spans.
+        detail: For each doubling of `Content.detail` over 12 levels.
+    """
+
+    base: float
+    slope: float
+    change: float
+    detail: float
+
+    def psnr_db(self, bits_per_pixel: float, change: float, detail: float) -> float:
+        """What a GoP of so many bits for each pixel of the picture should reach."""
+        return (
+            self.base
+            + self.slope * math.log2(bits_per_pixel)
+            - self.change * math.log2(1.0 + change)
+            - self.detail * math.log2((detail + 1.0) / 13.0)
+        )
 
 
 @dataclass

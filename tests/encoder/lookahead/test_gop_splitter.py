@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from clips import moving_clip
 
-from stgvcodec.encoder.lookahead.gop_splitter import scene_cuts, split_gops
+from stgvcodec.encoder.lookahead.gop_splitter import split_gops
+from stgvcodec.encoder.lookahead.scene_cuts import scene_cuts
 from stgvcodec.media import VideoFrame
 
 
