@@ -17,10 +17,10 @@ from pathlib import Path
 
 import torch
 from harness import commit, device_name, print_rows, write_csv
-from stgvcodec.codec.gop_header import spec_of
 
 from stgvcodec import EncodeConfig, Selection, encode, read_info
 from stgvcodec.bitstream import GopHeader
+from stgvcodec.decoder.staging import spec_of
 from stgvcodec.decoder.stream_info import GopInfo, StreamInfo
 from stgvcodec.encoder.config import PROFILES
 from stgvcodec.encoder.presets import PRESETS

@@ -25,8 +25,8 @@ from harness import commit, device_name, percentiles_ms, print_rows, write_csv
 
 import stgvcodec
 from stgvcodec.bitstream import StgvReader, StgvWriter, StreamHeader
-from stgvcodec.bitstream.payload.pack import pack_gop_set, unpack_gop_set
-from stgvcodec.bitstream.payload.symbols import GopSetSymbols
+from stgvcodec.bitstream.payload.pack import pack_gop, unpack_gop
+from stgvcodec.bitstream.payload.symbols import GopSymbols
 from stgvcodec.decoder.gop_renderer import GopRenderer
 from stgvcodec.encoder.encode import encode
 from stgvcodec.encoder.presets import PRESETS
@@ -38,12 +38,12 @@ N_GOPS = 64
 TILE_PX = (640, 720)
 LARGE = {"1080p": (1920, 1080, 90_000), "2160p": (3840, 2160, 360_000)}
 # Of a frame of 640x1280 with 20 000 Gaussians, by arithmetic (the operators' READMEs), microseconds.
-FLOORS_US = {"draw": 10.0, "bins": 5.0, "field": 3.0, "dequantize": 0.04}
+FLOORS_US = {"draw": 10.0, "bins": 5.0, "field": 3.0, "copy": 0.04}
 KERNELS = {
     "draw": ("_draw_kernel",),
     "bins": ("_count_kernel", "_starts_kernel", "_scatter_kernel", "_order_kernel", "fill", "Memset"),
     "field": ("prepare", "forward"),
-    "dequantize": ("_dequantize", "Memcpy"),
+    "copy": ("Memcpy",),
 }
 
 
@@ -86,8 +86,8 @@ def measure(path: Path, device: torch.device, backend: str, repeats: int) -> lis
     shape = f"{width}x{height} N={N_GAUSSIANS} T={N_FRAMES} {backend}"
     ready = renderer()
     cpu = torch.device("cpu")
-    entropy_ms = percentiles_ms(lambda: unpack_gop_set(payload), cpu, repeats)
-    threaded_ms = percentiles_ms(lambda: unpack_gop_set(payload, run=run_chunks), cpu, repeats)
+    entropy_ms = percentiles_ms(lambda: unpack_gop(payload), cpu, repeats)
+    threaded_ms = percentiles_ms(lambda: unpack_gop(payload, run=run_chunks), cpu, repeats)
     add("entropy decoding of a GoP", shape, "ms", entropy_ms)
     add(f"entropy decoding of a GoP, {n_threads()} threads", shape, "ms", threaded_ms)
     add("payload to model", shape, "ms", percentiles_ms(renderer, device, repeats))
@@ -125,7 +125,7 @@ def measure(path: Path, device: torch.device, backend: str, repeats: int) -> lis
 
 def open_gop(header: StreamHeader, payload: bytes, device: torch.device, backend: str) -> GopRenderer:
     size = {"width": header.width, "height": header.height}
-    return GopRenderer(payload, **size, device=device, backend=backend, profile=header.profile_id)
+    return GopRenderer(payload, **size, device=device, backend=backend)
 
 
 def many_gops(model: GopRenderer, n_gops: int) -> None:
@@ -154,17 +154,17 @@ def repeated(path: Path, header: StreamHeader, payload: bytes, n_gops: int) -> P
 
 def large_gops(header: StreamHeader, payload: bytes) -> dict[str, tuple[StreamHeader, bytes]]:
     """GoPs of more Gaussians on larger pictures, by name."""
-    symbols = unpack_gop_set(payload)
+    symbols = unpack_gop(payload)
     return {
         name: (
             dataclasses.replace(header, width=width, height=height),
-            pack_gop_set(tiled(symbols, header, width, height, n_gaussians)),
+            pack_gop(tiled(symbols, header, width, height, n_gaussians)),
         )
         for name, (width, height, n_gaussians) in LARGE.items()
     }
 
 
-def tiled(symbols: GopSetSymbols, header: StreamHeader, width: int, height: int, n_gaussians: int) -> GopSetSymbols:
+def tiled(symbols: GopSymbols, header: StreamHeader, width: int, height: int, n_gaussians: int) -> GopSymbols:
     """The Gaussians of profile compact shrunk to tiles that cover a picture, the topmost `n_gaussians` of them."""
     tile, old, new = (np.array(size, np.float64) for size in (TILE_PX, (header.width, header.height), (width, height)))
     cell_px = symbols.point_scale * (tile / 2.0)  # Of a grid that shrinks with its tile.

@@ -5,7 +5,7 @@
 
 `fit` codes the first GoPs of Bunny at 640x1280 and, from the folder DAVIS, of three sequences at 854x480, each at three
 rates: a Gaussian for every 40, 80 and 160 pixels, with the three largest fields. Quantisers are held against each other
-on two GoPs of 10 frames, lengths of GoPs on 40 frames, with and without prediction from the GoP before. Every payload
+on two GoPs of 10 frames, lengths of GoPs on 40 frames. Every payload
 is written, read and rendered by the decoder's path. Rows that are there are not run again; several GoPs are fitted at
 once. `table` prints BD-rates. With `--shrink 2` clips are half as wide and high, for a CPU, and fields are smaller.
 """
@@ -28,9 +28,7 @@ import torch
 from gop_fit import CLIP
 from harness import commit, device_name
 
-from stgvcodec.bitstream.gop_predicted.payload import read_predicted_header
-from stgvcodec.bitstream.payload.pack import read_gop_set_header
-from stgvcodec.codec.key_intervals import KeyIntervals
+from stgvcodec.bitstream.payload.head import read_header
 from stgvcodec.encoder.encode_gop import GopConfig, GopPayload, encode_gop
 from stgvcodec.encoder.presets import FIELD_SIZES, PRESETS
 from stgvcodec.encoder.profiles import PROFILES, Profile
@@ -54,7 +52,6 @@ class Variant(NamedTuple):
     gop: int = 10
     n_frames: int = 20
     smaller_field: int = 0
-    predicted: bool = False
 
 
 def _variants() -> list[Variant]:
@@ -83,7 +80,6 @@ def _variants() -> list[Variant]:
         Variant(LENGTHS, compact, n_frames=40),
         Variant("compact, GoPs of 20", compact, gop=20, n_frames=40),
         Variant("compact, GoPs of 40", compact, gop=40, n_frames=40),
-        *(Variant(f"compact, predicted GoPs of {n}", compact, gop=n, n_frames=40, predicted=True) for n in (10, 20)),
     ]
     return variants
 
@@ -133,15 +129,14 @@ def fit(options: argparse.Namespace) -> None:
         for variant in variants
         for clip in clips
         for sparse in PIXELS_PER_GAUSSIAN
-        # Predicted GoPs are fitted one after the other, in one piece of work.
-        for first in ((0,) if variant.predicted else range(0, variant.n_frames, variant.gop))
+        for first in range(0, variant.n_frames, variant.gop)
     ]
     lock = Lock()
 
     def work(job: Job) -> None:
-        rows = measure(job, clips[job.clip], options.preset, device, backend, smaller_fields(options.shrink))
+        row = measure(job, clips[job.clip], options.preset, device, backend, smaller_fields(options.shrink))
         with lock, options.csv.open("a", newline="") as file:
-            csv.writer(file).writerows(rows)
+            csv.writer(file).writerow(row)
 
     with one_torch_thread(), ThreadPoolExecutor(options.at_once) as pool:
         for future in [pool.submit(work, job) for job in jobs if job.key not in done]:
@@ -151,8 +146,8 @@ def fit(options: argparse.Namespace) -> None:
 Row = tuple[object, ...]
 
 
-def measure(job: Job, clip: np.ndarray, preset: str, device: torch.device, backend: str, smaller: int) -> list[Row]:
-    """Code one GoP, or all of a clip that are predicted one from the other."""
+def measure(job: Job, clip: np.ndarray, preset: str, device: torch.device, backend: str, smaller: int) -> Row:
+    """Code one GoP."""
     variant = job.variant
     n_pixels = clip.shape[1] * clip.shape[2]
     rank = PIXELS_PER_GAUSSIAN.index(job.pixels_per_gaussian)
@@ -167,35 +162,27 @@ def measure(job: Job, clip: np.ndarray, preset: str, device: torch.device, backe
         device=device,
         backend=backend,
     )
-    intervals = KeyIntervals(variant.n_frames if variant.predicted else 1)
-    rows: list[Row] = []
-    for first in range(job.first_frame, variant.n_frames if variant.predicted else job.first_frame + 1, variant.gop):
-        started = time.perf_counter()
-        frames = clip[first : first + variant.gop]
-        before = intervals.predecessor(frames, backend=backend)
-        coded = encode_gop(frames, dataclasses.replace(config, before=before), seed=0)
-        intervals.note(coded, len(frames))
-        rows.append(
-            (
-                *job._replace(first_frame=first).key,
-                len(frames),
-                n_pixels,
-                coded.stats.n_gaussians,
-                len(coded.bytes),
-                _flat_bytes(coded),
-                f"{np.mean(coded.stats.psnr_db):.3f}",
-                f"{time.perf_counter() - started:.2f}",
-                preset,
-                device_name(device),
-                commit(),
-            )
-        )
-    return rows
+    started = time.perf_counter()
+    frames = clip[job.first_frame : job.first_frame + variant.gop]
+    coded = encode_gop(frames, config, seed=0)
+    return (
+        *job.key,
+        len(frames),
+        n_pixels,
+        coded.stats.n_gaussians,
+        len(coded.bytes),
+        _flat_bytes(coded),
+        f"{np.mean(coded.stats.psnr_db):.3f}",
+        f"{time.perf_counter() - started:.2f}",
+        preset,
+        device_name(device),
+        commit(),
+    )
 
 
 def _flat_bytes(coded: GopPayload) -> int | str:
     """As papers count them; empty where not all quantisers are the paper's."""
-    header = (read_gop_set_header if coded.is_key else read_predicted_header)(coded.bytes)
+    header = read_header(coded.bytes)
     is_paper = not (header.point_mode or header.shape_mode or header.color_mode)
     return -(-flat_bits(header) // 8) if is_paper else ""
 
@@ -261,7 +248,7 @@ def table(options: argparse.Namespace) -> None:
     )
     if flat:
         parts.insert(5, line(FLAT, flat, BASELINE))
-    title = f"Against {LENGTHS}; predicted ones are predicted where the encoder expects it to pay:"
+    title = f"Against {LENGTHS}:"
     lines += [*parts, *table_of(title, [name for name in names if _is_length(name)], LENGTHS)]
     options.markdown.write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
