@@ -76,7 +76,7 @@ def quality(frames: np.ndarray, trainer: GopTrainer, backend: str) -> list[tuple
         source = torch.from_numpy(frame).to(device)
         with torch.no_grad():
             time_of = [frame_time(k, trainer.spec.n_frames)]
-            image = render(trainer.model.values(), trainer.spec, time_of, backend=backend)[0]
+            image = render(trainer.model.gop_parameters(), trainer.spec, time_of, backend=backend)[0]
             coded = to_uint8(image)
             float_mse = (image.clamp(0, 1) - source / 255.0).square().mean()
             mse = (coded.double() - source.double()).square().mean() / 255.0**2

@@ -21,7 +21,7 @@ _NEW_COLOR_SHARE = 0.5
 def densify(trainer: GopTrainer, key_frame: Tensor, k: int, n_gaussians: int, *, n_dropped: int, seed: int) -> None:
     """Add Gaussians where frame k [H, W, 3] uint8 is worst, after dropping the `n_dropped` that matter least."""
     with torch.no_grad():
-        image = render(trainer.model.values(), trainer.spec, [frame_time(k, trainer.spec.n_frames)])[0]
+        image = render(trainer.model.gop_parameters(), trainer.spec, [frame_time(k, trainer.spec.n_frames)])[0]
         residual = key_frame.to(image.device) / 255.0 - image
     rng = np.random.default_rng(seed)
     trainer.replace_gaussians(

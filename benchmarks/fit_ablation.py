@@ -202,7 +202,7 @@ def warm_start(keep_field: bool) -> Callable[[Clip, GopConfig, int, int], GopTra
         run(before, joint_phases(n_key, n_renders - n_key, FINAL_RATE, 1, LearningRates()))
         trainer = make_trainer(clip.frames[GOP:], dataclasses.replace(config, key_frame="first"), seed)
         with torch.no_grad():
-            values, spec = before.model.values(), before.spec
+            values, spec = before.model.gop_parameters(), before.spec
             last = Clock(spec, values.means.device).at(torch.tensor([GOP - 1], device=values.means.device))
             means_px, colors = deformed_px(values, spec, last, backend=config.backend)
             size = torch.tensor([spec.width, spec.height], device=means_px.device)

@@ -22,7 +22,7 @@ from triton_adam_dssim import graph_us
 from stgvcodec.fit.phases import QUANTIZED_STREAMS
 from stgvcodec.fit.quantizers import GopQuantizers, QuantizerConfig
 from stgvcodec.model.deformation import FieldSpec
-from stgvcodec.model.gop_model import FieldValues, GopSpec, GopValues
+from stgvcodec.model.gop_model import FieldParameters, GopParameters, GopSpec
 from stgvcodec.ops.field_mlp import FieldWeights
 from stgvcodec.ops.hash_encode import HashGridSpec
 
@@ -47,7 +47,7 @@ GRADIENT_TOLERANCE = 1e-4
 Row = tuple[str, str, str, tuple[float, float, float]]
 
 
-def make_values(device: torch.device) -> GopValues:
+def make_values(device: torch.device) -> GopParameters:
     generator = torch.Generator().manual_seed(0)
 
     def normal(*shape: int, scale: float) -> Tensor:
@@ -56,12 +56,12 @@ def make_values(device: torch.device) -> GopValues:
     field, n = SPEC.field, SPEC.n_gaussians
     tables = (normal(g.n_entries, g.n_features_per_level, scale=0.02) for g in (field.static_grid, field.dynamic_grid))
     weights = FieldWeights(*(normal(*shape, scale=0.1) for shape in field.weight_shapes))
-    return GopValues(
-        normal(n, 2, scale=0.5), normal(n, 3, scale=2.0), normal(n, 3, scale=0.3), FieldValues(*tables, weights)
+    return GopParameters(
+        normal(n, 2, scale=0.5), normal(n, 3, scale=2.0), normal(n, 3, scale=0.3), FieldParameters(*tables, weights)
     )
 
 
-def tensors_of(values: GopValues, stream: str) -> list[Tensor]:
+def tensors_of(values: GopParameters, stream: str) -> list[Tensor]:
     if stream == "field":
         return [values.field.static_table, values.field.dynamic_table, *values.field.weights]
     return [getattr(values, stream)]
@@ -70,7 +70,9 @@ def tensors_of(values: GopValues, stream: str) -> list[Tensor]:
 class Case:
     """Some streams through their quantisers, on one back end."""
 
-    def __init__(self, values: GopValues, streams: tuple[str, ...], codebooks: tuple[int, int], backend: str) -> None:
+    def __init__(
+        self, values: GopParameters, streams: tuple[str, ...], codebooks: tuple[int, int], backend: str
+    ) -> None:
         self._values, self._streams = values, streams
         config = QuantizerConfig(8, *codebooks, weight_bits=8, seed=0)
         self.quantizers = GopQuantizers(SPEC, config, device=values.means.device, backend=backend)

@@ -102,7 +102,7 @@ class GopRenderer:
 
     Attributes:
         spec: Dimensions.
-        values: Its parameters.
+        parameters: Its parameters.
     """
 
     def __init__(
@@ -135,10 +135,12 @@ class GopRenderer:
         self._budget = budget or RenderBudget.of(device)
         self._extents = gop.extents
         with torch.no_grad():
-            self.values, self._times = gop.staged.to(device)
-            self._cholesky = bounded_cholesky(self.values.cholesky, self.spec.low_pass)
+            self.parameters, self._times = gop.staged.to(device)
+            self._cholesky = bounded_cholesky(self.parameters.cholesky, self.spec.low_pass)
             # The triton kernel looks the static features up again, which is cheaper than to read them.
-            self._static = None if backend == "triton" else gop_static_features(self.values, self.spec, backend=backend)
+            self._static = (
+                None if backend == "triton" else gop_static_features(self.parameters, self.spec, backend=backend)
+            )
 
     def frames(self, indices: Sequence[int], *, scale: float = 1.0) -> Iterator[Tensor]:
         """Render frames in the order given.
@@ -173,7 +175,7 @@ class GopRenderer:
             n_done += len(pictures)
         if frames is None:
             width, height = output_size(self.spec, scale)
-            return torch.empty((0, height, width, 3), dtype=torch.uint8, device=self.values.means.device)
+            return torch.empty((0, height, width, 3), dtype=torch.uint8, device=self.parameters.means.device)
         return frames
 
     def batches(self, indices: Sequence[int], *, scale: float = 1.0) -> Iterator[Tensor]:
@@ -200,7 +202,7 @@ class GopRenderer:
                 self._budget.n_bytes = frame_bytes * (len(part) // 2)
                 logger.warning(
                     "out of memory on %s with %d frames of %dx%d at once; going on with %d",
-                    self.values.means.device,
+                    self.parameters.means.device,
                     len(part),
                     width,
                     height,
@@ -237,7 +239,7 @@ class GopRenderer:
                 )
         except torch.OutOfMemoryError as error:
             if len(indices) == 1:
-                device = self.values.means.device
+                device = self.parameters.means.device
                 raise StgvError(
                     f"a single frame of {width}x{height} with {self.spec.n_gaussians} Gaussians does not fit in the "
                     f"memory of {device} that is free; free some, render at a smaller --scale, or use --device cpu"
@@ -252,7 +254,7 @@ class GopRenderer:
         """Memory that a frame takes while it is rendered, with others."""
         width, height = output_size(self.spec, scale)
         if self._backend != "triton":
-            return width * height * _PIXEL_BYTES[self.values.means.device.type]
+            return width * height * _PIXEL_BYTES[self.parameters.means.device.type]
         gaussians = self.spec.n_gaussians * _TRITON_GAUSSIAN_BYTES
         return width * height * _TRITON_PIXEL_BYTES + gaussians + self._pairs_of_a_frame(scale) * _TRITON_PAIR_BYTES
 
@@ -265,15 +267,15 @@ class GopRenderer:
         n_pairs = n_frames * self._pairs_of_a_frame(scale)
         if not 0 < n_pairs <= _MAX_PAIRS:
             return None
-        return PairBudget.of(n_pairs, self.values.means.device)
+        return PairBudget.of(n_pairs, self.parameters.means.device)
 
     def _deformed(self, indices: Sequence[int], scale: float) -> tuple[Tensor, Tensor]:
         """Means in pixels of the output [B, N, 2] and colours [B, N, 3] of some frames."""
-        values, field, spec = self.values, self.values.field, self.spec
+        parameters, field, spec = self.parameters, self.parameters.field, self.spec
         times = self._picked(indices)
         return deform(
-            values.means,
-            values.colors,
+            parameters.means,
+            parameters.colors,
             field.static_table,
             field.dynamic_table,
             field.weights,
@@ -289,7 +291,7 @@ class GopRenderer:
     def _picked(self, indices: Sequence[int]) -> GopTimes:
         first, n = indices[0], len(indices)
         if all(indices[i] == first + i for i in range(n)):
-            return GopTimes(*(values[first : first + n] for values in self._times))
-        device = self.values.means.device
+            return GopTimes(*(tensor[first : first + n] for tensor in self._times))
+        device = self.parameters.means.device
         picked = torch.tensor(indices, pin_memory=device.type == "cuda").to(device, non_blocking=True)
-        return GopTimes(*(values.index_select(0, picked) for values in self._times))
+        return GopTimes(*(tensor.index_select(0, picked) for tensor in self._times))

@@ -18,7 +18,7 @@ from torch import Tensor
 from stgvcodec.bitstream.payload.head import GopHeader
 from stgvcodec.bitstream.payload.symbols import GopSymbols
 from stgvcodec.model.deformation import FieldSpec, time_encoding
-from stgvcodec.model.gop_model import FieldValues, GopSpec, GopValues, frame_time
+from stgvcodec.model.gop_model import FieldParameters, GopParameters, GopSpec, frame_time
 from stgvcodec.ops.dequantize import ALIGNMENT_BYTES, ParameterLayout, dequantize, parameter_layout
 from stgvcodec.ops.field_mlp import FieldWeights
 from stgvcodec.ops.hash_encode import HashGridSpec
@@ -56,7 +56,7 @@ class StagedGop:
         floats: NDArray[np.float32] = self._floats.numpy()
         return floats[first : first + n * width].reshape(n, width)
 
-    def to(self, device: torch.device) -> tuple[GopValues, GopTimes]:
+    def to(self, device: torch.device) -> tuple[GopParameters, GopTimes]:
         """Send the parameters.
 
         One copy, asynchronous where the memory is pinned, on the device's current stream; none on a CPU.
@@ -74,8 +74,8 @@ class StagedGop:
         times = GopTimes(
             _strided(sent, plan.times_shape, layout.n_floats), _strided(sent, plan.gamma_shape, plan.first_gamma)
         )
-        field = FieldValues(static_table, dynamic_table, FieldWeights(*weights))
-        return GopValues(means, cholesky, colors, field), times
+        field = FieldParameters(static_table, dynamic_table, FieldWeights(*weights))
+        return GopParameters(means, cholesky, colors, field), times
 
 
 def stage(symbols: GopSymbols, *, pinned: bool) -> StagedGop:

@@ -22,14 +22,14 @@ _NONE = np.zeros(0, np.float32)
 
 
 def gop_symbols(trainer: GopTrainer) -> GopSymbols:
-    """Integers to transmit. Streams whose quantiser is not yet in use get one fitted to their present values."""
+    """Integers to transmit. Streams whose quantiser is not yet in use get one fitted to their present parameters."""
     with torch.no_grad():
-        values, quantizers = trainer.model.values(), trainer.quantizers
+        parameters, quantizers = trainer.model.gop_parameters(), trainer.quantizers
         for stream in QUANTIZED_STREAMS:
             if stream not in trainer.quantizer_cost_db:
-                quantizers.initialize(stream, values)
+                quantizers.initialize(stream, parameters)
         header = header_of(trainer.spec, quantizers.config)
-        static_table, dynamic_table, *mlp = quantizers.field.symbols(values.field)
+        static_table, dynamic_table, *mlp = quantizers.field.symbols(parameters.field)
         field: dict[str, Any] = {
             "static_table": static_table.codes,
             "dynamic_table": dynamic_table.codes,
@@ -39,15 +39,15 @@ def gop_symbols(trainer: GopTrainer) -> GopSymbols:
             "mlp_scales": np.concatenate([tensor.scales for tensor in mlp]),
         }
         means, colors = quantizers.means, quantizers.colors
-        points = means.symbols(values.means)
+        points = means.symbols(parameters.means)
         point_side, shape_side = means.side(), quantizers.cholesky.side()
         has_codebooks = isinstance(colors, ResidualVectorQuantizer)
         color_side: dict[str, Any] = colors.side()
         return GopSymbols(
             header=header,
             points=points if isinstance(means, GridQuantizer) else ordered_patterns(points),
-            shapes=quantizers.cholesky.symbols(values.cholesky),
-            colors=colors.symbols(values.colors),
+            shapes=quantizers.cholesky.symbols(parameters.cholesky),
+            colors=colors.symbols(parameters.colors),
             codebooks=color_side["codebooks"] if has_codebooks else np.zeros((0, 0, 3), np.uint16),
             point_scale=point_side.get("scale", _NONE),
             point_offset=point_side.get("offset", _NONE),

@@ -91,7 +91,7 @@ def _refine_steps(trainer: GopTrainer, target_bytes: int) -> None:
 
 def _steer(trainer: GopTrainer, target_bytes: int, n_bytes: int) -> None:
     """Have the estimate aim at a size, given that of the payload now."""
-    values = trainer.model.values()
+    values = trainer.model.gop_parameters()
     trainer.quantizers.refresh_rate(values)
     # It knows neither headers nor how well the coder's models do; both change little from here on.
     trainer.target_bits = max(_AIM * float(trainer.quantizers.estimated_bits(values)) * target_bytes / n_bytes, 1.0)

@@ -15,7 +15,7 @@ from torch.nn.functional import avg_pool2d, grid_sample
 
 from stgvcodec.fit.optical_flow import optical_flow
 from stgvcodec.model.deformation import Moments
-from stgvcodec.model.gop_model import FieldValues, GopSpec, GopValues, deformed_px
+from stgvcodec.model.gop_model import FieldParameters, GopParameters, GopSpec, deformed_px
 
 # Flow is found on pictures whose shorter side has about this many pixels, so many pairs of frames at a time.
 _SHORT_SIDE = 160
@@ -112,7 +112,9 @@ def borders(frames: Tensor, key_frame: int) -> list[Border]:
     return found
 
 
-def path_loss(paths: Paths, field: FieldValues, spec: GopSpec, picked: Tensor, at: Moments, *, backend: str) -> Tensor:
+def path_loss(
+    paths: Paths, field: FieldParameters, spec: GopSpec, picked: Tensor, at: Moments, *, backend: str
+) -> Tensor:
     """How far the field takes the points from their paths: mean of sqrt(d^2 + 1), d in pixels (Charbonnier 1994).
 
     Args:
@@ -129,7 +131,7 @@ def path_loss(paths: Paths, field: FieldValues, spec: GopSpec, picked: Tensor, a
     Gradients: to the field.
     """
     black = torch.zeros(paths.means.shape[0], 3, device=paths.means.device)
-    reached, _ = deformed_px(GopValues(paths.means, black, black, field), spec, at, backend=backend)
+    reached, _ = deformed_px(GopParameters(paths.means, black, black, field), spec, at, backend=backend)
     distance = (reached - paths.px.index_select(0, picked)).square().sum(dim=2)
     return torch.sqrt(distance + _SOFT_PX**2).mean()
 

@@ -113,7 +113,7 @@ class PhaseRun:
         state.optimizer.zero_grad()
         if phase.target == "paths":
             assert state.paths is not None
-            field = state.model.values().field
+            field = state.model.gop_parameters().field
             total = path_loss(state.paths, field, state.spec, picked, moments, backend=state.backend)
             measure = total
         else:
@@ -121,23 +121,23 @@ class PhaseRun:
         total.backward()  # type: ignore[no-untyped-call]
         state.optimizer.step(self._active)
         if phase.quantized:
-            state.quantizers.update(state.model.values(), phase.quantized)
+            state.quantizers.update(state.model.gop_parameters(), phase.quantized)
         self.losses.index_copy_(0, self._cursor, measure.detach()[None])
         self._cursor += 1
 
     def _picture_loss(self, picked: Tensor, moments: Moments) -> tuple[Tensor, Tensor]:
         """What to minimise, and the mean squared error."""
         state, phase = self._state, self._phase
-        values, penalty = state.model.values(), None
+        parameters, penalty = state.model.gop_parameters(), None
         if phase.quantized:
-            values, penalty = state.quantizers.quantize(values, phase.quantized)
+            parameters, penalty = state.quantizers.quantize(parameters, phase.quantized)
         if phase.frames == "key":
-            means_px, colors = canonical_px(values, state.spec)
+            means_px, colors = canonical_px(parameters, state.spec)
         else:
-            means_px, colors = deformed_px(values, state.spec, moments, backend=state.backend)
+            means_px, colors = deformed_px(parameters, state.spec, moments, backend=state.backend)
         loss, mse = splat_loss(
             means_px,
-            bounded_cholesky(values.cholesky, state.spec.low_pass),
+            bounded_cholesky(parameters.cholesky, state.spec.low_pass),
             colors,
             state.frames,
             picked,

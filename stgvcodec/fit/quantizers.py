@@ -1,4 +1,4 @@
-"""All quantisers of one GoP, side by side with the values they quantise."""
+"""All quantisers of one GoP, side by side with the parameters they quantise."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from stgvcodec.fit.rate_model import (
 )
 from stgvcodec.model.deformation import FieldSpec
 from stgvcodec.model.gaussians import bounded_cholesky
-from stgvcodec.model.gop_model import FieldValues, GopSpec, GopValues
+from stgvcodec.model.gop_model import FieldParameters, GopParameters, GopSpec
 from stgvcodec.ops.code_length import CodeLengths
 from stgvcodec.ops.dequantize import COLORS_YCOCG, SHAPES_AFFINE, SHAPES_LOG
 from stgvcodec.ops.field_mlp import FieldWeights
@@ -120,17 +120,17 @@ class FieldQuantizer(nn.Module):
             [size for i in self._order for size in groups[i]], bits=bits, initial_bits=initial_bits, backend=backend
         )
 
-    def initialize(self, values: FieldValues) -> None:
-        """Fit the scales to the present values."""
-        self.flat.initialize(self._flattened(values).detach())
+    def initialize(self, parameters: FieldParameters) -> None:
+        """Fit the scales to the present parameters."""
+        self.flat.initialize(self._flattened(parameters).detach())
 
-    def forward(self, values: FieldValues) -> FieldValues:
+    def forward(self, parameters: FieldParameters) -> FieldParameters:
         """The field that a decoder will have; its tensors are views of one."""
-        return self._field(self.flat(self._flattened(values)))
+        return self._field(self.flat(self._flattened(parameters)))
 
-    def rated(self, values: FieldValues, tables: Tensor) -> tuple[FieldValues, Tensor]:
+    def rated(self, parameters: FieldParameters, tables: Tensor) -> tuple[FieldParameters, Tensor]:
         """The same, and partial sums of the bits under a table for each group; see `SymmetricQuantizer.rated`."""
-        flat, bits = self.flat.rated(self._flattened(values), tables)
+        flat, bits = self.flat.rated(self._flattened(parameters), tables)
         return self._field(flat), bits
 
     @property
@@ -138,27 +138,27 @@ class FieldQuantizer(nn.Module):
         """Levels of the tables and tensors of the MLP."""
         return self.flat.gain.numel()
 
-    def segmented(self, values: FieldValues) -> Segmented:
+    def segmented(self, parameters: FieldParameters) -> Segmented:
         """The symbols as they are now, each level and each tensor with a model of its own."""
-        codes = self.flat.codes(self._flattened(values)).long() + (self.flat.max_code + 1)
+        codes = self.flat.codes(self._flattened(parameters)).long() + (self.flat.max_code + 1)
         return Segmented(codes, self.flat.group_of, self.n_groups)
 
-    def symbols(self, values: FieldValues) -> list[TensorSymbols]:
+    def symbols(self, parameters: FieldParameters) -> list[TensorSymbols]:
         """What is transmitted of the static table, the dynamic table and the MLP's tensors, in this order."""
-        codes = np.split(self.flat.symbols(self._flattened(values)), np.cumsum(self._sizes)[:-1])
+        codes = np.split(self.flat.symbols(self._flattened(parameters)), np.cumsum(self._sizes)[:-1])
         scales = np.split(self.flat.side()["scales"], np.cumsum(self._n_groups)[:-1])
         at = {i: position for position, i in enumerate(self._order)}
         return [TensorSymbols(codes[at[i]].reshape(shape), scales[at[i]]) for i, shape in enumerate(self._shapes)]
 
-    def _flattened(self, values: FieldValues) -> Tensor:
-        tensors = (values.static_table, values.dynamic_table, *values.weights)
+    def _flattened(self, parameters: FieldParameters) -> Tensor:
+        tensors = (parameters.static_table, parameters.dynamic_table, *parameters.weights)
         return torch.cat([tensors[i].reshape(-1) for i in self._order])
 
-    def _field(self, flat: Tensor) -> FieldValues:
+    def _field(self, flat: Tensor) -> FieldParameters:
         ordered = sorted(zip(self._order, torch.split(flat, self._sizes), strict=True), key=lambda item: item[0])
         tensors = [part.view(shape) for (_, part), shape in zip(ordered, self._shapes, strict=True)]
         static_table, dynamic_table, *weights = tensors
-        return FieldValues(static_table, dynamic_table, FieldWeights(*weights))
+        return FieldParameters(static_table, dynamic_table, FieldWeights(*weights))
 
 
 class GopQuantizers(nn.Module):
@@ -181,7 +181,7 @@ class GopQuantizers(nn.Module):
         Args:
             spec: Dimensions; the number of Gaussians may change later.
             config: Kinds and sizes.
-            device: Where the values live.
+            device: Where the parameters live.
             backend: Of the operators.
         """
         super().__init__()
@@ -210,32 +210,35 @@ class GopQuantizers(nn.Module):
         )
         self.to(device)
 
-    def initialize(self, stream: str, values: GopValues) -> None:
-        """Fit one stream's quantiser (out of `QUANTIZED_STREAMS`) to the present values; it may wait for the device."""
+    def initialize(self, stream: str, parameters: GopParameters) -> None:
+        """Fit the quantiser of one stream, out of `QUANTIZED_STREAMS`, to the present parameters.
+
+        The call may wait for the device.
+        """
         if stream == "means" and isinstance(self.means, GridQuantizer):
-            diagonal = bounded_cholesky(values.cholesky.detach())[:, ::2]
+            diagonal = bounded_cholesky(parameters.cholesky.detach())[:, ::2]
             sigma_px = torch.exp(0.5 * torch.log(diagonal).sum(dim=1)).median()
             size = torch.tensor(self._size, dtype=torch.float32, device=sigma_px.device)
-            self.means.initialize(values.means.detach(), 2.0 * self.config.grid_cell * sigma_px / size)
+            self.means.initialize(parameters.means.detach(), 2.0 * self.config.grid_cell * sigma_px / size)
         elif stream == "cholesky":
-            self.cholesky.initialize(values.cholesky.detach())
+            self.cholesky.initialize(parameters.cholesky.detach())
         elif stream == "colors" and isinstance(self.colors, ResidualVectorQuantizer):
-            self.colors.initialize(values.colors.detach(), seed=self.config.seed)
+            self.colors.initialize(parameters.colors.detach(), seed=self.config.seed)
         elif stream == "colors":
-            self.colors.initialize(values.colors.detach())
+            self.colors.initialize(parameters.colors.detach())
         elif stream == "field":
-            self.field.initialize(values.field)
+            self.field.initialize(parameters.field)
 
-    def quantize(self, values: GopValues, enabled: Collection[str]) -> tuple[GopValues, Tensor | None]:
+    def quantize(self, parameters: GopParameters, enabled: Collection[str]) -> tuple[GopParameters, Tensor | None]:
         """Replace the enabled streams by what the decoder will have, without waiting for the device.
 
         Returns:
-            The values, and what the loss has besides the error: the commitment loss of the colours, the weighted bits
-            where `rates`. None while there is neither.
+            The parameters, and what the loss has besides the error: the commitment loss of the colours, the weighted
+            bits where `rates`. None while there is neither.
         """
         rates = self.rates(enabled)
         penalty: Tensor | None = None
-        means, cholesky, colors, field = values
+        means, cholesky, colors, field = parameters
         bits: list[Tensor] = []
         if "means" in enabled:
             means = self.means(means)
@@ -263,45 +266,45 @@ class GopQuantizers(nn.Module):
         if rates:
             rate = self.rate_weight * self.rate.bits(bits)
             penalty = rate if penalty is None else penalty + rate
-        return GopValues(means, cholesky, colors, field), penalty
+        return GopParameters(means, cholesky, colors, field), penalty
 
     @torch.no_grad()
-    def refresh_rate(self, values: GopValues) -> None:
+    def refresh_rate(self, parameters: GopParameters) -> None:
         """Count the symbols anew, between steps and in place; all quantisers must be initialised."""
         attributes: list[Attribute] = []
         fixed = self.rate_weight.new_full((), 8.0 * self._fixed_bytes())
         if isinstance(self.means, GridQuantizer):
-            fixed = fixed + point_set_bits(self.means.cells(values.means))
+            fixed = fixed + point_set_bits(self.means.cells(parameters.means))
         if isinstance(self.cholesky, LogShearQuantizer):
-            shape_mode, symbols = SHAPES_LOG, {"shapes": self.cholesky.codes(values.cholesky)}
+            shape_mode, symbols = SHAPES_LOG, {"shapes": self.cholesky.codes(parameters.cholesky)}
             attributes += attributes_of(shape_symbols(shape_mode), symbols)
         else:
-            factors = torch.from_numpy(self.cholesky.symbols(values.cholesky)).to(values.cholesky.device).long()
+            factors = torch.from_numpy(self.cholesky.symbols(parameters.cholesky)).to(parameters.cholesky.device).long()
             shape_mode, symbols = SHAPES_AFFINE, {"shapes": factors}
         if isinstance(self.colors, YcocgQuantizer):
-            symbols["colors"] = self.colors.codes(values.colors)
+            symbols["colors"] = self.colors.codes(parameters.colors)
             attributes += attributes_of(color_symbols(shape_mode, COLORS_YCOCG, 3), symbols)
-        self.rate.refresh(attributes, self.field.segmented(values.field), fixed)
+        self.rate.refresh(attributes, self.field.segmented(parameters.field), fixed)
 
     @torch.no_grad()
-    def estimated_bits(self, values: GopValues) -> Tensor:
+    def estimated_bits(self, parameters: GopParameters) -> Tensor:
         """Bits of the streams that `refresh_rate` counted, under its tables. Scalar float32, on the device."""
-        bits = [self.field_bits(values.field)[1]]
+        bits = [self.field_bits(parameters.field)[1]]
         if isinstance(self.cholesky, LogShearQuantizer):
-            bits.append(self.cholesky.rated(values.cholesky, self._shape_lengths())[1])
+            bits.append(self.cholesky.rated(parameters.cholesky, self._shape_lengths())[1])
         if isinstance(self.colors, YcocgQuantizer):
-            bits.append(self.colors.rated(values.colors, self._color_lengths())[1])
+            bits.append(self.colors.rated(parameters.colors, self._color_lengths())[1])
         return self.rate.bits(bits)
 
-    def update(self, values: GopValues, enabled: Collection[str]) -> None:
+    def update(self, parameters: GopParameters, enabled: Collection[str]) -> None:
         """Move what moves by averages (the colour codebooks), after each optimiser step; it waits for nothing."""
         if "colors" in enabled and isinstance(self.colors, ResidualVectorQuantizer):
-            self.colors.update(values.colors.detach())
+            self.colors.update(parameters.colors.detach())
 
-    def restart_unused(self, values: GopValues, enabled: Collection[str]) -> None:
+    def restart_unused(self, parameters: GopParameters, enabled: Collection[str]) -> None:
         """Give colour codewords that are hardly ever chosen something to do; it waits for the device."""
         if "colors" in enabled and isinstance(self.colors, ResidualVectorQuantizer):
-            self.colors.restart_unused(values.colors.detach())
+            self.colors.restart_unused(parameters.colors.detach())
 
     def step_parameters(self) -> dict[str, list[nn.Parameter]]:
         """Learned steps by the names of `schedule.STEP_GROUPS`."""
@@ -324,9 +327,9 @@ class GopQuantizers(nn.Module):
         """Whether bits are part of the loss while these streams are quantised: all of them, and counted."""
         return self.rate.is_ready and len(enabled) == len(QUANTIZED_STREAMS)
 
-    def field_bits(self, values: FieldValues) -> tuple[FieldValues, Tensor]:
+    def field_bits(self, parameters: FieldParameters) -> tuple[FieldParameters, Tensor]:
         """The field that a decoder will have, and partial sums of its bits as counted."""
-        return self.field.rated(values, self.rate.of_groups(self.field.n_groups))
+        return self.field.rated(parameters, self.rate.of_groups(self.field.n_groups))
 
     def _fixed_bytes(self) -> float:
         """Headers and side information, about."""

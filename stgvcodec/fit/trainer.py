@@ -19,7 +19,7 @@ from stgvcodec.fit.quantizers import GopQuantizers, QuantizerConfig
 from stgvcodec.fit.resize import resized_gaussians
 from stgvcodec.fit.schedule import GROUPS, Schedule, make_schedule
 from stgvcodec.model.gaussians import CanonicalGaussians
-from stgvcodec.model.gop_model import Clock, GopModel, GopSpec, GopValues, frame_time, render
+from stgvcodec.model.gop_model import Clock, GopModel, GopParameters, GopSpec, frame_time, render
 
 logger = logging.getLogger(__name__)
 
@@ -194,7 +194,7 @@ class GopTrainer:
             if not clamped and not _has_diverged(losses, before):
                 self._report_dropped_gradients(phase)
                 before, done, n_failures = float(np.mean(losses[-_N_LAST:])), done + n_steps, 0
-                self.quantizers.restart_unused(self.model.values(), phase.quantized)
+                self.quantizers.restart_unused(self.model.gop_parameters(), phase.quantized)
                 if done in looks:
                     self._weigh_rate(before, phase.quantized, float(_travel(schedule)[done - 1]))
                 continue
@@ -243,9 +243,9 @@ class GopTrainer:
         batch = phase.frames_per_step
         return [picked[i : i + batch] for i in range(0, len(picked), batch)]
 
-    def _values(self, quantized: Collection[str]) -> GopValues:
-        values = self.model.values()
-        return self.quantizers.quantize(values, quantized)[0] if quantized else values
+    def _quantized_parameters(self, quantized: Collection[str]) -> GopParameters:
+        parameters = self.model.gop_parameters()
+        return self.quantizers.quantize(parameters, quantized)[0] if quantized else parameters
 
     def _probed_loss(self, phase: Phase) -> float:
         """What a phase's steps report, before its first; waits for the device."""
@@ -255,7 +255,7 @@ class GopTrainer:
         assert self.paths is not None
         picked = torch.tensor(probes, device=self._frames.device)
         with torch.no_grad():
-            field = self.model.values().field
+            field = self.model.gop_parameters().field
             return float(path_loss(self.paths, field, self.spec, picked, self._clock.at(picked), backend=self._backend))
 
     def _probes(self, phase: Phase) -> list[int]:
@@ -266,10 +266,10 @@ class GopTrainer:
     def _mses(self, frames: Iterable[int], quantized: Collection[str]) -> list[float]:
         """Mean squared error of each of some frames, clamped, with the named quantisers on; waits for the device."""
         with torch.no_grad():
-            values = self._values(quantized)
+            parameters = self._quantized_parameters(quantized)
             mses = []
             for k in frames:
-                image = render(values, self.spec, [frame_time(k, self.spec.n_frames)], backend=self._backend)
+                image = render(parameters, self.spec, [frame_time(k, self.spec.n_frames)], backend=self._backend)
                 mses.append(torch.mean((image[0].clamp_(0.0, 1.0) - self._frames[k] / 255.0) ** 2))
             result: list[float] = torch.stack(mses).tolist()
         return result
@@ -281,7 +281,7 @@ class GopTrainer:
             return
         psnr_before = self.psnr_db(enabled)
         for stream in new:
-            self.quantizers.initialize(stream, self.model.values())
+            self.quantizers.initialize(stream, self.model.gop_parameters())
             enabled = (*enabled, stream)
             psnr_after = self.psnr_db(enabled)
             self.quantizer_cost_db[stream] = psnr_before - psnr_after
@@ -296,9 +296,9 @@ class GopTrainer:
         """Count the symbols anew, and weigh their bits against the error; `travel` is the share of the way done."""
         if not self._is_rated(quantized):
             return
-        values = self.model.values()
-        self.quantizers.refresh_rate(values)
-        bits = float(self.quantizers.estimated_bits(values))
+        parameters = self.model.gop_parameters()
+        self.quantizers.refresh_rate(parameters)
+        bits = float(self.quantizers.estimated_bits(parameters))
         if self.target_bits is not None:
             self._rate_start = self._rate_start or bits
             # Bits are on their way, at even steps of their logarithm; only what leaves that way is pressed upon.

@@ -37,7 +37,7 @@ class GopSpec:
     low_pass: float = 0.0
 
 
-class FieldValues(NamedTuple):
+class FieldParameters(NamedTuple):
     """A field's numbers: tables [n_entries, F] and MLP."""
 
     static_table: Tensor
@@ -45,7 +45,7 @@ class FieldValues(NamedTuple):
     weights: FieldWeights
 
 
-class GopValues(NamedTuple):
+class GopParameters(NamedTuple):
     """The numbers of a GoP, trained or dequantised: all that a frame is rendered from.
 
     means [N, 2] in [-1, 1]^2, cholesky [N, 3] in pixels before the lower bound, colors [N, 3], and the field.
@@ -54,7 +54,7 @@ class GopValues(NamedTuple):
     means: Tensor
     cholesky: Tensor
     colors: Tensor
-    field: FieldValues
+    field: FieldParameters
 
 
 class GopModel(nn.Module):
@@ -66,10 +66,10 @@ class GopModel(nn.Module):
         self.gaussians = gaussians
         self.field = field
 
-    def values(self) -> GopValues:
+    def gop_parameters(self) -> GopParameters:
         """The numbers as they would be transmitted, before any quantiser."""
-        field = FieldValues(self.field.static_table, self.field.dynamic_table, self.field.weights)
-        return GopValues(self.gaussians.means, self.gaussians.cholesky, self.gaussians.colors, field)
+        field = FieldParameters(self.field.static_table, self.field.dynamic_table, self.field.weights)
+        return GopParameters(self.gaussians.means, self.gaussians.cholesky, self.gaussians.colors, field)
 
 
 def frame_time(k: int, n_frames: int) -> float:
@@ -91,11 +91,11 @@ class Clock:
 
     def at(self, picked: Tensor) -> Moments:
         """Times of some frames, without waiting for the device. Indices [B] int64."""
-        return Moments(*(values.index_select(0, picked) for values in self.moments))
+        return Moments(*(tensor.index_select(0, picked) for tensor in self.moments))
 
 
 def render(
-    values: GopValues,
+    parameters: GopParameters,
     spec: GopSpec,
     times: Sequence[float],
     *,
@@ -106,23 +106,23 @@ def render(
     """Render frames of a GoP at any times and any size (Eqs. 2-9).
 
     Args:
-        values: The GoP's numbers.
+        parameters: The parameters of the GoP.
         spec: Its dimensions.
         times: B times in [0, 1]; `frame_time` gives those of the frames.
         backend: Of the operators.
         scale: Output size over encoded size.
-        static: `static_features` of these values where the caller keeps them, else computed here.
+        static: `static_features` of these parameters where the caller keeps them, else computed here.
 
     Returns:
         image: Unclamped RGB, nominal [0, 1]. [B, round(H * scale), round(W * scale), 3].
     """
-    at = moments(times, spec.field.n_frequencies, dtype=values.means.dtype, device=values.means.device)
-    means_px, colors = deformed_px(values, spec, at, backend=backend, scale=scale, static=static)
-    return _splat(means_px, values.cholesky, colors, spec, backend=backend, scale=scale)
+    at = moments(times, spec.field.n_frequencies, dtype=parameters.means.dtype, device=parameters.means.device)
+    means_px, colors = deformed_px(parameters, spec, at, backend=backend, scale=scale, static=static)
+    return _splat(means_px, parameters.cholesky, colors, spec, backend=backend, scale=scale)
 
 
 def deformed_px(
-    values: GopValues,
+    parameters: GopParameters,
     spec: GopSpec,
     at: Moments,
     *,
@@ -133,20 +133,20 @@ def deformed_px(
     """Gaussians of some frames, Eq. (9), from times that lie on the device: nothing here waits for it.
 
     Args:
-        values: The GoP's numbers.
+        parameters: The parameters of the GoP.
         spec: Its dimensions.
         at: B times, as of `Clock.at`.
         backend: Of the operators.
         scale: Output size over encoded size.
-        static: `static_features` of these values where the caller keeps them.
+        static: `static_features` of these parameters where the caller keeps them.
 
     Returns:
         Means in pixels of the output [B, N, 2], colours [B, N, 3].
     """
-    field = values.field
+    field = parameters.field
     return deform(
-        values.means,
-        values.colors,
+        parameters.means,
+        parameters.colors,
         field.static_table,
         field.dynamic_table,
         field.weights,
@@ -158,20 +158,20 @@ def deformed_px(
     )
 
 
-def canonical_px(values: GopValues, spec: GopSpec) -> tuple[Tensor, Tensor]:
+def canonical_px(parameters: GopParameters, spec: GopSpec) -> tuple[Tensor, Tensor]:
     """Undeformed Gaussians as one frame. Means in pixels [1, N, 2], colours [1, N, 3]."""
-    return to_pixels(values.means[None], (spec.width, spec.height)), values.colors[None]
+    return to_pixels(parameters.means[None], (spec.width, spec.height)), parameters.colors[None]
 
 
-def render_canonical(values: GopValues, spec: GopSpec, *, backend: str = "auto") -> Tensor:
+def render_canonical(parameters: GopParameters, spec: GopSpec, *, backend: str = "auto") -> Tensor:
     """Render the canonical Gaussians undeformed, as the key-frame phase trains them. Returns [1, H, W, 3]."""
-    means_px, colors = canonical_px(values, spec)
-    return _splat(means_px, values.cholesky, colors, spec, backend=backend, scale=1.0)
+    means_px, colors = canonical_px(parameters, spec)
+    return _splat(means_px, parameters.cholesky, colors, spec, backend=backend, scale=1.0)
 
 
-def gop_static_features(values: GopValues, spec: GopSpec, *, backend: str = "auto") -> Tensor:
+def gop_static_features(parameters: GopParameters, spec: GopSpec, *, backend: str = "auto") -> Tensor:
     """f_s of every Gaussian, computed once a GoP. [N, L * F]."""
-    return static_features(values.means, values.field.static_table, spec.field, backend=backend)
+    return static_features(parameters.means, parameters.field.static_table, spec.field, backend=backend)
 
 
 def output_size(spec: GopSpec, scale: float) -> tuple[int, int]:

@@ -167,5 +167,5 @@ def test_gpu_and_cpu_agree(payload, frames):
     gop = renderer(payload, backend="triton", device=torch.device("cuda"))
 
     assert_same_pixels(gop.frames_tensor(range(N_FRAMES)).cpu().numpy(), frames.numpy())
-    for on_gpu, expected in zip(leaves(gop.values), leaves(renderer(payload).values), strict=True):
+    for on_gpu, expected in zip(leaves(gop.parameters), leaves(renderer(payload).parameters), strict=True):
         assert torch.equal(bits(on_gpu.cpu()), bits(expected))

@@ -176,7 +176,7 @@ def test_gpu_and_cpu_agree(modes):
 
     gop = GopRenderer(unpacked_gop(symbols, pinned=True), width=WIDTH, height=HEIGHT, device=cuda, backend="triton")
 
-    assert_same_values(gop.values, on_cpu.staged.to(CPU)[0])
+    assert_same_values(gop.parameters, on_cpu.staged.to(CPU)[0])
     assert_same_pixels(gop.frames_tensor(range(N_FRAMES)).cpu().numpy(), frames_of(on_cpu).numpy())
 
 

@@ -65,19 +65,21 @@ def test_training_saw_what_the_decoder_computes(config, monkeypatch, n_frames, b
     trainer, payload = fitted(monkeypatch, moving_clip(n_frames), config)
 
     with torch.no_grad():
-        seen, _ = trainer.quantizers.quantize(trainer.model.values(), QUANTIZED_STREAMS)
+        seen, _ = trainer.quantizers.quantize(trainer.model.gop_parameters(), QUANTIZED_STREAMS)
         order = torch.from_numpy(stored_order(gop_symbols(trainer)))
         seen = seen._replace(means=seen.means[order], cholesky=seen.cholesky[order], colors=seen.colors[order])
         times = [frame_time(k, n_frames) for k in range(n_frames)]
         seen_frames = render(seen, trainer.spec, times, backend=backend)
         decoder = renderer(payload.bytes, config)
-        decoded_frames = render(decoder.values, decoder.spec, times, backend=backend)
+        decoded_frames = render(decoder.parameters, decoder.spec, times, backend=backend)
 
     assert decoder.spec == trainer.spec
-    for mine, theirs in zip(seen[:3], decoder.values[:3], strict=True):
+    for mine, theirs in zip(seen[:3], decoder.parameters[:3], strict=True):
         assert torch.equal(mine, theirs)
     for mine, theirs in zip(
-        (*seen.field[:2], *seen.field.weights), (*decoder.values.field[:2], *decoder.values.field.weights), strict=True
+        (*seen.field[:2], *seen.field.weights),
+        (*decoder.parameters.field[:2], *decoder.parameters.field.weights),
+        strict=True,
     ):
         assert torch.equal(mine, theirs)
     assert torch.equal(seen_frames, decoded_frames)
@@ -87,7 +89,7 @@ def test_values_of_paper_are_the_symbols_dequantised(paper):
     payload = encode_gop(moving_clip(2), paper, 0).bytes
     symbols = unpack_gop(payload)
 
-    values = renderer(payload, paper).values
+    values = renderer(payload, paper).parameters
 
     points = symbols.points.astype(np.int32)
     halves = np.where(points >= 0x8000, points - 0x8000, 0xFFFF - points).astype(np.uint16).view(np.float16)
@@ -105,7 +107,7 @@ def test_values_of_compact_are_the_symbols_dequantised():
     payload = encode_gop(moving_clip(2), config, 0).bytes
     symbols = unpack_gop(payload)
 
-    values = renderer(payload, config).values
+    values = renderer(payload, config).parameters
 
     grid = symbols.points.astype(np.float32) * symbols.point_scale + symbols.point_offset
     np.testing.assert_array_equal(values.means.numpy(), grid)

@@ -62,7 +62,7 @@ def test_the_numbers_in_the_payload_are_those_that_training_saw(fit):
     decoded = renderer(pack_gop(symbols), config).values
 
     with torch.no_grad():
-        seen, _ = trainer.quantizers.quantize(trainer.model.values(), QUANTIZED_STREAMS)
+        seen, _ = trainer.quantizers.quantize(trainer.model.gop_parameters(), QUANTIZED_STREAMS)
     order = torch.from_numpy(stored_order(symbols))
     for mine, theirs in zip(seen[:3], decoded[:3], strict=True):
         assert torch.equal(mine[order], theirs)
@@ -104,7 +104,7 @@ def test_before_fine_tuning_quantisers_are_fitted_to_what_is_there(name):
 
     assert trainer.quantizer_cost_db == {}
     with torch.no_grad():
-        values = trainer.model.values()
+        values = trainer.model.gop_parameters()
         seen, _ = trainer.quantizers.quantize(values, QUANTIZED_STREAMS)
         means_error, colors_error = (seen.means - values.means).abs(), (seen.colors - values.colors).abs()
         assert float(means_error.max()) < 0.05

@@ -189,7 +189,7 @@ def test_the_estimate_aims_a_little_below_the_target(unquantized):
     now = copy.deepcopy(unquantized)
     gop_symbols(now)
     with torch.no_grad():
-        values = now.model.values()
+        values = now.model.gop_parameters()
         now.quantizers.refresh_rate(values)
         bits = float(now.quantizers.estimated_bits(values))
 

@@ -9,7 +9,7 @@ import torch
 from stgvcodec.fit.phases import QUANTIZED_STREAMS
 from stgvcodec.fit.quantizers import GopQuantizers, QuantizerConfig
 from stgvcodec.model.deformation import FieldSpec
-from stgvcodec.model.gop_model import FieldValues, GopSpec, GopValues
+from stgvcodec.model.gop_model import FieldParameters, GopParameters, GopSpec
 from stgvcodec.ops.field_mlp import FieldWeights
 from stgvcodec.ops.hash_encode import HashGridSpec
 from stgvcodec.quant import SymmetricQuantizer, affine, half_float, residual_vq, symmetric
@@ -45,7 +45,7 @@ PAPER = GopSpec(
 )
 
 
-def make_values(spec: GopSpec, device: torch.device | str = "cpu") -> GopValues:
+def make_values(spec: GopSpec, device: torch.device | str = "cpu") -> GopParameters:
     """Values of the order of trained ones, leaves."""
     generator = torch.Generator().manual_seed(0)
 
@@ -55,13 +55,13 @@ def make_values(spec: GopSpec, device: torch.device | str = "cpu") -> GopValues:
     field, n = spec.field, spec.n_gaussians
     tables = (normal(g.n_entries, g.n_features_per_level, scale=0.02) for g in (field.static_grid, field.dynamic_grid))
     weights = FieldWeights(*(normal(*shape, scale=0.1) for shape in field.weight_shapes))
-    return GopValues(
-        normal(n, 2, scale=0.5), normal(n, 3, scale=2.0), normal(n, 3, scale=0.3), FieldValues(*tables, weights)
+    return GopParameters(
+        normal(n, 2, scale=0.5), normal(n, 3, scale=2.0), normal(n, 3, scale=0.3), FieldParameters(*tables, weights)
     )
 
 
 def make_quantizers(
-    values: GopValues, spec: GopSpec = SPEC, backend: str = "auto", config: QuantizerConfig = CONFIG
+    values: GopParameters, spec: GopSpec = SPEC, backend: str = "auto", config: QuantizerConfig = CONFIG
 ) -> GopQuantizers:
     """Every quantiser on and moved off its start."""
     quantizers = GopQuantizers(spec, config, device=values.means.device, backend=backend)
@@ -74,11 +74,11 @@ def make_quantizers(
     return quantizers
 
 
-def leaves(values: GopValues) -> list[torch.Tensor]:
+def leaves(values: GopParameters) -> list[torch.Tensor]:
     return [tensor for tensors in flat(values).values() for tensor in tensors]
 
 
-def flat(values: GopValues) -> dict[str, list[torch.Tensor]]:
+def flat(values: GopParameters) -> dict[str, list[torch.Tensor]]:
     field = values.field
     return {
         "means": [values.means],
@@ -221,7 +221,7 @@ def test_a_replayed_graph_does_what_the_steps_do(config):
     """Forward, backward and update at the paper's sizes, captured once; nothing in it waits for the device."""
     device = torch.device("cuda")
 
-    def prepared() -> tuple[GopValues, GopQuantizers, list[torch.Tensor]]:
+    def prepared() -> tuple[GopParameters, GopQuantizers, list[torch.Tensor]]:
         values = make_values(PAPER, device)
         q = make_quantizers(values, PAPER, "triton", config)
         if config.elasticity:
@@ -229,7 +229,7 @@ def test_a_replayed_graph_does_what_the_steps_do(config):
             q.rate_weight.fill_(1e-8)
         return values, q, [*leaves(values), *q.parameters()]
 
-    def step(values: GopValues, q: GopQuantizers, trained: list[torch.Tensor]) -> torch.Tensor:
+    def step(values: GopParameters, q: GopQuantizers, trained: list[torch.Tensor]) -> torch.Tensor:
         for tensor in trained:
             tensor.grad = None
         quantized, penalty = q.quantize(values, QUANTIZED_STREAMS)

@@ -77,7 +77,7 @@ def test_the_loss_is_the_distance_and_reaches_the_field_alone(make_trainer):
     picked = torch.tensor([0, 2])
     at = Clock(trainer.spec, picked.device).at(picked)
 
-    loss = path_loss(trainer.paths, trainer.model.values().field, trainer.spec, picked, at, backend="reference")
+    loss = path_loss(trainer.paths, trainer.model.gop_parameters().field, trainer.spec, picked, at, backend="reference")
 
     # The heads start at zero: nothing moves yet.
     stay = trainer.paths.px[2]

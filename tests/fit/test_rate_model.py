@@ -17,7 +17,7 @@ from stgvcodec.fit.phases import QUANTIZED_STREAMS
 from stgvcodec.fit.quantizers import GopQuantizers, QuantizerConfig
 from stgvcodec.fit.rate_model import Attribute, RateModel, Segmented, point_set_bits
 from stgvcodec.model.deformation import FieldSpec
-from stgvcodec.model.gop_model import FieldValues, GopSpec, GopValues
+from stgvcodec.model.gop_model import FieldParameters, GopParameters, GopSpec
 from stgvcodec.ops.field_mlp import FieldWeights
 from stgvcodec.ops.hash_encode import HashGridSpec
 from stgvcodec.quant import GridQuantizer
@@ -31,7 +31,7 @@ FIELD = FieldSpec(
 )
 
 
-def plausible_values(n: int, seed: int = 0) -> GopValues:
+def plausible_values(n: int, seed: int = 0) -> GopParameters:
     """As fits have them: sizes that vary together, small Gaussians more colourful, heavy-tailed weights."""
     rng = np.random.default_rng(seed)
 
@@ -54,14 +54,14 @@ def plausible_values(n: int, seed: int = 0) -> GopValues:
     tables = (weights(grid.n_entries, grid.n_features_per_level) for grid in grids)
     mlp = FieldWeights(*(weights(*shape) for shape in FIELD.weight_shapes))
     factors = np.stack((diagonal[:, 0], shear, diagonal[:, 1]), axis=1)
-    return GopValues(tensor(means), tensor(factors), tensor(colors), FieldValues(*tables, mlp))
+    return GopParameters(tensor(means), tensor(factors), tensor(colors), FieldParameters(*tables, mlp))
 
 
 def spec_of(n: int) -> GopSpec:
     return GopSpec(width=640, height=360, n_frames=10, n_gaussians=n, field=FIELD)
 
 
-def fitted(values: GopValues, config: QuantizerConfig, backend: str = "auto") -> GopQuantizers:
+def fitted(values: GopParameters, config: QuantizerConfig, backend: str = "auto") -> GopQuantizers:
     quantizers = GopQuantizers(spec_of(len(values.means)), config, device=values.means.device, backend=backend)
     for stream in QUANTIZED_STREAMS:
         quantizers.initialize(stream, values)
@@ -69,7 +69,7 @@ def fitted(values: GopValues, config: QuantizerConfig, backend: str = "auto") ->
     return quantizers
 
 
-def payload_of(values: GopValues, q: GopQuantizers) -> bytes:
+def payload_of(values: GopParameters, q: GopQuantizers) -> bytes:
     static_table, dynamic_table, *mlp = q.field.symbols(values.field)
     points, shapes, colors = q.means.side(), q.cholesky.side(), q.colors.side()
     return pack_gop(
@@ -216,9 +216,9 @@ def test_estimates_fall_with_coarser_steps():
 def test_the_estimate_on_a_gpu_is_that_on_the_cpu():
     """Another back end may round a few numbers to other codes."""
     values = plausible_values(20_000)
-    on_gpu = GopValues(
+    on_gpu = GopParameters(
         *(tensor.cuda() for tensor in values[:3]),
-        FieldValues(
+        FieldParameters(
             values.field.static_table.cuda(),
             values.field.dynamic_table.cuda(),
             FieldWeights(*(weight.cuda() for weight in values.field.weights)),

@@ -22,7 +22,7 @@ def test_number_is_as_asked(trained, n_gaussians):
     trained.resize(n_gaussians)
 
     assert trained.spec.n_gaussians == n_gaussians
-    values = trained.model.values()
+    values = trained.model.gop_parameters()
     assert values.means.shape == (n_gaussians, 2)
     assert values.cholesky.shape == values.colors.shape == (n_gaussians, 3)
     assert torch.isfinite(torch.cat((values.means, values.cholesky, values.colors), dim=1)).all()
@@ -100,6 +100,6 @@ def test_resizing_is_repeatable(make_trainer):
         trainer = make_trainer()
         trainer.resize(45)
         trainer.resize(80)
-        results.append(trainer.model.values())
+        results.append(trainer.model.gop_parameters())
     assert torch.equal(results[0].means, results[1].means)
     assert torch.equal(results[0].colors, results[1].colors)

@@ -46,7 +46,7 @@ def test_key_phase_trains_on_the_key_frame(make_trainer):
         trainer = make_trainer(key_frame=key_frame)
         trainer.run(Phase("key-frame", frames="key", n_steps=40))
         with torch.no_grad():
-            canonical = render_canonical(trainer.model.values(), trainer.spec)[0]
+            canonical = render_canonical(trainer.model.gop_parameters(), trainer.spec)[0]
         errors = [float(((canonical - picture) ** 2).mean()) for picture in pictures]
         assert errors.index(min(errors)) == key_frame
 
@@ -129,7 +129,9 @@ def test_the_field_learns_what_changes(make_trainer):
     trainer.run(Phase("joint", frames="all", n_steps=40, rates=rates))
 
     with torch.no_grad():
-        means = [float(render(trainer.model.values(), trainer.spec, [frame_time(k, 4)]).mean()) for k in range(4)]
+        means = [
+            float(render(trainer.model.gop_parameters(), trainer.spec, [frame_time(k, 4)]).mean()) for k in range(4)
+        ]
     assert means[0] - means[3] > 0.5 * (200 - 50) / 255
     assert means[0] > means[1] > max(means[2:])
 
@@ -167,7 +169,7 @@ def test_psnr_is_the_mean_over_clamped_frames(make_trainer):
     pictures = torch.from_numpy(moving_clip(4)).double() / 255
     with torch.no_grad():
         times = [frame_time(k, 4) for k in range(4)]
-        images = render(trainer.model.values(), trainer.spec, times).double().clamp(0, 1)
+        images = render(trainer.model.gop_parameters(), trainer.spec, times).double().clamp(0, 1)
     mses = ((images - pictures) ** 2).mean(dim=(1, 2, 3))
 
     assert trainer.psnr_db() == pytest.approx(float((-10 * torch.log10(mses)).mean()), abs=1e-4)
@@ -236,9 +238,9 @@ def test_the_commitment_loss_pulls_colours_to_their_codewords(make_trainer, monk
         trainer.run(Phase("finetune", frames="all", n_steps=1, quantized=("colors",), rates=LearningRates(colors=0.0)))
         gradients[weight] = trainer.model.gaussians.colors.grad.clone()
     trainer = make_trainer()
-    trainer.quantizers.initialize("colors", trainer.model.values())
+    trainer.quantizers.initialize("colors", trainer.model.gop_parameters())
     monkeypatch.setattr(fit_quantizers, "COMMITMENT_WEIGHT", 1.0)
-    _, commitment = trainer.quantizers.quantize(trainer.model.values(), ("colors",))
+    _, commitment = trainer.quantizers.quantize(trainer.model.gop_parameters(), ("colors",))
     commitment.backward()
 
     pull = gradients[COMMITMENT_WEIGHT] - gradients[0.0]
@@ -256,7 +258,7 @@ def test_the_rate_in_the_loss_lowers_the_bits_and_a_target_lowers_them_further(m
     phase = Phase("finetune", frames="all", n_steps=40, rates=rates, quantized=QUANTIZED_STREAMS)
 
     def bits(trainer) -> float:
-        values = trainer.model.values()
+        values = trainer.model.gop_parameters()
         trainer.quantizers.refresh_rate(values)
         return float(trainer.quantizers.estimated_bits(values))
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from stgvcodec.model.deformation import FieldSpec
-from stgvcodec.model.gop_model import FieldValues, GopSpec, GopValues
+from stgvcodec.model.gop_model import FieldParameters, GopParameters, GopSpec
 from stgvcodec.ops.field_mlp import FieldWeights
 from stgvcodec.ops.hash_encode import HashGridSpec
 
@@ -31,10 +31,10 @@ def make_spec(field_spec: FieldSpec) -> Callable[..., GopSpec]:
 
 
 @pytest.fixture
-def random_values() -> Callable[..., GopValues]:
+def random_values() -> Callable[..., GopParameters]:
     """Values with a field that moves and recolours everything."""
 
-    def make(spec: GopSpec, *, dtype: torch.dtype = torch.float32, seed: int = 0) -> GopValues:
+    def make(spec: GopSpec, *, dtype: torch.dtype = torch.float32, seed: int = 0) -> GopParameters:
         generator = torch.Generator().manual_seed(seed)
 
         def normal(*shape: int) -> torch.Tensor:
@@ -42,11 +42,11 @@ def random_values() -> Callable[..., GopValues]:
 
         field, n = spec.field, spec.n_gaussians
         weights = FieldWeights(*(0.4 * normal(*shape) for shape in field.weight_shapes))
-        return GopValues(
+        return GopParameters(
             means=0.5 * normal(n, 2),
             cholesky=torch.tensor([1.5, 0.0, 1.5], dtype=dtype) + 0.4 * normal(n, 3),
             colors=0.5 * normal(n, 3),
-            field=FieldValues(
+            field=FieldParameters(
                 normal(field.static_grid.n_entries, field.static_grid.n_features_per_level),
                 normal(field.dynamic_grid.n_entries, field.dynamic_grid.n_features_per_level),
                 weights,

@@ -10,9 +10,9 @@ from stgvcodec.model.deformation import DeformationField, moments
 from stgvcodec.model.gaussians import CanonicalGaussians, bounded_cholesky
 from stgvcodec.model.gop_model import (
     Clock,
-    FieldValues,
+    FieldParameters,
     GopModel,
-    GopValues,
+    GopParameters,
     canonical_px,
     deformed_px,
     frame_time,
@@ -201,8 +201,8 @@ def test_gradcheck_of_a_whole_render(make_spec, random_values):
 
     def image(*tensors: torch.Tensor) -> torch.Tensor:
         means, cholesky, colors, static, dynamic, *weights = tensors
-        field = FieldValues(static, dynamic, FieldWeights(*weights))
-        return render(GopValues(means, cholesky, colors, field), spec, [0.0, 0.6], backend="reference")
+        field = FieldParameters(static, dynamic, FieldWeights(*weights))
+        return render(GopParameters(means, cholesky, colors, field), spec, [0.0, 0.6], backend="reference")
 
     assert torch.autograd.gradcheck(image, leaves, eps=1e-6, atol=1e-5, fast_mode=True)
 
