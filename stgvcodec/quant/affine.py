@@ -9,8 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from stgvcodec.ops.lsq import MAGNITUDE_MAX, SCALE_MIN, LsqSteps, lsq_codes, lsq_round, lsq_steps
-from stgvcodec.ops.lsq.reference import codes_of, values_of
+from stgvcodec.ops.lsq import MAGNITUDE_MAX, SCALE_MIN, LsqSteps, codes_of, lsq_codes, lsq_round, lsq_steps, values_of
 
 __all__ = ["SCALE_MIN", "AffineQuantizer", "dequantize"]
 

@@ -7,8 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from stgvcodec.ops.lsq import LsqSteps, lsq_codes, lsq_round
-from stgvcodec.ops.lsq.reference import values_of
+from stgvcodec.ops.lsq import LsqSteps, lsq_codes, lsq_round, values_of
 
 __all__ = ["MAX_CELL", "GridQuantizer", "dequantize"]
 

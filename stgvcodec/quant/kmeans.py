@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from stgvcodec.ops.residual_vq.reference import cluster_sums, nearest
+from stgvcodec.ops.residual_vq import cluster_sums, nearest
 
 
 def kmeans(

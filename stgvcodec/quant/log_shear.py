@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stgvcodec.ops.code_length import CodeLengths
-from stgvcodec.ops.log_shear import SCALE_LIMITS, log_shear_codes, log_shear_round, log_shear_scale
-from stgvcodec.ops.log_shear.reference import decoded
+from stgvcodec.ops.log_shear import SCALE_LIMITS, decoded, log_shear_codes, log_shear_round, log_shear_scale
 
 __all__ = ["SCALE_LIMITS", "LogShearQuantizer", "dequantize"]
 

@@ -11,11 +11,14 @@ from stgvcodec.ops.residual_vq import (
     MAX_CODEWORDS,
     MAX_STAGES,
     N_CHANNELS,
+    bounded,
+    nearest,
     residual_vq,
     residual_vq_encode,
     residual_vq_update,
+    sum_codewords,
+    trace,
 )
-from stgvcodec.ops.residual_vq.reference import bounded, nearest, sum_codewords, trace
 from stgvcodec.quant import half_float
 from stgvcodec.quant.kmeans import kmeans
 

@@ -15,13 +15,14 @@ from stgvcodec.ops.lsq import (
     SCALE_MIN,
     LsqSteps,
     Segments,
+    codes_of,
     lsq_codes,
     lsq_round,
     lsq_round_rated,
     lsq_steps,
     segment_blocks,
+    values_of,
 )
-from stgvcodec.ops.lsq.reference import codes_of, values_of
 
 __all__ = ["SCALE_MIN", "SymmetricQuantizer", "dequantize"]
 

@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stgvcodec.ops.code_length import CodeLengths
-from stgvcodec.ops.ycocg import MAX_CODE, ZERO, ycocg_codes, ycocg_round, ycocg_scale
-from stgvcodec.ops.ycocg.reference import to_ycocg, values_of
+from stgvcodec.ops.ycocg import MAX_CODE, ZERO, to_ycocg, values_of, ycocg_codes, ycocg_round, ycocg_scale
 
 __all__ = ["YcocgQuantizer", "dequantize"]
 

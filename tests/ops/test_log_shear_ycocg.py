@@ -11,8 +11,8 @@ from torch import Tensor
 
 from stgvcodec.ops import log_shear, ycocg
 from stgvcodec.ops.code_length import CodeLengths
-from stgvcodec.ops.log_shear.reference import decoded, diagonal_tables
-from stgvcodec.ops.ycocg.reference import values_of
+from stgvcodec.ops.log_shear.decoding import decoded, diagonal_tables
+from stgvcodec.ops.ycocg import values_of
 
 # Under the interpreter numpy reports the infinities that are tried on purpose.
 pytestmark = pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")

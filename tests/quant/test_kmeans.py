@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from stgvcodec.ops.residual_vq.reference import cluster_sums, nearest
+from stgvcodec.ops.residual_vq import cluster_sums, nearest
 from stgvcodec.quant.kmeans import _refill, kmeans
 
 

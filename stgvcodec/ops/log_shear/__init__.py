@@ -8,6 +8,7 @@ from torch import Tensor
 from stgvcodec.ops.backends import select
 from stgvcodec.ops.code_length import CodeLengths, check_lengths
 from stgvcodec.ops.log_shear import reference
+from stgvcodec.ops.log_shear.decoding import decoded
 from stgvcodec.ops.log_shear.limits import MIN_DIAGONAL_PX, N_CODES, SCALE_LIMITS, SHEAR_LIMITS, SHEAR_ZERO
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "SCALE_LIMITS",
     "SHEAR_LIMITS",
     "SHEAR_ZERO",
+    "decoded",
     "log_shear_codes",
     "log_shear_round",
     "log_shear_scale",

@@ -1,4 +1,4 @@
-"""Log-scale and shear codes in torch: the truth, and the decoder's arithmetic."""
+"""Log-scale and shear codes in torch: the truth, on the decoder's arithmetic of `decoding`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from stgvcodec.ops.code_length import CodeLengths, code_length
+from stgvcodec.ops.log_shear.decoding import decoded, diagonal_tables
 from stgvcodec.ops.log_shear.limits import (
     MAX_DIAGONAL_PX,
     MIN_DIAGONAL_PX,
@@ -26,39 +27,6 @@ def transmitted_scale(gain: Tensor, unit: Tensor) -> Tensor:
 def bounded(scale: Tensor) -> Tensor:
     """Steps within their limits. [3]."""
     return torch.cat((scale[:2].clamp(*SCALE_LIMITS), scale[2:].clamp(*SHEAR_LIMITS)))
-
-
-def diagonal_tables(scale: Tensor) -> Tensor:
-    """Diagonal entries of all codes before the lower bound: p_k - 0.5, p_0 = 0.5, p_(k+1) = min(p_k (1 + scale), 2^20).
-
-    Args:
-        scale: Relative steps. [n] float32.
-
-    Returns:
-        [n, 256] float32, rounded once from binary64; the products are taken one after the other on every device.
-    """
-    ratios = 1.0 + scale.double()
-    # Not one element set to a number, which would copy from the host in a captured step.
-    start = torch.full_like(ratios, MIN_DIAGONAL_PX)
-    if scale.device.type == "cpu":
-        powers = torch.cat((start[:, None], ratios[:, None].expand(-1, N_CODES - 1)), dim=1).cumprod(dim=1)
-    else:
-        # A GPU's cumulative product multiplies in another order, which can change a last bit.
-        columns = [start]
-        for _ in range(N_CODES - 1):
-            columns.append(columns[-1] * ratios)
-        powers = torch.stack(columns, dim=1)
-    return (powers.clamp_max(MAX_DIAGONAL_PX) - MIN_DIAGONAL_PX).float()
-
-
-def decoded(codes: Tensor, scale: Tensor) -> Tensor:
-    """Raw factors of codes (a, b, s) as every decoder computes them. [N, 3] integers to [N, 3] float32."""
-    tables = diagonal_tables(scale[:2])
-    a, b, s = codes.long().unbind(1)
-    first, third = tables[0][a], tables[1][b]
-    # Each product is rounded on its own.
-    shear = ((s - SHEAR_ZERO).float() * scale[2]) * (third + MIN_DIAGONAL_PX)
-    return torch.stack((first, shear, third), dim=1)
 
 
 def log_shear_codes(x: Tensor, gain: Tensor, unit: Tensor) -> Tensor:

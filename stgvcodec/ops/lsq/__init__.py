@@ -7,6 +7,7 @@ from torch import Tensor
 
 from stgvcodec.ops.backends import select
 from stgvcodec.ops.lsq import reference
+from stgvcodec.ops.lsq.rounding import codes_of, values_of
 from stgvcodec.ops.lsq.segments import Segments, segment_blocks
 from stgvcodec.ops.lsq.steps import MAGNITUDE_MAX, SCALE_MIN, LsqSteps
 
@@ -15,11 +16,13 @@ __all__ = [
     "SCALE_MIN",
     "LsqSteps",
     "Segments",
+    "codes_of",
     "lsq_codes",
     "lsq_round",
     "lsq_round_rated",
     "lsq_steps",
     "segment_blocks",
+    "values_of",
 ]
 
 
@@ -153,7 +156,7 @@ def lsq_codes(
         Codes. Shape of `x`, int16.
     """
     offset = None if offset is None else reference.per_value(offset, segments)
-    return reference.codes_of(x, reference.per_value(scale, segments), offset, min_code, max_code)
+    return codes_of(x, reference.per_value(scale, segments), offset, min_code, max_code)
 
 
 def _triton_lsq_round(x: Tensor, steps: LsqSteps, segments: Segments | None, min_code: int, max_code: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Uniform fake quantisation in torch: the truth, and the decoder's arithmetic."""
+"""Uniform fake quantisation in torch: the truth, on the arithmetic of `rounding`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from stgvcodec.ops.code_length import CodeLengths, code_length
+from stgvcodec.ops.lsq.rounding import codes_of, ratio_of, values_of
 from stgvcodec.ops.lsq.segments import Segments
 from stgvcodec.ops.lsq.steps import MAGNITUDE_MAX, SCALE_MIN, LsqSteps
 
@@ -41,29 +42,11 @@ def lsq_round_rated(
     return values, bits.reshape(1)
 
 
-def codes_of(x: Tensor, scale: Tensor, offset: Tensor | None, min_code: int, max_code: int) -> Tensor:
-    """Codes of values under scales and offsets that broadcast against them. Shape of `x`, int16."""
-    return _ratio(x, scale, offset).round_().clamp_(min_code, max_code).to(torch.int16)
-
-
-def values_of(codes: Tensor, scale: Tensor, offset: Tensor | None) -> Tensor:
-    """Values of integer codes, as every decoder computes them. Shape of `codes`, float32."""
-    # From the integers, so that no negative zero survives that the decoder could not know of.
-    product = codes.to(torch.float32) * scale
-    # Two separate operations, hence two roundings; addcmul could contract them.
-    return product if offset is None else product + offset
-
-
 def per_value(step: Tensor, segments: Segments | None) -> Tensor:
     """Steps in a shape that broadcasts against the values: [G] -> [n_values], or unchanged for columns."""
     if segments is None:
         return step
     return torch.cat([one.expand(size) for one, size in zip(step, segments.sizes, strict=True)])
-
-
-def _ratio(x: Tensor, scale: Tensor, offset: Tensor | None) -> Tensor:
-    clean = torch.nan_to_num(x, nan=0.0)
-    return (clean if offset is None else clean - offset) / scale
 
 
 class _Round(torch.autograd.Function):
@@ -91,7 +74,7 @@ class _Round(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = grad_outputs
         x, scale, offset, codes = ctx.saved_tensors
-        ratio = _ratio(x, scale, offset)
+        ratio = ratio_of(x, scale, offset)
         inside = (ratio >= ctx.min_code) & (ratio <= ctx.max_code)
         code_values = codes.to(grad.dtype)
         zero = torch.zeros_like(grad)
@@ -110,7 +93,7 @@ class _Positions(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor, segments: Segments, min_code: int, max_code: int) -> Tensor:
         scale = per_value(scale, segments)
-        ratio = _ratio(x, scale, None)
+        ratio = ratio_of(x, scale, None)
         ctx.save_for_backward(scale, ratio)
         ctx.segments = segments
         ctx.min_code, ctx.max_code = min_code, max_code

@@ -7,16 +7,32 @@ from torch import Tensor
 
 from stgvcodec.ops.backends import select
 from stgvcodec.ops.residual_vq import reference
-from stgvcodec.ops.residual_vq.encoding import MAX_CODEWORDS, MAX_STAGES, N_CHANNELS, Encoding
+from stgvcodec.ops.residual_vq.clusters import cluster_sums, nearest
+from stgvcodec.ops.residual_vq.encoding import (
+    MAX_CODEWORDS,
+    MAX_STAGES,
+    N_CHANNELS,
+    Encoding,
+    Trace,
+    bounded,
+    sum_codewords,
+    trace,
+)
 
 __all__ = [
     "MAX_CODEWORDS",
     "MAX_STAGES",
     "N_CHANNELS",
     "Encoding",
+    "Trace",
+    "bounded",
+    "cluster_sums",
+    "nearest",
     "residual_vq",
     "residual_vq_encode",
     "residual_vq_update",
+    "sum_codewords",
+    "trace",
 ]
 
 

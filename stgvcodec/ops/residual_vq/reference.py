@@ -1,108 +1,14 @@
-"""Residual vector quantisation in torch: the truth, and the decoder's arithmetic."""
+"""Residual vector quantisation in torch: the truth, on the stages of `encoding`."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from stgvcodec.ops.half_round import HALF_MAX, round_to_half
-from stgvcodec.ops.residual_vq.encoding import Encoding
-
-# Bounds the [K, rows] block of distances to what stays in a cache. No result depends on it: rows are independent.
-_BLOCK_ELEMENTS = {"cpu": 1 << 16, "cuda": 1 << 24}
-
-
-class Trace(NamedTuple):
-    """An encoding with all that happened on the way.
-
-    Attributes:
-        indices: Codeword of each stage. [N, M] int64.
-        decoded: Sum of the codewords, as the decoder adds them. [N, 3].
-        targets: What each stage approximates: x less the sum of the earlier stages. M times [N, 3].
-        errors: Squared error that each stage leaves. [M, N].
-    """
-
-    indices: Tensor
-    decoded: Tensor
-    targets: list[Tensor]
-    errors: Tensor
-
-
-def nearest(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
-    """Index of and squared distance to the nearest centroid; the first among equals.
-
-    Args:
-        points: [N, D] float.
-        centroids: [K, D], K >= 1, same dtype.
-
-    Returns:
-        indices: [N] int64.
-        squared_distances: [N], same dtype.
-    """
-    # Differences, not the expanded square: no cancellation, and no matrix product that rounds by threads or TF32.
-    rows = max(_BLOCK_ELEMENTS.get(points.device.type, 1 << 16) // centroids.shape[0], 1)
-    blocks = [_block_distances(block, centroids).min(dim=0) for block in points.split(rows)]
-    return torch.cat([block.indices for block in blocks]), torch.cat([block.values for block in blocks])
-
-
-def _block_distances(points: Tensor, centroids: Tensor) -> Tensor:
-    columns = points.t().contiguous()  # [D, N]
-    distances = torch.zeros(centroids.shape[0], points.shape[0], dtype=points.dtype, device=points.device)
-    for column, coordinate in zip(columns, centroids.t(), strict=True):
-        distances += (column - coordinate[:, None]).square_()
-    return distances  # [K, N]
-
-
-def cluster_sums(points: Tensor, indices: Tensor, n_clusters: int) -> tuple[Tensor, Tensor]:
-    """Number and sum of the points in each cluster, without waiting for the device.
-
-    Args:
-        points: [N, D] float.
-        indices: Cluster of each point. [N] int64.
-        n_clusters: K.
-
-    Returns:
-        counts: [K] float64.
-        sums: [K, D] float64.
-    """
-    # One-dimensional index_add_ is serial on a CPU: the same bits for any number of threads.
-    n_dims = points.shape[1]
-    flat = (indices[:, None] * n_dims + torch.arange(n_dims, device=points.device)).reshape(-1)
-    sums = torch.zeros(n_clusters * n_dims, dtype=torch.float64, device=points.device)
-    sums.index_add_(0, flat, points.double().reshape(-1))
-    counts = torch.zeros(n_clusters, dtype=torch.float64, device=points.device)
-    counts.index_add_(0, indices, torch.ones_like(indices, dtype=torch.float64))
-    return counts, sums.reshape(n_clusters, n_dims)
-
-
-def bounded(x: Tensor) -> Tensor:
-    """Colours within the range of codewords, so that no distance overflows; NaN counts as zero."""
-    return torch.nan_to_num(x, nan=0.0).clamp(-HALF_MAX, HALF_MAX)
-
-
-def trace(x: Tensor, codebooks: Tensor) -> Trace:
-    """Code colours [N, 3] with codebooks [M, K, 3] rounded to half."""
-    colors = bounded(x)
-    decoded = torch.zeros_like(colors)
-    indices, targets, errors = [], [], []
-    for codebook in round_to_half(codebooks).float():
-        target = colors - decoded
-        stage_indices, stage_errors = nearest(target, codebook)
-        decoded = decoded + codebook.index_select(0, stage_indices)
-        indices.append(stage_indices)
-        targets.append(target)
-        errors.append(stage_errors)
-    return Trace(torch.stack(indices, dim=1), decoded, targets, torch.stack(errors))
-
-
-def sum_codewords(indices: Tensor, codebooks: Tensor) -> Tensor:
-    """Decoded colours: zero, plus the codeword of each stage in order. [N, M] int64, [M, K, 3] float32 -> [N, 3]."""
-    total = torch.zeros(indices.shape[0], codebooks.shape[2], device=codebooks.device)
-    for stage, codebook in enumerate(codebooks):
-        total = total + codebook.index_select(0, indices[:, stage])
-    return total
+from stgvcodec.ops.residual_vq.clusters import cluster_sums
+from stgvcodec.ops.residual_vq.encoding import Encoding, bounded, trace
 
 
 def encode(x: Tensor, codebooks: Tensor) -> Encoding:

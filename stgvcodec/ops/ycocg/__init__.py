@@ -9,6 +9,7 @@ from stgvcodec.ops.backends import select
 from stgvcodec.ops.code_length import CodeLengths, check_lengths
 from stgvcodec.ops.ycocg import reference
 from stgvcodec.ops.ycocg.limits import MAX_CODE, MIN_CODE, N_CODES, SCALE_MAX, SCALE_MIN, ZERO
+from stgvcodec.ops.ycocg.transform import to_ycocg, values_of
 
 __all__ = [
     "MAX_CODE",
@@ -17,6 +18,8 @@ __all__ = [
     "SCALE_MAX",
     "SCALE_MIN",
     "ZERO",
+    "to_ycocg",
+    "values_of",
     "ycocg_codes",
     "ycocg_round",
     "ycocg_scale",

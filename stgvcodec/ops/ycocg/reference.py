@@ -1,4 +1,4 @@
-"""Luma and chroma codes in torch: the truth, and the decoder's arithmetic."""
+"""Luma and chroma codes in torch: the truth, on the decoder's arithmetic of `transform`."""
 
 from __future__ import annotations
 
@@ -9,27 +9,12 @@ from torch import Tensor
 
 from stgvcodec.ops.code_length import CodeLengths, code_length
 from stgvcodec.ops.ycocg.limits import MAGNITUDE_MAX, MAX_CODE, MIN_CODE, SCALE_MAX, SCALE_MIN
+from stgvcodec.ops.ycocg.transform import to_ycocg, values_of
 
 
 def transmitted_scale(gain: Tensor, unit: Tensor) -> Tensor:
     """Steps as transmitted; see `ycocg_scale`."""
     return (unit * gain.exp()).clamp(SCALE_MIN, SCALE_MAX)
-
-
-def to_ycocg(rgb: Tensor) -> Tensor:
-    """Y = (R + 2G + B) / 4, Co = (R - B) / 2, Cg = (2G - R - B) / 4. [N, 3] to [N, 3]."""
-    r, g, b = rgb.unbind(1)
-    return torch.stack((0.25 * (r + b) + 0.5 * g, 0.5 * (r - b), 0.5 * g - 0.25 * (r + b)), dim=1)
-
-
-def values_of(codes: Tensor, scale: Tensor) -> Tensor:
-    """RGB of codes as every decoder computes it. [N, 3] integers or whole numbers to [N, 3] float32.
-
-    Each product, then G = Y + Cg, t = Y - Cg, R = t + Co, B = t - Co, each rounded to float32.
-    """
-    y, co, cg = (codes.float() * scale).unbind(1)
-    base = y - cg
-    return torch.stack((base + co, y + cg, base - co), dim=1)
 
 
 def ratios_of(x: Tensor, scale: Tensor) -> Tensor:
