@@ -76,11 +76,8 @@ def test_training_saw_what_the_decoder_computes(config, monkeypatch, n_frames, b
     assert decoder.spec == trainer.spec
     for mine, theirs in zip(seen[:3], decoder.parameters[:3], strict=True):
         assert torch.equal(mine, theirs)
-    for mine, theirs in zip(
-        (*seen.field[:2], *seen.field.weights),
-        (*decoder.parameters.field[:2], *decoder.parameters.field.weights),
-        strict=True,
-    ):
+    mine_of_field, theirs_of_field = ((*field[:2], *field.weights) for field in (seen.field, decoder.parameters.field))
+    for mine, theirs in zip(mine_of_field, theirs_of_field, strict=True):
         assert torch.equal(mine, theirs)
     assert torch.equal(seen_frames, decoded_frames)
 

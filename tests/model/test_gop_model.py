@@ -147,7 +147,7 @@ def test_untrained_heads_render_the_canonical_picture(make_spec, field_spec, bac
         height=spec.height,
     )
     field = DeformationField(field_spec, generator=generator, device=torch.device("cpu"))
-    values = GopModel(gaussians, field).values()
+    values = GopModel(gaussians, field).gop_parameters()
 
     canonical = render_canonical(values, spec, backend=backend)
 
