@@ -72,8 +72,8 @@ def _variants() -> list[Variant]:
     variants.append(Variant("+ all quantisers at once, field from 6 bits", step))
     variants.append(Variant("+ rate in the loss = compact", compact))
     variants += [
-        Variant("compact, rate at half its weight", changed(compact, True, elasticity=0.5)),
-        Variant("compact, rate at twice its weight", changed(compact, True, elasticity=2.0)),
+        Variant("compact, rate at half its weight", changed(compact, True, relative_lmbda=0.5)),
+        Variant("compact, rate at twice its weight", changed(compact, True, relative_lmbda=2.0)),
         Variant("compact with residual VQ", changed(compact, True, colors="rvq")),
         Variant("compact, grid half as fine", changed(compact, True, grid_cell=0.14)),
         Variant("compact, field one size smaller", compact, smaller_field=1),

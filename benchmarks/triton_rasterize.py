@@ -34,7 +34,8 @@ Constants = dict[tuple[ModuleType, str], int]
 
 def tile(height: int, width: int, warps: int) -> Constants:
     return {
-        (triton_bins, "TILE_HEIGHT"): height, (triton_bins, "TILE_WIDTH"): width, (triton_forward, "DRAW_WARPS"): warps,
+        (triton_bins, "TILE_HEIGHT"): height, (triton_bins, "TILE_WIDTH"): width,
+        (triton_forward, "FORWARD_WARPS"): warps,
     }  # fmt: skip
 
 

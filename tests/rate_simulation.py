@@ -74,12 +74,12 @@ class FakeFit:
     """Costs and qualities of made-up fits.
 
     Attributes:
-        landing: Payload bytes over target, by GoP.
+        size_ratio: Payload bytes over target, by GoP.
         most_bytes: What a GoP can use at most, by GoP.
         psnr_db: Of a GoP, by its index and its bits a pixel.
     """
 
-    landing: Callable[[int], float] = lambda index: 1.0
+    size_ratio: Callable[[int], float] = lambda index: 1.0
     most_bytes: Callable[[int], float] = lambda index: math.inf
     psnr_db: Callable[[int, float], float] = lambda index, bits_per_pixel: 30.0 + 2.0 * math.log2(bits_per_pixel)
     bits_per_gaussian: float = 55.0
@@ -92,7 +92,7 @@ class FakeFit:
         assert config.target_bytes is not None
         with self.lock:
             self.configs.append((seed, config))
-        n_bytes = max(math.floor(min(config.target_bytes * self.landing(seed), self.most_bytes(seed))), 4)
+        n_bytes = max(math.floor(min(config.target_bytes * self.size_ratio(seed), self.most_bytes(seed))), 4)
         n_gaussians = max(1, int(8 * n_bytes / self.bits_per_gaussian))
         psnr_db = self.psnr_db(seed, 8 * n_bytes / (WIDTH * HEIGHT))
         stats = GopStats(n_gaussians, (psnr_db,) * len(frames), {}, 0, 0.0)

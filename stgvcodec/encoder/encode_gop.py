@@ -19,7 +19,7 @@ from stgvcodec.decoder.gop_renderer import GopRenderer
 from stgvcodec.encoder.model_size import field_spec
 from stgvcodec.encoder.presets import FieldSize, Preset
 from stgvcodec.encoder.profiles import Profile
-from stgvcodec.encoder.size_control import aim_at, resize_to, trimmed_payload
+from stgvcodec.encoder.size_control import pack_within, resize_to, set_target_bits
 from stgvcodec.errors import StgvError
 from stgvcodec.fit.initialization import initial_gaussians
 from stgvcodec.fit.paths import Paths, borders, follow_paths
@@ -129,9 +129,9 @@ def encode_gop(
         work = _Work((*phases, *finetuning), on_step)
         for phase in phases:
             trainer.run(phase, work.step)
-        target_bytes, is_rated = config.target_bytes, config.profile.quantizers.elasticity > 0
+        target_bytes, is_rated = config.target_bytes, config.profile.quantizers.relative_lmbda > 0
         if target_bytes is not None and is_rated:
-            aim_at(trainer, target_bytes)
+            set_target_bits(trainer, target_bytes)
         elif target_bytes is not None:
             resize_to(trainer, target_bytes)
         for phase in finetuning:
@@ -139,7 +139,7 @@ def encode_gop(
         if target_bytes is not None and resize_to(trainer, target_bytes, _SIZE_TOLERANCE):
             trainer.run(_touch_up((*phases, *finetuning)[-1]), None)
         # What a GoP leaves, one that is fitted beside it cannot use.
-        payload, n_gaussians = trimmed_payload(trainer, target_bytes, fills=is_rated)
+        payload, n_gaussians = pack_within(trainer, target_bytes, fills=is_rated)
         _, height, width, _ = frames.shape
         renderer = GopRenderer(payload, width=width, height=height, device=config.device, backend=config.backend)
         psnrs = tuple(

@@ -18,7 +18,7 @@ from stgvcodec.encoder.lookahead.gop_splitter import Gop, split_gops
 from stgvcodec.encoder.model_size import default_field_size, default_n_gaussians, field_spec
 from stgvcodec.encoder.presets import PRESETS
 from stgvcodec.encoder.profiles import PROFILES
-from stgvcodec.encoder.rate_control.controllers import GopOutcome, GopPlan, RateControl
+from stgvcodec.encoder.rate_control.controllers import GopPlan, GopResult, RateControl
 from stgvcodec.encoder.rate_control.planner import encode_plan
 from stgvcodec.encoder.reports import EncodePlan
 from stgvcodec.errors import InputVideoError
@@ -94,7 +94,7 @@ class GopScheduler:
 
         Yields:
             Each with its payload, in order. A GoP is planned when the one `n_at_once` before it has been yielded and
-            noted by `done`, whatever finishes first, so that the same input gives the same plans.
+            taken into account by `done`, whatever finishes first, so that the same input gives the same plans.
         """
         if self._n_at_once == 1:
             for index, gop in enumerate(gops):
@@ -115,14 +115,14 @@ class GopScheduler:
                 self._is_cancelled = True
 
     def done(self, gop: Gop, payload: GopPayload) -> None:
-        """Take note of a GoP that is in the file."""
+        """Take a GoP that is in the file into account."""
         with self._lock:
             index = self._n_gops_done
             self.n_frames_done += len(gop.pts)
             self._frames_fitted.pop(index, None)
             self._n_gops_done += 1
         if self._rate is not None:
-            self._rate.note(self._plans.pop(index), _outcome(payload))
+            self._rate.update(self._plans.pop(index), _result_of(payload))
 
     def _plan(self, index: int) -> GopPlan | None:
         return None if self._rate is None else self._rate.plan(index)
@@ -135,9 +135,9 @@ class GopScheduler:
             return self._fit(index, gop, None)
         self._plans[index] = plan
         best = payload = self._fit(index, gop, plan)
-        while (again := self._rate.again(plan, _outcome(payload))) is not None:
-            plan, payload = again, self._fit(index, gop, again)
-            if self._rate.is_better(index, _outcome(best), _outcome(payload)):
+        while (retry := self._rate.retry_plan(plan, _result_of(payload))) is not None:
+            plan, payload = retry, self._fit(index, gop, retry)
+            if self._rate.is_better(index, _result_of(best), _result_of(payload)):
                 self._plans[index], best = plan, payload
         return best
 
@@ -211,8 +211,8 @@ def _same_frames(video: VideoReader, n_frames: int) -> Iterator[VideoFrame]:
         )
 
 
-def _outcome(payload: GopPayload) -> GopOutcome:
-    return GopOutcome(len(payload.bytes), payload.stats.n_gaussians, payload.stats.psnr_db)
+def _result_of(payload: GopPayload) -> GopResult:
+    return GopResult(len(payload.bytes), payload.stats.n_gaussians, payload.stats.psnr_db)
 
 
 def _first_finished(under_way: deque[tuple[Gop, Future[GopPayload]]]) -> tuple[Gop, GopPayload]:

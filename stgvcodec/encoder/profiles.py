@@ -39,7 +39,9 @@ PROFILES = {
     for profile in (
         Profile(
             "compact",
-            replace(_PAPER, points="grid", shapes="log-shear", colors="ycocg", initial_weight_bits=6, elasticity=1.0),
+            replace(
+                _PAPER, points="grid", shapes="log-shear", colors="ycocg", initial_weight_bits=6, relative_lmbda=1.0
+            ),
             at_once=True,
         ),
         Profile("paper", _PAPER, at_once=False),

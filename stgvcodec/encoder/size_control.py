@@ -47,7 +47,7 @@ def resize_to(trainer: GopTrainer, target_bytes: int, tolerance: float = 0.0) ->
     return _resize(trainer, symbols, n_bytes, target_bytes)
 
 
-def aim_at(trainer: GopTrainer, target_bytes: int) -> None:
+def set_target_bits(trainer: GopTrainer, target_bytes: int) -> None:
     """Make fine-tuning with the rate in its loss land on a payload's size.
 
     The weight of the rate does it. The set is resized only as far as that cannot.
@@ -97,7 +97,7 @@ def _steer(trainer: GopTrainer, target_bytes: int, n_bytes: int) -> None:
     trainer.target_bits = max(_AIM * float(trainer.quantizers.estimated_bits(values)) * target_bytes / n_bytes, 1.0)
 
 
-def trimmed_payload(trainer: GopTrainer, target_bytes: int | None, *, fills: bool = False) -> tuple[bytes, int]:
+def pack_within(trainer: GopTrainer, target_bytes: int | None, *, fills: bool = False) -> tuple[bytes, int]:
     """The payload, without the least important Gaussians where it would be too large.
 
     Args:

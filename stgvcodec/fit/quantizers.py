@@ -60,8 +60,8 @@ class QuantizerConfig:
         grid_cell: Width of a grid cell, in median standard deviations of the Gaussians.
         shape_step: Steps of log-shear codes to begin with.
         color_step: Step of luma on scalar steps to begin with, in units of [0, 1] colour.
-        elasticity: Weight of the rate in the loss, as the ratio of relative changes that is held worth while: this many
-            per cent of the squared error for one per cent of the bits. 0 leaves the rate out of the loss.
+        relative_lmbda: Weight of the rate in the loss, as a ratio of relative changes: one per cent of the bits is held
+            to be worth this many per cent of the squared error. 0 leaves the rate out of the loss.
         seed: Of the k-means.
     """
 
@@ -76,7 +76,7 @@ class QuantizerConfig:
     grid_cell: float = 0.07
     shape_step: float = 0.06
     color_step: float = 0.01
-    elasticity: float = 0.0
+    relative_lmbda: float = 0.0
     seed: int = 0
 
 
@@ -168,10 +168,10 @@ class GopQuantizers(nn.Module):
         config: Kinds and sizes.
         means, cholesky, colors, field: One quantiser each.
         rate: Bits of the symbols.
-        rate_weight: Squared error per bit of the GoP, in the loss. Scalar float32.
+        lmbda: Squared error per bit of the GoP, in the loss. Scalar float32.
     """
 
-    rate_weight: Tensor
+    lmbda: Tensor
 
     def __init__(
         self, spec: GopSpec, config: QuantizerConfig, *, device: torch.device | str = "cpu", backend: str = "auto"
@@ -190,7 +190,7 @@ class GopQuantizers(nn.Module):
             spec.field, bits=config.weight_bits, initial_bits=config.initial_weight_bits, backend=backend
         )
         self.rate = RateModel(backend=backend)
-        self.register_buffer("rate_weight", torch.zeros(()))
+        self.register_buffer("lmbda", torch.zeros(()))
         self._size = (spec.width, spec.height)
         self.means: HalfFloatQuantizer | GridQuantizer
         self.cholesky: AffineQuantizer | LogShearQuantizer
@@ -264,7 +264,7 @@ class GopQuantizers(nn.Module):
             else:
                 field = self.field(field)
         if rates:
-            rate = self.rate_weight * self.rate.bits(bits)
+            rate = self.lmbda * self.rate.bits(bits)
             penalty = rate if penalty is None else penalty + rate
         return GopParameters(means, cholesky, colors, field), penalty
 
@@ -272,7 +272,7 @@ class GopQuantizers(nn.Module):
     def refresh_rate(self, parameters: GopParameters) -> None:
         """Count the symbols anew, between steps and in place; all quantisers must be initialised."""
         attributes: list[Attribute] = []
-        fixed = self.rate_weight.new_full((), 8.0 * self._fixed_bytes())
+        fixed = self.lmbda.new_full((), 8.0 * self._fixed_bytes())
         if isinstance(self.means, GridQuantizer):
             fixed = fixed + point_set_bits(self.means.cells(parameters.means))
         if isinstance(self.cholesky, LogShearQuantizer):

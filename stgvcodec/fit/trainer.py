@@ -25,18 +25,18 @@ logger = logging.getLogger(__name__)
 
 StepCallback = Callable[[Phase, int, Tensor], None]
 
-# Steps between two looks at how it goes, each of which waits for the device.
+# Steps between two checks of the losses, each of which waits for the device.
 STRETCH = 100
-# Where on the way of learned steps the rate is looked at, after which its tables and its weight follow what it does.
-# Half of the way lies in the first fifth of a phase. On a GPU each look takes as long as tens of steps.
-_RATE_LOOKS = (0.2, 0.4, 0.6, 0.8, 0.93)
+# Progress of the learned steps at which the rate is updated: its tables and lmbda follow what the symbols do. Half of
+# the progress lies in the first fifth of a phase. On a GPU each update takes as long as tens of steps.
+_RATE_UPDATES = (0.2, 0.4, 0.6, 0.8, 0.93)
 # A stretch whose last losses are this many times those before it has diverged, unless they are as small as this still.
 _DIVERGED_RATIO = 10.0
 _SMALL_LOSS = 1e-5
 _N_LAST = 10
-# The weight of the rate is multiplied by (bits / expected)^gain at every look, up to this much either way.
-_PRESSURE_GAIN = 6.0
-_MOST_PRESSURE = 8.0
+# At every update lmbda is multiplied by (bits / expected)^gain, by this much at most either way.
+_LMBDA_GAIN = 6.0
+_MAX_LMBDA_SCALE = 8.0
 _MOST_ROLLBACKS = 4
 
 
@@ -57,7 +57,7 @@ class GopTrainer:
         n_rollbacks: How often training was taken back to its last good state.
         paths: Of points of the key frame, if any.
         target_bits: What the rated streams are to take; the rate weighs more in the loss while they take more. None
-            leaves its weight to the quantisers' elasticity alone.
+            leaves its weight to the quantisers' relative_lmbda alone.
     """
 
     def __init__(
@@ -98,8 +98,8 @@ class GopTrainer:
         self._backend = backend
         self._frame_order: list[int] = []
         self._rate_factor = 1.0
-        self._rate_pressure = 1.0
-        self._rate_start: float | None = None
+        self._lmbda_scale = 1.0
+        self._start_bits: float | None = None
         self.optimizer: Optimizer = make_optimizer(self.parameter_groups(), backend=backend)
         # A graph cannot be captured on the default stream; and each fit has its own, so that several overlap.
         self._stream: torch.cuda.Stream | None = None
@@ -109,7 +109,7 @@ class GopTrainer:
     def run(self, phase: Phase, on_step: StepCallback | None = None) -> None:
         """Train for one phase.
 
-        Every hundred steps the losses are looked at. Where one is not a number, or they have grown severalfold, the
+        Every hundred steps the losses are checked. Where one is not a number, or they have grown severalfold, the
         parameters go back to where they were a hundred steps ago and continue at half the rate; where the memory of the
         device ran out, with half as many frames a step. Both are logged.
 
@@ -166,14 +166,14 @@ class GopTrainer:
         run = self._phase_run(phase, schedule)
         # With this the end of the next stretch is compared.
         before = self._probed_loss(phase) if phase.n_steps else 0.0
-        self._rate_start, self._rate_pressure = None, 1.0
-        self._weigh_rate(before, phase.quantized, 0.0)
-        looks = _steps_at(schedule, _RATE_LOOKS) if self._is_rated(phase.quantized) else []
+        self._start_bits, self._lmbda_scale = None, 1.0
+        self._update_rate(before, phase.quantized, 0.0)
+        rate_updates = _steps_at(schedule, _RATE_UPDATES) if self._is_rated(phase.quantized) else []
         n_failures = 0
         done = 0
         while done < schedule.n_steps:
-            next_look = next((look for look in looks if look > done), schedule.n_steps)
-            n_steps = min(STRETCH, next_look - done)
+            next_update = next((step for step in rate_updates if step > done), schedule.n_steps)
+            n_steps = min(STRETCH, next_update - done)
             saved = self._saved()
             try:
                 run.advance(n_steps, self._reporter(phase, run, done, schedule.n_steps, on_step))
@@ -188,15 +188,15 @@ class GopTrainer:
                 del run
                 torch.cuda.empty_cache()
                 schedule, done = schedule.with_half_the_batch(self._clock), 2 * done
-                looks = [2 * look for look in looks]
+                rate_updates = [2 * step for step in rate_updates]
                 run = self._phase_run(phase, schedule, done)
                 continue
             if not clamped and not _has_diverged(losses, before):
                 self._report_dropped_gradients(phase)
                 before, done, n_failures = float(np.mean(losses[-_N_LAST:])), done + n_steps, 0
                 self.quantizers.restart_unused(self.model.gop_parameters(), phase.quantized)
-                if done in looks:
-                    self._weigh_rate(before, phase.quantized, float(_travel(schedule)[done - 1]))
+                if done in rate_updates:
+                    self._update_rate(before, phase.quantized, float(_progress(schedule)[done - 1]))
                 continue
             self._restore(saved)
             run.rewind(done)
@@ -290,25 +290,25 @@ class GopTrainer:
 
     def _is_rated(self, quantized: Collection[str]) -> bool:
         # The streams share one count, which is worth something once none of them is missing.
-        return self.quantizers.config.elasticity > 0 and len(quantized) == len(QUANTIZED_STREAMS)
+        return self.quantizers.config.relative_lmbda > 0 and len(quantized) == len(QUANTIZED_STREAMS)
 
-    def _weigh_rate(self, mse: float, quantized: Collection[str], travel: float) -> None:
-        """Count the symbols anew, and weigh their bits against the error; `travel` is the share of the way done."""
+    def _update_rate(self, mse: float, quantized: Collection[str], progress: float) -> None:
+        """Count the symbols anew, and set lmbda from them and the error; `progress` is that of the learned steps."""
         if not self._is_rated(quantized):
             return
         parameters = self.model.gop_parameters()
         self.quantizers.refresh_rate(parameters)
         bits = float(self.quantizers.estimated_bits(parameters))
         if self.target_bits is not None:
-            self._rate_start = self._rate_start or bits
+            self._start_bits = self._start_bits or bits
             # Bits are on their way, at even steps of their logarithm; only what leaves that way is pressed upon.
-            expected = self._rate_start ** (1.0 - travel) * self.target_bits**travel
-            change = (bits / expected) ** _PRESSURE_GAIN
-            self._rate_pressure = min(max(self._rate_pressure * change, 1.0 / _MOST_PRESSURE), _MOST_PRESSURE)
-        bit_weight = self.quantizers.config.elasticity * mse / max(bits, 1.0)
-        self.quantizers.rate_weight.fill_(self._rate_pressure * bit_weight)
+            expected = self._start_bits ** (1.0 - progress) * self.target_bits**progress
+            change = (bits / expected) ** _LMBDA_GAIN
+            self._lmbda_scale = min(max(self._lmbda_scale * change, 1.0 / _MAX_LMBDA_SCALE), _MAX_LMBDA_SCALE)
+        lmbda = self.quantizers.config.relative_lmbda * mse / max(bits, 1.0)
+        self.quantizers.lmbda.fill_(self._lmbda_scale * lmbda)
         logger.info(
-            "rate: %.0f bytes expected, %.2f dB, pressure %.2f", bits / 8.0, mse_to_psnr_db(mse), self._rate_pressure
+            "rate: %.0f bytes expected, %.2f dB, lmbda times %.2f", bits / 8.0, mse_to_psnr_db(mse), self._lmbda_scale
         )
 
     def _saved(self) -> tuple[OptimizerState, list[Tensor]]:
@@ -338,16 +338,16 @@ class GopTrainer:
         return report
 
 
-def _travel(schedule: Schedule) -> Tensor:
+def _progress(schedule: Schedule) -> Tensor:
     """How far learned steps have come, after each step, of what they will in all: by the sum of their rates. [n]."""
     rates = schedule.rates[:, GROUPS.index("field_steps")].double()
     return rates.cumsum(0) / rates.sum().clamp_min(1e-30)
 
 
-def _steps_at(schedule: Schedule, travels: Sequence[float]) -> list[int]:
+def _steps_at(schedule: Schedule, progresses: Sequence[float]) -> list[int]:
     """Steps after which learned steps have come so far; those of a phase too short to tell them apart are one."""
-    travel = _travel(schedule)
-    steps = torch.searchsorted(travel, travel.new_tensor(travels)) + 1
+    progress = _progress(schedule)
+    steps = torch.searchsorted(progress, progress.new_tensor(progresses)) + 1
     return sorted({step for step in steps.tolist() if step < schedule.n_steps})
 
 

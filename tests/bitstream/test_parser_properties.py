@@ -31,7 +31,7 @@ def examples(number):
     return settings(derandomize=True, deadline=None, max_examples=number, suppress_health_check=[HealthCheck.too_slow])
 
 
-def outcome(function, *arguments):
+def result(function, *arguments):
     """(what the function returns, None), or (None, its `StgvError`); any other error is a failure."""
     result = fault = None
     try:
@@ -84,7 +84,7 @@ def test_the_bytes_of_a_primitive_are_refused_or_are_the_only_ones_of_their_valu
     @given(BYTES)
     def check(data):
         reader = ByteReader(data, "test")
-        value, error = outcome(READERS[kind], reader)
+        value, error = result(READERS[kind], reader)
         if not error and value == value:  # the payload of a NaN need not survive
             assert PACKERS[kind](value) == data[: reader.position]
 
@@ -105,9 +105,9 @@ def test_a_reader_of_random_bytes_raises_bitstream_errors_alone(data, steps):
     reader = ByteReader(data, "test", base_offset=1000)
     for step in steps:
         if isinstance(step, str):
-            _, error = outcome(READERS[step], reader)
+            _, error = result(READERS[step], reader)
         else:
-            _, error = outcome(getattr(reader, step[0]), step[1], *(["part"] if step[0] == "slice" else []))
+            _, error = result(getattr(reader, step[0]), step[1], *(["part"] if step[0] == "slice" else []))
         assert 0 <= reader.position <= reader.end == len(data)
         assert error is None or (isinstance(error, BitstreamError) and 1000 <= error.offset <= 1000 + len(data))
 
@@ -204,7 +204,7 @@ def test_a_damaged_table_is_refused_or_is_another_one(name):
     def check(case):
         data, known = case
         reader = ByteReader(data, "test")
-        values, error = outcome(read_elements, reader, table, known)
+        values, error = result(read_elements, reader, table, known)
         if error:
             assert isinstance(error, BitstreamError)
             assert 0 <= error.offset <= len(data)
@@ -242,7 +242,7 @@ def test_a_frequency_table_round_trips(case, behind):
 def check_read_table(data, log2_total, alphabet):
     """What is read is a table that a coder can use, or a `BitstreamError`."""
     reader = ByteReader(data, "test")
-    read, error = outcome(read_table, reader, log2_total, alphabet)
+    read, error = result(read_table, reader, log2_total, alphabet)
     if error:
         assert isinstance(error, BitstreamError)
         return
@@ -287,7 +287,7 @@ def test_a_damaged_file_is_read_or_refused(path):
     @examples(40)
     @given(damaged(path.read_bytes()), st.booleans())
     def check(data, keep_going):
-        outcome(read_all, data, keep_going)
+        result(read_all, data, keep_going)
 
     check()
 
@@ -318,7 +318,7 @@ def test_damage_behind_a_right_checksum_is_read_or_refused(path):
     @examples(60)
     @given(files(), st.booleans())
     def check(data, keep_going):
-        outcome(read_all, data, keep_going)
+        result(read_all, data, keep_going)
 
     check()
 
@@ -333,7 +333,7 @@ def test_a_damaged_payload_gives_other_symbols_or_is_refused(path, where):
     @examples(60)
     @given(damaged(payload[:n_head]))
     def check(head):
-        symbols, error = outcome(unpack_gop, head + payload[n_head:])
+        symbols, error = result(unpack_gop, head + payload[n_head:])
         if error:
             assert isinstance(error, BitstreamError)
             return

@@ -76,3 +76,8 @@ def encoded(tmp_path_factory: pytest.TempPathFactory, clip: Path) -> Path:
     options = ["--preset", "draft", "--gaussians", "40", "--gop", "4", "--no-scene-cut", "--device", "cpu", "-q"]
     assert main(["encode", str(clip), str(path), *options]) == 0
     return path
+
+
+@pytest.fixture(autouse=True)
+def _tiny_preset() -> None:
+    """The command line knows the presets of the package and no others."""

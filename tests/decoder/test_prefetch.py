@@ -13,7 +13,7 @@ import torch
 
 from stgvcodec import VideoDecoder
 from stgvcodec.bitstream import StgvReader, StgvWriter
-from stgvcodec.decoder import prefetch as gop_queue
+from stgvcodec.decoder import prefetch
 from stgvcodec.decoder.prefetch import LOOK_AHEAD
 from stgvcodec.errors import BitstreamError
 
@@ -43,13 +43,13 @@ def long_file(encoded, tmp_path_factory) -> Path:
 def loads(monkeypatch) -> list[tuple[int, bool]]:
     """Which GoPs were loaded, and whether ahead of time."""
     seen: list[tuple[int, bool]] = []
-    load = gop_queue.GopPrefetcher._load
+    load = prefetch.GopPrefetcher._load
 
     def recording(self, index, *options):
         seen.append((index, threading.current_thread() is not threading.main_thread()))
         return load(self, index, *options)
 
-    monkeypatch.setattr(gop_queue.GopPrefetcher, "_load", recording)
+    monkeypatch.setattr(prefetch.GopPrefetcher, "_load", recording)
     return seen
 
 
@@ -59,7 +59,7 @@ def own_threads() -> list[str]:
 
 def settle(decoder: VideoDecoder) -> None:
     """Wait until what was announced is there."""
-    for future in list(decoder._queue._pending.values()):
+    for future in list(decoder._prefetcher._pending.values()):
         future.exception()
 
 
@@ -84,22 +84,22 @@ def test_reading_ahead_changes_no_frame(encoded, monkeypatch, decoded):
 def test_many_threads_give_gops_in_order_and_errors_at_their_gop(damaged, n_threads, monkeypatch):
     """Later GoPs may be ready first; the damaged one is met after those before it, and those behind it are there."""
     monkeypatch.setenv("STGV_THREADS", n_threads)
-    load = gop_queue.GopPrefetcher._load
+    load = prefetch.GopPrefetcher._load
     monkeypatch.setattr(
-        gop_queue.GopPrefetcher,
+        prefetch.GopPrefetcher,
         "_load",
         lambda self, i, *run: (time.sleep(0.02 * (i % 2)), (i, load(self, i, *run)))[1],
     )
     with StgvReader(damaged) as reader:
-        queue = gop_queue.GopPrefetcher(reader, torch.device("cpu"), "numba")
+        prefetcher = prefetch.GopPrefetcher(reader, torch.device("cpu"), "numba")
         for index in range(N_GOPS):
             upcoming = range(index + 1, N_GOPS)
             if index == 3:
                 with pytest.raises(BitstreamError, match="GoP 3"):
-                    queue.get(index, upcoming)
+                    prefetcher.get(index, upcoming)
             else:
-                assert queue.get(index, upcoming)[0] == index
-        queue.close()
+                assert prefetcher.get(index, upcoming)[0] == index
+        prefetcher.close()
     assert own_threads() == []
 
 
@@ -109,11 +109,11 @@ def test_no_more_than_a_few_gops_are_kept(long_file, loads):
         next(frames)
         settle(decoder)
         assert {index for index, _ in loads} <= set(range(1 + LOOK_AHEAD))
-        assert len(decoder._queue._pending) == LOOK_AHEAD
+        assert len(decoder._prefetcher._pending) == LOOK_AHEAD
         for _ in range(N_FRAMES):
             next(frames)
         settle(decoder)
-        assert len(decoder._queue._pending) == LOOK_AHEAD
+        assert len(decoder._prefetcher._pending) == LOOK_AHEAD
 
 
 def test_only_what_the_call_needs_is_read(long_file, loads):

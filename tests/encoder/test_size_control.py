@@ -14,7 +14,7 @@ from stgvcodec.encoder.encode_gop import GopConfig, GopPayload, encode_gop
 from stgvcodec.encoder.gop_symbols import gop_symbols, some_gaussians
 from stgvcodec.encoder.presets import FINE_RATES, Preset
 from stgvcodec.encoder.profiles import PROFILES
-from stgvcodec.encoder.size_control import aim_at, resize_to, trimmed_payload
+from stgvcodec.encoder.size_control import pack_within, resize_to, set_target_bits
 from stgvcodec.fit.phases import QUANTIZED_STREAMS, Phase, finetuning_phases
 from stgvcodec.fit.resize import by_importance
 from stgvcodec.fit.trainer import GopTrainer
@@ -67,7 +67,7 @@ def test_a_trimmed_payload_is_never_too_large(finished, share):
     """Unless one Gaussian is left, without which there is no GoP."""
     target = max(round(share * n_bytes_now(finished)), 1)
 
-    payload, n = trimmed_payload(finished, target)
+    payload, n = pack_within(finished, target)
 
     assert 1 <= n < N
     assert len(payload) <= 1.004 * target or n == 1
@@ -79,7 +79,7 @@ def test_a_trimmed_payload_is_never_too_large(finished, share):
 def test_trimming_drops_no_more_than_it_must(finished, share):
     target = round(share * n_bytes_now(finished))
 
-    payload, _ = trimmed_payload(finished, target)
+    payload, _ = pack_within(finished, target)
 
     assert len(payload) >= 0.97 * target
 
@@ -91,7 +91,7 @@ def some(trainer: GopTrainer, n: int):
 
 
 def test_trimming_drops_the_least_important(finished):
-    payload, n = trimmed_payload(finished, round(0.8 * n_bytes_now(finished)))
+    payload, n = pack_within(finished, round(0.8 * n_bytes_now(finished)))
 
     assert payload == pack_gop(some(finished, n))
 
@@ -100,7 +100,7 @@ def test_trimming_drops_the_least_important(finished):
 def test_what_fits_keeps_everything(finished, slack):
     whole = pack_gop(gop_symbols(finished))
 
-    payload, n = trimmed_payload(finished, None if slack is None else round(slack * len(whole)))
+    payload, n = pack_within(finished, None if slack is None else round(slack * len(whole)))
 
     assert (payload, n) == (whole, N)
     assert unpack_gop(payload).header.n_gaussians == N
@@ -112,7 +112,7 @@ def test_what_is_short_of_its_bytes_gets_finer_steps(finished, name, share):
     whole, psnr_db = pack_gop(gop_symbols(trainer)), trainer.psnr_db(QUANTIZED_STREAMS)
     target = round(share * len(whole))
 
-    payload, n = trimmed_payload(trainer, target, fills=True)
+    payload, n = pack_within(trainer, target, fills=True)
 
     assert n == N
     if name == "paper":
@@ -130,7 +130,7 @@ def test_what_is_short_of_its_bytes_gets_finer_steps(finished, name, share):
 def test_what_is_hardly_short_of_its_bytes_is_left_alone(finished):
     whole = pack_gop(gop_symbols(finished))
 
-    assert trimmed_payload(copy.deepcopy(finished), round(1.009 * len(whole)), fills=True) == (whole, N)
+    assert pack_within(copy.deepcopy(finished), round(1.009 * len(whole)), fills=True) == (whole, N)
 
 
 @pytest.mark.parametrize("share", [0.5, 0.8, 1.25, 1.6])
@@ -155,7 +155,7 @@ def test_a_size_within_the_tolerance_is_left_alone(unquantized):
     assert resize_to(unquantized, round(1.1 * n_bytes), 0.03)
 
 
-@pytest.mark.parametrize("change", [resize_to, aim_at])
+@pytest.mark.parametrize("change", [resize_to, set_target_bits])
 @pytest.mark.parametrize(("target", "expected"), [(1, 1), (10**6, 2 * N)], ids=["nothing", "a lot"])
 def test_one_gaussian_stays_and_each_is_split_once_at_most(unquantized, change, target, expected):
     change(unquantized, target)
@@ -168,7 +168,7 @@ def aimed(trainer: GopTrainer, shares: tuple[float, ...]) -> list[GopTrainer]:
     trainers = []
     for share in shares:
         trainers.append(copy.deepcopy(trainer))
-        aim_at(trainers[-1], round(share * n_bytes_now(trainer)))
+        set_target_bits(trainers[-1], round(share * n_bytes_now(trainer)))
     return trainers
 
 

@@ -113,7 +113,7 @@ def test_bd_rates_of_every_pair_are_in_the_file(finished: Path) -> None:
     assert ("stgv paper (flat bits)", "stgv paper") in pairs
     assert len(pairs) == 4 * 3
     assert all((each["percent"] is None) == (each["reason"] is not None) for each in values["bd_rate"])
-    assert "pchip" in values["measures"]["bd_rate"]
+    assert "PCHIP" in values["measures"]["bd_rate"]
 
 
 @pytest.mark.usefixtures("no_encoding")

@@ -15,7 +15,7 @@ from stgvcodec.ops.hash_encode import HashGridSpec
 from stgvcodec.quant import SymmetricQuantizer, affine, half_float, residual_vq, symmetric
 
 CONFIG = QuantizerConfig(cholesky_bits=8, color_stages=2, color_codebook_size=8, weight_bits=8, seed=0)
-COMPACT = QuantizerConfig(points="grid", shapes="log-shear", colors="ycocg", initial_weight_bits=6, elasticity=1.0)
+COMPACT = QuantizerConfig(points="grid", shapes="log-shear", colors="ycocg", initial_weight_bits=6, relative_lmbda=1.0)
 # Sizes that are multiples of 1, 2, 4 and 8, so that the flat vector has another order than the bitstream.
 SPEC = GopSpec(
     width=48,
@@ -224,9 +224,9 @@ def test_a_replayed_graph_does_what_the_steps_do(config):
     def prepared() -> tuple[GopParameters, GopQuantizers, list[torch.Tensor]]:
         values = make_values(PAPER, device)
         q = make_quantizers(values, PAPER, "triton", config)
-        if config.elasticity:
+        if config.relative_lmbda:
             q.refresh_rate(values)
-            q.rate_weight.fill_(1e-8)
+            q.lmbda.fill_(1e-8)
         return values, q, [*leaves(values), *q.parameters()]
 
     def step(values: GopParameters, q: GopQuantizers, trained: list[torch.Tensor]) -> torch.Tensor:
@@ -285,7 +285,7 @@ def test_any_kinds_together_with_the_rate_in_the_loss(triton_device, kinds, back
     assert not q.rates(QUANTIZED_STREAMS)
 
     q.refresh_rate(values)
-    q.rate_weight.fill_(1e-3)
+    q.lmbda.fill_(1e-3)
     quantized, penalty = q.quantize(values, QUANTIZED_STREAMS)
 
     bits = float(q.estimated_bits(values))

@@ -22,7 +22,7 @@ from stgvcodec.ops.field_mlp import FieldWeights
 from stgvcodec.ops.hash_encode import HashGridSpec
 from stgvcodec.quant import GridQuantizer
 
-COMPACT = QuantizerConfig(points="grid", shapes="log-shear", colors="ycocg", initial_weight_bits=6, elasticity=1.0)
+COMPACT = QuantizerConfig(points="grid", shapes="log-shear", colors="ycocg", initial_weight_bits=6, relative_lmbda=1.0)
 FIELD = FieldSpec(
     static_grid=HashGridSpec(2, 9, ((8, 8), (16, 16), (30, 30))),
     dynamic_grid=HashGridSpec(4, 9, ((4, 4, 2), (8, 8, 4))),

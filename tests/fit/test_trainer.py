@@ -249,7 +249,7 @@ def test_the_commitment_loss_pulls_colours_to_their_codewords(make_trainer, monk
     assert pull.abs().max() > 0
 
 
-COMPACT = QuantizerConfig(points="grid", shapes="log-shear", colors="ycocg", initial_weight_bits=6, elasticity=1.0)
+COMPACT = QuantizerConfig(points="grid", shapes="log-shear", colors="ycocg", initial_weight_bits=6, relative_lmbda=1.0)
 
 
 def test_the_rate_in_the_loss_lowers_the_bits_and_a_target_lowers_them_further(make_trainer):
@@ -402,7 +402,7 @@ def test_out_of_memory_halves_the_frames_of_a_step(make_trainer, monkeypatch, ca
     assert any("out of memory" in message for message in caplog.messages)
 
 
-def test_the_rate_is_looked_at_to_the_end_of_a_phase_that_memory_made_longer(make_trainer, monkeypatch):
+def test_the_rate_is_updated_to_the_end_of_a_phase_that_memory_made_longer(make_trainer, monkeypatch):
     splat_loss = phase_run.splat_loss
 
     def limited(means_px, cholesky, colors, frames, picked, **rest):
@@ -411,15 +411,15 @@ def test_the_rate_is_looked_at_to_the_end_of_a_phase_that_memory_made_longer(mak
         return splat_loss(means_px, cholesky, colors, frames, picked, **rest)
 
     trainer = make_trainer(n_gaussians=40, config=COMPACT)
-    travels = []
-    weigh = trainer._weigh_rate
+    progresses = []
+    update_rate = trainer._update_rate
     monkeypatch.setattr(phase_run, "splat_loss", limited)
-    monkeypatch.setattr(trainer, "_weigh_rate", lambda *args: (travels.append(args[-1]), weigh(*args)))
+    monkeypatch.setattr(trainer, "_update_rate", lambda *args: (progresses.append(args[-1]), update_rate(*args)))
     trainer.run(Phase("finetune", frames="all", n_steps=10, frames_per_step=4, quantized=QUANTIZED_STREAMS))
 
-    assert travels[0] == 0.0
-    assert travels == sorted(travels)
-    assert 0.5 < travels[-1] < 1.0
+    assert progresses[0] == 0.0
+    assert progresses == sorted(progresses)
+    assert 0.5 < progresses[-1] < 1.0
 
 
 def test_out_of_memory_with_one_frame_is_not_hidden(make_trainer, monkeypatch):

@@ -26,7 +26,7 @@ def losses_of(trainer: GopTrainer, phases: list[Phase]) -> list[float]:
     return torch.stack(losses).tolist()
 
 
-COMPACT = QuantizerConfig(points="grid", shapes="log-shear", colors="ycocg", initial_weight_bits=6, elasticity=1.0)
+COMPACT = QuantizerConfig(points="grid", shapes="log-shear", colors="ycocg", initial_weight_bits=6, relative_lmbda=1.0)
 
 
 @pytest.mark.parametrize("config", [None, COMPACT], ids=["paper", "compact"])

@@ -10,7 +10,7 @@ from itertools import accumulate
 
 from stgvcodec.encoder.presets import FieldSize
 from stgvcodec.encoder.rate_control.cost_model import MIN_GAUSSIANS, MOST_PER_PIXEL, SURPLUS
-from stgvcodec.encoder.rate_control.gop_table import VideoGops
+from stgvcodec.encoder.rate_control.gop_table import GopTable
 from stgvcodec.encoder.rate_control.quality_model import QualityFit
 
 logger = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ _REFIT_FIRST_DB = 1.0
 _REFIT_LAST_DB = 0.2
 # The first guess pays for this many of the smallest models, below which quality collapses and says nothing about what
 # more bytes give; and no try has more or less than so many times the bytes of the one before.
-_FIRST_COMFORT = 3.0
+_FIRST_HEADROOM = 3.0
 _LARGEST_STEP = 8.0
 # How far one GoP may leave the target to make up for others.
 _CORRECTION_DB = 2.0
@@ -54,7 +54,7 @@ class GopPlan:
 
 
 @dataclass(frozen=True)
-class GopOutcome:
+class GopResult:
     """What became of a GoP's plan.
 
     Attributes:
@@ -75,14 +75,14 @@ class GopOutcome:
 
 
 class RateControl(ABC):
-    """Plans GoPs one by one; each plan may depend on the outcomes noted before it.
+    """Plans GoPs one by one; each plan may depend on the results taken into account before it.
 
     Args:
         gops: Of the video.
         most_per_pixel: Gaussians for each pixel at most.
     """
 
-    def __init__(self, gops: VideoGops, most_per_pixel: float) -> None:
+    def __init__(self, gops: GopTable, most_per_pixel: float) -> None:
         self.gops = gops
         most = [gops.costs.bytes_at_density(most_per_pixel, length) for length in gops.lengths]
         self._maximum_bytes = [max(pair) for pair in zip(most, gops.minimum_bytes, strict=True)]
@@ -92,22 +92,22 @@ class RateControl(ABC):
         """Dimensions of a GoP. Called once for each, in order."""
         return self._plan_for(index, self._payload_bytes(index))
 
-    def note(self, plan: GopPlan, outcome: GopOutcome) -> None:
-        """Take the outcome of a plan into account for those to come. Called once for each GoP, in order."""
+    def update(self, plan: GopPlan, result: GopResult) -> None:
+        """Take the result of a plan into account for those to come. Called once for each GoP, in order."""
         self._n_largest += plan.target_bytes >= self._maximum_bytes[plan.index]
         self._n_smallest += plan.target_bytes <= self.gops.minimum_bytes[plan.index]
-        self.gops.costs.note(outcome.payload_bytes, plan.field, outcome.n_gaussians, plan.n_frames)
+        self.gops.costs.update(result.payload_bytes, plan.field, result.n_gaussians, plan.n_frames)
 
     def needs_all_before(self, index: int) -> bool:
-        """Whether a GoP is to be planned only when all before it have been noted."""
+        """Whether a GoP is to be planned only when all before it have been taken into account."""
         return False
 
-    def again(self, plan: GopPlan, outcome: GopOutcome) -> GopPlan | None:
-        """Another plan for a GoP that was just fitted by `plan`; None where its best outcome is to be kept."""
+    def retry_plan(self, plan: GopPlan, result: GopResult) -> GopPlan | None:
+        """Another plan for a GoP that was just fitted by `plan`; None where its best result is to be kept."""
         return None
 
-    def is_better(self, index: int, first: GopOutcome, second: GopOutcome) -> bool:
-        """Whether the second of two outcomes of a GoP is the one to keep."""
+    def is_better(self, index: int, first: GopResult, second: GopResult) -> bool:
+        """Whether the second of two results of a GoP is the one to keep."""
         return False
 
     @abstractmethod
@@ -148,7 +148,7 @@ class SizeControl(RateControl):
         target_bytes: Of the file.
     """
 
-    def __init__(self, gops: VideoGops, target_bytes: int) -> None:
+    def __init__(self, gops: GopTable, target_bytes: int) -> None:
         super().__init__(gops, MOST_PER_PIXEL)
         self.target_bytes = target_bytes
         self._weights = [0.0 if flat else float(n) for flat, n in zip(gops.is_flat, gops.lengths, strict=True)]
@@ -157,7 +157,7 @@ class SizeControl(RateControl):
         self._minimum_left = sum(gops.minimum_bytes)
         # From each GoP to the last: summed from the end, one by one.
         self._weights_left = [*accumulate(reversed(self._weights))][::-1]
-        # Framing of the GoPs not yet noted, as for payloads of their share.
+        # Framing of the GoPs that are not fitted yet, as for payloads of their share.
         share = target_bytes / len(gops)
         most = gops.costs.most_gaussians
         self._framing = [gops.framing_bytes(i, math.ceil(share), most) for i in range(len(gops))]
@@ -187,11 +187,11 @@ class SizeControl(RateControl):
         self._left -= math.floor(payload_bytes)
         return payload_bytes
 
-    def note(self, plan: GopPlan, outcome: GopOutcome) -> None:
+    def update(self, plan: GopPlan, result: GopResult) -> None:
         """As for every control; what is left over is for the GoPs planned from now on."""
-        super().note(plan, outcome)
-        framing = self.gops.framing_bytes(plan.index, outcome.payload_bytes, outcome.n_gaussians)
-        self._left += plan.target_bytes - outcome.payload_bytes + self._framing[plan.index] - framing
+        super().update(plan, result)
+        framing = self.gops.framing_bytes(plan.index, result.payload_bytes, result.n_gaussians)
+        self._left += plan.target_bytes - result.payload_bytes + self._framing[plan.index] - framing
 
 
 class QualityControl(RateControl):
@@ -202,12 +202,12 @@ class QualityControl(RateControl):
         target_db: Mean over frames of RGB PSNR.
     """
 
-    def __init__(self, gops: VideoGops, target_db: float) -> None:
+    def __init__(self, gops: GopTable, target_db: float) -> None:
         super().__init__(gops, _MOST_PER_PIXEL_FOR_QUALITY)
         self.target_db = target_db
         self._fit = QualityFit(gops.costs.model.quality)
         self._wanted: list[float] = []
-        self._outcomes: list[GopOutcome] = []
+        self._results: list[GopResult] = []
         self._n_tries: dict[int, int] = {}
 
     def expected_bytes(self) -> int:
@@ -227,15 +227,15 @@ class QualityControl(RateControl):
         """The second learns from the first, the last makes up for all others."""
         return index == 1 or index == len(self.gops) - 1
 
-    def note(self, plan: GopPlan, outcome: GopOutcome) -> None:
+    def update(self, plan: GopPlan, result: GopResult) -> None:
         """As for every control; the quality reached corrects the model."""
-        super().note(plan, outcome)
-        self._outcomes.append(outcome)
-        self._learn(plan, outcome)
+        super().update(plan, result)
+        self._results.append(result)
+        self._learn(plan, result)
 
-    def again(self, plan: GopPlan, outcome: GopOutcome) -> GopPlan | None:
+    def retry_plan(self, plan: GopPlan, result: GopResult) -> GopPlan | None:
         """Another try for the first GoP or the last, where they are too far off and can be changed."""
-        index, reached = plan.index, outcome.mean_psnr_db
+        index, reached = plan.index, result.mean_psnr_db
         if reached is None:
             return None
         error_db = abs(reached - self._wanted[index])
@@ -248,7 +248,7 @@ class QualityControl(RateControl):
             or (is_last and mean_error_db > _REFIT_LAST_DB and n_tries <= 1)
         ):
             return None
-        self._learn(plan, outcome)
+        self._learn(plan, result)
         payload_bytes = self._bytes_for(index, self._wanted[index])
         least, most = plan.target_bytes / _LARGEST_STEP, plan.target_bytes * _LARGEST_STEP
         payload_bytes = self._within_limits(index, min(max(payload_bytes, least), most))
@@ -264,8 +264,8 @@ class QualityControl(RateControl):
         )
         return self._plan_for(index, payload_bytes)
 
-    def is_better(self, index: int, first: GopOutcome, second: GopOutcome) -> bool:
-        """Whether the second outcome is nearer to what was wanted."""
+    def is_better(self, index: int, first: GopResult, second: GopResult) -> bool:
+        """Whether the second result is nearer to what was wanted."""
         before, after = first.mean_psnr_db, second.mean_psnr_db
         wanted = self._wanted[index]
         return before is not None and (after is None or abs(after - wanted) < abs(before - wanted))
@@ -276,17 +276,17 @@ class QualityControl(RateControl):
         payload_bytes = self._bytes_for(index, wanted)
         if index > 0:
             return payload_bytes
-        return self._within_limits(index, max(payload_bytes, _FIRST_COMFORT * self.gops.minimum_bytes[index]))
+        return self._within_limits(index, max(payload_bytes, _FIRST_HEADROOM * self.gops.minimum_bytes[index]))
 
     def _wanted_db(self, index: int) -> float:
         """What the GoPs not yet planned must have on average, so that the mean over all comes out."""
         sum_db, n_frames = 0.0, 0
-        for outcome in self._outcomes:
-            finite = [psnr for psnr in outcome.psnr_db if math.isfinite(psnr)]
+        for result in self._results:
+            finite = [psnr for psnr in result.psnr_db if math.isfinite(psnr)]
             sum_db += math.fsum(finite)
             n_frames += len(finite)
         # Those under way are taken to reach what they were asked for.
-        for i in range(len(self._outcomes), index):
+        for i in range(len(self._results), index):
             sum_db += self.gops.lengths[i] * self._wanted[i]
             n_frames += self.gops.lengths[i]
         n_left = sum(self.gops.lengths[index:])
@@ -298,8 +298,8 @@ class QualityControl(RateControl):
         bits_per_pixel = self._fit.bits_per_pixel(psnr_db, gops.change[index], gops.detail[index])
         return self._within_limits(index, bits_per_pixel * gops.n_pixels / 8.0)
 
-    def _learn(self, plan: GopPlan, outcome: GopOutcome) -> None:
-        index, reached = plan.index, outcome.mean_psnr_db
+    def _learn(self, plan: GopPlan, result: GopResult) -> None:
+        index, reached = plan.index, result.mean_psnr_db
         if reached is not None:
-            bits_per_pixel = 8.0 * outcome.payload_bytes / self.gops.n_pixels
+            bits_per_pixel = 8.0 * result.payload_bytes / self.gops.n_pixels
             self._fit.learn(bits_per_pixel, self.gops.change[index], self.gops.detail[index], reached)

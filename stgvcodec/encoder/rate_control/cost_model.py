@@ -135,7 +135,7 @@ class GopCosts:
         n_gaussians = (available - field_bits) / (self.bits_per_gaussian * self._ratio)
         return size, min(max(math.floor(n_gaussians), 1), self.most_gaussians)
 
-    def note(self, payload_bytes: int, field: FieldSize, n_gaussians: int, n_frames: int) -> None:
+    def update(self, payload_bytes: int, field: FieldSize, n_gaussians: int, n_frames: int) -> None:
         """Learn from a payload what Gaussians cost in this video."""
         bits = 8.0 * (payload_bytes - self.overhead_bytes) - self._field_bits(field, n_frames)
         if n_gaussians >= MIN_GAUSSIANS and bits > 0.0:

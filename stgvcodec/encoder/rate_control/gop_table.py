@@ -15,7 +15,7 @@ from stgvcodec.encoder.rate_control.cost_model import GopCosts
 _FLAT_LEVELS = 0.02
 
 
-class VideoGops:
+class GopTable:
     """The GoPs into which a video is cut, and what the file costs around them.
 
     Args:

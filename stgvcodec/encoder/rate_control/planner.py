@@ -13,12 +13,12 @@ from stgvcodec.encoder.model_size import field_spec
 from stgvcodec.encoder.presets import PRESETS
 from stgvcodec.encoder.rate_control.controllers import QualityControl, RateControl, SizeControl
 from stgvcodec.encoder.rate_control.cost_model import COST_MODELS, GopCosts
-from stgvcodec.encoder.rate_control.gop_table import VideoGops
+from stgvcodec.encoder.rate_control.gop_table import GopTable
 from stgvcodec.encoder.reports import EncodePlan
 from stgvcodec.errors import ConfigError
 
 # A GoP should be able to afford this many times the smallest model before its content decides where it ends.
-_COMFORT = 3.0
+_HEADROOM = 3.0
 _BUDGET_GROWTH = 1.4
 # Gaussians for each pixel beyond which a longer GoP has nothing left to share; and up to which it may have them where
 # the field cannot grow with it, so that it asks the field to explain more motion with no more parameters.
@@ -52,14 +52,14 @@ def rate_control(config: EncodeConfig, content: Content, header: StreamHeader) -
     if config.psnr_target is not None:
         bpp = _expected_bpp(config.psnr_target, content, costs)
         lengths = next(_cuttings(config, content, costs, bpp))
-        gops = VideoGops(content, lengths, header, costs)
+        gops = GopTable(content, lengths, header, costs)
         return QualityControl(gops, config.psnr_target)
     n_samples = costs.n_pixels * content.n_frames
     target_bytes = config.size_target or max(math.floor((config.bpp_target or 0.0) * n_samples / 8.0), 1)
-    smallest: VideoGops | None = None
-    for comfort, lengths in _with_comfort(config, content, costs, 8.0 * target_bytes / n_samples):
-        gops = VideoGops(content, lengths, header, costs)
-        if gops.smallest_file_bytes + (comfort - 1.0) * sum(gops.minimum_bytes) <= target_bytes:
+    smallest: GopTable | None = None
+    for headroom, lengths in _with_headroom(config, content, costs, 8.0 * target_bytes / n_samples):
+        gops = GopTable(content, lengths, header, costs)
+        if gops.smallest_file_bytes + (headroom - 1.0) * sum(gops.minimum_bytes) <= target_bytes:
             return SizeControl(gops, target_bytes)
         if smallest is None or gops.smallest_file_bytes < smallest.smallest_file_bytes:
             smallest = gops
@@ -89,14 +89,14 @@ def encode_plan(config: EncodeConfig, control: RateControl) -> EncodePlan:
     )
 
 
-def _with_comfort(
+def _with_headroom(
     config: EncodeConfig, content: Content, costs: GopCosts, bpp: float
 ) -> Iterator[tuple[float, tuple[int, ...]]]:
     """Cuttings to try in turn, each with the multiple of the smallest models that the target must pay for."""
     cuttings = []
     for lengths in _cuttings(config, content, costs, bpp):
         cuttings.append(lengths)
-        yield _COMFORT, lengths
+        yield _HEADROOM, lengths
     for lengths in cuttings:
         yield 1.0, lengths
 
@@ -111,7 +111,7 @@ def _cuttings(config: EncodeConfig, content: Content, costs: GopCosts, bpp: floa
     model = costs.model.gop_length
     possible = max(1, min(model.longest, frames_in_memory(costs.n_pixels)))
     longest = min(possible, _frames_at_most(costs, bpp))
-    shortest = math.ceil(8.0 * _COMFORT * costs.minimum_bytes(longest) / (bpp * costs.n_pixels))
+    shortest = math.ceil(8.0 * _HEADROOM * costs.minimum_bytes(longest) / (bpp * costs.n_pixels))
     # A set that is denser than worth it still beats a file that is refused.
     longest = min(max(longest, shortest), possible)
     budget = model.budget(bpp, costs.n_pixels)
@@ -156,7 +156,7 @@ def _expected_bpp(psnr_db: float, content: Content, costs: GopCosts) -> float:
     return float(2.0**high)
 
 
-def _below_minimum(config: EncodeConfig, gops: VideoGops) -> ConfigError:
+def _below_minimum(config: EncodeConfig, gops: GopTable) -> ConfigError:
     minimum = gops.smallest_file_bytes
     bpp = 8.0 * minimum / (gops.n_pixels * gops.n_frames)
     # Four digits, rounded up, so that what is named works.

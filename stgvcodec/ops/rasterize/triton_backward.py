@@ -50,7 +50,7 @@ def pack(
     return blocks
 
 
-def gradients(
+def backward(
     bins: Bins,
     shape: tuple[int, int],
     blocks: Tensor,
@@ -189,7 +189,7 @@ def _gradients_kernel(
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    """Walk the rows of one Gaussian, or gather what its strips came to, and write its gradients."""
+    """Go over the rows of one Gaussian, or gather what its strips came to, and write its gradients."""
     g = tl.program_id(0)
     strip, n_strips = tl.load(places + 2 * g), tl.load(places + 2 * g + 1)
     x, y, inverse_l1, ratio, inverse_l3, red, green, blue = _load_record(gaussians, g)

@@ -14,10 +14,10 @@ from stgvcodec.ops.rasterize import triton_bins
 from stgvcodec.ops.rasterize.triton_bins import Bins
 from stgvcodec.ops.rasterize.triton_device import EXP_MAX
 
-DRAW_WARPS = 1
+FORWARD_WARPS = 1
 
 
-def draw(bins: Bins, image: Tensor) -> None:
+def forward(bins: Bins, image: Tensor) -> None:
     """Write `image` [B, H, W, 3], contiguous, float32 or uint8."""
     n_frames, height, width, _ = image.shape
     _launch(bins, n_frames, height, width, image, None, None, None, None)
@@ -58,12 +58,12 @@ def _launch(
     if not len(bins.starts):
         return
     tile_height, tile_width = triton_bins.TILE_HEIGHT, triton_bins.TILE_WIDTH
-    _draw_kernel[(len(bins.starts),)](
+    _forward_kernel[(len(bins.starts),)](
         # As pairs of floats, so that a record is read by four loads.
         bins.gaussians.view(torch.int64), bins.pairs, bins.starts, bins.ends, image, blocks, squares, frames, picked,
         len(bins.pairs), height, width, len(bins.starts) // n_frames, triton.cdiv(width, tile_width),
         TILE_HEIGHT=tile_height, TILE_WIDTH=tile_width, BLOCK_ROWS=triton_bins.GRADIENT_ROWS,
-        BLOCK_COLUMNS=triton_bins.GRADIENT_COLUMNS, num_warps=DRAW_WARPS,
+        BLOCK_COLUMNS=triton_bins.GRADIENT_COLUMNS, num_warps=FORWARD_WARPS,
     )  # fmt: skip
 
 
@@ -78,7 +78,7 @@ def _high(pair):
 
 
 @triton.jit(do_not_specialize=["capacity"])
-def _draw_kernel(
+def _forward_kernel(
     gaussians,  # [B * N, 4] int64: records, two floats each
     pairs,  # [capacity] int32
     starts,  # [B * tiles] int32

@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from stgvcodec.ops.rasterize.pair_budget import PairBudget
-from stgvcodec.ops.rasterize.triton_backward import gradients, pack
+from stgvcodec.ops.rasterize.triton_backward import backward, pack
 from stgvcodec.ops.rasterize.triton_bins import Bins, Strips, make_bins
-from stgvcodec.ops.rasterize.triton_forward import draw
+from stgvcodec.ops.rasterize.triton_forward import forward
 
 
 def rasterize(
@@ -81,7 +81,7 @@ def _drawn_in_order(
     inputs = means.contiguous(), cholesky.contiguous(), colors.contiguous()
     bins = make_bins(*inputs, height, width, budget, ordered=True, with_strips=False)
     image = torch.empty(means.shape[0], height, width, 3, dtype=dtype, device=means.device)
-    draw(bins, image)
+    forward(bins, image)
     return image
 
 
@@ -93,7 +93,7 @@ class _Rasterize(torch.autograd.Function):
         inputs = means.contiguous(), cholesky.contiguous(), colors.contiguous()
         bins = make_bins(*inputs, height, width, budget, ordered=False, with_strips=True)
         image = torch.empty(means.shape[0], height, width, 3, device=means.device)
-        draw(bins, image)
+        forward(bins, image)
         save_bins(ctx, bins)
         ctx.shape = means.shape[:2]
         return image
@@ -103,5 +103,5 @@ class _Rasterize(torch.autograd.Function):
     def backward(ctx: Any, grad_image: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
         bins, _ = saved_bins(ctx)
         _, height, width, _ = grad_image.shape
-        grad_means, grad_cholesky, grad_colors = gradients(bins, ctx.shape, pack(grad_image), height, width)
+        grad_means, grad_cholesky, grad_colors = backward(bins, ctx.shape, pack(grad_image), height, width)
         return grad_means, grad_cholesky, grad_colors, None, None, None

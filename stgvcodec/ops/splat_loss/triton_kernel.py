@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from stgvcodec.ops.rasterize.pair_budget import PairBudget
-from stgvcodec.ops.rasterize.triton_backward import gradients, new_blocks, pack
+from stgvcodec.ops.rasterize.triton_backward import backward, new_blocks, pack
 from stgvcodec.ops.rasterize.triton_bins import make_bins
 from stgvcodec.ops.rasterize.triton_forward import draw_residual
 from stgvcodec.ops.rasterize.triton_kernel import check_float32, launching_on, save_bins, saved_bins
@@ -81,9 +81,9 @@ class _SplatLoss(torch.autograd.Function):
         bins, (blocks,) = saved_bins(ctx)
         height, width = ctx.size
         if grad_image is None:
-            result = gradients(bins, ctx.shape, blocks, height, width, grad_mse, ctx.factor)
+            result = backward(bins, ctx.shape, blocks, height, width, grad_mse, ctx.factor)
         else:
-            result = gradients(bins, ctx.shape, pack(grad_image, blocks, grad_mse, ctx.factor), height, width)
+            result = backward(bins, ctx.shape, pack(grad_image, blocks, grad_mse, ctx.factor), height, width)
         return *result, None, None, None, None
 
 

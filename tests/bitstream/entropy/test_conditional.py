@@ -97,11 +97,11 @@ def test_nearly_constant_attributes_have_narrow_models():
     assert (data[0] & 3, data[0] >> 2 >= 16, data[1]) == (1, True, 5)
     assert len(data) < 25
     for decode in (decode_conditioned, decode_conditioned_slowly):
-        assert outcome(decode, data, attributes, 6000) == block.reshape(-1).tolist()
+        assert result(decode, data, attributes, 6000) == block.reshape(-1).tolist()
     assert decode_independently(data, 3000, [(256, ()), (7, (0,))]) == block.T.tolist()
 
 
-def outcome(decode, data, attributes, size):
+def result(decode, data, attributes, size):
     block = np.zeros(size, np.uint8)
     try:
         decode(ByteReader(data, "test"), attributes, block)
@@ -130,8 +130,7 @@ def test_any_bytes_are_read_or_refused_alike(monkeypatch):
             data[0] = int(rng.choice([0, 4, 1 | trial % 40 << 2, 2 | trial % 64 << 2]))
             data[2:3] = bytes([trial % 3])
         got, expected = (
-            outcome(decode, bytes(data), attributes, 2 * n)
-            for decode in (decode_conditioned, decode_conditioned_slowly)
+            result(decode, bytes(data), attributes, 2 * n) for decode in (decode_conditioned, decode_conditioned_slowly)
         )
         assert got == expected, (plan, data.hex())
         try:
@@ -157,7 +156,7 @@ THRESHOLDS = {
 @pytest.mark.parametrize(("data", "message"), THRESHOLDS.values(), ids=THRESHOLDS)
 def test_malformed_classes_are_refused(data, message):
     attributes = attribute_set(3, (8, ()), (8, (0,)))
-    assert message in outcome(decode_conditioned, data, attributes, 6)
+    assert message in result(decode_conditioned, data, attributes, 6)
 
 
 @pytest.mark.parametrize(

@@ -265,16 +265,16 @@ def test_damaged_streams_give_what_constriction_gives(monkeypatch, names):
     contexts = [context for context, _ in runs]
     data = encode_stream(runs)
 
-    def outcome(damaged, read):
+    def result(damaged, read):
         try:
             return [symbols.tolist() for symbols in read(ByteReader(damaged, "test"), contexts)]
         except BitstreamError as error:
             return str(error)
 
     damaged = [data, *damaged_copies(data, np.random.default_rng(4), 200)]
-    fast = [outcome(item, decode_stream) for item in damaged]
+    fast = [result(item, decode_stream) for item in damaged]
     monkeypatch.setattr(entropy, "ans_decode", partial(ans_decode, backend="reference"))
-    assert fast == [outcome(item, decode_stream_slowly) for item in damaged]
+    assert fast == [result(item, decode_stream_slowly) for item in damaged]
     assert len({item if isinstance(item, str) else "" for item in fast}) > 2
 
 
@@ -292,12 +292,12 @@ def test_any_bytes_are_read_or_refused_alike():
         else:
             data = bytearray(rng.integers(0, 256, rng.integers(1, 24), dtype=np.uint8).tobytes())
             data[0] = int(rng.choice([0, 4, 1 | trial % 15 << 2, 2 | trial % 64 << 2, 3 | trial % 64 << 2]))
-        outcomes = []
+        results = []
         for read in (decode_stream, decode_stream_slowly):
             try:
-                outcomes.append([symbols.tolist() for symbols in read(ByteReader(bytes(data), "test"), contexts)])
+                results.append([symbols.tolist() for symbols in read(ByteReader(bytes(data), "test"), contexts)])
             except BitstreamError as error:
-                outcomes.append(str(error))
-        assert outcomes[0] == outcomes[1], (contexts, data.hex())
-        n_read += isinstance(outcomes[0], list)
+                results.append(str(error))
+        assert results[0] == results[1], (contexts, data.hex())
+        n_read += isinstance(results[0], list)
     assert 750 < n_read < 2250

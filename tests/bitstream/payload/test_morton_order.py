@@ -73,7 +73,7 @@ def test_malformed_points_are_refused(buckets, low_bits, message):
 
 def test_any_bytes_are_read_or_refused_alike():
     rng = np.random.default_rng(8)
-    outcomes = {"points": 0, "error": 0}
+    results = {"points": 0, "error": 0}
     for trial in range(3000):
         buckets = rng.integers(0, 132 if trial % 2 else 20, rng.integers(1, 5)).astype(np.uint8)
         n_bits = int(np.maximum((buckets.astype(int) >> 2) - 2, 0).sum())
@@ -88,8 +88,8 @@ def test_any_bytes_are_read_or_refused_alike():
         except BitstreamError:
             slow = None
         assert (out.tolist() if fine else None) == slow, (buckets, low_bits.hex())
-        outcomes["points" if fine else "error"] += 1
-    assert min(outcomes.values()) > 300, outcomes
+        results["points" if fine else "error"] += 1
+    assert min(results.values()) > 300, results
 
 
 def test_the_operator_checks_its_arguments():

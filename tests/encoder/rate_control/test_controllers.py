@@ -19,7 +19,7 @@ from stgvcodec.encoder.rate_control.planner import rate_control
 from stgvcodec.errors import ConfigError, InputVideoError
 from stgvcodec.evaluation.compare import compare
 
-LANDINGS = {
+SIZE_RATIOS = {
     "on target": lambda index: 1.0,
     "always above": lambda index: 1.005,
     "always below": lambda index: 0.981,
@@ -34,14 +34,14 @@ def noisy_clip(n_frames: int, width: int, height: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("jobs", [1, 4])
-@pytest.mark.parametrize("landing", LANDINGS)
+@pytest.mark.parametrize("size_ratio", SIZE_RATIOS)
 @pytest.mark.parametrize("bpp", [0.02, 0.05, 0.11, 0.3, 1.0])
-def test_a_file_lands_on_its_rate(monkeypatch, tmp_path, bpp, landing, jobs):
+def test_a_file_meets_its_rate(monkeypatch, tmp_path, bpp, size_ratio, jobs):
     """Up to 200 frames: never more than 2% above, and from three GoPs on within 2%."""
     n_landed, refused = 0, []
     for n_frames in (1, 2, 3, 5, 17, 40, 64, 65, 129, 200):
         content = plain_content(n_frames, change=random.Random(n_frames).choice([0.01, 0.1, 0.5]))
-        fit = FakeFit(landing=LANDINGS[landing])
+        fit = FakeFit(size_ratio=SIZE_RATIOS[size_ratio])
         try:
             report = simulated(monkeypatch, tmp_path, content, fit, jobs=jobs, bpp_target=bpp)
         except ConfigError as error:
@@ -60,7 +60,7 @@ def test_a_file_lands_on_its_rate(monkeypatch, tmp_path, bpp, landing, jobs):
 @pytest.mark.parametrize("jobs", [1, 4])
 def test_a_file_lands_on_its_size(monkeypatch, tmp_path, jobs):
     for n_bytes in (12_000, 123_456, 5_000_000):
-        fit = FakeFit(landing=LANDINGS["anyhow"])
+        fit = FakeFit(size_ratio=SIZE_RATIOS["anyhow"])
         report = simulated(monkeypatch, tmp_path, plain_content(150), fit, jobs=jobs, size_target=n_bytes)
 
         assert (tmp_path / "a.stgv").stat().st_size == report.file_bytes
@@ -196,11 +196,11 @@ def test_plans_do_not_depend_on_which_gop_ends_first(monkeypatch, tmp_path, targ
     plans = []
     for delay in (0.0, 0.01):
 
-        def landing(index: int, delay: float = delay) -> float:
+        def size_ratio(index: int, delay: float = delay) -> float:
             time.sleep(delay * random.Random(index).random())
-            return LANDINGS["anyhow"](index)
+            return SIZE_RATIOS["anyhow"](index)
 
-        fit = FakeFit(landing=landing)
+        fit = FakeFit(size_ratio=size_ratio)
         simulated(monkeypatch, tmp_path, plain_content(200), fit, jobs=4, gop=20, **target)
         plans.append(sorted((seed, config.target_bytes, config.n_gaussians) for seed, config in fit.configs))
 
