@@ -175,7 +175,7 @@ def tiled(symbols: GopSymbols, header: StreamHeader, width: int, height: int, n_
     if len(kept) < n_gaussians:
         raise ValueError(f"{len(corners)} tiles hold {len(placed)} Gaussians, expected {n_gaussians} at least")
     source = kept % len(points)
-    # The diagonal's codes are logarithms.
+    # The diagonal's symbols are logarithms.
     shift = np.round(np.log(tile / old) / np.log1p(symbols.shape_scale[:2])).astype(np.int64)
     shapes = symbols.shapes[source].astype(np.int64)
     shapes[:, :2] = np.clip(shapes[:, :2] + shift, 0, 255)

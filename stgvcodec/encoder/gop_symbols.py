@@ -31,9 +31,9 @@ def gop_symbols(trainer: GopTrainer) -> GopSymbols:
         header = header_of(trainer.spec, quantizers.config)
         static_table, dynamic_table, *mlp = quantizers.field.symbols(parameters.field)
         field: dict[str, Any] = {
-            "static_table": static_table.codes,
-            "dynamic_table": dynamic_table.codes,
-            "mlp": tuple(tensor.codes for tensor in mlp),
+            "static_table": static_table.symbols,
+            "dynamic_table": dynamic_table.symbols,
+            "mlp": tuple(tensor.symbols for tensor in mlp),
             "static_scales": static_table.scales,
             "dynamic_scales": dynamic_table.scales,
             "mlp_scales": np.concatenate([tensor.scales for tensor in mlp]),

@@ -91,7 +91,7 @@ def finetuning_phases(n_steps: int, rates: LearningRates, *, frames_per_step: in
     )
 
 
-# What fine-tuning at once wants besides a preset's rates: an end so slow that values settle on their codes, and steps
+# What fine-tuning at once wants besides a preset's rates: an end so slow that values settle on their symbols, and steps
 # that can change by this much in all, as a logarithm, however few there are.
 _AT_ONCE_FINAL_RATE = 0.05
 _STEPS_TRAVEL = 4.0

@@ -52,13 +52,13 @@ class QuantizerConfig:
         points: Means as "half" floats, or on a "grid".
         shapes: Covariances as "cholesky" factors in pixels, or as "log-shear".
         colors: By residual vector quantisation ("rvq"), or on scalar steps ("ycocg").
-        cholesky_bits: Bits of a Cholesky code.
+        cholesky_bits: Bits of a Cholesky symbol.
         color_stages: Stages of the colours' residual vector quantiser.
         color_codebook_size: Codewords of each stage.
-        weight_bits: Bits of a code of hash tables and MLP.
+        weight_bits: Bits of a symbol of hash tables and MLP.
         initial_weight_bits: Bits for which their scales are chosen to begin with.
         grid_cell: Width of a grid cell, in median standard deviations of the Gaussians.
-        shape_step: Steps of log-shear codes to begin with.
+        shape_step: Steps of log-shear symbols to begin with.
         color_step: Step of luma on scalar steps to begin with, in units of [0, 1] colour.
         relative_lmbda: Weight of the rate in the loss, as a ratio of relative changes: one per cent of the bits is held
             to be worth this many per cent of the squared error. 0 leaves the rate out of the loss.
@@ -84,11 +84,11 @@ class TensorSymbols(NamedTuple):
     """What is transmitted of one tensor of the field.
 
     Attributes:
-        codes: Shape of the tensor, int8.
+        symbols: Shape of the tensor, int8.
         scales: Step of each of its groups: the levels of a table, or all of an MLP tensor. [G] float32.
     """
 
-    codes: NDArray[np.int8]
+    symbols: NDArray[np.int8]
     scales: NDArray[np.float32]
 
 
@@ -140,15 +140,15 @@ class FieldQuantizer(nn.Module):
 
     def segmented(self, parameters: FieldParameters) -> Segmented:
         """The symbols as they are now, each level and each tensor with a model of its own."""
-        codes = self.flat.codes(self._flattened(parameters)).long() + (self.flat.max_code + 1)
-        return Segmented(codes, self.flat.group_of, self.n_groups)
+        symbols = self.flat.symbol_tensor(self._flattened(parameters)).long() + (self.flat.max_symbol + 1)
+        return Segmented(symbols, self.flat.group_of, self.n_groups)
 
     def symbols(self, parameters: FieldParameters) -> list[TensorSymbols]:
         """What is transmitted of the static table, the dynamic table and the MLP's tensors, in this order."""
-        codes = np.split(self.flat.symbols(self._flattened(parameters)), np.cumsum(self._sizes)[:-1])
+        symbols = np.split(self.flat.symbols(self._flattened(parameters)), np.cumsum(self._sizes)[:-1])
         scales = np.split(self.flat.side()["scales"], np.cumsum(self._n_groups)[:-1])
         at = {i: position for position, i in enumerate(self._order)}
-        return [TensorSymbols(codes[at[i]].reshape(shape), scales[at[i]]) for i, shape in enumerate(self._shapes)]
+        return [TensorSymbols(symbols[at[i]].reshape(shape), scales[at[i]]) for i, shape in enumerate(self._shapes)]
 
     def _flattened(self, parameters: FieldParameters) -> Tensor:
         tensors = (parameters.static_table, parameters.dynamic_table, *parameters.weights)
@@ -276,13 +276,13 @@ class GopQuantizers(nn.Module):
         if isinstance(self.means, GridQuantizer):
             fixed = fixed + point_set_bits(self.means.cells(parameters.means))
         if isinstance(self.cholesky, LogShearQuantizer):
-            shape_mode, symbols = SHAPES_LOG, {"shapes": self.cholesky.codes(parameters.cholesky)}
+            shape_mode, symbols = SHAPES_LOG, {"shapes": self.cholesky.symbol_tensor(parameters.cholesky)}
             attributes += attributes_of(shape_symbols(shape_mode), symbols)
         else:
             factors = torch.from_numpy(self.cholesky.symbols(parameters.cholesky)).to(parameters.cholesky.device).long()
             shape_mode, symbols = SHAPES_AFFINE, {"shapes": factors}
         if isinstance(self.colors, YcocgQuantizer):
-            symbols["colors"] = self.colors.codes(parameters.colors)
+            symbols["colors"] = self.colors.symbol_tensor(parameters.colors)
             attributes += attributes_of(color_symbols(shape_mode, COLORS_YCOCG, 3), symbols)
         self.rate.refresh(attributes, self.field.segmented(parameters.field), fixed)
 

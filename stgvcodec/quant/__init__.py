@@ -27,7 +27,7 @@ moves the codebooks and its `restart_unused` those codewords that nothing choose
 
 Four rules hold for all of them:
 
-- **One value.** `q(x)` runs `dequantize`'s arithmetic on the codes themselves and equals `dequantize(q.symbols(x),
+- **One value.** `q(x)` runs `dequantize`'s arithmetic on the symbols themselves and equals `dequantize(q.symbols(x),
   **q.side())` bit for bit, on every device; a gradient never changes a value (no `x + (v - x).detach()`). A
   product and the sum after it are two float32 roundings: a port that contracts them into a fused multiply-add decodes
   something else.

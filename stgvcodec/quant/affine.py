@@ -9,7 +9,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from stgvcodec.ops.lsq import MAGNITUDE_MAX, SCALE_MIN, LsqSteps, codes_of, lsq_codes, lsq_round, lsq_steps, values_of
+from stgvcodec.ops.lsq import (
+    MAGNITUDE_MAX,
+    SCALE_MIN,
+    LsqSteps,
+    lsq_round,
+    lsq_steps,
+    lsq_symbols,
+    symbols_of,
+    values_of,
+)
 
 __all__ = ["SCALE_MIN", "AffineQuantizer", "dequantize"]
 
@@ -26,12 +35,12 @@ def dequantize(
     *,
     device: torch.device | str = "cpu",
 ) -> Tensor:
-    """Values of affine codes: float32(q) * scale + offset, rounded to float32 after the product and after the sum.
+    """Values of affine symbols: float32(q) * scale + offset, rounded to float32 after the product and after the sum.
 
     Args:
-        symbols: Codes. [N, C] uint8.
+        symbols: Symbols. [N, C] uint8.
         scale: Step per component. [C] float32.
-        offset: Value of code 0 per component. [C] float32.
+        offset: Value of symbol 0 per component. [C] float32.
         device: Where the result lives.
 
     Returns:
@@ -47,16 +56,16 @@ def dequantize(
             raise ValueError(
                 f"affine {name} is {array.dtype} {list(array.shape)}, expected float32 [{symbols.shape[1]}]"
             )
-    codes = torch.from_numpy(np.ascontiguousarray(symbols)).to(device)
-    return values_of(codes, torch.tensor(scale, device=device), torch.tensor(offset, device=device))
+    integers = torch.from_numpy(np.ascontiguousarray(symbols)).to(device)
+    return values_of(integers, torch.tensor(scale, device=device), torch.tensor(offset, device=device))
 
 
-def _fit_window(x: Tensor, max_code: int) -> tuple[Tensor, Tensor]:
+def _fit_window(x: Tensor, max_symbol: int) -> tuple[Tensor, Tensor]:
     """Scale and offset per component with the least squared error among percentile windows, refined by least squares.
 
     Args:
         x: Values, N >= 1. [N, C] float32.
-        max_code: Largest code.
+        max_symbol: Largest symbol.
 
     Returns:
         scale [C], offset [C], float32, within the transmitted limits.
@@ -64,38 +73,38 @@ def _fit_window(x: Tensor, max_code: int) -> tuple[Tensor, Tensor]:
     x = torch.nan_to_num(x, nan=0.0).clamp(-MAGNITUDE_MAX, MAGNITUDE_MAX)
     ordered = x.sort(dim=0).values
     last = x.shape[0] - 1
-    # A constant component has no span: any step will do, and code 0 gives it exactly.
-    idle_scale = ordered.abs().amax(dim=0).clamp_min(1.0) / max_code
+    # A constant component has no span: any step will do, and symbol 0 gives it exactly.
+    idle_scale = ordered.abs().amax(dim=0).clamp_min(1.0) / max_symbol
 
     best_error = torch.full_like(idle_scale, math.inf, dtype=torch.float64)
     best_scale, best_offset = idle_scale, ordered[0]
 
     def consider(scale: Tensor, offset: Tensor) -> Tensor:
-        """Keep the candidate where it is better; return its codes."""
+        """Keep the candidate where it is better; return its symbols."""
         nonlocal best_error, best_scale, best_offset
-        codes = codes_of(x, scale, offset, 0, max_code)
-        error = (values_of(codes, scale, offset).double() - x).square_().mean(dim=0)  # [C]
+        symbols = symbols_of(x, scale, offset, 0, max_symbol)
+        error = (values_of(symbols, scale, offset).double() - x).square_().mean(dim=0)  # [C]
         better = error < best_error
         best_error = torch.where(better, error, best_error)
         best_scale = torch.where(better, scale, best_scale)
         best_offset = torch.where(better, offset, best_offset)
-        return codes
+        return symbols
 
     for low_tail in _LOW_TAILS:
         for high_tail in _HIGH_TAILS:
             low = ordered[int(low_tail * last)]
             span = ordered[last - int(high_tail * last)] - low
-            consider(torch.where(span > 0, span / max_code, idle_scale).clamp(SCALE_MIN, MAGNITUDE_MAX), low)
+            consider(torch.where(span > 0, span / max_symbol, idle_scale).clamp(SCALE_MIN, MAGNITUDE_MAX), low)
 
-    codes = consider(best_scale, best_offset)
+    symbols = consider(best_scale, best_offset)
     for _ in range(_REFINEMENTS):
-        q = codes.double()
+        q = symbols.double()
         spread = q.var(dim=0, correction=0)
         slope = ((q - q.mean(dim=0)) * x).mean(dim=0) / spread.clamp_min(1e-12)
         usable = (spread > 0) & (slope > SCALE_MIN)
         scale = torch.where(usable, slope, best_scale.double()).clamp(SCALE_MIN, MAGNITUDE_MAX)
         offset = torch.where(usable, x.double().mean(dim=0) - scale * q.mean(dim=0), best_offset.double())
-        codes = consider(scale.float(), offset.clamp(-MAGNITUDE_MAX, MAGNITUDE_MAX).float())
+        symbols = consider(scale.float(), offset.clamp(-MAGNITUDE_MAX, MAGNITUDE_MAX).float())
     return best_scale, best_offset
 
 
@@ -107,7 +116,7 @@ class AffineQuantizer(nn.Module):
 
     Args:
         n_components: C, each with its own scale and offset.
-        bits: Bits a code, 1 to 8.
+        bits: Bits a symbol, 1 to 8.
         backend: Of the operator.
 
     Raises:
@@ -131,8 +140,8 @@ class AffineQuantizer(nn.Module):
         self.register_buffer("anchor", torch.zeros(n_components))
 
     @property
-    def max_code(self) -> int:
-        """Largest code, 2^bits - 1."""
+    def max_symbol(self) -> int:
+        """Largest symbol, 2^bits - 1."""
         return int(2**self.bits - 1)
 
     @torch.no_grad()
@@ -148,7 +157,7 @@ class AffineQuantizer(nn.Module):
         self._check(x)
         if x.shape[0] == 0:
             return
-        scale, offset = _fit_window(x, self.max_code)
+        scale, offset = _fit_window(x, self.max_symbol)
         self.unit.copy_(scale)
         self.anchor.copy_(offset)
         self.gain.zero_()
@@ -159,7 +168,7 @@ class AffineQuantizer(nn.Module):
         return lsq_steps(self._steps(), backend=self.backend)[0]
 
     def offset(self) -> Tensor:
-        """Value of code 0 per component as transmitted. [C] float32, without a gradient."""
+        """Value of symbol 0 per component as transmitted. [C] float32, without a gradient."""
         offset = lsq_steps(self._steps(), backend=self.backend)[1]
         assert offset is not None
         return offset
@@ -176,19 +185,19 @@ class AffineQuantizer(nn.Module):
         Raises:
             ValueError: a shape or dtype differs from the above.
 
-        Gradients: to x, straight-through where 0 <= (x - offset) / scale <= max_code and zero elsewhere; to gain and
+        Gradients: to x, straight-through where 0 <= (x - offset) / scale <= max_symbol and zero elsewhere; to gain and
         shift as `lsq_round` says. Deterministic: yes.
         """
         self._check(x)
-        return lsq_round(x, self._steps(), min_code=0, max_code=self.max_code, backend=self.backend)
+        return lsq_round(x, self._steps(), min_symbol=0, max_symbol=self.max_symbol, backend=self.backend)
 
     @torch.no_grad()
     def symbols(self, x: Tensor) -> NDArray[np.uint8]:
-        """Codes to transmit. [N, C] uint8."""
+        """Symbols to transmit. [N, C] uint8."""
         self._check(x)
         scale, offset = lsq_steps(self._steps(), backend=self.backend)
-        codes = lsq_codes(x, scale, offset, segments=None, min_code=0, max_code=self.max_code)
-        symbols: NDArray[np.uint8] = codes.to(torch.uint8).cpu().numpy()
+        integers = lsq_symbols(x, scale, offset, segments=None, min_symbol=0, max_symbol=self.max_symbol)
+        symbols: NDArray[np.uint8] = integers.to(torch.uint8).cpu().numpy()
         return symbols
 
     def side(self) -> dict[str, NDArray[np.float32]]:

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from stgvcodec.ops.lsq import LsqSteps, lsq_codes, lsq_round, values_of
+from stgvcodec.ops.lsq import LsqSteps, lsq_round, lsq_symbols, values_of
 
 __all__ = ["MAX_CELL", "GridQuantizer", "dequantize"]
 
@@ -98,12 +98,12 @@ class GridQuantizer(nn.Module):
 
         Gradients: straight-through to x inside the grid, zero outside. Deterministic: yes.
         """
-        return lsq_round(x, self._steps(), min_code=0, max_code=MAX_CELL, backend=self.backend)
+        return lsq_round(x, self._steps(), min_symbol=0, max_symbol=MAX_CELL, backend=self.backend)
 
     @torch.no_grad()
     def cells(self, x: Tensor) -> Tensor:
         """Cells to transmit. [N, 2] int16, on the device."""
-        return lsq_codes(x, self._scale, self._offset, segments=None, min_code=0, max_code=MAX_CELL)
+        return lsq_symbols(x, self._scale, self._offset, segments=None, min_symbol=0, max_symbol=MAX_CELL)
 
     def symbols(self, x: Tensor) -> NDArray[np.uint16]:
         """Cells to transmit. [N, 2] uint16."""

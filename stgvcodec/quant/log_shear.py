@@ -8,16 +8,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stgvcodec.ops.code_length import CodeLengths
-from stgvcodec.ops.log_shear import SCALE_LIMITS, decoded, log_shear_codes, log_shear_round, log_shear_scale
+from stgvcodec.ops.log_shear import SCALE_LIMITS, decoded, log_shear_round, log_shear_scale, log_shear_symbols
 
 __all__ = ["SCALE_LIMITS", "LogShearQuantizer", "dequantize"]
 
 
 def dequantize(symbols: NDArray[np.uint8], scale: NDArray[np.float32], *, device: torch.device | str = "cpu") -> Tensor:
-    """Raw Cholesky factors of codes (a, b, s): logarithms of l1 and l3, and the shear.
+    """Raw Cholesky factors of symbols (a, b, s): logarithms of l1 and l3, and the shear.
 
     Args:
-        symbols: Codes. [N, 3] uint8.
+        symbols: Symbols. [N, 3] uint8.
         scale: Relative steps of l1 and l3, step of the shear. [3] float32.
         device: Where the result lives.
 
@@ -38,8 +38,8 @@ def dequantize(symbols: NDArray[np.uint8], scale: NDArray[np.float32], *, device
 class LogShearQuantizer(nn.Module):
     """l1 and l3 in equal ratios from half a pixel up, l2 as a shear l2 / l3 in equal steps, all three steps learned.
 
-    An error of a code changes the distances inside the Gaussian, in its own standard deviations, by as much in a large
-    Gaussian as in a small one; steps in pixels would spend bits on large ones that nobody sees.
+    An error of a symbol changes the distances inside the Gaussian, in its own standard deviations, by as much in a
+    large Gaussian as in a small one; steps in pixels would spend bits on large ones that nobody sees.
 
     Args:
         initial_step: All three steps at the start.
@@ -91,7 +91,7 @@ class LogShearQuantizer(nn.Module):
 
         Args:
             x: As for calling it.
-            lengths: Tables, and rows of the codes (a, b, s). Rows [3, N].
+            lengths: Tables, and rows of the symbols (a, b, s). Rows [3, N].
 
         Returns:
             values: As calling it returns them.
@@ -106,13 +106,13 @@ class LogShearQuantizer(nn.Module):
         assert bits is not None
         return values, bits
 
-    def codes(self, x: Tensor) -> Tensor:
-        """Codes (a, b, s) to transmit. [N, 3] int64, on the device."""
-        return log_shear_codes(x, self.gain, self.unit, backend=self.backend)
+    def symbol_tensor(self, x: Tensor) -> Tensor:
+        """Symbols (a, b, s) to transmit. [N, 3] int64, on the device."""
+        return log_shear_symbols(x, self.gain, self.unit, backend=self.backend)
 
     def symbols(self, x: Tensor) -> NDArray[np.uint8]:
-        """Codes (a, b, s) to transmit. [N, 3] uint8."""
-        return self.codes(x).cpu().numpy().astype(np.uint8)
+        """Symbols (a, b, s) to transmit. [N, 3] uint8."""
+        return self.symbol_tensor(x).cpu().numpy().astype(np.uint8)
 
     def side(self) -> dict[str, NDArray[np.float32]]:
         """`scale` as transmitted. [3] float32."""

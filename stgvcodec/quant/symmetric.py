@@ -15,12 +15,12 @@ from stgvcodec.ops.lsq import (
     SCALE_MIN,
     LsqSteps,
     Segments,
-    codes_of,
-    lsq_codes,
     lsq_round,
     lsq_round_rated,
     lsq_steps,
+    lsq_symbols,
     segment_blocks,
+    symbols_of,
     values_of,
 )
 
@@ -43,10 +43,10 @@ def dequantize(
     group_sizes: Sequence[int] | None = None,
     device: torch.device | str = "cpu",
 ) -> Tensor:
-    """Values of signed codes: float32(q) * scale of its group, one float32 rounding.
+    """Values of signed symbols: float32(q) * scale of its group, one float32 rounding.
 
     Args:
-        symbols: Codes. Any shape, int8.
+        symbols: Symbols. Any shape, int8.
         scales: Step per group. [G] float32.
         group_sizes: Rows (of the first dimension) in each group, in order; None: everything is one group.
         device: Where the result lives.
@@ -68,8 +68,8 @@ def dequantize(
     if group_sizes is not None:
         _check_rows(symbols.shape, group_sizes)
         row_group = _row_groups(group_sizes).to(device)
-    codes = torch.from_numpy(np.ascontiguousarray(symbols)).to(device)
-    return values_of(codes, _per_row(torch.tensor(scales, device=device), row_group, codes.ndim), None)
+    integers = torch.from_numpy(np.ascontiguousarray(symbols)).to(device)
+    return values_of(integers, _per_row(torch.tensor(scales, device=device), row_group, integers.ndim), None)
 
 
 def _check_rows(shape: Sequence[int], group_sizes: Sequence[int]) -> None:
@@ -90,12 +90,12 @@ def _per_row(scale: Tensor, row_group: Tensor | None, n_dims: int) -> Tensor:
     return scale[row_group].reshape(-1, *(1,) * (n_dims - 1))
 
 
-def _fit_scale(values: Tensor, max_code: int) -> Tensor:
+def _fit_scale(values: Tensor, max_symbol: int) -> Tensor:
     """Scale with the least squared error among LSQ's start value and shrunken full-range scales.
 
     Args:
         values: One group. [n_values] float32.
-        max_code: Largest code.
+        max_symbol: Largest symbol.
 
     Returns:
         Positive scale, on the device of the values, without waiting for it. Scalar float32.
@@ -106,18 +106,18 @@ def _fit_scale(values: Tensor, max_code: int) -> Tensor:
     magnitude = values.abs()
     shrink = torch.exp2(-torch.arange(_SHRINK_STEPS + 1, device=values.device) / _STEPS_PER_OCTAVE)
     # In float64, so that the order of summation, which depends on threads, is rounded away.
-    lsq_start = (2.0 * magnitude.double().mean() / math.sqrt(max_code)).float()
-    full_range = magnitude.max() / max_code
+    lsq_start = (2.0 * magnitude.double().mean() / math.sqrt(max_symbol)).float()
+    full_range = magnitude.max() / max_symbol
     candidates = torch.cat([lsq_start.reshape(1), full_range * shrink]).clamp(SCALE_MIN, MAGNITUDE_MAX)
     rows = max(_SEARCH_ELEMENTS // values.numel(), 1)
-    errors = [_squared_error(values, scales[:, None], max_code) for scales in candidates.split(rows)]
+    errors = [_squared_error(values, scales[:, None], max_symbol) for scales in candidates.split(rows)]
     best = candidates[torch.cat(errors).argmin()]
     return torch.where(magnitude.any(), best, _IDLE_SCALE)
 
 
-def _squared_error(values: Tensor, scales: Tensor, max_code: int) -> Tensor:
+def _squared_error(values: Tensor, scales: Tensor, max_symbol: int) -> Tensor:
     """Mean squared error of [n_values] under each of [n, 1] scales. [n] float64."""
-    decoded = values_of(codes_of(values, scales, None, -max_code - 1, max_code), scales, None)
+    decoded = values_of(symbols_of(values, scales, None, -max_symbol - 1, max_symbol), scales, None)
     return (decoded.double() - values).square_().mean(dim=1)
 
 
@@ -128,8 +128,8 @@ class SymmetricQuantizer(nn.Module):
 
     Args:
         group_sizes: Values in each group of a flat vector, in order; None: a tensor of any shape is one group.
-        bits: Bits a code, 2 to 8.
-        initial_bits: Bits for which `initialize` chooses scales, where codes are to be fewer than there is room for.
+        bits: Bits a symbol, 2 to 8.
+        initial_bits: Bits for which `initialize` chooses scales, where symbols are to be fewer than there is room for.
         backend: Of the operator.
 
     Raises:
@@ -168,15 +168,15 @@ class SymmetricQuantizer(nn.Module):
         self.register_buffer("group_of", _row_groups(self.group_sizes or (0,)), persistent=False)
 
     @property
-    def max_code(self) -> int:
-        """Largest code, 2^(bits-1) - 1; the smallest is -2^(bits-1)."""
+    def max_symbol(self) -> int:
+        """Largest symbol, 2^(bits-1) - 1; the smallest is -2^(bits-1)."""
         return int(2 ** (self.bits - 1) - 1)
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
         """Choose each group's scale by mean squared error.
 
-        The candidates are LSQ's start value, 2 mean|w| / sqrt(max_code), and a grid from the full range downwards.
+        The candidates are LSQ's start value, 2 mean|w| / sqrt(max_symbol), and a grid from the full range downwards.
 
         Args:
             x: Weights. [n_values] float32, any shape without groups; an all-zero or empty group gets an arbitrary
@@ -206,7 +206,7 @@ class SymmetricQuantizer(nn.Module):
         Raises:
             ValueError: a shape or dtype differs from the above.
 
-        Gradients: to x, straight-through where x / scale lies within the codes and zero elsewhere; to gain as
+        Gradients: to x, straight-through where x / scale lies within the symbols and zero elsewhere; to gain as
         `lsq_round` says. Deterministic: yes.
         """
         self._check(x)
@@ -214,8 +214,8 @@ class SymmetricQuantizer(nn.Module):
             self._laid_out(x),
             self._steps(),
             segments=self._segments(),
-            min_code=-self.max_code - 1,
-            max_code=self.max_code,
+            min_symbol=-self.max_symbol - 1,
+            max_symbol=self.max_symbol,
             backend=self.backend,
         )
         return values.reshape(x.shape)
@@ -225,7 +225,7 @@ class SymmetricQuantizer(nn.Module):
 
         Args:
             x: Weights. [n_values] float32; the quantiser must have groups.
-            tables: Bits of the codes from -2^(bits-1) on, one row a group. [G, 2^bits or more] float32.
+            tables: Bits of the symbols from -2^(bits-1) on, one row a group. [G, 2^bits or more] float32.
 
         Returns:
             values: As calling it returns them.
@@ -245,27 +245,27 @@ class SymmetricQuantizer(nn.Module):
             self._steps(),
             tables,
             segments=segments,
-            min_code=-self.max_code - 1,
-            max_code=self.max_code,
+            min_symbol=-self.max_symbol - 1,
+            max_symbol=self.max_symbol,
             backend=self.backend,
         )
 
     @torch.no_grad()
-    def codes(self, x: Tensor) -> Tensor:
-        """Codes to transmit. Same shape as `x`, int16, on the device."""
+    def symbol_tensor(self, x: Tensor) -> Tensor:
+        """Symbols to transmit. Same shape as `x`, int16, on the device."""
         self._check(x)
-        return lsq_codes(
+        return lsq_symbols(
             self._laid_out(x),
             self.scales(),
             None,
             segments=self._segments(),
-            min_code=-self.max_code - 1,
-            max_code=self.max_code,
+            min_symbol=-self.max_symbol - 1,
+            max_symbol=self.max_symbol,
         ).reshape(x.shape)
 
     def symbols(self, x: Tensor) -> NDArray[np.int8]:
-        """Codes to transmit. Same shape as `x`, int8."""
-        symbols: NDArray[np.int8] = self.codes(x).to(torch.int8).cpu().numpy()
+        """Symbols to transmit. Same shape as `x`, int8."""
+        symbols: NDArray[np.int8] = self.symbol_tensor(x).to(torch.int8).cpu().numpy()
         return symbols
 
     def side(self) -> dict[str, NDArray[np.float32]]:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stgvcodec.ops.code_length import CodeLengths
-from stgvcodec.ops.ycocg import MAX_CODE, ZERO, to_ycocg, values_of, ycocg_codes, ycocg_round, ycocg_scale
+from stgvcodec.ops.ycocg import MAX_SYMBOL, ZERO, to_ycocg, values_of, ycocg_round, ycocg_scale, ycocg_symbols
 
 __all__ = ["YcocgQuantizer", "dequantize"]
 
@@ -17,10 +17,10 @@ _STEP_RATIOS = (1.0, 1.2, 1.0)
 
 
 def dequantize(symbols: NDArray[np.uint8], scale: NDArray[np.float32], *, device: torch.device | str = "cpu") -> Tensor:
-    """Colours of codes: float32(q - 128) * scale per component of (Y, Co, Cg), then to RGB by four additions.
+    """Colours of symbols: float32(q - 128) * scale per component of (Y, Co, Cg), then to RGB by four additions.
 
     Args:
-        symbols: Codes of (Y, Co, Cg). [N, 3] uint8.
+        symbols: Symbols of (Y, Co, Cg). [N, 3] uint8.
         scale: Step of each. [3] float32.
         device: Where the result lives.
 
@@ -34,8 +34,8 @@ def dequantize(symbols: NDArray[np.uint8], scale: NDArray[np.float32], *, device
         raise ValueError(f"YCoCg symbols are {symbols.dtype} {list(symbols.shape)}, expected uint8 [N, 3]")
     if scale.dtype != np.float32 or scale.shape != (3,):
         raise ValueError(f"YCoCg scale is {scale.dtype} {list(scale.shape)}, expected float32 [3]")
-    codes = torch.from_numpy(symbols.astype(np.int16) - ZERO).to(device)
-    return values_of(codes, torch.tensor(scale, device=device))
+    integers = torch.from_numpy(symbols.astype(np.int16) - ZERO).to(device)
+    return values_of(integers, torch.tensor(scale, device=device))
 
 
 class YcocgQuantizer(nn.Module):
@@ -69,7 +69,7 @@ class YcocgQuantizer(nn.Module):
             magnitude = torch.nan_to_num(to_ycocg(x)).abs().float()
             rank = max(1, round(0.999 * x.shape[0]))
             reach = magnitude.kthvalue(rank, dim=0).values
-            steps = torch.maximum(steps, reach / MAX_CODE)
+            steps = torch.maximum(steps, reach / MAX_SYMBOL)
         self.unit.copy_(steps)
         self.gain.zero_()
 
@@ -98,7 +98,7 @@ class YcocgQuantizer(nn.Module):
 
         Args:
             x: As for calling it.
-            lengths: Tables, and rows of the codes of (Y, Co, Cg). Rows [3, N].
+            lengths: Tables, and rows of the symbols of (Y, Co, Cg). Rows [3, N].
 
         Returns:
             values: As calling it returns them.
@@ -114,14 +114,14 @@ class YcocgQuantizer(nn.Module):
         return values, bits
 
     @torch.no_grad()
-    def codes(self, x: Tensor) -> Tensor:
-        """Codes to transmit, from 0. [N, 3] int64, on the device."""
+    def symbol_tensor(self, x: Tensor) -> Tensor:
+        """Symbols to transmit, from 0. [N, 3] int64, on the device."""
         self._check(x)
-        return ycocg_codes(x, self.scale()) + ZERO
+        return ycocg_symbols(x, self.scale()) + ZERO
 
     def symbols(self, x: Tensor) -> NDArray[np.uint8]:
-        """Codes to transmit. [N, 3] uint8."""
-        return self.codes(x).cpu().numpy().astype(np.uint8)
+        """Symbols to transmit. [N, 3] uint8."""
+        return self.symbol_tensor(x).cpu().numpy().astype(np.uint8)
 
     def side(self) -> dict[str, NDArray[np.float32]]:
         """`scale` as transmitted. [3] float32."""

@@ -114,8 +114,8 @@ def test_quantised_values_are_those_of_the_symbols(triton_device, backend):
         "cholesky": [affine.dequantize(q.cholesky.symbols(values.cholesky), **q.cholesky.side())],
         "colors": [residual_vq.dequantize(q.colors.symbols(values.colors), **q.colors.side())],
         "field": [
-            symmetric.dequantize(codes, scales, group_sizes=sizes)
-            for (codes, scales), sizes in zip(q.field.symbols(values.field), group_sizes, strict=True)
+            symmetric.dequantize(symbols, scales, group_sizes=sizes)
+            for (symbols, scales), sizes in zip(q.field.symbols(values.field), group_sizes, strict=True)
         ],
     }
 
@@ -147,8 +147,8 @@ def test_the_field_is_quantised_as_by_one_quantiser_a_tensor():
         assert torch.equal(flat(quantized)["field"][i].flatten(), own)
         assert torch.equal(tensor.grad.flatten(), leaf.grad)
         symbols = q.field.symbols(values.field)[i]
-        assert symbols.codes.shape == tensor.shape
-        assert (symbols.codes.reshape(-1) == alone.symbols(leaf)).all()
+        assert symbols.symbols.shape == tensor.shape
+        assert (symbols.symbols.reshape(-1) == alone.symbols(leaf)).all()
         assert symbols.scales.tobytes() == alone.side()["scales"].tobytes()
 
 
@@ -321,7 +321,7 @@ def test_real_size_against_the_reference():
     upstream = [torch.randn_like(tensor) for tensor in leaves(values)]
     grads, outputs = {}, {}
     quantizers = {backend: make_quantizers(values, PAPER, backend) for backend in ("triton", "reference")}
-    # Of exponentials that differ in the last place values could round to other codes.
+    # Of exponentials that differ in the last place values could round to other symbols.
     for q in quantizers.values():
         q.cholesky.gain.data.zero_()
         q.field.flat.gain.data.zero_()

@@ -79,9 +79,9 @@ def payload_of(values: GopParameters, q: GopQuantizers) -> bytes:
             shapes=q.cholesky.symbols(values.cholesky),
             colors=q.colors.symbols(values.colors),
             codebooks=np.zeros((0, 0, 3), np.uint16),
-            static_table=static_table.codes,
-            dynamic_table=dynamic_table.codes,
-            mlp=tuple(tensor.codes for tensor in mlp),
+            static_table=static_table.symbols,
+            dynamic_table=dynamic_table.symbols,
+            mlp=tuple(tensor.symbols for tensor in mlp),
             point_scale=points["scale"],
             point_offset=points["offset"],
             shape_scale=shapes["scale"],
@@ -214,7 +214,7 @@ def test_estimates_fall_with_coarser_steps():
 
 @pytest.mark.gpu
 def test_the_estimate_on_a_gpu_is_that_on_the_cpu():
-    """Another back end may round a few numbers to other codes."""
+    """Another back end may round a few numbers to other symbols."""
     values = plausible_values(20_000)
     on_gpu = GopParameters(
         *(tensor.cuda() for tensor in values[:3]),

@@ -1,4 +1,4 @@
-"""Log-scale and shear codes, and luma and chroma codes: gradients against differences, Triton against the reference."""
+"""Log-scale and shear symbols, and luma and chroma symbols: gradients against differences, Triton against the reference."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def shapes(n: int) -> Tensor:
 
 
 def colors(n: int) -> Tensor:
-    """Mostly within the codes, some saturated, some exactly between two."""
+    """Mostly within the symbols, some saturated, some exactly between two."""
     x = 0.4 * normal(n, 3)
     x[5::11] *= 20.0
     x[::7] = (64 * x[::7]).round() / 64
@@ -70,10 +70,10 @@ def lengths_of(n: int, device: torch.device | str) -> CodeLengths:
     return CodeLengths(tables, torch.randint(0, 5, (3, n), generator=generator).int().to(device))
 
 
-def codes_of(name: str, x: Tensor, gain: Tensor, unit: Tensor, backend: str) -> Tensor:
+def symbols_of(name: str, x: Tensor, gain: Tensor, unit: Tensor, backend: str) -> Tensor:
     if name == "log_shear":
-        return log_shear.log_shear_codes(x, gain, unit, backend=backend)
-    return ycocg.ycocg_codes(x, ycocg.ycocg_scale(gain, unit, backend=backend))
+        return log_shear.log_shear_symbols(x, gain, unit, backend=backend)
+    return ycocg.ycocg_symbols(x, ycocg.ycocg_scale(gain, unit, backend=backend))
 
 
 def scale_of(name: str, gain: Tensor, unit: Tensor, backend: str) -> Tensor:
@@ -106,16 +106,16 @@ def run(name: str, x: Tensor, gain: Tensor, unit: Tensor, lengths: CodeLengths |
 
 
 def assert_agree(name: str, n: int, device: torch.device, *, rated: bool) -> None:
-    """Triton does what the reference does under the steps that Triton transmits, for items of the same codes."""
+    """Triton does what the reference does under the steps that Triton transmits, for items of the same symbols."""
     x = INPUTS[name](n).to(device)
     gain, unit = steps_of(name, device)
     scale = scale_of(name, gain, unit, "triton")
     still = torch.zeros_like(gain)
-    codes = codes_of(name, x, gain, unit, "triton")
-    # An item whose logarithm lies within a last place of the middle between codes may round either way.
-    same = (codes == codes_of(name, x, still, scale, "reference")).all(dim=1)
+    symbols = symbols_of(name, x, gain, unit, "triton")
+    # An item whose logarithm lies within a last place of the middle between symbols may round either way.
+    same = (symbols == symbols_of(name, x, still, scale, "reference")).all(dim=1)
     assert n < 300 or same.float().mean() > 0.999
-    x, codes = x[same], codes[same]
+    x, symbols = x[same], symbols[same]
     lengths = lengths_of(len(x), device) if rated else None
     upstream = normal(len(x), 3, seed=5).to(device)
 
@@ -123,12 +123,14 @@ def assert_agree(name: str, n: int, device: torch.device, *, rated: bool) -> Non
     true_values, true_parts, true_grad_x, true_grad_gain = run(name, x, still, scale, lengths, upstream, "reference")
 
     assert torch.equal(bits(values), bits(true_values))
-    assert torch.equal(bits(values), bits(decoder(name)(codes.cpu(), scale.cpu())))
+    assert torch.equal(bits(values), bits(decoder(name)(symbols.cpu(), scale.cpu())))
     assert torch.isfinite(values).all()
     assert (parts is None) == (not rated)
     if rated:
         first = FIRST[name]
-        count = sum(float(lengths.tables[lengths.rows[i].long(), codes[:, i] - first].double().sum()) for i in range(3))
+        count = sum(
+            float(lengths.tables[lengths.rows[i].long(), symbols[:, i] - first].double().sum()) for i in range(3)
+        )
         assert float(parts.double().sum()) == pytest.approx(count, rel=1e-5)
         assert float(true_parts.double().sum()) == pytest.approx(count, rel=1e-5)
     torch.testing.assert_close(grad_x, true_grad_x, rtol=1e-5, atol=1e-5)
@@ -156,7 +158,7 @@ def test_real_size(name, rated):
 def test_bits_have_the_gradient_of_a_polyline(triton_device, name, backend):
     """Under code lengths that grow by c a symbol, bits are c times what was rounded: differences say the rest."""
     x = (shapes(40) if name == "log_shear" else 0.2 * colors(40)).nan_to_num(0.0, 0.0, 0.0)
-    # Within the codes, outside of which there is no slope.
+    # Within the symbols, outside of which there is no slope.
     x = (x.abs().clamp(0.01, 8.0) if name == "log_shear" else x.clamp(-0.4, 0.4)).to(triton_device)
     gain, unit = steps_of(name, triton_device)
     slopes = torch.tensor([0.5, -0.25, 2.0], device=triton_device)
@@ -188,15 +190,15 @@ def test_bits_have_the_gradient_of_a_polyline(triton_device, name, backend):
 @pytest.mark.parametrize("backend", ["reference", "triton"])
 @pytest.mark.parametrize("name", NAMES)
 def test_steps_get_the_gradient_of_values_whose_codes_stay(triton_device, name, backend):
-    """Where x lies on its codes or beyond them, the step's gradient is that of the decoder: codes are constants."""
+    """Where x lies on its symbols or beyond them, the step's gradient is that of the decoder: symbols are constants."""
     gain, unit = steps_of(name, triton_device, spread=0.0)
-    codes = torch.randint(1, 40, (30, 3), generator=torch.Generator().manual_seed(6)).to(triton_device)
+    symbols = torch.randint(1, 40, (30, 3), generator=torch.Generator().manual_seed(6)).to(triton_device)
     if name == "log_shear":
-        codes[:, 2] += 108
+        symbols[:, 2] += 108
     else:
-        codes = codes - 20
-        codes[:2] = torch.tensor([127, -128, 3], device=triton_device)
-    x = decoder(name)(codes, unit)
+        symbols = symbols - 20
+        symbols[:2] = torch.tensor([127, -128, 3], device=triton_device)
+    x = decoder(name)(symbols, unit)
     if name == "ycocg":
         x[:2] *= 50.0  # saturated: there the values move with the step
     upstream = normal(30, 3, seed=5).to(triton_device)
@@ -204,11 +206,11 @@ def test_steps_get_the_gradient_of_values_whose_codes_stay(triton_device, name, 
     (grad,) = torch.autograd.grad((values * upstream).sum(), gain)
 
     shift = 1e-3
-    saturated = codes_of(name, x, gain, unit, backend).double()
+    saturated = symbols_of(name, x, gain, unit, backend).double()
     for i in range(3):
         sums = []
         for sign in (-1, 1):
-            # Inside the codes LSQ's gradient is zero for an x on its code; only saturated rows move.
+            # Inside the symbols LSQ's gradient is zero for an x on its code; only saturated rows move.
             step = unit.double().clone()
             step[i] *= math.exp(sign * shift)
             rgb = saturated * step
@@ -271,7 +273,7 @@ def test_diagonal_tables_are_products_one_after_the_other(scale):
 
 
 def test_every_diagonal_code_of_triton_is_the_tables(triton_device):
-    """Through all codes, each reached by its own value."""
+    """Through all symbols, each reached by its own value."""
     for scale in (2.0**-10, 0.03, 0.3):
         unit = torch.tensor([scale, scale, 1.0])
         table = diagonal_tables(unit[:1])[0]

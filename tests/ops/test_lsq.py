@@ -11,10 +11,10 @@ from torch import Tensor
 from stgvcodec.ops.lsq import (
     LsqSteps,
     Segments,
-    lsq_codes,
     lsq_round,
     lsq_round_rated,
     lsq_steps,
+    lsq_symbols,
     segment_blocks,
 )
 from stgvcodec.ops.lsq.segments import SEGMENT_BLOCK
@@ -37,9 +37,9 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def make_x(shape: tuple[int, ...], max_code: int) -> Tensor:
-    """Mostly inside the codes, some beyond, some exactly between two, some no numbers."""
-    x = 0.4 * max_code * normal(*shape)
+def make_x(shape: tuple[int, ...], max_symbol: int) -> Tensor:
+    """Mostly inside the symbols, some beyond, some exactly between two, some no numbers."""
+    x = 0.4 * max_symbol * normal(*shape)
     flat = x.view(-1)
     flat[::7] = (flat[::7] * 2).round() / 2
     for i, special in enumerate((math.nan, math.inf, -math.inf, -0.0, 1e-41, 3e38)):
@@ -71,11 +71,11 @@ def bits(x: Tensor) -> Tensor:
 
 
 def assert_agree(
-    x: Tensor, steps: LsqSteps, segments: Segments | None, codes: tuple[int, int], upstream: Tensor
+    x: Tensor, steps: LsqSteps, segments: Segments | None, symbols: tuple[int, int], upstream: Tensor
 ) -> None:
     """Triton's values, bit for bit, and gradients are the reference's under the steps that Triton transmits."""
-    min_code, max_code = codes
-    arguments = {"segments": segments, "min_code": min_code, "max_code": max_code}
+    min_symbol, max_symbol = symbols
+    arguments = {"segments": segments, "min_symbol": min_symbol, "max_symbol": max_symbol}
     x = x.requires_grad_()
     values = lsq_round(x, steps, backend="triton", **arguments)
     values.backward(upstream)
@@ -88,8 +88,8 @@ def assert_agree(
 
     assert torch.equal(bits(values), bits(truth))
     assert torch.isfinite(values).all()
-    decoded = lsq_codes(x, scale, offset, **arguments)
-    assert decoded.numel() == 0 or (decoded.min() >= min_code and decoded.max() <= max_code)
+    decoded = lsq_symbols(x, scale, offset, **arguments)
+    assert decoded.numel() == 0 or (decoded.min() >= min_symbol and decoded.max() <= max_symbol)
     assert torch.equal(x.grad, truth_x.grad)
     assert_sums_close(steps.gain.grad, truth_steps.gain.grad)
     if offset is not None:
@@ -97,12 +97,12 @@ def assert_agree(
         assert_sums_close(steps.shift.grad, truth_steps.shift.grad * steps.unit / scale)
 
 
-def assert_rated(x: Tensor, steps: LsqSteps, segments: Segments, codes: tuple[int, int], upstream: Tensor) -> None:
-    """Triton's values are those without bits; its bits are those of its codes, its gradients the reference's."""
-    min_code, max_code = codes
-    arguments = {"segments": segments, "min_code": min_code, "max_code": max_code}
+def assert_rated(x: Tensor, steps: LsqSteps, segments: Segments, symbols: tuple[int, int], upstream: Tensor) -> None:
+    """Triton's values are those without bits; its bits are those of its symbols, its gradients the reference's."""
+    min_symbol, max_symbol = symbols
+    arguments = {"segments": segments, "min_symbol": min_symbol, "max_symbol": max_symbol}
     generator = torch.Generator().manual_seed(5)
-    tables = (12 * torch.rand(len(segments.sizes), max_code - min_code + 1, generator=generator)).to(x.device)
+    tables = (12 * torch.rand(len(segments.sizes), max_symbol - min_symbol + 1, generator=generator)).to(x.device)
 
     def run(steps: LsqSteps, backend: str) -> tuple[Tensor, ...]:
         leaf = x.clone().requires_grad_()
@@ -118,7 +118,7 @@ def assert_rated(x: Tensor, steps: LsqSteps, segments: Segments, codes: tuple[in
     assert torch.equal(bits(values), bits(plain))
     assert torch.equal(bits(values), bits(true_values))
     group_of = torch.repeat_interleave(torch.arange(len(segments.sizes)), torch.tensor(segments.sizes)).to(x.device)
-    symbols = lsq_codes(x, scale, None, **arguments).long() - min_code
+    symbols = lsq_symbols(x, scale, None, **arguments).long() - min_symbol
     count = float(tables[group_of, symbols].double().sum())
     assert float(parts.double().sum()) == pytest.approx(count, rel=1e-5)
     assert float(true_parts.double().sum()) == pytest.approx(count, rel=1e-5)
@@ -131,20 +131,20 @@ def assert_sums_close(sums: Tensor, truth: Tensor) -> None:
     torch.testing.assert_close(sums, truth, rtol=SUM_TOLERANCE, atol=SUM_TOLERANCE * float(truth.abs().max()))
 
 
-@pytest.mark.parametrize("codes", CODES, ids=str)
+@pytest.mark.parametrize("symbols", CODES, ids=str)
 @pytest.mark.parametrize("sizes", SEGMENTS, ids=str)
-def test_segments(triton_device, sizes, codes):
-    x = make_x((sum(sizes),), codes[1]).to(triton_device)
+def test_segments(triton_device, sizes, symbols):
+    x = make_x((sum(sizes),), symbols[1]).to(triton_device)
     steps = make_steps(len(sizes), with_offset=False, device=triton_device)
-    assert_agree(x, steps, make_segments(sizes, triton_device), codes, normal(sum(sizes), seed=2).to(triton_device))
+    assert_agree(x, steps, make_segments(sizes, triton_device), symbols, normal(sum(sizes), seed=2).to(triton_device))
 
 
-@pytest.mark.parametrize("codes", [(-128, 127), (-8, 7), (-2, 1)], ids=str)
+@pytest.mark.parametrize("symbols", [(-128, 127), (-8, 7), (-2, 1)], ids=str)
 @pytest.mark.parametrize("sizes", SEGMENTS, ids=str)
-def test_rated_segments(triton_device, sizes, codes):
-    x = make_x((sum(sizes),), codes[1]).to(triton_device)
+def test_rated_segments(triton_device, sizes, symbols):
+    x = make_x((sum(sizes),), symbols[1]).to(triton_device)
     steps = make_steps(len(sizes), with_offset=False, device=triton_device)
-    assert_rated(x, steps, make_segments(sizes, triton_device), codes, normal(sum(sizes), seed=2).to(triton_device))
+    assert_rated(x, steps, make_segments(sizes, triton_device), symbols, normal(sum(sizes), seed=2).to(triton_device))
 
 
 @pytest.mark.parametrize("backend", ["reference", "triton"])
@@ -157,7 +157,7 @@ def test_bits_have_the_gradient_of_a_polyline(triton_device, backend):
     )
     tables = slopes[:, None] * torch.arange(16, device=triton_device)
     _, parts = lsq_round_rated(
-        x, steps, tables, segments=make_segments(sizes, triton_device), min_code=-8, max_code=7, backend=backend
+        x, steps, tables, segments=make_segments(sizes, triton_device), min_symbol=-8, max_symbol=7, backend=backend
     )
 
     grad_x, grad_gain = torch.autograd.grad(parts.sum(), (x, steps.gain))
@@ -171,7 +171,7 @@ def test_bits_have_the_gradient_of_a_polyline(triton_device, backend):
 
 def test_refuses_tables_and_offsets():
     device = torch.device("cpu")
-    arguments = {"segments": make_segments((2, 2), device), "min_code": -8, "max_code": 7}
+    arguments = {"segments": make_segments((2, 2), device), "min_symbol": -8, "max_symbol": 7}
     steps = make_steps(2, with_offset=False, device=device)
     for tables in (torch.zeros(2, 15), torch.zeros(3, 16), torch.zeros(2, 16, dtype=torch.float64)):
         with pytest.raises(ValueError, match=r"tables are .*, expected torch.float32 \[2, 16 or more\]"):
@@ -180,12 +180,12 @@ def test_refuses_tables_and_offsets():
         lsq_round_rated(torch.zeros(4), make_steps(2, with_offset=True, device=device), torch.zeros(2, 16), **arguments)
 
 
-@pytest.mark.parametrize("codes", CODES, ids=str)
+@pytest.mark.parametrize("symbols", CODES, ids=str)
 @pytest.mark.parametrize("shape", COLUMNS, ids=str)
-def test_columns(triton_device, shape, codes):
-    x = make_x(shape, codes[1]).to(triton_device)
+def test_columns(triton_device, shape, symbols):
+    x = make_x(shape, symbols[1]).to(triton_device)
     steps = make_steps(shape[1], with_offset=True, device=triton_device)
-    assert_agree(x, steps, None, codes, normal(*shape, seed=2).to(triton_device))
+    assert_agree(x, steps, None, symbols, normal(*shape, seed=2).to(triton_device))
 
 
 def test_segments_with_offsets_and_columns_without(triton_device):
@@ -222,14 +222,14 @@ def test_steps_at_their_limits_get_no_gradient(triton_device):
         anchor=torch.zeros(4, device=triton_device),
     )
     x = torch.full((9, 4), -3.3, device=triton_device).requires_grad_()
-    values = lsq_round(x, steps, min_code=-8, max_code=7, backend="triton")
+    values = lsq_round(x, steps, min_symbol=-8, max_symbol=7, backend="triton")
     values.sum().backward()
     scale, offset = lsq_steps(steps, backend="triton")
     assert scale.tolist() == [2.0**-40, 2.0**40, 1.0, 1.0]
     assert offset.tolist() == [0.0, 0.0, 2.0**40, 0.0]
     assert torch.isfinite(values).all()
     assert [bool(grad) for grad in steps.gain.grad] == [False, False, True, True]
-    # The last column lies inside its codes, so its offset gets none either.
+    # The last column lies inside its symbols, so its offset gets none either.
     assert steps.shift.grad.tolist() == [pytest.approx(9 / math.sqrt(9 * 7)), 0.0, 0.0, 0.0]
 
 
@@ -251,7 +251,7 @@ def test_two_calls_and_two_passes_do_not_disturb_each_other(triton_device):
         return torch.autograd.grad(values, (x, steps.gain), upstream, retain_graph=True)
 
     def run(x: Tensor) -> Tensor:
-        return lsq_round(x, steps, segments=segments, min_code=-128, max_code=127, backend="triton")
+        return lsq_round(x, steps, segments=segments, min_symbol=-128, max_symbol=127, backend="triton")
 
     alone = [grads(run(x), x) for x in inputs]
     values = [run(x) for x in inputs]
@@ -286,13 +286,13 @@ def test_refuses_arguments():
         (torch.zeros(4), make_segments((1, 1, 1), device), r"expected torch.float32 \[3\]"),
     ):
         with pytest.raises(ValueError, match=message):
-            lsq_round(x, steps, segments=segments, min_code=0, max_code=255)
+            lsq_round(x, steps, segments=segments, min_symbol=0, max_symbol=255)
     with pytest.raises(ValueError, match=r"unit is torch.float32 \[2\] on cpu, expected torch.float32 \[3\]"):
-        lsq_round(torch.zeros(4, 3), steps._replace(unit=torch.ones(2)), min_code=0, max_code=255)
+        lsq_round(torch.zeros(4, 3), steps._replace(unit=torch.ones(2)), min_symbol=0, max_symbol=255)
     with pytest.raises(ValueError, match="one of shift and anchor is None"):
-        lsq_round(torch.zeros(4, 3), steps._replace(anchor=None), min_code=0, max_code=255)
-    with pytest.raises(ValueError, match="codes run from 3 to 3"):
-        lsq_round(torch.zeros(4, 3), steps, min_code=3, max_code=3)
+        lsq_round(torch.zeros(4, 3), steps._replace(anchor=None), min_symbol=0, max_symbol=255)
+    with pytest.raises(ValueError, match="symbols run from 3 to 3"):
+        lsq_round(torch.zeros(4, 3), steps, min_symbol=3, max_symbol=3)
 
 
 @pytest.mark.gpu
@@ -318,10 +318,10 @@ def test_nothing_waits_for_the_device():
     steps = make_steps(2, with_offset=True, device=device)
     x = make_x((730,), 127).to(device).requires_grad_()
     for backend in ("reference", "triton"):
-        lsq_round(x, steps, segments=segments, min_code=-128, max_code=127, backend=backend).sum().backward()
+        lsq_round(x, steps, segments=segments, min_symbol=-128, max_symbol=127, backend=backend).sum().backward()
         torch.cuda.set_sync_debug_mode("error")
         try:
-            lsq_round(x, steps, segments=segments, min_code=-128, max_code=127, backend=backend).sum().backward()
+            lsq_round(x, steps, segments=segments, min_symbol=-128, max_symbol=127, backend=backend).sum().backward()
             lsq_steps(steps, backend=backend)
         finally:
             torch.cuda.set_sync_debug_mode("default")

@@ -10,7 +10,7 @@ from stgvcodec.quant import AffineQuantizer, affine
 
 
 def _example() -> AffineQuantizer:
-    """One component, 2 bits: values -1, -0.5, 0, 0.5 for codes 0 to 3."""
+    """One component, 2 bits: values -1, -0.5, 0, 0.5 for symbols 0 to 3."""
     quantizer = AffineQuantizer(1, bits=2)
     quantizer.unit.fill_(0.5)
     quantizer.anchor.fill_(-1.0)
@@ -73,7 +73,7 @@ def test_initialisation_is_no_worse_than_min_max_and_better_with_long_tails(bits
     x = torch.stack([normal[:, 0], (2 * normal[:, 1]).exp(), torch.cat([normal[1:, 2], torch.tensor([500.0])])], dim=1)
     quantizer, min_max = AffineQuantizer(bits=bits), AffineQuantizer(bits=bits)
     quantizer.initialize(x)
-    min_max.unit.copy_((x.amax(dim=0) - x.amin(dim=0)) / min_max.max_code)
+    min_max.unit.copy_((x.amax(dim=0) - x.amin(dim=0)) / min_max.max_symbol)
     min_max.anchor.copy_(x.amin(dim=0))
     fitted = (quantizer(x) - x).square().mean(dim=0)
     plain = (min_max(x) - x).square().mean(dim=0)

@@ -1,4 +1,4 @@
-"""What only these two do: their starts, their limits, the meaning of their codes. Gradients: tests/ops."""
+"""What only these two do: their starts, their limits, the meaning of their symbols. Gradients: tests/ops."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def test_ycocg_errs_by_half_a_step_of_each_component():
     quantizer.initialize(x)
     r, g, b = (quantizer(x) - x).unbind(1)
     y_step, co_step, cg_step = quantizer.scale().tolist()
-    codes = quantizer.codes(x)
-    inside = ((codes > 0) & (codes < 255)).all(dim=1)
+    symbols = quantizer.symbol_tensor(x)
+    inside = ((symbols > 0) & (symbols < 255)).all(dim=1)
     assert inside.float().mean() > 0.99
     for error, step in (((r + 2 * g + b) / 4, y_step), ((r - b) / 2, co_step), ((2 * g - r - b) / 4, cg_step)):
         assert (error[inside].abs() <= 0.5001 * step).all()
@@ -79,6 +79,6 @@ def test_dequantize_refuses_mismatches(module):
 
 @pytest.mark.parametrize("quantizer", [LogShearQuantizer(), YcocgQuantizer()], ids=["log_shear", "ycocg"])
 def test_refuses_inputs(quantizer):
-    for call in (quantizer.initialize, quantizer, quantizer.codes):
+    for call in (quantizer.initialize, quantizer, quantizer.symbols):
         with pytest.raises(ValueError, match=r"expected torch.float32 \[N, 3\]"):
             call(torch.zeros(4, 2))

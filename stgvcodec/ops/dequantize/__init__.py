@@ -22,7 +22,7 @@ SHAPES_AFFINE, SHAPES_LOG = 0, 1
 COLORS_CODEBOOKS, COLORS_YCOCG = 0, 1
 
 LOG_L1, LOG_L3, SHEAR = 0, 1, 2
-"""Which of the three shape codes, and of their steps, is which in `SHAPES_LOG`."""
+"""Which of the three shape symbols, and of their steps, is which in `SHAPES_LOG`."""
 
 ALIGNMENT_BYTES = 64
 """Every array of a block begins at a multiple of this many bytes: a cache line, and any vector load."""
@@ -190,7 +190,7 @@ def dequantize(
 
 
 def log_sizes(scale: float) -> NDArray[np.float32]:
-    """Diagonal entries of log codes, before 0.5 px are added: T of bitstream_spec.md section 6.
+    """Diagonal entries of log symbols, before 0.5 px are added: T of bitstream_spec.md section 6.
 
     Args:
         scale: Step of the log scale, a float32: each code is 1 + scale times as large as the one before.

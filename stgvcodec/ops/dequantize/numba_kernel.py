@@ -27,7 +27,7 @@ from stgvcodec.ops.dequantize import (
 _kernel = njit(nogil=True, cache=True, error_model="numpy")
 _helper = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
-_N_CODES = 256
+_N_SYMBOLS = 256
 _HALF = np.float32(0.5)
 _HALF_FRACTION = 0x3FF
 _HALF_HIDDEN_BIT = 0x400
@@ -193,9 +193,9 @@ def _write_levels(
 
 
 @_helper
-def _write_scaled(codes: NDArray[np.int8], scale: np.float32, out: NDArray[np.float32]) -> None:
-    for i in range(len(codes)):
-        out[i] = np.float32(codes[i]) * scale
+def _write_scaled(symbols: NDArray[np.int8], scale: np.float32, out: NDArray[np.float32]) -> None:
+    for i in range(len(symbols)):
+        out[i] = np.float32(symbols[i]) * scale
 
 
 @_helper
@@ -210,10 +210,10 @@ def _half(pattern: np.int32) -> np.float32:
 @_helper
 def _log_sizes(scale: np.float32) -> NDArray[np.float32]:
     """See `stgvcodec.ops.dequantize.log_sizes`."""
-    sizes = np.empty(_N_CODES, np.float32)
+    sizes = np.empty(_N_SYMBOLS, np.float32)
     ratio = 1.0 + np.float64(scale)
     size = 0.5
-    for code in range(_N_CODES):
+    for code in range(_N_SYMBOLS):
         sizes[code] = np.float32(size - 0.5)
         size = min(size * ratio, MAX_LOG_SIZE_PX)
     return sizes

@@ -1,4 +1,4 @@
-"""Covariances to log-scale and shear codes and back, with their bits, fused with what makes the steps: README.md."""
+"""Covariances to log-scale and shear symbols and back, with their bits, fused with what makes the steps: README.md."""
 
 from __future__ import annotations
 
@@ -9,51 +9,51 @@ from stgvcodec.ops.backends import select
 from stgvcodec.ops.code_length import CodeLengths, check_lengths
 from stgvcodec.ops.log_shear import reference
 from stgvcodec.ops.log_shear.decoding import decoded
-from stgvcodec.ops.log_shear.limits import MIN_DIAGONAL_PX, N_CODES, SCALE_LIMITS, SHEAR_LIMITS, SHEAR_ZERO
+from stgvcodec.ops.log_shear.limits import MIN_DIAGONAL_PX, N_SYMBOLS, SCALE_LIMITS, SHEAR_LIMITS, SHEAR_ZERO
 
 __all__ = [
     "MIN_DIAGONAL_PX",
-    "N_CODES",
+    "N_SYMBOLS",
     "SCALE_LIMITS",
     "SHEAR_LIMITS",
     "SHEAR_ZERO",
     "decoded",
-    "log_shear_codes",
     "log_shear_round",
     "log_shear_scale",
+    "log_shear_symbols",
 ]
 
 
 def log_shear_round(
     x: Tensor, gain: Tensor, unit: Tensor, *, lengths: CodeLengths | None = None, backend: str = "auto"
 ) -> tuple[Tensor, Tensor | None]:
-    """Values that a decoder has of raw Cholesky factors, and what an entropy coder takes for their codes.
+    """Values that a decoder has of raw Cholesky factors, and what an entropy coder takes for their symbols.
 
     Args:
         x: Raw factors (l1, l2, l3), pixels. [N, 3] float32.
         gain: Logarithms by which the steps of (l1, l3, shear) differ from `unit`. [3] float32.
         unit: Steps found in the data, positive. [3] float32.
-        lengths: Tables of 256 symbols, and rows of the codes (a, b, s). Rows [3, N]. None: bits are not asked for.
+        lengths: Tables of 256 symbols, and rows of the symbols (a, b, s). Rows [3, N]. None: bits are not asked for.
         backend: One of `stgvcodec.ops.backends.BACKENDS`.
 
     Returns:
-        values: As decoded from the codes; the same bits as the decoder's, from `log_shear_scale` and
-            `log_shear_codes` of the same back end. [N, 3] float32.
-        bits: Partial sums of the bits of all codes. [n] float32, n >= 1; None without `lengths`.
+        values: As decoded from the symbols; the same bits as the decoder's, from `log_shear_scale` and
+            `log_shear_symbols` of the same back end. [N, 3] float32.
+        bits: Partial sums of the bits of all symbols. [n] float32, n >= 1; None without `lengths`.
 
     Raises:
         ValueError: a shape, dtype or device differs from the above.
         BackendUnavailableError: `backend` cannot run here.
 
-    Gradients: of the values straight-through to x within the codes and zero outside, except that an l1 or l3 that is
+    Gradients: of the values straight-through to x within the symbols and zero outside, except that an l1 or l3 that is
     not positive always gets its own; of the bits to x as `ops.code_length` says, with the decoded l3 that scales the
     shear held; both to gain, zero where a step stands at its limit. Deterministic: yes, both passes.
     """
     _check(x, gain, unit)
     if lengths is not None:
         check_lengths(lengths, (3, x.shape[0]))
-        if lengths.tables.shape[1] != N_CODES:
-            raise ValueError(f"tables have {lengths.tables.shape[1]} symbols, expected {N_CODES}")
+        if lengths.tables.shape[1] != N_SYMBOLS:
+            raise ValueError(f"tables have {lengths.tables.shape[1]} symbols, expected {N_SYMBOLS}")
     implementations = {
         "reference": reference.log_shear_round,
         "numba": reference.log_shear_round,
@@ -63,8 +63,8 @@ def log_shear_round(
 
 
 @torch.no_grad()
-def log_shear_codes(x: Tensor, gain: Tensor, unit: Tensor, *, backend: str = "auto") -> Tensor:
-    """Codes (a, b, s) to transmit, those of `log_shear_round` of the same back end.
+def log_shear_symbols(x: Tensor, gain: Tensor, unit: Tensor, *, backend: str = "auto") -> Tensor:
+    """Symbols (a, b, s) to transmit, those of `log_shear_round` of the same back end.
 
     Args:
         x: As for `log_shear_round`.
@@ -81,8 +81,8 @@ def log_shear_codes(x: Tensor, gain: Tensor, unit: Tensor, *, backend: str = "au
     """
     _check(x, gain, unit)
     implementations = {
-        "reference": reference.log_shear_codes,
-        "numba": reference.log_shear_codes,
+        "reference": reference.log_shear_symbols,
+        "numba": reference.log_shear_symbols,
         "triton": _triton_log_shear_codes,
     }
     return select(implementations, backend, x.device)(x, gain, unit)
@@ -111,7 +111,7 @@ def _triton_log_shear_round(
 def _triton_log_shear_codes(x: Tensor, gain: Tensor, unit: Tensor) -> Tensor:
     from stgvcodec.ops.log_shear import triton_kernel
 
-    return triton_kernel.log_shear_codes(x, gain, unit)
+    return triton_kernel.log_shear_symbols(x, gain, unit)
 
 
 def _triton_transmitted_scale(gain: Tensor, unit: Tensor) -> Tensor:

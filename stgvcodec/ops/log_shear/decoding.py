@@ -1,15 +1,17 @@
-"""Codes to raw Cholesky factors, as every decoder computes them."""
+"""Symbols to raw Cholesky factors, as every decoder computes them."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from stgvcodec.ops.log_shear.limits import MAX_DIAGONAL_PX, MIN_DIAGONAL_PX, N_CODES, SHEAR_ZERO
+from stgvcodec.ops.log_shear.limits import MAX_DIAGONAL_PX, MIN_DIAGONAL_PX, N_SYMBOLS, SHEAR_ZERO
 
 
 def diagonal_tables(scale: Tensor) -> Tensor:
-    """Diagonal entries of all codes before the lower bound: p_k - 0.5, p_0 = 0.5, p_(k+1) = min(p_k (1 + scale), 2^20).
+    """Diagonal entries of all symbols k before the lower bound: p_k - 0.5.
+
+    Here p_0 = 0.5 and p_(k+1) = min(p_k (1 + scale), 2^20).
 
     Args:
         scale: Relative steps. [n] float32.
@@ -21,20 +23,20 @@ def diagonal_tables(scale: Tensor) -> Tensor:
     # Not one element set to a number, which would copy from the host in a captured step.
     start = torch.full_like(ratios, MIN_DIAGONAL_PX)
     if scale.device.type == "cpu":
-        powers = torch.cat((start[:, None], ratios[:, None].expand(-1, N_CODES - 1)), dim=1).cumprod(dim=1)
+        powers = torch.cat((start[:, None], ratios[:, None].expand(-1, N_SYMBOLS - 1)), dim=1).cumprod(dim=1)
     else:
         # A GPU's cumulative product multiplies in another order, which can change a last bit.
         columns = [start]
-        for _ in range(N_CODES - 1):
+        for _ in range(N_SYMBOLS - 1):
             columns.append(columns[-1] * ratios)
         powers = torch.stack(columns, dim=1)
     return (powers.clamp_max(MAX_DIAGONAL_PX) - MIN_DIAGONAL_PX).float()
 
 
-def decoded(codes: Tensor, scale: Tensor) -> Tensor:
-    """Raw factors of codes (a, b, s) as every decoder computes them. [N, 3] integers to [N, 3] float32."""
+def decoded(symbols: Tensor, scale: Tensor) -> Tensor:
+    """Raw factors of symbols (a, b, s) as every decoder computes them. [N, 3] integers to [N, 3] float32."""
     tables = diagonal_tables(scale[:2])
-    a, b, s = codes.long().unbind(1)
+    a, b, s = symbols.long().unbind(1)
     first, third = tables[0][a], tables[1][b]
     # Each product is rounded on its own.
     shear = ((s - SHEAR_ZERO).float() * scale[2]) * (third + MIN_DIAGONAL_PX)

@@ -1,4 +1,4 @@
-"""Log-scale and shear codes in torch: the truth, on the decoder's arithmetic of `decoding`."""
+"""Log-scale and shear symbols in torch: the truth, on the decoder's arithmetic of `decoding`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stgvcodec.ops.log_shear.decoding import decoded, diagonal_tables
 from stgvcodec.ops.log_shear.limits import (
     MAX_DIAGONAL_PX,
     MIN_DIAGONAL_PX,
-    N_CODES,
+    N_SYMBOLS,
     SCALE_LIMITS,
     SHEAR_LIMITS,
     SHEAR_ZERO,
@@ -29,9 +29,9 @@ def bounded(scale: Tensor) -> Tensor:
     return torch.cat((scale[:2].clamp(*SCALE_LIMITS), scale[2:].clamp(*SHEAR_LIMITS)))
 
 
-def log_shear_codes(x: Tensor, gain: Tensor, unit: Tensor) -> Tensor:
-    """Codes to transmit; see the contract."""
-    return _parts(x, transmitted_scale(gain, unit)).codes
+def log_shear_symbols(x: Tensor, gain: Tensor, unit: Tensor) -> Tensor:
+    """Symbols to transmit; see the contract."""
+    return _parts(x, transmitted_scale(gain, unit)).symbols
 
 
 def log_shear_round(x: Tensor, gain: Tensor, unit: Tensor, lengths: CodeLengths | None) -> tuple[Tensor, Tensor | None]:
@@ -41,56 +41,56 @@ def log_shear_round(x: Tensor, gain: Tensor, unit: Tensor, lengths: CodeLengths 
 
 
 class _Parts(NamedTuple):
-    """Codes (a, b, s), what they were rounded from, and pixels of l1, l3 and l2 for a step of a code. [N, 3] each."""
+    """Symbols (a, b, s), what they were rounded from, and pixels of l1, l3 and l2 for a step of each. [N, 3] each."""
 
-    codes: Tensor
+    symbols: Tensor
     positions: Tensor
     per_position: Tensor
 
 
 def _parts(x: Tensor, scale: Tensor) -> _Parts:
     clean = torch.nan_to_num(x, nan=0.0)
-    # Beyond all codes the logarithm would only overflow.
+    # Beyond all symbols the logarithm would only overflow.
     diagonal = clean[:, ::2].clamp(0.0, MAX_DIAGONAL_PX) + MIN_DIAGONAL_PX  # [N, 2]: l1, l3
     per_code = torch.log1p(scale[:2])
     along = torch.log(diagonal * (1.0 / MIN_DIAGONAL_PX)) / per_code
-    codes = along.round().clamp_(0, N_CODES - 1).long()
-    third = diagonal_tables(scale[1:2])[0][codes[:, 1]]
+    symbols = along.round().clamp_(0, N_SYMBOLS - 1).long()
+    third = diagonal_tables(scale[1:2])[0][symbols[:, 1]]
     unit_of_shear = (third + MIN_DIAGONAL_PX) * scale[2]
     shear = clean[:, 1].clamp(-MAX_DIAGONAL_PX, MAX_DIAGONAL_PX) / unit_of_shear + SHEAR_ZERO
-    shear_codes = shear.round().clamp_(0, N_CODES - 1).long()
+    shear_symbols = shear.round().clamp_(0, N_SYMBOLS - 1).long()
     return _Parts(
-        codes=torch.cat((codes, shear_codes[:, None]), dim=1),
+        symbols=torch.cat((symbols, shear_symbols[:, None]), dim=1),
         positions=torch.cat((along, shear[:, None]), dim=1),
         per_position=torch.cat((diagonal * per_code, unit_of_shear[:, None]), dim=1),
     )
 
 
 class _Round(torch.autograd.Function):
-    """Values and positions; each gradient by hand, since codes have none."""
+    """Values and positions; each gradient by hand, since symbols have none."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
         parts = _parts(x, scale)
         ctx.save_for_backward(x, scale, *parts)
-        return decoded(parts.codes, scale), parts.positions
+        return decoded(parts.symbols, scale), parts.positions
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
         grad_values, grad_positions = grads
-        x, scale, codes, positions, per_position = ctx.saved_tensors
+        x, scale, symbols, positions, per_position = ctx.saved_tensors
         v1, v2, v3 = grad_values.unbind(1)
-        inside = (positions >= 0.0) & (positions <= N_CODES - 1.0)
+        inside = (positions >= 0.0) & (positions <= N_SYMBOLS - 1.0)
         in_pixels = torch.stack((v1, v3, v2), dim=1)
         first, third, shear = (torch.where(inside, in_pixels, 0.0) + grad_positions / per_position).unbind(1)
-        # As a shear of zero is in the middle of its codes.
+        # As a shear of zero is in the middle of its symbols.
         origin = torch.zeros_like(scale)
         origin[2:].fill_(SHEAR_ZERO)
-        moved = torch.where(inside, codes - positions, codes - origin)
+        moved = torch.where(inside, symbols - positions, symbols - origin)
         sums = (in_pixels * per_position * moved - grad_positions * (positions - origin)).sum(dim=0)
         # Those are by the logarithms of 1 + step and of the step.
         by_step = torch.cat(((1.0 + scale[:2]) * torch.log1p(scale[:2]), scale[2:]))
-        # A diagonal entry under its bound lies on code 0 whatever it is; only the error may lift it.
+        # A diagonal entry under its bound lies on symbol 0 whatever it is; only the error may lift it.
         first = torch.where(x[:, 0] > 0, first, v1)
         third = torch.where(x[:, 2] > 0, third, v3)
         return torch.stack((first, shear, third), dim=1), sums / by_step

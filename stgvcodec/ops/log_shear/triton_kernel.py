@@ -30,8 +30,8 @@ _SHEAR_MIN = tl.constexpr(limits.SHEAR_LIMITS[0])
 _SHEAR_MAX = tl.constexpr(limits.SHEAR_LIMITS[1])
 _MIN_DIAGONAL = tl.constexpr(limits.MIN_DIAGONAL_PX)
 _MAX_DIAGONAL = tl.constexpr(limits.MAX_DIAGONAL_PX)
-_N_CODES = tl.constexpr(limits.N_CODES)
-_TOP = tl.constexpr(limits.N_CODES - 1.0)
+_N_SYMBOLS = tl.constexpr(limits.N_SYMBOLS)
+_TOP = tl.constexpr(limits.N_SYMBOLS - 1.0)
 _ZERO = tl.constexpr(float(limits.SHEAR_ZERO))
 
 
@@ -48,13 +48,13 @@ def _log_ratio(scale):
 
 @triton.jit
 def _diagonal(x):
-    """A factor in reach of the codes, above its bound."""
+    """A factor in reach of the symbols, above its bound."""
     return _clamp(tl.where(x != x, 0.0, x), 0.0, _MAX_DIAGONAL) + _MIN_DIAGONAL
 
 
 @triton.jit
 def _powers(codes_1, codes_3, scale_1, scale_3):
-    """Factors of diagonal codes: products taken one after the other, as in the decoder's table."""
+    """Factors of diagonal symbols: products taken one after the other, as in the decoder's table."""
     ratio_1 = 1.0 + scale_1.to(tl.float64)
     ratio_3 = 1.0 + scale_3.to(tl.float64)
     codes_1, codes_3 = codes_1.to(tl.int32), codes_3.to(tl.int32)
@@ -86,23 +86,23 @@ def _forward_kernel(x_ptr, values_ptr, positions_ptr, gain_ptr, unit_ptr, arrive
 
     at_1 = tl.div_rn(tl.log(diagonal_1 * (1.0 / _MIN_DIAGONAL)), tl.zeros_like(x_2) + _log_ratio(scale_1))
     at_3 = tl.div_rn(tl.log(diagonal_3 * (1.0 / _MIN_DIAGONAL)), tl.zeros_like(x_2) + _log_ratio(scale_3))
-    raw_1, raw_3 = _powers(rounded(at_1, 0, _N_CODES), rounded(at_3, 0, _N_CODES), scale_1, scale_3)
+    raw_1, raw_3 = _powers(rounded(at_1, 0, _N_SYMBOLS), rounded(at_3, 0, _N_SYMBOLS), scale_1, scale_3)
     shear = _clamp(tl.where(x_2 != x_2, 0.0, x_2), -_MAX_DIAGONAL, _MAX_DIAGONAL)
     at_2 = tl.div_rn(shear, (raw_3 + _MIN_DIAGONAL) * shear_scale) + _ZERO
-    shear_codes = rounded(at_2, 0, _N_CODES) - _ZERO
+    shear_symbols = rounded(at_2, 0, _N_SYMBOLS) - _ZERO
     tl.store(values_ptr + 3 * items, raw_1, mask=mask)
-    tl.store(values_ptr + 3 * items + 1, (shear_codes * shear_scale) * (raw_3 + _MIN_DIAGONAL), mask=mask)
+    tl.store(values_ptr + 3 * items + 1, (shear_symbols * shear_scale) * (raw_3 + _MIN_DIAGONAL), mask=mask)
     tl.store(values_ptr + 3 * items + 2, raw_3, mask=mask)
     tl.store(positions_ptr + items, at_1, mask=mask)
     tl.store(positions_ptr + n + items, at_3, mask=mask)
     tl.store(positions_ptr + 2 * n + items, at_2, mask=mask)
     if RATED:
-        row_1 = tl.load(rows_ptr + items, mask=mask, other=0) * _N_CODES
-        row_3 = tl.load(rows_ptr + n + items, mask=mask, other=0) * _N_CODES
-        row_2 = tl.load(rows_ptr + 2 * n + items, mask=mask, other=0) * _N_CODES
-        bits_1, slopes_1 = code_length(at_1, tables_ptr + row_1, mask, 0, _N_CODES)
-        bits_3, slopes_3 = code_length(at_3, tables_ptr + row_3, mask, 0, _N_CODES)
-        bits_2, slopes_2 = code_length(at_2, tables_ptr + row_2, mask, 0, _N_CODES)
+        row_1 = tl.load(rows_ptr + items, mask=mask, other=0) * _N_SYMBOLS
+        row_3 = tl.load(rows_ptr + n + items, mask=mask, other=0) * _N_SYMBOLS
+        row_2 = tl.load(rows_ptr + 2 * n + items, mask=mask, other=0) * _N_SYMBOLS
+        bits_1, slopes_1 = code_length(at_1, tables_ptr + row_1, mask, 0, _N_SYMBOLS)
+        bits_3, slopes_3 = code_length(at_3, tables_ptr + row_3, mask, 0, _N_SYMBOLS)
+        bits_2, slopes_2 = code_length(at_2, tables_ptr + row_2, mask, 0, _N_SYMBOLS)
         tl.store(slopes_ptr + items, slopes_1, mask=mask)
         tl.store(slopes_ptr + n + items, slopes_3, mask=mask)
         tl.store(slopes_ptr + 2 * n + items, slopes_2, mask=mask)
@@ -113,10 +113,10 @@ def _forward_kernel(x_ptr, values_ptr, positions_ptr, gain_ptr, unit_ptr, arrive
 
 @triton.jit
 def _component(position, grad, grad_position, per_position, mask, ORIGIN: tl.constexpr):
-    """Gradient to the factor, and this block's sum of that to the logarithm on which the codes are equal steps."""
+    """Gradient to the factor, and this block's sum of that to the logarithm on which the symbols are equal steps."""
     inside = (position >= 0.0) & (position <= _TOP)
-    codes = rounded(position, 0, _N_CODES)
-    moved = tl.where(inside, codes - position, codes - ORIGIN)
+    symbols = rounded(position, 0, _N_SYMBOLS)
+    moved = tl.where(inside, symbols - position, symbols - ORIGIN)
     by_log = grad * per_position * moved - grad_position * (position - ORIGIN)
     return tl.where(inside, grad, 0.0) + tl.div_rn(grad_position, per_position), tl.sum(tl.where(mask, by_log, 0.0))
 
@@ -159,7 +159,7 @@ def _backward_kernel(grad_ptr, x_ptr, values_ptr, positions_ptr, grad_x_ptr, gai
     to_1, sum_1 = _component(at_1, grad_1, rated_1, _diagonal(x_1) * log_1, mask, 0.0)
     to_3, sum_3 = _component(at_3, grad_3, rated_3, _diagonal(x_3) * log_3, mask, 0.0)
     to_2, sum_2 = _component(at_2, grad_2, rated_2, (raw_3 + _MIN_DIAGONAL) * shear_scale, mask, _ZERO)
-    # A diagonal entry under its bound lies on code 0 whatever it is; only the error may lift it.
+    # A diagonal entry under its bound lies on symbol 0 whatever it is; only the error may lift it.
     tl.store(grad_x_ptr + 3 * items, tl.where(x_1 > 0.0, to_1, grad_1), mask=mask)
     tl.store(grad_x_ptr + 3 * items + 1, to_2, mask=mask)
     tl.store(grad_x_ptr + 3 * items + 2, tl.where(x_3 > 0.0, to_3, grad_3), mask=mask)
@@ -182,10 +182,10 @@ def _backward_kernel(grad_ptr, x_ptr, values_ptr, positions_ptr, grad_x_ptr, gai
                          1.0, SUM_BLOCK)  # fmt: skip
 
 
-def log_shear_codes(x: Tensor, gain: Tensor, unit: Tensor) -> Tensor:
-    """Codes to transmit, by the forward kernel; see the contract."""
+def log_shear_symbols(x: Tensor, gain: Tensor, unit: Tensor) -> Tensor:
+    """Symbols to transmit, by the forward kernel; see the contract."""
     positions = _forward(x.contiguous(), gain, unit, None)[1]
-    return positions.t().round().clamp_(0, limits.N_CODES - 1).long()
+    return positions.t().round().clamp_(0, limits.N_SYMBOLS - 1).long()
 
 
 def log_shear_round(x: Tensor, gain: Tensor, unit: Tensor, lengths: CodeLengths | None) -> tuple[Tensor, Tensor | None]:

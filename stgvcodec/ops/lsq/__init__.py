@@ -7,7 +7,7 @@ from torch import Tensor
 
 from stgvcodec.ops.backends import select
 from stgvcodec.ops.lsq import reference
-from stgvcodec.ops.lsq.rounding import codes_of, values_of
+from stgvcodec.ops.lsq.rounding import symbols_of, values_of
 from stgvcodec.ops.lsq.segments import Segments, segment_blocks
 from stgvcodec.ops.lsq.steps import MAGNITUDE_MAX, SCALE_MIN, LsqSteps
 
@@ -16,12 +16,12 @@ __all__ = [
     "SCALE_MIN",
     "LsqSteps",
     "Segments",
-    "codes_of",
-    "lsq_codes",
     "lsq_round",
     "lsq_round_rated",
     "lsq_steps",
+    "lsq_symbols",
     "segment_blocks",
+    "symbols_of",
     "values_of",
 ]
 
@@ -31,11 +31,11 @@ def lsq_round(
     steps: LsqSteps,
     *,
     segments: Segments | None = None,
-    min_code: int,
-    max_code: int,
+    min_symbol: int,
+    max_symbol: int,
     backend: str = "auto",
 ) -> Tensor:
-    """Values that a decoder has of `x`: code * scale + offset, code = clamp(round((x - offset) / scale)).
+    """Values that a decoder has of `x`: symbol * scale + offset, symbol = clamp(round((x - offset) / scale)).
 
     Rounds half to even; the product and the sum are two float32 roundings. NaN counts as zero, infinities saturate.
 
@@ -43,26 +43,26 @@ def lsq_round(
         x: Values. [n_values] float32 with `segments`, else [N, G] float32, one group a column.
         steps: Scale and offset of each group, and what they are made of.
         segments: Groups of a flat `x`.
-        min_code: Smallest code, -2^15 at least.
-        max_code: Largest code, 1 to 2^15 - 1.
+        min_symbol: Smallest symbol, -2^15 at least.
+        max_symbol: Largest symbol, 1 to 2^15 - 1.
         backend: One of `stgvcodec.ops.backends.BACKENDS`.
 
     Returns:
-        Values as decoded. Shape of `x`, float32; the same bits as the decoder's, from `lsq_steps` and `lsq_codes` of
+        Values as decoded. Shape of `x`, float32; the same bits as the decoder's, from `lsq_steps` and `lsq_symbols` of
         the same back end.
 
     Raises:
         ValueError: a shape, dtype or device differs from the above.
         BackendUnavailableError: `backend` cannot run here.
 
-    Gradients: to x, straight-through where min_code <= (x - offset) / scale <= max_code and zero elsewhere; to scale,
-    code - (x - offset) / scale inside and code outside, to offset, 0 inside and 1 outside, both summed over the group
-    times 1 / sqrt(values in the group * max_code), and through them to gain and shift, zero where scale or offset
-    stand at their limits. None to unit and anchor. Deterministic: yes, both passes.
+    Gradients: to x, straight-through where min_symbol <= (x - offset) / scale <= max_symbol and zero elsewhere; to
+    scale, symbol - (x - offset) / scale inside and symbol outside, to offset, 0 inside and 1 outside, both summed over
+    the group times 1 / sqrt(values in the group * max_symbol), and through them to gain and shift, zero where scale or
+    offset stand at their limits. None to unit and anchor. Deterministic: yes, both passes.
     """
-    _check(x, steps, segments, min_code, max_code)
+    _check(x, steps, segments, min_symbol, max_symbol)
     implementations = {"reference": reference.lsq_round, "numba": reference.lsq_round, "triton": _triton_lsq_round}
-    return select(implementations, backend, x.device)(x, steps, segments, min_code, max_code)
+    return select(implementations, backend, x.device)(x, steps, segments, min_symbol, max_symbol)
 
 
 def lsq_round_rated(
@@ -71,24 +71,25 @@ def lsq_round_rated(
     tables: Tensor,
     *,
     segments: Segments,
-    min_code: int,
-    max_code: int,
+    min_symbol: int,
+    max_symbol: int,
     backend: str = "auto",
 ) -> tuple[Tensor, Tensor]:
-    """`lsq_round` without offsets, and what an entropy coder takes for its codes; in one pass either way.
+    """`lsq_round` without offsets, and what an entropy coder takes for its symbols; in one pass either way.
 
     Args:
         x: Values. [n_values] float32.
         steps: Scale of each group.
-        tables: Bits of the codes from `min_code` on, one row a group. [G, A] float32, A >= max_code - min_code + 1.
+        tables: Bits of the symbols from `min_symbol` on, one row a group. [G, A] float32, with
+            A >= max_symbol - min_symbol + 1.
         segments: Groups of `x`.
-        min_code: Smallest code.
-        max_code: Largest code.
+        min_symbol: Smallest symbol.
+        max_symbol: Largest symbol.
         backend: As for `lsq_round`.
 
     Returns:
         values: As `lsq_round` returns them.
-        bits: Partial sums of tables[group, code - min_code]. [n] float32, n >= 1.
+        bits: Partial sums of tables[group, symbol - min_symbol]. [n] float32, n >= 1.
 
     Raises:
         ValueError: a shape, dtype or device differs from the above.
@@ -98,10 +99,10 @@ def lsq_round_rated(
     scale, and to scale, minus the sum of those times x / scale, damped as those of the values are. Deterministic: yes,
     both passes.
     """
-    _check(x, steps, segments, min_code, max_code)
-    n_codes = max_code - min_code + 1
+    _check(x, steps, segments, min_symbol, max_symbol)
+    n_codes = max_symbol - min_symbol + 1
     if steps.shift is not None:
-        raise ValueError("steps have a shift, expected none: bits are those of codes without offset")
+        raise ValueError("steps have a shift, expected none: bits are those of symbols without offset")
     n_groups = len(segments.sizes)
     if tables.ndim != 2 or tables.dtype != x.dtype or tables.shape[0] != n_groups or tables.shape[1] < n_codes:
         raise ValueError(
@@ -112,7 +113,7 @@ def lsq_round_rated(
         "numba": reference.lsq_round_rated,
         "triton": _triton_lsq_round_rated,
     }
-    return select(implementations, backend, x.device)(x, steps, tables, segments, min_code, max_code)
+    return select(implementations, backend, x.device)(x, steps, tables, segments, min_symbol, max_symbol)
 
 
 @torch.no_grad()
@@ -139,39 +140,41 @@ def lsq_steps(steps: LsqSteps, *, backend: str = "auto") -> tuple[Tensor, Tensor
 
 
 @torch.no_grad()
-def lsq_codes(
-    x: Tensor, scale: Tensor, offset: Tensor | None, *, segments: Segments | None, min_code: int, max_code: int
+def lsq_symbols(
+    x: Tensor, scale: Tensor, offset: Tensor | None, *, segments: Segments | None, min_symbol: int, max_symbol: int
 ) -> Tensor:
-    """Integers to transmit for `x` under transmitted steps; the codes of `lsq_round` on every back end.
+    """Integers to transmit for `x` under transmitted steps; the symbols of `lsq_round` on every back end.
 
     Args:
         x: As for `lsq_round`.
         scale: [G] float32.
         offset: [G] float32, or None.
         segments: As for `lsq_round`.
-        min_code: Smallest code.
-        max_code: Largest code.
+        min_symbol: Smallest symbol.
+        max_symbol: Largest symbol.
 
     Returns:
-        Codes. Shape of `x`, int16.
+        Symbols. Shape of `x`, int16.
     """
     offset = None if offset is None else reference.per_value(offset, segments)
-    return codes_of(x, reference.per_value(scale, segments), offset, min_code, max_code)
+    return symbols_of(x, reference.per_value(scale, segments), offset, min_symbol, max_symbol)
 
 
-def _triton_lsq_round(x: Tensor, steps: LsqSteps, segments: Segments | None, min_code: int, max_code: int) -> Tensor:
+def _triton_lsq_round(
+    x: Tensor, steps: LsqSteps, segments: Segments | None, min_symbol: int, max_symbol: int
+) -> Tensor:
     # Imported here, as in every operator: users of other back ends need not have triton.
     from stgvcodec.ops.lsq import triton_kernel
 
-    return triton_kernel.lsq_round(x, steps, segments, min_code, max_code)
+    return triton_kernel.lsq_round(x, steps, segments, min_symbol, max_symbol)
 
 
 def _triton_lsq_round_rated(
-    x: Tensor, steps: LsqSteps, tables: Tensor, segments: Segments, min_code: int, max_code: int
+    x: Tensor, steps: LsqSteps, tables: Tensor, segments: Segments, min_symbol: int, max_symbol: int
 ) -> tuple[Tensor, Tensor]:
     from stgvcodec.ops.lsq import triton_kernel
 
-    return triton_kernel.lsq_round_rated(x, steps, tables, segments, min_code, max_code)
+    return triton_kernel.lsq_round_rated(x, steps, tables, segments, min_symbol, max_symbol)
 
 
 def _triton_transmitted_steps(steps: LsqSteps) -> tuple[Tensor, Tensor | None]:
@@ -180,9 +183,9 @@ def _triton_transmitted_steps(steps: LsqSteps) -> tuple[Tensor, Tensor | None]:
     return triton_kernel.transmitted_steps(steps)
 
 
-def _check(x: Tensor, steps: LsqSteps, segments: Segments | None, min_code: int, max_code: int) -> None:
-    if not -(2**15) <= min_code < max_code < 2**15 or max_code < 1:
-        raise ValueError(f"codes run from {min_code} to {max_code}, expected 16-bit integers with a positive end")
+def _check(x: Tensor, steps: LsqSteps, segments: Segments | None, min_symbol: int, max_symbol: int) -> None:
+    if not -(2**15) <= min_symbol < max_symbol < 2**15 or max_symbol < 1:
+        raise ValueError(f"symbols run from {min_symbol} to {max_symbol}, expected 16-bit integers with a positive end")
     if (steps.shift is None) != (steps.anchor is None):
         raise ValueError("one of shift and anchor is None, expected both or neither")
     if segments is None:

@@ -1,4 +1,4 @@
-"""Values to integer codes and back under given scales and offsets: what is transmitted, and what is decoded."""
+"""Values to integer symbols and back under given scales and offsets: what is transmitted, and what is decoded."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import torch
 from torch import Tensor
 
 
-def codes_of(x: Tensor, scale: Tensor, offset: Tensor | None, min_code: int, max_code: int) -> Tensor:
-    """Codes of values under scales and offsets that broadcast against them. Shape of `x`, int16."""
-    return ratio_of(x, scale, offset).round_().clamp_(min_code, max_code).to(torch.int16)
+def symbols_of(x: Tensor, scale: Tensor, offset: Tensor | None, min_symbol: int, max_symbol: int) -> Tensor:
+    """Symbols of values under scales and offsets that broadcast against them. Shape of `x`, int16."""
+    return ratio_of(x, scale, offset).round_().clamp_(min_symbol, max_symbol).to(torch.int16)
 
 
-def values_of(codes: Tensor, scale: Tensor, offset: Tensor | None) -> Tensor:
-    """Values of integer codes, as every decoder computes them. Shape of `codes`, float32."""
+def values_of(symbols: Tensor, scale: Tensor, offset: Tensor | None) -> Tensor:
+    """Values of integer symbols, as every decoder computes them. Shape of `symbols`, float32."""
     # From the integers, so that no negative zero survives that the decoder could not know of.
-    product = codes.to(torch.float32) * scale
+    product = symbols.to(torch.float32) * scale
     # Two separate operations, hence two roundings; addcmul could contract them.
     return product if offset is None else product + offset
 

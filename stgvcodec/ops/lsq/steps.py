@@ -17,7 +17,7 @@ class LsqSteps(NamedTuple):
     Attributes:
         gain: Learned. [G] float32.
         unit: Scale found in the data, positive. [G] float32.
-        shift: Learned; None where code 0 stands for zero. [G] float32.
+        shift: Learned; None where symbol 0 stands for zero. [G] float32.
         anchor: Offset found in the data; None as `shift`. [G] float32.
     """
 

@@ -88,18 +88,18 @@ def _block(blocks_ptr, n_rows, n_columns, SEGMENTED: tl.constexpr, BLOCK: tl.con
 
 
 @triton.jit
-def _clamped_codes(x, scale, offset, MIN_CODE: tl.constexpr, MAX_CODE: tl.constexpr, HAS_OFFSET: tl.constexpr):
-    """Codes and the ratios they are rounded from."""
+def _clamped_symbols(x, scale, offset, MIN_SYMBOL: tl.constexpr, MAX_SYMBOL: tl.constexpr, HAS_OFFSET: tl.constexpr):
+    """Symbols and the ratios they are rounded from."""
     x = tl.where(x != x, 0.0, x)
     if HAS_OFFSET:
         x = x - offset
     ratio = tl.div_rn(x, tl.zeros_like(x) + scale)
-    return rounded(ratio, MIN_CODE, MAX_CODE - MIN_CODE + 1), ratio
+    return rounded(ratio, MIN_SYMBOL, MAX_SYMBOL - MIN_SYMBOL + 1), ratio
 
 
 @triton.jit(do_not_specialize=["n_rows", "n_columns"])
 def _forward_kernel(x_ptr, values_ptr, gain_ptr, unit_ptr, shift_ptr, anchor_ptr, blocks_ptr, arrived_ptr, tables_ptr,
-                    slopes_ptr, bits_ptr, n_rows, n_columns, MIN_CODE: tl.constexpr, MAX_CODE: tl.constexpr,
+                    slopes_ptr, bits_ptr, n_rows, n_columns, MIN_SYMBOL: tl.constexpr, MAX_SYMBOL: tl.constexpr,
                     HAS_OFFSET: tl.constexpr, SEGMENTED: tl.constexpr, N_ENTRIES: tl.constexpr,
                     BLOCK: tl.constexpr):  # fmt: skip
     offsets, mask, group, first, _n_blocks, _size, slot = _block(blocks_ptr, n_rows, n_columns, SEGMENTED, BLOCK)
@@ -109,13 +109,15 @@ def _forward_kernel(x_ptr, values_ptr, gain_ptr, unit_ptr, shift_ptr, anchor_ptr
     if HAS_OFFSET:
         offset = _bounded_offset(_free_offset(tl.load(shift_ptr + group), tl.load(anchor_ptr + group), unit))
     x = tl.load(x_ptr + offsets, mask=mask, other=0.0)
-    codes, ratio = _clamped_codes(x, scale, offset, MIN_CODE, MAX_CODE, HAS_OFFSET)
-    values = codes * scale
+    symbols, ratio = _clamped_symbols(x, scale, offset, MIN_SYMBOL, MAX_SYMBOL, HAS_OFFSET)
+    values = symbols * scale
     if HAS_OFFSET:
         values = values + offset
     tl.store(values_ptr + offsets, values, mask=mask)
     if N_ENTRIES:
-        lengths, slopes = code_length(ratio, tables_ptr + group * N_ENTRIES, mask, MIN_CODE, MAX_CODE - MIN_CODE + 1)
+        lengths, slopes = code_length(
+            ratio, tables_ptr + group * N_ENTRIES, mask, MIN_SYMBOL, MAX_SYMBOL - MIN_SYMBOL + 1
+        )
         tl.store(slopes_ptr + offsets, slopes, mask=mask)
         tl.store(bits_ptr + slot, tl.sum(lengths))
     if slot == first:
@@ -125,7 +127,7 @@ def _forward_kernel(x_ptr, values_ptr, gain_ptr, unit_ptr, shift_ptr, anchor_ptr
 @triton.jit(do_not_specialize=["n_rows", "n_columns", "bits_stride"])
 def _backward_kernel(grad_ptr, x_ptr, grad_x_ptr, gain_ptr, unit_ptr, shift_ptr, anchor_ptr, blocks_ptr, arrived_ptr,
                      partials_ptr, grad_gain_ptr, grad_shift_ptr, slopes_ptr, grad_bits_ptr, n_rows, n_columns,
-                     bits_stride, MIN_CODE: tl.constexpr, MAX_CODE: tl.constexpr, HAS_OFFSET: tl.constexpr,
+                     bits_stride, MIN_SYMBOL: tl.constexpr, MAX_SYMBOL: tl.constexpr, HAS_OFFSET: tl.constexpr,
                      SEGMENTED: tl.constexpr, N_ENTRIES: tl.constexpr, BLOCK: tl.constexpr,
                      SUM_BLOCK: tl.constexpr):  # fmt: skip
     offsets, mask, group, first, n_blocks, size, slot = _block(blocks_ptr, n_rows, n_columns, SEGMENTED, BLOCK)
@@ -138,10 +140,10 @@ def _backward_kernel(grad_ptr, x_ptr, grad_x_ptr, gain_ptr, unit_ptr, shift_ptr,
     offset = _bounded_offset(free_offset)
     x = tl.load(x_ptr + offsets, mask=mask, other=0.0)
     grad = tl.load(grad_ptr + offsets, mask=mask, other=0.0)
-    codes, ratio = _clamped_codes(x, scale, offset, MIN_CODE, MAX_CODE, HAS_OFFSET)
-    inside = (ratio >= MIN_CODE) & (ratio <= MAX_CODE)
+    symbols, ratio = _clamped_symbols(x, scale, offset, MIN_SYMBOL, MAX_SYMBOL, HAS_OFFSET)
+    inside = (ratio >= MIN_SYMBOL) & (ratio <= MAX_SYMBOL)
     grad_x = tl.where(inside, grad, 0.0)
-    by_scale = grad * tl.where(inside, codes - ratio, codes)
+    by_scale = grad * tl.where(inside, symbols - ratio, symbols)
     if N_ENTRIES:
         slopes = tl.load(slopes_ptr + offsets, mask=mask, other=0.0)
         rated = tl.div_rn(tl.load(grad_bits_ptr + slot * bits_stride) * slopes, tl.zeros_like(x) + scale)
@@ -159,7 +161,7 @@ def _backward_kernel(grad_ptr, x_ptr, grad_x_ptr, gain_ptr, unit_ptr, shift_ptr,
     if n_before == n_blocks - 1:
         tl.debug_barrier()
         tl.store(arrived_ptr + group, 0)
-        damping = 1.0 / tl.sqrt_rn(tl.maximum(size, 1).to(tl.float32) * MAX_CODE)
+        damping = 1.0 / tl.sqrt_rn(tl.maximum(size, 1).to(tl.float32) * MAX_SYMBOL)
         grad_scale = sum_in_order(partials_ptr + first, n_blocks, SUM_BLOCK) * damping
         is_free = (free >= _SCALE_MIN) & (free <= _MAGNITUDE_MAX)
         tl.store(grad_gain_ptr + group, tl.where(is_free, grad_scale * scale, 0.0))
@@ -181,17 +183,17 @@ def transmitted_steps(steps: LsqSteps) -> tuple[Tensor, Tensor | None]:
     return scale, offset
 
 
-def lsq_round(x: Tensor, steps: LsqSteps, segments: Segments | None, min_code: int, max_code: int) -> Tensor:
+def lsq_round(x: Tensor, steps: LsqSteps, segments: Segments | None, min_symbol: int, max_symbol: int) -> Tensor:
     """Values as decoded; see the contract."""
-    values: Tensor = _Round.apply(x, *steps, None, segments, min_code, max_code)[0]
+    values: Tensor = _Round.apply(x, *steps, None, segments, min_symbol, max_symbol)[0]
     return values
 
 
 def lsq_round_rated(
-    x: Tensor, steps: LsqSteps, tables: Tensor, segments: Segments, min_code: int, max_code: int
+    x: Tensor, steps: LsqSteps, tables: Tensor, segments: Segments, min_symbol: int, max_symbol: int
 ) -> tuple[Tensor, Tensor]:
     """Values as decoded, and their bits; see the contract."""
-    values, bits = _Round.apply(x, *steps, tables, segments, min_code, max_code)
+    values, bits = _Round.apply(x, *steps, tables, segments, min_symbol, max_symbol)
     return values, bits
 
 
@@ -206,8 +208,8 @@ class _Round(torch.autograd.Function):
         anchor: Tensor | None,
         tables: Tensor | None,
         segments: Segments | None,
-        min_code: int,
-        max_code: int,
+        min_symbol: int,
+        max_symbol: int,
     ) -> tuple[Tensor, Tensor | None]:
         x = x.contiguous()
         steps = _contiguous(LsqSteps(gain, unit, shift, anchor))
@@ -220,7 +222,7 @@ class _Round(torch.autograd.Function):
             tables = tables.contiguous()
             bits, slopes = torch.empty(n_programs, device=x.device), torch.empty_like(x)
         n_entries = 0 if tables is None else tables.shape[1]
-        constants = (min_code, max_code, shift is not None, segments is not None, n_entries, _BLOCK)
+        constants = (min_symbol, max_symbol, shift is not None, segments is not None, n_entries, _BLOCK)
         _forward_kernel[(n_programs,)](
             x, values, *steps, blocks, arrived, *(x if one is None else one for one in (tables, slopes, bits)), n_rows,
             n_columns, *constants, num_warps=_N_WARPS, **_OPTIONS,

@@ -1,4 +1,4 @@
-"""Colours to luma and chroma codes and back, with their bits, fused with what makes the steps. Maths: README.md."""
+"""Colours to luma and chroma symbols and back, with their bits, fused with what makes the steps. Maths: README.md."""
 
 from __future__ import annotations
 
@@ -8,55 +8,55 @@ from torch import Tensor
 from stgvcodec.ops.backends import select
 from stgvcodec.ops.code_length import CodeLengths, check_lengths
 from stgvcodec.ops.ycocg import reference
-from stgvcodec.ops.ycocg.limits import MAX_CODE, MIN_CODE, N_CODES, SCALE_MAX, SCALE_MIN, ZERO
+from stgvcodec.ops.ycocg.limits import MAX_SYMBOL, MIN_SYMBOL, N_SYMBOLS, SCALE_MAX, SCALE_MIN, ZERO
 from stgvcodec.ops.ycocg.transform import to_ycocg, values_of
 
 __all__ = [
-    "MAX_CODE",
-    "MIN_CODE",
-    "N_CODES",
+    "MAX_SYMBOL",
+    "MIN_SYMBOL",
+    "N_SYMBOLS",
     "SCALE_MAX",
     "SCALE_MIN",
     "ZERO",
     "to_ycocg",
     "values_of",
-    "ycocg_codes",
     "ycocg_round",
     "ycocg_scale",
+    "ycocg_symbols",
 ]
 
 
 def ycocg_round(
     x: Tensor, gain: Tensor, unit: Tensor, *, lengths: CodeLengths | None = None, backend: str = "auto"
 ) -> tuple[Tensor, Tensor | None]:
-    """Values that a decoder has of colours, and what an entropy coder takes for their codes.
+    """Values that a decoder has of colours, and what an entropy coder takes for their symbols.
 
     Args:
         x: Weighted RGB. [N, 3] float32.
         gain: Logarithms by which the steps of (Y, Co, Cg) differ from `unit`. [3] float32.
         unit: Steps found in the data, positive. [3] float32.
-        lengths: Tables of 256 symbols, of which 128 is zero, and rows of the codes. Rows [3, N]. None: bits are not
+        lengths: Tables of 256 symbols, of which 128 is zero, and rows of the symbols. Rows [3, N]. None: bits are not
             asked for.
         backend: One of `stgvcodec.ops.backends.BACKENDS`.
 
     Returns:
-        values: As decoded from the codes; the same bits as the decoder's, from `ycocg_scale` and `ycocg_codes` of the
-            same back end. [N, 3] float32.
-        bits: Partial sums of the bits of all codes. [n] float32, n >= 1; None without `lengths`.
+        values: As decoded from the symbols; the same bits as the decoder's, from `ycocg_scale` and `ycocg_symbols` of
+            the same back end. [N, 3] float32.
+        bits: Partial sums of the bits of all symbols. [n] float32, n >= 1; None without `lengths`.
 
     Raises:
         ValueError: a shape, dtype or device differs from the above.
         BackendUnavailableError: `backend` cannot run here.
 
-    Gradients: of the values straight-through to x where a component lies within the codes and zero outside; of the
+    Gradients: of the values straight-through to x where a component lies within the symbols and zero outside; of the
     bits to x as `ops.code_length` says; both to gain, zero where a step stands at its limit. Deterministic: yes, both
     passes.
     """
     _check(x, gain, unit)
     if lengths is not None:
         check_lengths(lengths, (3, x.shape[0]))
-        if lengths.tables.shape[1] != N_CODES:
-            raise ValueError(f"tables have {lengths.tables.shape[1]} symbols, expected {N_CODES}")
+        if lengths.tables.shape[1] != N_SYMBOLS:
+            raise ValueError(f"tables have {lengths.tables.shape[1]} symbols, expected {N_SYMBOLS}")
     implementations = {
         "reference": reference.ycocg_round,
         "numba": reference.ycocg_round,
@@ -66,8 +66,8 @@ def ycocg_round(
 
 
 @torch.no_grad()
-def ycocg_codes(x: Tensor, scale: Tensor) -> Tensor:
-    """Codes of (Y, Co, Cg) under transmitted steps; those of `ycocg_round` on every back end.
+def ycocg_symbols(x: Tensor, scale: Tensor) -> Tensor:
+    """Symbols of (Y, Co, Cg) under transmitted steps; those of `ycocg_round` on every back end.
 
     Args:
         x: As for `ycocg_round`.
@@ -76,7 +76,7 @@ def ycocg_codes(x: Tensor, scale: Tensor) -> Tensor:
     Returns:
         -128 to 127. [N, 3] int64.
     """
-    return reference.codes_of(reference.ratios_of(x, scale)).long()
+    return reference.symbols_of(reference.ratios_of(x, scale)).long()
 
 
 @torch.no_grad()

@@ -1,13 +1,13 @@
-"""What luma and chroma codes can say."""
+"""What luma and chroma symbols can say."""
 
 from __future__ import annotations
 
 from stgvcodec.ops.lsq.steps import MAGNITUDE_MAX, SCALE_MIN
 
-__all__ = ["MAGNITUDE_MAX", "MAX_CODE", "MIN_CODE", "N_CODES", "SCALE_MAX", "SCALE_MIN", "ZERO"]
+__all__ = ["MAGNITUDE_MAX", "MAX_SYMBOL", "MIN_SYMBOL", "N_SYMBOLS", "SCALE_MAX", "SCALE_MIN", "ZERO"]
 
-MIN_CODE, MAX_CODE = -128, 127
-N_CODES = 256
+MIN_SYMBOL, MAX_SYMBOL = -128, 127
+N_SYMBOLS = 256
 ZERO = 128
-"""Symbol of code 0."""
+"""Symbol of the number 0."""
 SCALE_MAX = 2.0**10

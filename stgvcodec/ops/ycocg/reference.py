@@ -1,4 +1,4 @@
-"""Luma and chroma codes in torch: the truth, on the decoder's arithmetic of `transform`."""
+"""Luma and chroma symbols in torch: the truth, on the decoder's arithmetic of `transform`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from stgvcodec.ops.code_length import CodeLengths, code_length
-from stgvcodec.ops.ycocg.limits import MAGNITUDE_MAX, MAX_CODE, MIN_CODE, SCALE_MAX, SCALE_MIN
+from stgvcodec.ops.ycocg.limits import MAGNITUDE_MAX, MAX_SYMBOL, MIN_SYMBOL, SCALE_MAX, SCALE_MIN
 from stgvcodec.ops.ycocg.transform import to_ycocg, values_of
 
 
@@ -19,41 +19,41 @@ def transmitted_scale(gain: Tensor, unit: Tensor) -> Tensor:
 
 def ratios_of(x: Tensor, scale: Tensor) -> Tensor:
     """Components over their steps. [N, 3]."""
-    # Far beyond all codes sums would only overflow.
+    # Far beyond all symbols sums would only overflow.
     return to_ycocg(torch.nan_to_num(x, nan=0.0).clamp(-MAGNITUDE_MAX, MAGNITUDE_MAX)) / scale
 
 
-def codes_of(ratios: Tensor) -> Tensor:
-    """Codes as whole numbers. [N, 3] float32."""
+def symbols_of(ratios: Tensor) -> Tensor:
+    """Symbols as whole numbers. [N, 3] float32."""
     # Without the sum with 0 a negative zero would survive, of which the decoder knows nothing.
-    return ratios.round().clamp_(MIN_CODE, MAX_CODE) + 0.0
+    return ratios.round().clamp_(MIN_SYMBOL, MAX_SYMBOL) + 0.0
 
 
 def ycocg_round(x: Tensor, gain: Tensor, unit: Tensor, lengths: CodeLengths | None) -> tuple[Tensor, Tensor | None]:
     """Values as decoded, and bits; see the contract."""
     values, ratios = _Round.apply(x, transmitted_scale(gain, unit))
-    return values, None if lengths is None else code_length(ratios.t(), lengths, first=MIN_CODE).reshape(1)
+    return values, None if lengths is None else code_length(ratios.t(), lengths, first=MIN_SYMBOL).reshape(1)
 
 
 class _Round(torch.autograd.Function):
-    """Values and ratios; each gradient by hand, since codes have none."""
+    """Values and ratios; each gradient by hand, since symbols have none."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
         ratios = ratios_of(x, scale)
-        codes = codes_of(ratios)
-        ctx.save_for_backward(scale, ratios, codes)
-        return values_of(codes, scale), ratios
+        symbols = symbols_of(ratios)
+        ctx.save_for_backward(scale, ratios, symbols)
+        return values_of(symbols, scale), ratios
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
         grad_values, grad_ratios = grads
-        scale, ratios, codes = ctx.saved_tensors
+        scale, ratios, symbols = ctx.saved_tensors
         r, g, b = grad_values.unbind(1)
         along = torch.stack((r + g + b, r - b, g - r - b), dim=1)
-        inside = (ratios >= MIN_CODE) & (ratios <= MAX_CODE)
+        inside = (ratios >= MIN_SYMBOL) & (ratios <= MAX_SYMBOL)
         rated = grad_ratios / scale
         y, co, cg = (torch.where(inside, along, 0.0) + rated).unbind(1)
         grad_x = torch.stack((0.25 * (y - cg) + 0.5 * co, 0.5 * (y + cg), 0.25 * (y - cg) - 0.5 * co), dim=1)
-        moved = torch.where(inside, codes - ratios, codes)
+        moved = torch.where(inside, symbols - ratios, symbols)
         return grad_x, (along * moved - rated * ratios).sum(dim=0)

@@ -1,4 +1,4 @@
-"""Colours to luma and chroma, and codes back to colours as every decoder computes them."""
+"""Colours to luma and chroma, and symbols back to colours as every decoder computes them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ def to_ycocg(rgb: Tensor) -> Tensor:
     return torch.stack((0.25 * (r + b) + 0.5 * g, 0.5 * (r - b), 0.5 * g - 0.25 * (r + b)), dim=1)
 
 
-def values_of(codes: Tensor, scale: Tensor) -> Tensor:
-    """RGB of codes as every decoder computes it. [N, 3] integers or whole numbers to [N, 3] float32.
+def values_of(symbols: Tensor, scale: Tensor) -> Tensor:
+    """RGB of symbols as every decoder computes it. [N, 3] integers or whole numbers to [N, 3] float32.
 
     Each product, then G = Y + Cg, t = Y - Cg, R = t + Co, B = t - Co, each rounded to float32.
     """
-    y, co, cg = (codes.float() * scale).unbind(1)
+    y, co, cg = (symbols.float() * scale).unbind(1)
     base = y - cg
     return torch.stack((base + co, y + cg, base - co), dim=1)

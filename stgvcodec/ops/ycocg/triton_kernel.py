@@ -26,9 +26,9 @@ _OPTIONS = {"enable_fp_fusion": False}
 _SCALE_MIN = tl.constexpr(limits.SCALE_MIN)
 _SCALE_MAX = tl.constexpr(limits.SCALE_MAX)
 _MAGNITUDE_MAX = tl.constexpr(limits.MAGNITUDE_MAX)
-_MIN_CODE = tl.constexpr(limits.MIN_CODE)
-_MAX_CODE = tl.constexpr(limits.MAX_CODE)
-_N_CODES = tl.constexpr(limits.N_CODES)
+_MIN_SYMBOL = tl.constexpr(limits.MIN_SYMBOL)
+_MAX_SYMBOL = tl.constexpr(limits.MAX_SYMBOL)
+_N_SYMBOLS = tl.constexpr(limits.N_SYMBOLS)
 
 
 @triton.jit
@@ -56,9 +56,9 @@ def _ratios(x_ptr, items, mask, scale_y, scale_co, scale_cg):
 
 @triton.jit
 def _rated(ratio, component_ptrs, rows_ptrs, tables_ptr, mask):
-    """Bits of a component's codes; keeps their slopes."""
-    row = tables_ptr + tl.load(rows_ptrs, mask=mask, other=0) * _N_CODES
-    bits, slopes = code_length(ratio, row, mask, _MIN_CODE, _N_CODES)
+    """Bits of a component's symbols; keeps their slopes."""
+    row = tables_ptr + tl.load(rows_ptrs, mask=mask, other=0) * _N_SYMBOLS
+    bits, slopes = code_length(ratio, row, mask, _MIN_SYMBOL, _N_SYMBOLS)
     tl.store(component_ptrs, slopes, mask=mask)
     return bits
 
@@ -73,9 +73,9 @@ def _forward_kernel(x_ptr, values_ptr, gain_ptr, unit_ptr, arrived_ptr, tables_p
     _, scale_co = _scale(gain_ptr + 1, unit_ptr + 1)
     _, scale_cg = _scale(gain_ptr + 2, unit_ptr + 2)
     ratio_y, ratio_co, ratio_cg = _ratios(x_ptr, items, mask, scale_y, scale_co, scale_cg)
-    y = rounded(ratio_y, _MIN_CODE, _N_CODES) * scale_y
-    co = rounded(ratio_co, _MIN_CODE, _N_CODES) * scale_co
-    cg = rounded(ratio_cg, _MIN_CODE, _N_CODES) * scale_cg
+    y = rounded(ratio_y, _MIN_SYMBOL, _N_SYMBOLS) * scale_y
+    co = rounded(ratio_co, _MIN_SYMBOL, _N_SYMBOLS) * scale_co
+    cg = rounded(ratio_cg, _MIN_SYMBOL, _N_SYMBOLS) * scale_cg
     base = y - cg
     tl.store(values_ptr + 3 * items, base + co, mask=mask)
     tl.store(values_ptr + 3 * items + 1, y + cg, mask=mask)
@@ -92,10 +92,10 @@ def _forward_kernel(x_ptr, values_ptr, gain_ptr, unit_ptr, arrived_ptr, tables_p
 @triton.jit
 def _component(ratio, along, slopes_ptrs, grad_bits, scale, mask, RATED: tl.constexpr):
     """Gradient to the component, and this block's sum of that to its step."""
-    inside = (ratio >= _MIN_CODE) & (ratio <= _MAX_CODE)
-    codes = rounded(ratio, _MIN_CODE, _N_CODES)
+    inside = (ratio >= _MIN_SYMBOL) & (ratio <= _MAX_SYMBOL)
+    symbols = rounded(ratio, _MIN_SYMBOL, _N_SYMBOLS)
     grad = tl.where(inside, along, 0.0)
-    by_scale = along * tl.where(inside, codes - ratio, codes)
+    by_scale = along * tl.where(inside, symbols - ratio, symbols)
     if RATED:
         slopes = tl.load(slopes_ptrs, mask=mask, other=0.0)
         rated = tl.div_rn(grad_bits * slopes, tl.zeros_like(ratio) + scale)
