@@ -1,9 +1,9 @@
-"""Writes the files of formats 1.1 and 1.2 and stores what all decode to: `python tests/golden/make_golden.py`.
+"""Writes the golden files of format 2.0 and stores what they decode to: `python tests/golden/make_golden.py`.
 
-For a file of a release that is out, its expectation must never change: later releases add files of other names. So
-two_gops.stgv is no longer made here: stgvcodec encoded it in format 1.0, 48x32, with uneven timestamps, a GoP of four
-frames and a last one of a single frame. What the set files show is drawn by a seed: they hold the format, not the
-encoder.
+For a file of a release that is out, its expectation must never change: later releases add files of other names. What
+compact.stgv and paper.stgv show is drawn by a seed: they hold the format, not the encoder. two_gops.stgv is not made
+here: stgvcodec encoded it with the profile paper, 48x32, with uneven timestamps, a GoP of four frames and a last one of
+a single frame. worked_example.stgv is that of make_worked_example.py.
 """
 
 from __future__ import annotations
@@ -22,14 +22,11 @@ from stgvcodec.bitstream import (
     ColorDescription,
     GopHeader,
     GopSymbols,
-    PredictedGopSymbols,
     StgvReader,
     StgvWriter,
     StreamHeader,
     pack_gop,
-    pack_predicted_gop,
     unpack_gop,
-    unpack_predicted_gop,
 )
 from stgvcodec.media import read_image, write_png
 
@@ -38,37 +35,28 @@ HASHES = FOLDER / "hashes.json"
 WIDTH, HEIGHT = 40, 27
 PTS = ((-3, 0, 4, 5), (100,))
 COMPACT, PAPER = (1, 1, 1), (0, 0, 0)
-PREDICTED_FILE = "predicted.stgv"
-AnySymbols = GopSymbols | GopSymbols | PredictedGopSymbols
-SET_FILES = {
-    "set_compact.stgv": ("compact", (COMPACT, (1, 0, 1))),
-    "set_paper.stgv": ("paper", (PAPER, (0, 1, 0))),
+HEADERS = {
+    "compact.stgv": {"profile": "compact", "sample_aspect_ratio": Fraction(16, 15), "last_frame_duration": 7},
+    "paper.stgv": {"profile": "paper"},
 }
+GOP_MODES = {"compact.stgv": (COMPACT, (1, 0, 1)), "paper.stgv": (PAPER, (0, 1, 0))}
+NOT_DRAWN = ("two_gops.stgv", "worked_example.stgv")
 
 
-def symbols_sha256(symbols: AnySymbols) -> str:
-    """Of all arrays in the order of the dataclass, little-endian, each with its name, dtype and shape before it."""
-    digest = hashlib.sha256()
+def symbols_sha256(symbols: GopSymbols) -> str:
+    """Of the header, then of all arrays, little-endian, each with its name, dtype and shape before it."""
+    digest = hashlib.sha256(repr(dataclasses.astuple(symbols.header)).encode())
     for field in dataclasses.fields(symbols):
-        value = getattr(symbols, field.name)
         if field.name == "header":
-            digest.update(repr(dataclasses.astuple(value)).encode())
             continue
+        value = getattr(symbols, field.name)
         for array in value if isinstance(value, tuple) else (value,):
             digest.update(f"{field.name} {array.dtype.name} {array.shape}".encode())
             digest.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes())
     return digest.hexdigest()
 
 
-def gop_symbols(reader: StgvReader, index: int) -> AnySymbols:
-    """A GoP of a file of any format."""
-    payload = reader.read_gop(index)
-    if not reader.gops[index].is_key:
-        return unpack_predicted_gop(payload)
-    return unpack_gop(payload) if reader.header.format_version == (1, 0) else unpack_gop(payload)
-
-
-def drawn_set(seed: int, n_frames: int, modes: tuple[int, int, int]) -> GopSymbols:
+def drawn_gop(seed: int, n_frames: int, modes: tuple[int, int, int]) -> GopSymbols:
     """A GoP of 50 Gaussians over the picture that move a little, in point, shape and colour modes."""
     rng = np.random.default_rng(seed)
     point_mode, shape_mode, color_mode = modes
@@ -127,63 +115,21 @@ def drawn_set(seed: int, n_frames: int, modes: tuple[int, int, int]) -> GopSymbo
     )
 
 
-def drawn_prediction(seed: int, n_frames: int) -> PredictedGopSymbols:
-    """A GoP whose Gaussians are those before but for a few, with a field as of `drawn_set`."""
-    alone = drawn_set(seed, n_frames, COMPACT)
-    rng = np.random.default_rng(100 + seed)
-    residuals = np.rint(rng.laplace(0, 1.5, (alone.header.n_gaussians, 8)))
-    residuals[::3] = 0
-    residuals[7], residuals[11] = -128, 127
-    field = {
-        name: getattr(alone, name)
-        for name in (
-            *("static_table", "dynamic_table", "mlp", "static_scales", "dynamic_scales", "mlp_scales"),
-            *("shape_scale", "color_scale"),
-        )
-    }
-    return PredictedGopSymbols(
-        header=alone.header,
-        residuals=residuals.astype(np.int8),
-        point_scale=np.array([0.001953125, 0.003], np.float32),
-        **{**field, "shape_scale": np.array([0.0078125, 0.01, 0.02], np.float32)},
-    )
-
-
-def stream_header(profile: str, version: tuple[int, int]) -> StreamHeader:
-    return StreamHeader(
+def write_drawn(path: Path) -> None:
+    """A GoP of four frames at uneven times and one of a single frame, each in modes of its own."""
+    header = StreamHeader(
         width=WIDTH,
         height=HEIGHT,
         frame_rate=Fraction(24),
         time_base=Fraction(1, 48),
         color=ColorDescription(primaries=1, transfer=13, matrix=1, full_range=True),
-        profile=profile,
         tool="golden",
-        format_version=version,
+        **HEADERS[path.name],
     )
-
-
-def write_set(path: Path, profile: str, modes: tuple[tuple[int, int, int], ...]) -> None:
-    """A GoP of four frames at uneven times and one of a single frame, each in modes of its own."""
-    header = stream_header(profile, (1, 1))
     with path.open("wb") as file:
         writer = StgvWriter(file, header)
-        for seed, (pts, of_gop) in enumerate(zip(PTS, modes, strict=True)):
-            writer.add_gop(pack_gop(drawn_set(seed, len(pts), of_gop)), pts)
-        writer.finish()
-
-
-def write_predicted(path: Path) -> None:
-    """Two predicted GoPs behind a key GoP, the second of a single frame; then a key GoP and one predicted from it."""
-    with path.open("wb") as file:
-        writer = StgvWriter(file, stream_header("compact", (1, 2)))
-        first_pts = 0
-        for seed, (n_frames, is_key) in enumerate(((3, True), (3, False), (1, False), (2, True), (2, False))):
-            pts = range(first_pts, first_pts + 2 * n_frames, 2)
-            first_pts = pts.stop
-            if is_key:
-                writer.add_gop(pack_gop(drawn_set(20 + seed, n_frames, COMPACT)), pts)
-            else:
-                writer.add_gop(pack_predicted_gop(drawn_prediction(20 + seed, n_frames)), pts, predicted=True)
+        for seed, (pts, modes) in enumerate(zip(PTS, GOP_MODES[path.name], strict=True)):
+            writer.add_gop(pack_gop(drawn_gop(seed, len(pts), modes)), pts)
         writer.finish()
 
 
@@ -197,18 +143,20 @@ def expectation(path: Path) -> dict[str, object]:
             "frames_sha256": frames.hexdigest(),
             "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
             "format_version": list(reader.header.format_version),
+            "profile": reader.header.profile,
             "width": reader.header.width,
             "height": reader.header.height,
             "frame_rate": str(reader.header.frame_rate),
             "time_base": str(reader.header.time_base),
+            "sample_aspect_ratio": str(reader.header.sample_aspect_ratio),
+            "last_frame_duration": reader.header.last_frame_duration,
             "color": dataclasses.asdict(reader.header.color),
             "gops": [
                 {
                     "first_frame": gop.first_frame,
                     "n_gaussians": gop.n_gaussians,
                     "pts": list(gop.pts),
-                    "symbols_sha256": symbols_sha256(gop_symbols(reader, i)),
-                    **({} if gop.is_key else {"is_key": False}),
+                    "symbols_sha256": symbols_sha256(unpack_gop(reader.read_gop(i))),
                 }
                 for i, gop in enumerate(reader.gops)
             ],
@@ -226,14 +174,13 @@ def store_frames(path: Path) -> None:
 
 
 def main() -> None:
-    """Write everything."""
-    for name, (profile, modes) in SET_FILES.items():
-        write_set(FOLDER / name, profile, modes)
+    """Write everything but the files of `NOT_DRAWN`, whose frames are stored all the same."""
+    for name in GOP_MODES:
+        write_drawn(FOLDER / name)
+    names = sorted((*GOP_MODES, *NOT_DRAWN))
+    for name in names:
         store_frames(FOLDER / name)
-    write_predicted(FOLDER / PREDICTED_FILE)
-    store_frames(FOLDER / PREDICTED_FILE)
-    files = sorted(FOLDER.glob("*.stgv"))
-    HASHES.write_text(json.dumps({path.name: expectation(path) for path in files}, indent=2) + "\n")
+    HASHES.write_text(json.dumps({name: expectation(FOLDER / name) for name in names}, indent=2) + "\n")
 
 
 if __name__ == "__main__":
