@@ -1,16 +1,17 @@
 """A second decoder of `.stgv` files in plain Python integers, after bitstream_spec.md; shares no code with the package.
 
-It checks container, fields and entropy coder; floats stay bit patterns. Slow; any violation is a `SpecError`.
+It checks container, syntax elements and entropy coder; floats stay bit patterns. Slow; any violation is a `SpecError`.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from itertools import accumulate
+from math import gcd, prod
 
 MAGIC = [0x89, 0x53, 0x54, 0x47, 0x0D, 0x0A, 0x1A, 0x0A]
 SYNC = [0xF5, 0x53, 0x47, 0xC1]
-FILE_HEADER, GOP, END, PREDICTED_GOP = 0x8001, 0x8002, 0x8003, 0x8004
+FILE_HEADER, GOP, END = 0x8001, 0x8002, 0x8003
 
 
 class SpecError(Exception):
@@ -20,6 +21,11 @@ class SpecError(Exception):
 def check(condition, rule):
     if not condition:
         raise SpecError(rule)
+
+
+def within(value, low, high, name):
+    check(low <= value <= high, name)
+    return value
 
 
 def crc32(data):
@@ -62,7 +68,13 @@ class Bytes:
         return -(value + 1) // 2 if value & 1 else value // 2
 
     def text(self):
-        return bytes(self.take(self.uint())).decode("utf-8")
+        raw = bytes(self.take(self.uint()))
+        try:
+            value = raw.decode("utf-8")
+        except UnicodeDecodeError:
+            raise SpecError("text is not UTF-8") from None
+        check(not any(ord(c) < 0x20 or 0x7F <= ord(c) <= 0x9F for c in value), "control characters")
+        return value
 
 
 # ---- entropy coder
@@ -142,156 +154,323 @@ def first_state(symbols):
     return crc32(symbols) % 2**16 + 1
 
 
-def ans_decode(words, contexts):
-    """contexts: (count, frequencies) in decoding order -> symbols of each. words: 32-bit integers in file order."""
-    words = list(words)
-    state = 0
-    for _ in range(2):
-        if words:
-            state = state << 32 | words.pop()
-    results = []
-    for count, frequencies in contexts:
+def is_coded(model):
+    return isinstance(model, list)
+
+
+def read_model(stream, alphabet):
+    """The model of section 5.2 of anything but raw symbols: frequencies, or the only symbol as an integer."""
+    byte = stream.fixed(1)
+    mode, parameter = byte & 3, byte >> 2
+    if mode == 1 and parameter < 16:
+        check(1 <= parameter <= 14, "table total")
+        frequencies = table(stream, parameter, alphabet)
+        return frequencies + [0] * (alphabet - len(frequencies))
+    symbol = stream.fixed(1)
+    check(symbol < alphabet, "symbol outside the alphabet")
+    if mode == 0:
+        check(parameter == 0, "undefined model")
+        return symbol
+    if mode == 1:
+        check(parameter < 32, "undefined model")
+        return family(4, parameter - 16, symbol, alphabet)
+    return family(mode, parameter, symbol, alphabet)
+
+
+def read_words(stream, has_coder):
+    """The bytes of the coder, to the end of the stream, as 32-bit integers."""
+    tail = list(stream.take(stream.left()))
+    check(has_coder or not tail, "bytes behind the models")
+    check(not tail or tail[-1] != 0, "last byte of the coder is 0")
+    tail += [0] * (-len(tail) % 4)
+    return [sum(tail[i + j] << (8 * j) for j in range(4)) for i in range(0, len(tail), 4)]
+
+
+class Ans:
+    def __init__(self, words):
+        self.words, self.state, self.symbols = list(words), 0, []
+        for _ in range(2):
+            self.refill()
+
+    def refill(self):
+        if self.words:
+            self.state = self.state << 32 | self.words.pop()
+
+    def decode(self, count, frequencies):
+        """The next symbols, all of one model."""
         starts = [0, *accumulate(frequencies)]
         check(starts[-1] == 2**24, "frequencies do not sum to 2^24")
         symbols = []
         for _ in range(count):
-            slot = state & (2**24 - 1)
+            slot = self.state & (2**24 - 1)
             symbol = bisect_right(starts, slot) - 1
-            state = (state >> 24) * frequencies[symbol] + slot - starts[symbol]
-            if state < 2**32 and words:
-                state = state << 32 | words.pop()
+            self.state = (self.state >> 24) * frequencies[symbol] + slot - starts[symbol]
+            if self.state < 2**32:
+                self.refill()
             symbols.append(symbol)
-        results.append(symbols)
-    symbols = [symbol for symbols in results for symbol in symbols]
-    check(state == first_state(symbols) and not words, "the coder ends in a wrong state")
+        self.symbols += symbols
+        return symbols
+
+    def finish(self):
+        check(self.state == first_state(self.symbols) and not self.words, "the coder ends in a wrong state")
+
+
+def ans_decode(words, contexts):
+    """contexts: (count, frequencies) in decoding order -> symbols of each. words: 32-bit integers in file order."""
+    coder = Ans(words)
+    results = [coder.decode(count, frequencies) for count, frequencies in contexts]
+    coder.finish()
     return results
 
 
 def decode_stream(data, contexts):
-    """contexts: (count, alphabet) -> symbols of each."""
+    """A plain stream; contexts: (count, alphabet) -> symbols of each."""
     stream = Bytes(data)
-    results, coded = [], []
+    results = []
     for count, alphabet in contexts:
         if alphabet == 1:
             results.append([0] * count)
-            continue
-        byte = stream.fixed(1)
-        mode, parameter = byte & 3, byte >> 2
-        if mode == 0 and parameter == 0:
-            symbol = stream.fixed(1)
-            check(symbol < alphabet, "constant outside the alphabet")
-            results.append([symbol] * count)
-        elif mode == 0:
-            check(parameter == 1, "undefined model")
+        elif stream.left() and stream.data[stream.at] == 4:
+            stream.take(1)
             results.append(raw(stream, count, alphabet))
         else:
-            if mode == 1 and parameter < 16:
-                check(1 <= parameter <= 14, "table total")
-                frequencies = table(stream, parameter, alphabet)
-            else:
-                check(mode != 1 or parameter < 32, "undefined model")
-                centre = stream.fixed(1)
-                check(centre < alphabet, "centre outside the alphabet")
-                width = parameter - 16 if mode == 1 else parameter
-                frequencies = family(4 if mode == 1 else mode, width, centre, alphabet)
-            coded.append((len(results), count, frequencies))
-            results.append(None)
-    tail = list(stream.take(stream.left()))
-    check(not tail or tail[-1] != 0, "last byte of the coder is 0")
-    tail += [0] * (-len(tail) % 4)
-    if not coded:
-        check(not tail, "bytes behind the models")
-        return results
-    words = [sum(tail[i + j] << (8 * j) for j in range(4)) for i in range(0, len(tail), 4)]
-    decoded = ans_decode(words, [(count, frequencies) for _, count, frequencies in coded])
-    for (index, _, _), symbols in zip(coded, decoded, strict=True):
-        results[index] = symbols
+            model = read_model(stream, alphabet)
+            results.append((count, model) if is_coded(model) else [model] * count)
+    coded = [i for i, result in enumerate(results) if isinstance(result, tuple)]
+    words = read_words(stream, bool(coded))
+    if coded:
+        for i, symbols in zip(coded, ans_decode(words, [results[i] for i in coded]), strict=True):
+            results[i] = symbols
     return results
+
+
+def decode_conditional(data, n, attributes, known=()):
+    """attributes: (alphabet, sources) with sources as indices into known + attributes -> symbols of each attribute."""
+    stream = Bytes(data)
+    columns = [list(column) for column in known]
+    plans = []
+    for alphabet, sources in attributes:
+        thresholds, models = [], [0]
+        if alphabet > 1:
+            thresholds = list(stream.take(stream.fixed(1))) if sources else []
+            check(len(thresholds) < 16, "too many thresholds")
+            check(all(a < b for a, b in zip([0, *thresholds], thresholds, strict=False)), "thresholds do not rise")
+            models = [read_model(stream, alphabet) for _ in range(len(thresholds) + 1)]
+        plans.append((sources, thresholds, models))
+    has_coder = any(is_coded(model) for _, _, models in plans for model in models)
+    coder = Ans(read_words(stream, has_coder))
+    for sources, thresholds, models in plans:
+        contexts = [min(255, sum(columns[source][i] for source in sources)) for i in range(n)]
+        classes = [sum(t <= context for t in thresholds) for context in contexts]
+        column = [0] * n
+        for number, model in enumerate(models):
+            members = [i for i in range(n) if classes[i] == number]
+            symbols = coder.decode(len(members), model) if is_coded(model) else [model] * len(members)
+            for i, symbol in zip(members, symbols, strict=True):
+                column[i] = symbol
+        columns.append(column)
+    if has_coder:
+        coder.finish()
+    return columns[len(known) :]
 
 
 # ---- GoP payload
 
 
+def points_of(buckets, bits):
+    """Points from buckets and the bytes of point_bits, in stored order."""
+    number = 1
+    for byte in bits:
+        number = number << 8 | byte
+    unread = 8 * len(bits)
+    code, points = 0, []
+    for bucket in buckets:
+        e, top = divmod(bucket, 4)
+        if e < 2:
+            check(bucket in (0, 4, 6), "bucket does not exist")
+            v = {0: 1, 4: 2, 6: 3}[bucket]
+        else:
+            n_low = e - 2
+            check(n_low <= unread, "low bits cut short")
+            unread -= n_low
+            v = (4 + top) * 2**n_low + (number >> unread) % 2**n_low
+        code += v - 1
+        check(code < 2**32, "Morton code beyond 32 bits")
+        points.append(tuple(sum((code >> (2 * i + axis) & 1) << i for i in range(16)) for axis in (0, 1)))
+    check(unread < 8 and number % 2**unread == 0, "padding of the low bits")
+    return points
+
+
 def entries(resolutions, log2_size):
-    counts = []
-    for level in resolutions:
-        vertices = 1
-        for n in level:
-            vertices *= n + 1
-        counts.append(vertices if vertices <= 2**log2_size else 2**log2_size)
-    return counts
+    return [min(prod(n + 1 for n in level), 2**log2_size) for level in resolutions]
 
 
 def is_finite(pattern, exponent_mask):
     return pattern & exponent_mask != exponent_mask
 
 
-def parse_gop(data):
-    """Symbols of a GoP: header fields and flat lists of integers; floats as bit patterns."""
-    b = Bytes(data)
-    g = {"n_frames": b.uint(), "n_gaussians": b.uint(), "low_pass": b.fixed(4), "cholesky_bits": b.fixed(1)}
-    g["color_stages"], g["color_codebook_size"] = b.uint(), b.uint()
-    g["static_resolutions"] = [[b.uint(), b.uint()] for _ in range(b.uint())]
-    g["static_features"], g["static_log2_size"] = b.uint(), b.uint()
-    g["dynamic_resolutions"] = [[b.uint(), b.uint(), b.uint()] for _ in range(b.uint())]
-    g["dynamic_features"], g["dynamic_log2_size"] = b.uint(), b.uint()
-    g["mlp_width"], g["n_frequencies"], g["weight_bits"] = b.uint(), b.uint(), b.fixed(1)
-    lengths = [b.uint() for _ in range(8)]
-    check(sum(lengths) == b.left(), "stream lengths")
-    side, means, cholesky, indices, codebooks, static, dynamic, mlp = (b.take(n) for n in lengths)
+def parse_grid(b, name, n_axes):
+    """The elements of one hash encoding."""
+    n_levels = within(b.uint(), 1, 16, "levels")
+    grid = {
+        "resolutions": [[within(b.uint(), 1, 65535, "resolution") for _ in range(n_axes)] for _ in range(n_levels)],
+        "features": within(b.uint(), 1, 8, "features"),
+        "log2_size": within(b.uint(), 1, 19, "log2 of the table"),
+    }
+    n_parameters = grid["features"] * sum(entries(grid["resolutions"], grid["log2_size"]))
+    check(n_parameters <= 2**24, "parameters of a hash encoding")
+    return {f"{name}_{key}": value for key, value in grid.items()}
 
-    n, m, k = g["n_gaussians"], g["color_stages"], g["color_codebook_size"]
-    levels_2d, levels_3d = len(g["static_resolutions"]), len(g["dynamic_resolutions"])
-    n_floats = 3 + 3 + levels_2d + levels_3d + 8
-    planes = decode_stream(side, [(n_floats, 256)] * 4)
-    floats = [p0 | p1 << 8 | p2 << 16 | p3 << 24 for p0, p1, p2, p3 in zip(*planes, strict=True)]
-    check(all(is_finite(f, 0x7F800000) for f in floats), "NaN or Inf")
-    for name, count in (
-        ("cholesky_scale", 3),
-        ("cholesky_offset", 3),
-        ("static_scales", levels_2d),
-        ("dynamic_scales", levels_3d),
-        ("mlp_scales", 8),
-    ):
-        g[name], floats = floats[:count], floats[count:]
-        check(name.endswith("offset") or all(0 < f < 2**31 for f in g[name]), "scale not above 0")
 
-    xh, xl, yh, yl = decode_stream(means, [(n, 256)] * 4)
-    g["means"] = [v for i in range(n) for v in (xh[i] << 8 | xl[i], yh[i] << 8 | yl[i])]
-    l1, l2, l3 = decode_stream(cholesky, [(n, 2 ** g["cholesky_bits"])] * 3)
-    g["cholesky"] = [v for i in range(n) for v in (l1[i], l2[i], l3[i])]
-    stages = decode_stream(indices, [(n, k)] * m)
-    g["color_indices"] = [stage[i] for i in range(n) for stage in stages]
-    parts = decode_stream(codebooks, [(3 * k, 256)] * (2 * m))
-    g["codebooks"] = [parts[2 * stage][i] << 8 | parts[2 * stage + 1][i] for stage in range(m) for i in range(3 * k)]
-    check(all(is_finite(h, 0x7C00) for h in g["means"] + g["codebooks"]), "NaN or Inf")
-
-    alphabet = 2 ** g["weight_bits"]
-
-    def weights(data, counts):
-        return [s - alphabet // 2 for run in decode_stream(data, [(c, alphabet) for c in counts]) for s in run]
-
-    f2, f3, width = g["static_features"], g["dynamic_features"], g["mlp_width"]
-    g["static_table"] = weights(static, [e * f2 for e in entries(g["static_resolutions"], g["static_log2_size"])])
-    g["dynamic_table"] = weights(dynamic, [e * f3 for e in entries(g["dynamic_resolutions"], g["dynamic_log2_size"])])
-    inputs = levels_2d * f2 + levels_3d * f3 + 2 * g["n_frequencies"]
-    g["mlp"] = weights(mlp, [width * inputs, width, width * width, width, 2 * width, 2, 3 * width, 3])
+def parse_header(b):
+    """The table GOP_HEADER; low_pass as its pattern."""
+    g = {
+        "n_frames": within(b.uint(), 1, 1024, "frames"),
+        "n_gaussians": within(b.uint(), 1, 2**22, "Gaussians"),
+        "low_pass": b.fixed(4),
+    }
+    check(g["low_pass"] <= 0x47800000 or g["low_pass"] == 0x80000000, "low-pass")  # 65536 and -0
+    for name in ("point_mode", "shape_mode", "color_mode"):
+        g[name] = within(b.fixed(1), 0, 1, "undefined mode")
+    g["cholesky_bits"] = within(b.fixed(1), 1, 8, "bits of shapes")
+    g["color_stages"] = within(b.uint(), 1, 8, "stages")
+    g["color_codebook_size"] = within(b.uint(), 1, 256, "codewords")
+    g.update(parse_grid(b, "static", 2))
+    g.update(parse_grid(b, "dynamic", 3))
+    g["mlp_width"] = within(b.uint(), 1, 512, "width of the MLP")
+    g["n_frequencies"] = within(b.uint(), 1, 16, "frequencies of time")
+    g["weight_bits"] = within(b.fixed(1), 1, 8, "bits of weights")
+    check(not g["shape_mode"] or g["cholesky_bits"] == 8, "bits of shapes in shape_mode 1")
+    check(not g["color_mode"] or (g["color_stages"], g["color_codebook_size"]) == (1, 1), "stages in color_mode 1")
     return g
+
+
+def parse_side_info(g, data):
+    """Scales, offsets and codebooks, as bit patterns."""
+    stages, codewords = (0, 0) if g["color_mode"] else (g["color_stages"], g["color_codebook_size"])
+    counts = {
+        "point_scale": 2 * g["point_mode"],
+        "point_offset": 2 * g["point_mode"],
+        "shape_scale": 3,
+        "shape_offset": 0 if g["shape_mode"] else 3,
+        "color_scale": 3 * g["color_mode"],
+        "static_scales": len(g["static_resolutions"]),
+        "dynamic_scales": len(g["dynamic_resolutions"]),
+        "mlp_scales": 8,
+    }
+    runs = decode_stream(data, [(sum(counts.values()), 256)] * 4 + [(3 * codewords, 256)] * (2 * stages))
+    floats = [p0 | p1 << 8 | p2 << 16 | p3 << 24 for p0, p1, p2, p3 in zip(*runs[:4], strict=True)]
+    found = {}
+    for name, count in counts.items():
+        found[name], floats = floats[:count], floats[count:]
+        largest, smallest = 0x6F800000, 0x0F800000  # the patterns of 2^96 and 2^-96
+        if name.endswith("offset"):
+            check(all(f & 0x7FFFFFFF <= largest for f in found[name]), "offset")
+        else:
+            check(all(smallest <= f <= largest for f in found[name]), "scale")
+    if g["shape_mode"]:  # the patterns of 2^-10 and 0.5
+        check(all(0x3A800000 <= f <= 0x3F000000 for f in found["shape_scale"][:2]), "log scale")
+    halves = []
+    for high, low in zip(runs[4::2], runs[5::2], strict=True):
+        halves += [upper << 8 | lower for upper, lower in zip(high, low, strict=True)]
+    check(all(is_finite(h, 0x7C00) for h in halves), "NaN or Inf")
+    return {**found, "codebooks": halves}
+
+
+def parse_shapes_and_colors(g, shapes, colors):
+    """The symbols of both, Gaussian after Gaussian."""
+    n, alphabet, m, k = g["n_gaussians"], 2 ** g["cholesky_bits"], g["color_stages"], g["color_codebook_size"]
+    if g["shape_mode"]:
+        a, b, s = decode_conditional(shapes, n, [(alphabet, ()), (alphabet, (0,)), (alphabet, (1,))])
+        rows, size = (a, b, s), (a, b)
+    else:
+        l1, l3, l2 = decode_conditional(shapes, n, [(alphabet, ()), (alphabet, (0,)), (alphabet, (0, 1))])
+        rows, size = (l1, l2, l3), (l1, l3)
+    if g["color_mode"]:
+        plan = [(256, (0, 1)), (256, (0, 1)), (256, (3,))]
+    else:
+        plan = [(k, (0, 1) if stage == 0 else (1 + stage,)) for stage in range(m)]
+    columns = decode_conditional(colors, n, plan, size)
+    return {
+        "shapes": [v for row in zip(*rows, strict=True) for v in row],
+        "colors": [v for row in zip(*columns, strict=True) for v in row],
+    }
+
+
+def parse_field(g, data):
+    """The symbols of the hash tables and of the MLP."""
+    levels_2d, levels_3d = len(g["static_resolutions"]), len(g["dynamic_resolutions"])
+    half = 2 ** g["weight_bits"] // 2
+    f2, f3, width = g["static_features"], g["dynamic_features"], g["mlp_width"]
+    sizes = [e * f2 for e in entries(g["static_resolutions"], g["static_log2_size"])]
+    sizes += [e * f3 for e in entries(g["dynamic_resolutions"], g["dynamic_log2_size"])]
+    inputs = levels_2d * f2 + levels_3d * f3 + 2 * g["n_frequencies"]
+    sizes += [width * inputs, width, width * width, width, 2 * width, 2, 3 * width, 3]
+    runs = [[s - half for s in run] for run in decode_stream(data, [(size, 2 * half) for size in sizes])]
+    ends = list(accumulate([0, levels_2d, levels_3d, 8]))
+    names = ("static_table", "dynamic_table", "mlp")
+    return {
+        name: [q for run in runs[start:end] for q in run]
+        for name, start, end in zip(names, ends, ends[1:], strict=False)
+    }
+
+
+def parse_gop(data):
+    """Symbols of a GoP's payload: elements of its header and flat lists of integers; floats as bit patterns."""
+    b = Bytes(data)
+    g = parse_header(b)
+    lengths = [b.uint() for _ in range(6)]
+    check(sum(lengths) == b.left(), "stream lengths")
+    side_info, points, point_bits, shapes, colors, field = (b.take(length) for length in lengths)
+    (buckets,) = decode_stream(points, [(g["n_gaussians"], 132)])
+    found = [u for point in points_of(buckets, point_bits) for u in point]
+    check(g["point_mode"] or all(0x0400 <= u <= 0xFBFF for u in found), "NaN or Inf")
+    return {
+        **g,
+        **parse_side_info(g, side_info),
+        "points": found,
+        **parse_shapes_and_colors(g, shapes, colors),
+        **parse_field(g, field),
+    }
 
 
 # ---- container
 
 
+def parse_file_header(data):
+    """The table FILE_HEADER."""
+    h = Bytes(data)
+    header = {name: h.fixed(1) for name in ("version_major", "version_minor")}
+    check(header["version_major"] == 2, "version")
+    header["profile"] = within(h.fixed(1), 1, 2, "profile")
+    header["width"], header["height"] = (within(h.uint(), 1, 16384, "size") for _ in range(2))
+    check(header["width"] * header["height"] <= 2**27, "pixels")
+    for name in ("frame_rate", "time_base", "sample_aspect"):
+        numerator, denominator = (within(h.uint(), 1, 2**32 - 1, name) for _ in range(2))
+        check(gcd(numerator, denominator) == 1, "lowest terms")
+        header[f"{name}_num"], header[f"{name}_den"] = numerator, denominator
+    header["last_frame_duration"] = within(h.uint(), 0, 2**40, "duration")
+    header.update({name: h.fixed(1) for name in ("color_primaries", "color_transfer", "color_matrix")})
+    header["color_full_range"] = within(h.fixed(1), 0, 1, "range")
+    header["tool"] = h.text()
+    check(len(header["tool"].encode()) <= 64, "length of the tool's name")
+    check(header["version_minor"] > 0 or not h.left(), "bytes behind the file header")
+    return header
+
+
 def parse_timing(b):
-    t = {"first_frame": b.uint(), "n_frames": b.uint()}
-    pts, step = b.sint(), b.uint()
-    deltas = [step] * (t["n_frames"] - 1) if step else [b.uint() for _ in range(t["n_frames"] - 1)]
-    t["pts"] = list(accumulate([pts, *deltas]))
+    """The table GOP_CHUNK, with all timestamps."""
+    t = {"first_frame": within(b.uint(), 0, 2**40, "first frame"), "n_frames": within(b.uint(), 1, 1024, "frames")}
+    first = within(b.sint(), -(2**62), 2**62, "timestamp")
+    step = within(b.uint(), 0, 2**40, "step")
+    n_deltas = t["n_frames"] - 1
+    deltas = [step] * n_deltas if step else [within(b.uint(), 1, 2**40, "difference") for _ in range(n_deltas)]
+    t["pts"] = list(accumulate([first, *deltas]))
     return t
 
 
-def parse_file(data):
-    """The whole file: header, GoPs (timing and payload), ancillary chunks."""
+def parse_chunks(data):
+    """(type, offset, payload) of each chunk."""
     b = Bytes(data)
     check(list(b.take(8)) == MAGIC, "magic")
     chunks = []
@@ -301,48 +480,42 @@ def parse_file(data):
         check(b.fixed(4) == crc32(head), "header CRC")
         check(list(head[:4]) == SYNC, "sync marker")
         h = Bytes(head[4:])
-        kind, size = h.fixed(2), h.fixed(4)
+        kind, size = h.fixed(2), within(h.fixed(4), 0, 2**28, "length of a chunk")
         payload = b.take(size)
         check(b.fixed(4) == crc32(payload), "payload CRC")
         chunks.append((kind, offset, payload))
-    check([kind for kind, _, _ in chunks].count(FILE_HEADER) == 1 and chunks[0][0] == FILE_HEADER, "file header")
-    check([kind for kind, _, _ in chunks].count(END) == 1 and chunks[-1][0] == END, "end chunk")
-    check(
-        all(k in (FILE_HEADER, GOP, END, PREDICTED_GOP) for k, _, _ in chunks if k & 0x8000), "unknown critical chunk"
-    )
-    h = Bytes(chunks[0][2])
-    names = ("version_major", "version_minor", "profile")
-    header = {name: h.fixed(1) for name in names}
-    names = ("width", "height", "frame_rate_num", "frame_rate_den", "time_base_num", "time_base_den")
-    header.update({name: h.uint() for name in names})
-    names = ("color_primaries", "color_transfer", "color_matrix", "color_full_range")
-    header.update({name: h.fixed(1) for name in names})
-    header["tool"] = h.text()
-    check(not h.left(), "bytes behind the file header")
+    kinds = [kind for kind, _, _ in chunks]
+    check(kinds.count(FILE_HEADER) == 1 and kinds[0] == FILE_HEADER, "file header")
+    check(kinds.count(END) == 1 and kinds[-1] == END, "end chunk")
+    check(all(kind in (FILE_HEADER, GOP, END) for kind in kinds if kind & 0x8000), "unknown critical chunk")
+    return chunks
 
+
+def parse_file(data):
+    """The whole file: header, GoPs (timing and payload), ancillary chunks."""
+    chunks = parse_chunks(data)
+    header = parse_file_header(chunks[0][2])
     gops, others = [], []
     index = Bytes(chunks[-1][2])
     n_frames, n_chunks = index.uint(), index.uint()
     check(n_chunks == len(chunks) - 2, "number of chunks in the index")
     for kind, _, payload in chunks[1:-1]:
         check(index.fixed(2) == kind and index.uint() == len(payload), "index entry")
-        if kind not in (GOP, PREDICTED_GOP):
+        if kind != GOP:
             others.append((kind, payload))
             continue
         p = Bytes(payload)
         n_gaussians = index.uint()
         timing = parse_timing(p)
         check(parse_timing(index) == timing, "timing in the index")
-        gop = {**timing, "n_gaussians": n_gaussians, "is_key": kind == GOP, "payload": p.take(p.left())}
-        check(Bytes(gop["payload"]).uint() == timing["n_frames"], "frames of the GoP")
-        g = Bytes(gop["payload"])
-        check((g.uint(), g.uint()) == (timing["n_frames"], n_gaussians), "Gaussians in the index")
-        if kind == PREDICTED_GOP:
-            check((header["version_major"], header["version_minor"]) >= (1, 2), "predicted GoP in an earlier version")
-            check(gops and gops[-1]["n_gaussians"] == n_gaussians, "Gaussians to predict from")
-            check(any(other["is_key"] for other in gops[-255:]), "too many predicted GoPs")
+        gop = {**timing, "n_gaussians": n_gaussians, "payload": p.take(p.left())}
+        g = parse_header(Bytes(gop["payload"]))
+        check((g["n_frames"], g["n_gaussians"]) == (timing["n_frames"], n_gaussians), "GoP in the index")
         check(timing["first_frame"] == sum(other["n_frames"] for other in gops), "order of GoPs")
+        check(not gops or timing["pts"][0] > gops[-1]["pts"][-1], "order of timestamps")
         gops.append(gop)
-    check(n_frames == sum(gop["n_frames"] for gop in gops), "number of frames")
+    check(gops and n_frames == sum(gop["n_frames"] for gop in gops), "number of frames")
+    if header["version_minor"]:
+        index.take(max(index.left() - 4, 0))
     check(index.fixed(4) == len(data) - chunks[-1][1] and not index.left(), "size of the end chunk")
     return {"header": header, "gops": gops, "others": others}

@@ -30,6 +30,13 @@ def limit_rows(limits):
     return ["| limit | largest |", "|---|---|", *(f"| {name} | {number(value)} |" for name, value in limits.items())]
 
 
+def _rows_from(lines, start):
+    stop = start
+    while stop < len(lines) and lines[stop].startswith("|"):
+        stop += 1
+    return lines[start:stop]
+
+
 def rows_after(marker):
     """The Markdown table that follows a line of the spec."""
     lines = SPEC.read_text(encoding="utf-8").splitlines()
@@ -37,12 +44,19 @@ def rows_after(marker):
     while not lines[start].startswith("|"):
         assert not lines[start].strip(), f"no table follows {marker!r}"
         start += 1
-    stop = start
-    while stop < len(lines) and lines[stop].startswith("|"):
-        stop += 1
-    return lines[start:stop]
+    return _rows_from(lines, start)
+
+
+def _cells(rows):
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[2:]]
 
 
 def cells_after(marker):
     """The cells of the table that follows a line of the spec, without its head."""
-    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows_after(marker)[2:]]
+    return _cells(rows_after(marker))
+
+
+def cells_below(head):
+    """The cells of the table of the spec that has this head, without the head."""
+    lines = SPEC.read_text(encoding="utf-8").splitlines()
+    return _cells(_rows_from(lines, lines.index(head)))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-import independent_set_decoder
+import independent_decoder
 import numpy as np
 import pytest
 from spec_tables import SPEC, cells_after
@@ -78,7 +78,7 @@ def test_golden_file_decodes_to_its_symbols(example, payload):
 
 
 def test_independent_decoder_gets_the_same_symbols(example, payload):
-    parsed = independent_set_decoder.parse_gop_set(payload)
+    parsed = independent_decoder.parse_gop(payload)
     expected = example.worked_example_symbols()
     for name in ARRAYS:
         assert parsed[name] == getattr(expected, name).reshape(-1).tolist(), name

@@ -2,15 +2,15 @@ from __future__ import annotations
 
 import io
 import re
-import time
 
 import numpy as np
 import pytest
-from files import PAYLOADS, make_file, raw_file
-from gops import HEADER
+from files import PAYLOADS, CountingFile, make_file, raw_file
+from random_gops import HEADER
 
-from stgvcodec.bitstream import ChunkType, StgvReader, gop_stream_bytes, stream_bytes
+from stgvcodec.bitstream import ChunkType, StgvReader, payload_stream_bytes
 from stgvcodec.bitstream.container.chunks import SYNC, frame_chunk
+from stgvcodec.bitstream.container.reader import stream_bytes
 from stgvcodec.errors import BitstreamError
 
 DATA = make_file(chunks=[(ChunkType.METADATA, b"\1\1a\1b")])
@@ -36,7 +36,7 @@ def check(data, kept, *notes):
     assert len(reader.damage) == len(notes), reader.damage
     for got, expected in zip(reader.damage, notes, strict=True):
         assert re.search(expected, got), (got, expected)
-    streams = [gop_stream_bytes(reader.read_gop(i)) for i in range(len(reader.gops))]
+    streams = [payload_stream_bytes(reader.read_gop(i)) for i in range(len(reader.gops))]
     assert sum(stream_bytes(streams, reader.file_bytes).values()) == len(data)
     return reader
 
@@ -176,11 +176,11 @@ def test_damage_anywhere_never_ends_in_another_error():
     assert n_recovered > 50
 
 
-def test_hostile_headers_do_not_hang_the_search():
-    claim = 1_000_000
-    head = frame_chunk(0x7000, bytes(claim))[:14]
-    data = raw_file((ChunkType.FILE_HEADER, HEADER.to_bytes())) + head * 100_000
-    started = time.perf_counter()
+def test_hostile_headers_do_not_make_the_search_long():
+    """Each says that most of the file is its payload; by the specification, no more than eight files are checked."""
+    head = frame_chunk(0x7000, bytes(1_000_000))[:14]
+    file = CountingFile(raw_file((ChunkType.FILE_HEADER, HEADER.to_bytes())) + head * 100_000)
     with pytest.raises(BitstreamError, match="no GoP is intact"):
-        recovered(data)
-    assert time.perf_counter() - started < 20
+        StgvReader(file, keep_going=True)
+    n_bytes = len(file.getvalue())
+    assert file.n_read < 24 * n_bytes

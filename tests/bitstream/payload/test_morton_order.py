@@ -4,8 +4,7 @@ import struct
 
 import numpy as np
 import pytest
-from independent_decoder import SpecError
-from independent_set_decoder import points_of
+from independent_decoder import SpecError, points_of
 from spec_tables import cells_after
 
 from stgvcodec.bitstream.payload.morton_order import join_gaps, join_gaps_slowly, morton_codes, split_gaps

@@ -1,36 +1,33 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 import tracemalloc
 
 import independent_decoder
-import independent_set_decoder
 import numpy as np
 import pytest
-from random_sets import COMPACT, PAPER, arrays_of, in_order, plain_morton_order, random_set, same_set, set_header
-from stgvcodec.bitstream.payloads import read_header, stream_bytes
+from random_gops import (
+    MIXED,
+    PAPER,
+    PROFILE_MODES,
+    SMALLEST_FIELD,
+    gop_header,
+    in_order,
+    integers_of,
+    random_gop,
+    same_gop,
+    stored,
+)
 
 from stgvcodec.bitstream import GopSymbols, pack_gop, payload_stream_bytes, unpack_gop
-from stgvcodec.bitstream.payload.pack import read_header
-from stgvcodec.bitstream.syntax.tables import SET_STREAMS
+from stgvcodec.bitstream.payload.head import read_header
+from stgvcodec.bitstream.syntax.tables import STREAMS
 from stgvcodec.errors import BitstreamError
 from stgvcodec.ops.threads import run_chunks
 
-SMALLEST_FIELD = {
-    "static_resolutions": ((1, 1),),
-    "static_features": 1,
-    "static_log2_size": 1,
-    "dynamic_resolutions": ((1, 1, 1),),
-    "dynamic_features": 1,
-    "dynamic_log2_size": 1,
-    "mlp_width": 1,
-    "n_frequencies": 1,
-}
 CASES = {
-    "compact": COMPACT,
-    "paper": PAPER,
-    **{f"modes {p}{s}{c}": {"point_mode": p, "shape_mode": s, "color_mode": c} for p, s, c in ("010", "101", "001")},
+    **PROFILE_MODES,
+    **MIXED,
     "one Gaussian, one frame": {"n_gaussians": 1, "n_frames": 1, **SMALLEST_FIELD},
     "one Gaussian of the paper": {"n_gaussians": 1, **PAPER, **SMALLEST_FIELD},
     "many points alike": {"n_gaussians": 700},
@@ -38,34 +35,33 @@ CASES = {
     "256 codewords, 8 stages": {**PAPER, "color_codebook_size": 256, "color_stages": 8, "n_gaussians": 300},
     "few bits": {**PAPER, "cholesky_bits": 2, "weight_bits": 2, "spread": 0.7},
     "one bit": {**PAPER, "cholesky_bits": 1, "weight_bits": 1, "spread": 0.7},
+    "wide weights": {"spread": 40.0},
     "zero field": {"spread": 0.0},
     "nearly zero field": {"spread": 0.1, "n_gaussians": 9},
 }
-CASES = {name: {key: int(v) if key.endswith("mode") else v for key, v in case.items()} for name, case in CASES.items()}
+each_profile = pytest.mark.parametrize("modes", PROFILE_MODES.values(), ids=PROFILE_MODES)
 
 
 @pytest.mark.parametrize("changes", CASES.values(), ids=CASES)
 def test_round_trip_here_and_by_the_independent_decoder(changes):
-    symbols = random_set(**changes)
+    symbols = random_gop(**changes)
     payload = pack_gop(symbols)
-    stored = in_order(symbols, plain_morton_order(symbols.points))
+    expected = stored(symbols)
 
     decoded = unpack_gop(payload)
-    assert same_set(decoded, stored)
+    assert same_gop(decoded, expected)
     decoded.validate()
     assert pack_gop(decoded) == payload
-    assert same_set(unpack_gop(payload, run=run_chunks), stored)
+    assert same_gop(unpack_gop(payload, run=run_chunks), expected)
 
-    parsed = independent_set_decoder.parse_gop_set(payload)
-    assert parsed["mlp"] == [q for tensor in stored.mlp for q in tensor.reshape(-1).tolist()]
-    for name, array in arrays_of(stored):
-        want = array.view(np.uint32) if array.dtype == np.float32 else array
-        assert name.startswith("mlp ") or parsed[name] == want.reshape(-1).tolist(), name
+    parsed = independent_decoder.parse_gop(payload)
+    for name, integers in integers_of(expected).items():
+        assert parsed[name] == integers, name
 
 
-@pytest.mark.parametrize("modes", [PAPER, COMPACT], ids=["paper", "compact"])
+@each_profile
 def test_the_order_of_gaussians_costs_nothing(modes):
-    symbols = random_set(n_gaussians=500, **modes)
+    symbols = random_gop(n_gaussians=500, **modes)
     _, first = np.unique(symbols.points, axis=0, return_index=True)  # those alike keep their order
     header = dataclasses.replace(symbols.header, n_gaussians=len(first))
     symbols = dataclasses.replace(in_order(symbols, first), header=header)
@@ -73,24 +69,22 @@ def test_the_order_of_gaussians_costs_nothing(modes):
     assert pack_gop(shuffled) == pack_gop(symbols)
 
 
-def test_stream_bytes_and_headers_by_profile():
-    symbols = random_set()
+@each_profile
+def test_stream_bytes_and_header(modes):
+    symbols = random_gop(**modes)
     payload = pack_gop(symbols)
     sizes = payload_stream_bytes(payload)
-    assert tuple(sizes) == SET_STREAMS
+    assert tuple(sizes) == STREAMS
     assert sum(sizes.values()) == len(payload)
     assert all(size > 0 for size in sizes.values())
-    assert stream_bytes(2, payload) == stream_bytes(3, payload) == sizes
-    assert read_header(payload[:60]) == read_header(3, payload) == symbols.header
-    with pytest.raises(BitstreamError):
-        read_header(1, payload)
+    assert read_header(payload) == read_header(payload[:60]) == symbols.header
 
 
 def replaced(**changes):
-    return dataclasses.replace(random_set(), **changes)
+    return dataclasses.replace(random_gop(), **changes)
 
 
-GOOD = random_set()
+GOOD = random_gop()
 BAD_SYMBOLS = {
     "dtype": (lambda: replaced(points=GOOD.points.astype(np.int32)), r"points is int32 \[63, 2\], expected uint16"),
     "shape": (lambda: replaced(shapes=GOOD.shapes[:5]), r"shapes is uint8 \[5, 3\], expected uint8 \[63, 3\]"),
@@ -104,18 +98,18 @@ BAD_SYMBOLS = {
         "of a is 0.00048828125",
     ),
     "zero scale": (lambda: replaced(color_scale=np.zeros(3, np.float32)), r"color_scale is 0\.0"),
-    "bits": (lambda: replaced(header=set_header(cholesky_bits=7)), "cholesky_bits is 7, expected 8 in shape_mode 1"),
-    "mode": (lambda: replaced(header=set_header(point_mode=2)), "point_mode is 2, expected 0 to 1"),
+    "bits": (lambda: replaced(header=gop_header(cholesky_bits=7)), "cholesky_bits is 7, expected 8 in shape_mode 1"),
+    "mode": (lambda: replaced(header=gop_header(point_mode=2)), "point_mode is 2, expected 0 to 1"),
     "stages": (
         lambda: replaced(header=dataclasses.replace(GOOD.header, color_stages=2)),
         "are 2 and 1, expected 1 and 1 in color_mode 1",
     ),
     "infinite point": (
-        lambda: dataclasses.replace(random_set(**PAPER), points=np.full((63, 2), 0xFC00, np.uint16)),
+        lambda: dataclasses.replace(random_gop(**PAPER), points=np.full((63, 2), 0xFC00, np.uint16)),
         "points has symbols from 64512 to 64512, expected 1024 to 64511",
     ),
     "codeword": (
-        lambda: dataclasses.replace(random_set(**PAPER), colors=np.full((63, 2), 7, np.uint8)),
+        lambda: dataclasses.replace(random_gop(**PAPER), colors=np.full((63, 2), 7, np.uint8)),
         "colors has symbols from 7 to 7, expected 0 to 6",
     ),
 }
@@ -137,11 +131,11 @@ UNCHECKED = {
         "GoP side_info, decoded, at byte 0: point_scale is",
     ),
     "infinite point": (
-        dataclasses.replace(random_set(**PAPER), points=np.full((63, 2), 0x03FF, np.uint16)),
+        dataclasses.replace(random_gop(**PAPER), points=np.full((63, 2), 0x03FF, np.uint16)),
         "GoP points, at byte .*NaN or Inf",
     ),
     "NaN codeword": (
-        dataclasses.replace(random_set(**PAPER), codebooks=np.full((2, 7, 3), 0x7E00, np.uint16)),
+        dataclasses.replace(random_gop(**PAPER), codebooks=np.full((2, 7, 3), 0x7E00, np.uint16)),
         "GoP side_info, at byte .*NaN or Inf",
     ),
 }
@@ -155,15 +149,16 @@ def test_values_outside_the_limits_are_refused_on_reading(monkeypatch, symbols, 
     with pytest.raises(BitstreamError, match=message):
         unpack_gop(payload)
     with pytest.raises(independent_decoder.SpecError):
-        independent_set_decoder.parse_gop_set(payload)
+        independent_decoder.parse_gop(payload)
 
 
 def unlimited(values, table):
-    return b"".join(np.asarray(values[field.name], "<f4").tobytes() for field in table)
+    return b"".join(np.asarray(values[element.name], "<f4").tobytes() for element in table)
 
 
-def test_every_cut_is_refused():
-    payload = pack_gop(random_set(n_gaussians=9, **SMALLEST_FIELD))
+@each_profile
+def test_every_cut_is_refused(modes):
+    payload = pack_gop(random_gop(n_gaussians=9, **modes, **SMALLEST_FIELD))
     for length in range(len(payload)):
         with pytest.raises(BitstreamError):
             unpack_gop(payload[:length])
@@ -171,15 +166,14 @@ def test_every_cut_is_refused():
         unpack_gop(payload + b"\1")
 
 
-@pytest.mark.parametrize("modes", [PAPER, COMPACT], ids=["paper", "compact"])
+@each_profile
 def test_a_flipped_byte_is_refused_or_gives_other_symbols(modes):
-    symbols = random_set(n_gaussians=60, **modes, **SMALLEST_FIELD)
+    symbols = random_gop(n_gaussians=60, **modes, **SMALLEST_FIELD)
     payload = pack_gop(symbols)
     intact = unpack_gop(payload)
     rng = np.random.default_rng(11)
     refused = 0
     tracemalloc.start()
-    started = time.perf_counter()
     for position in range(len(payload)):
         damaged = bytearray(payload)
         damaged[position] ^= int(rng.integers(1, 256))
@@ -189,18 +183,16 @@ def test_a_flipped_byte_is_refused_or_gives_other_symbols(modes):
             refused += 1
             continue
         decoded.validate()
-        assert not same_set(decoded, intact), position
-    elapsed = time.perf_counter() - started
+        assert not same_gop(decoded, intact), position
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert 0.4 * len(payload) < refused < len(payload)  # a flipped low bit is another point
-    assert elapsed < 60
     assert peak < 512 * 2**20
 
 
 def test_random_bytes_are_refused():
     rng = np.random.default_rng(5)
-    head = pack_gop(random_set())[:50]
+    head = pack_gop(random_gop())[:50]
     for size in range(150):
         for prefix in (b"", head):
             with pytest.raises(BitstreamError):
@@ -208,9 +200,9 @@ def test_random_bytes_are_refused():
 
 
 def test_damage_names_stream_and_offset():
-    payload = bytearray(pack_gop(random_set()))
+    payload = bytearray(pack_gop(random_gop()))
     sizes = payload_stream_bytes(bytes(payload))
-    start = sum(sizes[name] for name in SET_STREAMS[: SET_STREAMS.index("shapes")])
+    start = sum(sizes[name] for name in STREAMS[: STREAMS.index("shapes")])
     payload[start] = 4
     with pytest.raises(BitstreamError, match="not defined in a conditioned stream") as caught:
         unpack_gop(bytes(payload))
@@ -223,7 +215,7 @@ def entropy_bytes(*columns):
 
 
 def test_a_small_gop_pays_little_over_its_entropy():
-    symbols = random_set(n_gaussians=300, **SMALLEST_FIELD)
+    symbols = random_gop(n_gaussians=300, **SMALLEST_FIELD)
     sizes = payload_stream_bytes(pack_gop(symbols))
     assert sizes["shapes"] + sizes["colors"] < entropy_bytes(*symbols.shapes.T, *symbols.colors.T) + 40
     assert sizes["side_info"] < 90
@@ -231,35 +223,7 @@ def test_a_small_gop_pays_little_over_its_entropy():
 
 
 def test_what_depends_on_one_another_costs_less_than_apart():
-    symbols = random_set(n_gaussians=5000)
+    symbols = random_gop(n_gaussians=5000)
     sizes = payload_stream_bytes(pack_gop(symbols))
     assert sizes["shapes"] < 0.95 * entropy_bytes(*symbols.shapes.T)
     assert sizes["colors"] < 0.97 * entropy_bytes(*symbols.colors.T)
-
-
-def test_a_paper_sized_gop_codes_in_milliseconds():
-    levels = (16, 24, 36, 54, 81, 121, 182, 273)
-    symbols = random_set(
-        n_frames=10,
-        n_gaussians=20_000,
-        static_resolutions=tuple((n, n) for n in levels),
-        static_log2_size=10,
-        dynamic_resolutions=tuple((n, n, n) for n in levels),
-        dynamic_features=4,
-        dynamic_log2_size=10,
-        mlp_width=128,
-        n_frequencies=6,
-    )
-
-    def best_ms(function, argument):
-        times = []
-        for _ in range(7):
-            started = time.process_time()
-            function(argument)
-            times.append(1e3 * (time.process_time() - started))
-        return min(times)
-
-    payload = pack_gop(symbols)
-    # the promise, several times what is measured (2 and 35 ms), in CPU time
-    assert best_ms(unpack_gop, payload) < 10
-    assert best_ms(pack_gop, symbols) < 150

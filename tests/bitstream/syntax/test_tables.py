@@ -5,6 +5,7 @@ import struct
 import pytest
 from spec_tables import element_rows, limit_rows, rows_after
 
+from stgvcodec.bitstream.syntax.elements import read_elements, write_elements
 from stgvcodec.bitstream.syntax.limits import LIMITS
 from stgvcodec.bitstream.syntax.primitives import PACKERS, ByteReader
 from stgvcodec.bitstream.syntax.tables import (
@@ -13,8 +14,6 @@ from stgvcodec.bitstream.syntax.tables import (
     METADATA,
     SIDE_INFO,
     TABLES,
-    read_elements,
-    write_elements,
 )
 from stgvcodec.errors import BitstreamError
 
@@ -61,7 +60,7 @@ def test_text_refuses_bytes_that_would_reach_a_terminal(data, message):
         ByteReader(data, "test").text()
 
 
-def test_metadata_layout_round_trip():
+def test_metadata_round_trips():
     values = {"n_entries": 2, "keys": ("title", "note"), "values": ("Bunny, größer", "")}
     reader = ByteReader(write_elements(values, METADATA), "test")
     assert read_elements(reader, METADATA) == values
@@ -94,12 +93,28 @@ def test_read_checks_the_count_before_it_reads():
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), 0.0, -1.0, 2.0**97], ids=str)
 def test_scales_are_finite_and_positive(bad):
+    counts = {"point_mode": 0, "shape_mode": 0, "color_mode": 0, "n_static_levels": 1, "n_dynamic_levels": 1}
     data = struct.pack("<f", bad) + bytes(100)
-    with pytest.raises(BitstreamError, match="cholesky_scale is"):
-        read_elements(ByteReader(data, "test"), SIDE_INFO, {"n_static_levels": 1, "n_dynamic_levels": 1})
+    with pytest.raises(BitstreamError, match="shape_scale is"):
+        read_elements(ByteReader(data, "test"), SIDE_INFO, counts)
+
+
+@pytest.mark.parametrize("mode", [0, 1])
+def test_sizes_of_side_info_follow_from_the_modes(mode):
+    counts = {"point_mode": mode, "shape_mode": mode, "color_mode": mode, "n_static_levels": 2, "n_dynamic_levels": 1}
+    n_values = {
+        "point_scale": 2 * mode,
+        "point_offset": 2 * mode,
+        "shape_offset": 3 - 3 * mode,
+        "color_scale": 3 * mode,
+    }
+    n_values |= {"shape_scale": 3, "static_scales": 2, "dynamic_scales": 1, "mlp_scales": 8}
+    values = {element.name: (1.0,) * n_values[element.name] for element in SIDE_INFO}
+    data = write_elements({**counts, **values}, SIDE_INFO)
+    assert len(data) == 4 * sum(n_values.values())
+    assert read_elements(ByteReader(data, "test"), SIDE_INFO, counts) == values
 
 
 def test_header_text_is_limited_in_bytes():
-    field = FILE_HEADER[-1:]
     with pytest.raises(ValueError, match="expected 0 to 64 bytes"):
-        write_elements({"tool": "ö" * 33}, field)
+        write_elements({"tool": "ö" * 33}, FILE_HEADER[-1:])
