@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from random_gops import HEADER, PAPER, random_gop
+from gops import HEADER, PAPER, random_gop
 
 from stgvcodec.bitstream import StgvWriter, pack_gop
 from stgvcodec.bitstream.container.chunks import MAGIC, frame_chunk

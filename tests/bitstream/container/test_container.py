@@ -6,7 +6,7 @@ import io
 import independent_decoder
 import pytest
 from files import CONSTANT_PTS, GOPS, PAYLOADS, VARIABLE_PTS, CountingFile, make_file, raw_file
-from random_gops import HEADER, same_gop, stored
+from gops import HEADER, same_gop, stored
 
 from stgvcodec.bitstream import ChunkType, StgvReader, StgvWriter, payload_stream_bytes, unpack_gop
 from stgvcodec.bitstream.container.chunks import Chunk

@@ -6,8 +6,8 @@ from fractions import Fraction
 
 import pytest
 from files import PAYLOADS, make_file, raw_file
+from gops import HEADER
 from independent_decoder import SpecError, parse_file, parse_file_header
-from random_gops import HEADER
 
 from stgvcodec.bitstream import ChunkType, StgvReader, StgvWriter, StreamHeader
 from stgvcodec.bitstream.syntax.elements import read_elements

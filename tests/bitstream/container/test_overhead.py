@@ -5,7 +5,7 @@ import io
 from types import SimpleNamespace
 
 import pytest
-from random_gops import HEADER
+from gops import HEADER
 
 from stgvcodec.bitstream.container import writer
 from stgvcodec.bitstream.container.overhead import file_framing_bytes, gop_framing_bytes

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 from files import PAYLOADS, CountingFile, make_file, raw_file
-from random_gops import HEADER
+from gops import HEADER
 
 from stgvcodec.bitstream import ChunkType, StgvReader, payload_stream_bytes
 from stgvcodec.bitstream.container.chunks import SYNC, frame_chunk

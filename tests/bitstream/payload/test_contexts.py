@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from random_gops import gop_header, modes
+from gops import gop_header, modes
 from spec_tables import cells_below
 
 from stgvcodec.bitstream.payload.contexts import color_symbols, shape_symbols

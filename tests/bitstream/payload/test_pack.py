@@ -6,7 +6,7 @@ import tracemalloc
 import independent_decoder
 import numpy as np
 import pytest
-from random_gops import (
+from gops import (
     MIXED,
     PAPER,
     PROFILE_MODES,
