@@ -190,6 +190,31 @@ def test_a_flipped_byte_is_refused_or_gives_other_symbols(modes):
     assert peak < 512 * 2**20
 
 
+@each_profile
+def test_damage_is_read_or_refused_as_by_the_independent_decoder(modes):
+    """Every bit of the header is flipped, and one of each byte behind it."""
+    intact = random_gop(n_gaussians=20, **modes, **SMALLEST_FIELD)
+    payload, n_head = pack_gop(intact), len(intact.header.to_bytes())
+    rng = np.random.default_rng(12)
+    flips = [(position, bit) for position in range(n_head) for bit in range(8)]
+    flips += [(position, int(rng.integers(8))) for position in range(n_head, len(payload))]
+    n_read = n_refused = 0
+    for position, bit in flips:
+        damaged = bytearray(payload)
+        damaged[position] ^= 1 << bit
+        try:
+            symbols = unpack_gop(bytes(damaged))
+        except BitstreamError:
+            n_refused += 1
+            with pytest.raises(independent_decoder.SpecError):
+                independent_decoder.parse_gop(bytes(damaged))
+            continue
+        n_read += 1
+        parsed = independent_decoder.parse_gop(bytes(damaged))
+        assert {name: parsed[name] for name in integers_of(symbols)} == integers_of(symbols), (position, bit)
+    assert min(n_read, n_refused) > 20
+
+
 def test_random_bytes_are_refused():
     rng = np.random.default_rng(5)
     head = pack_gop(random_gop())[:50]
