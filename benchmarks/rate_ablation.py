@@ -3,7 +3,7 @@
     python benchmarks/rate_ablation.py fit --device cuda --davis DAVIS --csv results/rate_ablation.csv
     python benchmarks/rate_ablation.py table results/rate_ablation.csv results/rate_ablation.md
 
-`fit` symbols the first GoPs of Bunny at 640x1280 and, from the folder DAVIS, of three sequences at 854x480, each at three
+`fit` codes the first GoPs of Bunny at 640x1280 and, from the folder DAVIS, of three sequences at 854x480, each at three
 rates: a Gaussian for every 40, 80 and 160 pixels, with the three largest fields. Quantisers are held against each other
 on two GoPs of 10 frames, lengths of GoPs on 40 frames. Every payload
 is written, read and rendered by the decoder's path. Rows that are there are not run again; several GoPs are fitted at

@@ -74,8 +74,8 @@ def by_hand(symbols) -> tuple[list[list[float]], ...]:
         l1, l3 = 0.5 * (1 + scale_1) ** a, 0.5 * (1 + scale_3) ** b
         cholesky.append([l1 - 0.5, (s - 128) * scale_s * l3, l3 - 0.5])
     colors = []
-    for symbols in symbols.colors.tolist():
-        y, co, cg = ((code - 128) * step for code, step in zip(symbols, symbols.color_scale.tolist(), strict=True))
+    for color in symbols.colors.tolist():
+        y, co, cg = ((symbol - 128) * step for symbol, step in zip(color, symbols.color_scale.tolist(), strict=True))
         colors.append([y - cg + co, y + cg, y - cg - co])
     return means, cholesky, colors
 

@@ -1,4 +1,4 @@
-"""Log-scale and shear symbols, and luma and chroma symbols: gradients against differences, Triton against the reference."""
+"""Log-scale and shear symbols, luma and chroma symbols: gradients against differences, Triton against the reference."""
 
 from __future__ import annotations
 
