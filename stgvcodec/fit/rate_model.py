@@ -37,11 +37,11 @@ class Attribute(NamedTuple):
 
     Attributes:
         symbols: From 0. [N] int64.
-        variable: What a class is an interval of, from 0 and capped at 255; None: there are no classes. [N] int64.
+        context: What a class is an interval of, from 0 and capped at 255; None: there are no classes. [N] int64.
     """
 
     symbols: Tensor
-    variable: Tensor | None
+    context: Tensor | None
 
 
 class Segmented(NamedTuple):
@@ -66,11 +66,11 @@ def attributes_of(coded: Sequence[CodedSymbol], symbols: Mapping[str, Tensor]) -
         symbols: Of the streams "shapes" and "colors", as far as `coded` and its contexts need them. [N, C] int64 each.
     """
 
-    def context(symbol: CodedSymbol) -> Tensor | None:
+    def context_sum(symbol: CodedSymbol) -> Tensor | None:
         parts = [symbols[stream][:, component] for stream, component in symbol.context_of]
         return torch.stack(parts).sum(dim=0) if parts else None
 
-    return [Attribute(symbols[each.symbol.stream][:, each.symbol.component], context(each)) for each in coded]
+    return [Attribute(symbols[each.symbol.stream][:, each.symbol.component], context_sum(each)) for each in coded]
 
 
 class RateModel(nn.Module):
@@ -156,11 +156,11 @@ def _classes(attributes: Sequence[Attribute]) -> tuple[Tensor, Tensor, Tensor]:
     """
     symbols = torch.stack([attribute.symbols for attribute in attributes])
     zeros = torch.zeros_like(symbols[0])
-    variables = torch.stack([zeros if a.variable is None else a.variable.clamp_max(N_SYMBOLS - 1) for a in attributes])
+    contexts = torch.stack([zeros if a.context is None else a.context.clamp_max(N_SYMBOLS - 1) for a in attributes])
     n_attributes, n = symbols.shape
     device = symbols.device
     each = torch.arange(n_attributes, device=device)[:, None]
-    pairs = (each * N_SYMBOLS + variables) * N_SYMBOLS + symbols
+    pairs = (each * N_SYMBOLS + contexts) * N_SYMBOLS + symbols
     joint = torch.bincount(pairs.reshape(-1), minlength=n_attributes * N_SYMBOLS**2).double()
     joint = joint.view(n_attributes, N_SYMBOLS, N_SYMBOLS)
     # Classes of equal size, of which neighbours may then be joined.
@@ -172,19 +172,19 @@ def _classes(attributes: Sequence[Attribute]) -> tuple[Tensor, Tensor, Tensor]:
     ends[:, 1:] = _summed(base, joint).cumsum(dim=1)
     first, end = torch.triu_indices(_MOST_CLASSES + 1, _MOST_CLASSES + 1, offset=1, device=device)
     costs = _class_bits(ends[:, end] - ends[:, first])
-    # Of the base classes, then of each value of the variable, then of each symbol.
+    # Of the base classes, then of each value of the context, then of each symbol.
     label = _cheapest_partition(costs.cpu()).to(device)
     merged = label.gather(1, base)
-    rows = merged.gather(1, variables) + each * _MOST_CLASSES
+    rows = merged.gather(1, contexts) + each * _MOST_CLASSES
     counts = _summed(merged, joint)
     n_classes = (counts.sum(dim=2) > 0).sum()
-    n_conditioned = sum(attribute.variable is not None for attribute in attributes)
+    n_with_context = sum(attribute.context is not None for attribute in attributes)
     # One number says how many thresholds follow; there is one less than there are classes.
-    return rows, counts.view(-1, N_SYMBOLS), n_classes - n_attributes + n_conditioned
+    return rows, counts.view(-1, N_SYMBOLS), n_classes - n_attributes + n_with_context
 
 
 def _summed(classes: Tensor, joint: Tensor) -> Tensor:
-    """Counts [A, 256 variables, 256 symbols] by classes of the variables [A, 256]. [A, 16, 256] float64."""
+    """Counts [A, 256 contexts, 256 symbols] by classes of the contexts [A, 256]. [A, 16, 256] float64."""
     members = torch.nn.functional.one_hot(classes, _MOST_CLASSES).double()
     return members.transpose(1, 2) @ joint
 

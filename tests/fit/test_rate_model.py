@@ -143,13 +143,13 @@ def bits_of(model: RateModel, symbols: torch.Tensor) -> float:
 
 
 def test_code_lengths_are_the_empirical_entropy_of_each_class():
-    """Two kinds that the variable tells apart: in each, symbols cost what its own counts say."""
+    """Two kinds that the context tells apart: in each, symbols cost what its own counts say."""
     rng = np.random.default_rng(0)
     kind = np.arange(4_000) % 2
     symbols = torch.from_numpy(np.clip(np.rint(rng.normal(60 + 100 * kind, 3 + 10 * kind)), 0, 255).astype(np.int64))
-    variable = torch.from_numpy(np.where(kind == 1, rng.integers(200, 400, 4_000), rng.integers(0, 100, 4_000)))
+    context = torch.from_numpy(np.where(kind == 1, rng.integers(200, 400, 4_000), rng.integers(0, 100, 4_000)))
 
-    alone, told = (model_of(Attribute(symbols, which)) for which in (None, variable))
+    alone, told = (model_of(Attribute(symbols, which)) for which in (None, context))
 
     assert bits_of(alone, symbols) == pytest.approx(entropy_bits(symbols), rel=1e-5)
     classes = told.rows[0]

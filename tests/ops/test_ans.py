@@ -8,35 +8,35 @@ import numpy as np
 import pytest
 
 from stgvcodec.errors import BackendUnavailableError
-from stgvcodec.ops.ans import AnsRun, ContextPlace, StreamPlaces, ans_decode, decode_stream_to
+from stgvcodec.ops.ans import ArraySlot, CodedArray, StreamSlots, ans_decode, decode_stream_to
 
 BACKENDS = ("numba", "reference")
 TOTAL = 2**24
 
 
-def run_of(n_symbols: int, frequencies, symbols=None) -> AnsRun:
+def run_of(n_symbols: int, frequencies, symbols=None) -> CodedArray:
     frequencies = np.asarray(frequencies, np.uint32)
     names = np.arange(len(frequencies)) if symbols is None else symbols
-    return AnsRun(n_symbols, frequencies, np.asarray(names, np.uint8))
+    return CodedArray(n_symbols, frequencies, np.asarray(names, np.uint8))
 
 
-def random_run(rng: np.random.Generator, n_symbols: int, alphabet: int, concentration: float) -> AnsRun:
+def random_run(rng: np.random.Generator, n_symbols: int, alphabet: int, concentration: float) -> CodedArray:
     weights = rng.gamma(concentration, 1, alphabet) + 1e-12
     frequencies = 1 + (weights / weights.sum() * (TOTAL - alphabet)).astype(np.int64)
     frequencies[rng.integers(alphabet)] += TOTAL - frequencies.sum()
     return run_of(n_symbols, frequencies, np.sort(rng.choice(256, alphabet, replace=False)))
 
 
-def encoded(runs, rng: np.random.Generator, *, by_frequency: bool = True) -> tuple[np.ndarray, np.ndarray]:
+def encoded(arrays, rng: np.random.Generator, *, by_frequency: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """Words and the symbols in them; symbols follow the frequencies, or are uniform, so that rare ones occur."""
     coder = constriction.stream.stack.AnsCoder(np.array([77], np.uint32))
     symbols = []
-    for run in reversed(runs):
-        p = run.frequencies / TOTAL if by_frequency else None
-        indices = rng.choice(len(run.frequencies), run.n_symbols, p=p).astype(np.int32)
-        model = constriction.stream.model.Categorical(run.frequencies.astype(np.float64) - 1, perfect=False)
+    for array in reversed(arrays):
+        p = array.frequencies / TOTAL if by_frequency else None
+        indices = rng.choice(len(array.frequencies), array.n_symbols, p=p).astype(np.int32)
+        model = constriction.stream.model.Categorical(array.frequencies.astype(np.float64) - 1, perfect=False)
         coder.encode_reverse(indices, model)
-        symbols.append(run.symbols[indices])
+        symbols.append(array.symbols[indices])
     return coder.get_compressed(), np.concatenate([np.empty(0, np.uint8), *reversed(symbols)])
 
 
@@ -47,7 +47,7 @@ CASES = {
     "bits": [(999, 2, 0.2)],
     "bytes": [(2000, 256, 3.0)],
     "skewed bytes": [(2000, 256, 0.02)],
-    "many contexts": [(1 + 37 * i % 200, 2 + 83 * i % 255, 10.0 ** (i % 4 - 2)) for i in range(23)],
+    "many arrays": [(1 + 37 * i % 200, 2 + 83 * i % 255, 10.0 ** (i % 4 - 2)) for i in range(23)],
 }
 
 
@@ -56,10 +56,10 @@ CASES = {
 @pytest.mark.parametrize("shapes", CASES.values(), ids=CASES)
 def test_decodes_what_constriction_encodes(shapes, by_frequency, backend):
     rng = np.random.default_rng(1)
-    runs = [random_run(rng, *shape) for shape in shapes]
-    words, symbols = encoded(runs, rng, by_frequency=by_frequency)
+    arrays = [random_run(rng, *shape) for shape in shapes]
+    words, symbols = encoded(arrays, rng, by_frequency=by_frequency)
 
-    decoded, rest = ans_decode(words, runs, backend=backend)
+    decoded, rest = ans_decode(words, arrays, backend=backend)
 
     np.testing.assert_array_equal(decoded, symbols)
     assert decoded.dtype == np.uint8
@@ -74,10 +74,10 @@ def test_decodes_what_constriction_encodes(shapes, by_frequency, backend):
 )
 def test_symbols_at_the_borders_of_buckets(frequencies):
     rng = np.random.default_rng(2)
-    runs = [run_of(500, frequencies)]
-    words, symbols = encoded(runs, rng, by_frequency=False)
+    arrays = [run_of(500, frequencies)]
+    words, symbols = encoded(arrays, rng, by_frequency=False)
 
-    assert ans_decode(words, runs, backend="numba").symbols.tolist() == symbols.tolist()
+    assert ans_decode(words, arrays, backend="numba").symbols.tolist() == symbols.tolist()
 
 
 @pytest.mark.parametrize("n_words", [0, 1, 2, 3, 40])
@@ -85,13 +85,13 @@ def test_any_words_leave_what_constriction_leaves(n_words):
     """Damaged and cut streams: the same symbols, and the same rest, with words too few and too many."""
     rng = np.random.default_rng(n_words)
     for trial in range(200):
-        runs = [random_run(rng, int(rng.integers(1, 60)), int(rng.integers(2, 257)), 0.3) for _ in range(2)]
+        arrays = [random_run(rng, int(rng.integers(1, 60)), int(rng.integers(2, 257)), 0.3) for _ in range(2)]
         words = rng.integers(0, 2**32, n_words, dtype=np.uint32)
         if trial % 3 == 0:
             words >>= 27  # many zeros
         words[-1:] |= 1
         kept = words.copy()
-        fast, slow = (ans_decode(words, runs, backend=backend) for backend in BACKENDS)
+        fast, slow = (ans_decode(words, arrays, backend=backend) for backend in BACKENDS)
         assert fast.symbols.tolist() == slow.symbols.tolist()
         assert fast.rest.tolist() == slow.rest.tolist()
         assert words.tolist() == kept.tolist()
@@ -133,7 +133,7 @@ def test_what_is_refused(words, run, message, backend):
 
 
 def test_the_run_is_named():
-    with pytest.raises(ValueError, match="frequencies of run 1 do"):
+    with pytest.raises(ValueError, match="frequencies of array 1 do"):
         ans_decode(WORDS, [GOOD, run_of(3, [5, 6])])
 
 
@@ -144,40 +144,40 @@ def test_other_back_ends_are_refused():
 
 FAMILIES = np.ones((2, 64, 256), np.int64)
 FAMILIES.flags.writeable = False
-# Two contexts that are not coded: 3 symbols of 8 bits; 5 of 1 bit.
+# Two arrays that are not coded: 3 symbols of 8 bits; 5 of 1 bit.
 STREAM = np.frombuffer(bytes([0xAA, 4, 10, 20, 30, 4, 0b10110000, 0xAA]), np.uint8)
 
 
 def test_a_stream_is_written_to_its_places():
     out = np.full(12, 99, np.uint8)
-    contexts = StreamPlaces([ContextPlace(3, 256, 1, 4, 15), ContextPlace(5, 2, 3)])
+    arrays = StreamSlots([ArraySlot(3, 256, 1, 4, 15), ArraySlot(5, 2, 3)])
 
-    assert decode_stream_to(out, STREAM, 1, 7, contexts, FAMILIES)
+    assert decode_stream_to(out, STREAM, 1, 7, arrays, FAMILIES)
 
-    # The second context overwrites what the first put at 5, and 10 - 15 wraps.
+    # The second array overwrites what the first put at 5, and 10 - 15 wraps.
     assert out.tolist() == [99, 251, 99, 1, 0, 1, 1, 0, 99, 15, 99, 99]
-    assert (contexts.n_bytes, contexts.n_symbols) == (10, 8)
+    assert (arrays.n_bytes, arrays.n_symbols) == (10, 8)
 
 
 @pytest.mark.parametrize(("start", "end"), [(1, 6), (1, 8), (2, 7), (7, 7), (0, 7)])
 def test_a_stream_of_other_bytes_is_refused(start, end):
-    contexts = StreamPlaces([ContextPlace(3, 256, 0), ContextPlace(5, 2, 3)])
+    arrays = StreamSlots([ArraySlot(3, 256, 0), ArraySlot(5, 2, 3)])
     out = np.full(10, 99, np.uint8)
 
-    assert not decode_stream_to(out[:8], STREAM, start, end, contexts, FAMILIES)
+    assert not decode_stream_to(out[:8], STREAM, start, end, arrays, FAMILIES)
     assert out[8:].tolist() == [99, 99]
 
 
 def test_a_stream_does_not_leave_its_arrays():
-    contexts = StreamPlaces([ContextPlace(3, 256, 0, 4)])
+    arrays = StreamSlots([ArraySlot(3, 256, 0, 4)])
     with pytest.raises(ValueError, match="fill 9 bytes, expected 8 at most"):
-        decode_stream_to(np.empty(8, np.uint8), STREAM, 1, 5, contexts, FAMILIES)
+        decode_stream_to(np.empty(8, np.uint8), STREAM, 1, 5, arrays, FAMILIES)
     for start, end in ((-1, 5), (5, 4), (1, 9)):
         with pytest.raises(ValueError, match=f"bytes {start} to {end} of 8"):
-            decode_stream_to(np.empty(9, np.uint8), STREAM, start, end, contexts, FAMILIES)
+            decode_stream_to(np.empty(9, np.uint8), STREAM, start, end, arrays, FAMILIES)
     for place in ((-1, 2, 0), (1, 0, 0), (1, 257, 0), (1, 2, -1), (1, 2, 0, 0), (1, 2, 0, 1, 256)):
-        with pytest.raises(ValueError, match="context 1 is"):
-            StreamPlaces([ContextPlace(1, 2, 0), ContextPlace(*place)])
+        with pytest.raises(ValueError, match="array 1 is"):
+            StreamSlots([ArraySlot(1, 2, 0), ArraySlot(*place)])
 
 
 def test_neither_torch_nor_numba_until_something_is_decoded():

@@ -1,4 +1,4 @@
-"""Conditioned streams: each attribute of a set of items has a model for every class of items.
+"""Conditional streams: each attribute of a set of items has a model for every class of items.
 
 The class of an item follows from its attributes decoded before. bitstream_spec.md section 5.6 is the definition.
 """
@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from stgvcodec.bitstream.entropy.frequency_tables import all_families
-from stgvcodec.bitstream.entropy.models import MODE_BITS, RAW, UNCODED, Context, Model, Symbols, coded_model
+from stgvcodec.bitstream.entropy.models import MODE_BITS, RAW, UNCODED, Model, SymbolArray, Symbols, coded_model
 from stgvcodec.bitstream.entropy.streams import first_state, read_model, take_words, write_words, wrong_state
 from stgvcodec.bitstream.syntax.limits import LIMITS
 from stgvcodec.bitstream.syntax.primitives import ByteReader
-from stgvcodec.ops.ans import AnsRun, AttributePlace, AttributePlaces, Column, ans_decode, decode_conditioned_to
+from stgvcodec.ops.ans import AttributeSlot, AttributeSlots, CodedArray, StridedSlot, ans_decode, decode_conditional_to
 
 _MAX_CLASSES = LIMITS["attribute_classes"]
 _TOP_VARIABLE = LIMITS["alphabet"] - 1
@@ -30,24 +30,24 @@ _SYMBOL_BITS = 7.0
 
 @dataclass(frozen=True)
 class Attribute:
-    """One attribute of a conditioned stream.
+    """One attribute of a conditional stream.
 
     Attributes:
         name: For error messages.
         alphabet: Symbols are 0 to alphabet - 1; at most 256. One of one symbol takes no bytes at all.
         column: Where its symbols are in a block of bytes.
-        sources: Columns, at most two, whose symbols make its variable: min(255, their sum). Decoded before it.
+        context_of: Columns, at most two, whose symbols make its context: min(255, their sum). Decoded before it.
     """
 
     name: str
     alphabet: int
-    column: Column
-    sources: tuple[Column, ...] = ()
+    column: StridedSlot
+    context_of: tuple[StridedSlot, ...] = ()
 
 
 @dataclass(frozen=True)
 class AttributeSet:
-    """The attributes of a conditioned stream.
+    """The attributes of a conditional stream.
 
     Attributes:
         n_items: Symbols of each, at least 1.
@@ -58,62 +58,62 @@ class AttributeSet:
     attributes: tuple[Attribute, ...]
 
     @cached_property
-    def places(self) -> AttributePlaces:
+    def slots(self) -> AttributeSlots:
         """For the kernel."""
-        return AttributePlaces([AttributePlace(a.alphabet, a.column, a.sources) for a in self.attributes])
+        return AttributeSlots([AttributeSlot(a.alphabet, a.column, a.context_of) for a in self.attributes])
 
-    def column(self, block: Symbols, column: Column) -> Symbols:
+    def column(self, block: Symbols, column: StridedSlot) -> Symbols:
         """The symbols of a column, a view of the block."""
         return block[column.first :: column.step][: self.n_items]
 
-    def variable(self, block: Symbols, attribute: Attribute) -> Symbols:
+    def context(self, block: Symbols, attribute: Attribute) -> Symbols:
         """What decides the class of each item. [n_items] uint8."""
         total = np.zeros(self.n_items, np.uint16)
-        for source in attribute.sources:
-            total += self.column(block, source)
+        for slot in attribute.context_of:
+            total += self.column(block, slot)
         return np.minimum(total, _TOP_VARIABLE).astype(np.uint8)
 
 
-def encode_conditioned(block: Symbols, attributes: AttributeSet) -> bytes:
+def encode_conditional(block: Symbols, attributes: AttributeSet) -> bytes:
     """Code the attributes of the items in a block, each with the classes that cost least.
 
     Args:
-        block: Symbols of the attributes and of their sources. [n] uint8.
+        block: Symbols of the attributes and of their contexts. [n] uint8.
         attributes: What is where.
 
     Returns:
         For each attribute its thresholds and models; then the coder's words.
     """
     descriptors = b""
-    runs: list[tuple[Model, Symbols]] = []
+    arrays: list[tuple[Model, Symbols]] = []
     for attribute in attributes.attributes:
         if attribute.alphabet == 1:
             continue
         symbols = attributes.column(block, attribute.column)
-        variable = attributes.variable(block, attribute)
+        context = attributes.context(block, attribute)
         thresholds: list[int] = []
-        if attribute.sources:
-            thresholds = _best_thresholds(_joint_counts(variable, symbols))
+        if attribute.context_of:
+            thresholds = _best_thresholds(_joint_counts(context, symbols))
             descriptors += bytes([len(thresholds), *thresholds])
-        classes = np.searchsorted(np.array(thresholds, np.uint8), variable, side="right")
+        classes = np.searchsorted(np.array(thresholds, np.uint8), context, side="right")
         order = np.argsort(classes, kind="stable")
         starts = np.searchsorted(classes[order], np.arange(1, len(thresholds) + 1))
         for part in np.split(symbols[order], starts):
             model = coded_model(np.bincount(part, minlength=attribute.alphabet).astype(np.int64))
             descriptors += model.descriptor
-            runs.append((model, part))
-    return descriptors + write_words(runs)
+            arrays.append((model, part))
+    return descriptors + write_words(arrays)
 
 
-def _joint_counts(variable: Symbols, symbols: Symbols) -> npt.NDArray[np.int64]:
-    """How often each pair of values occurs. [256 variables, 256 symbols] int64."""
-    pairs = variable.astype(np.intp) << 8 | symbols
+def _joint_counts(context: Symbols, symbols: Symbols) -> npt.NDArray[np.int64]:
+    """How often each pair of values occurs. [256 contexts, 256 symbols] int64."""
+    pairs = context.astype(np.intp) << 8 | symbols
     return np.bincount(pairs, minlength=1 << 16).reshape(1 << 8, 1 << 8)
 
 
 def _best_thresholds(counts: npt.NDArray[np.int64]) -> list[int]:
     """From classes of equal size, neighbours are joined one after the other; the cheapest partition on the way wins."""
-    below = np.concatenate([[0], np.cumsum(counts.sum(axis=1))])  # items below each variable
+    below = np.concatenate([[0], np.cumsum(counts.sum(axis=1))])  # items below each context
     n_items = int(below[-1])
     lowest = int(np.searchsorted(below, 0, side="right")) - 1
     shares = n_items * np.arange(1, _MAX_CLASSES) // _MAX_CLASSES
@@ -143,26 +143,26 @@ def _class_bits(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     return bits
 
 
-def decode_conditioned(reader: ByteReader, attributes: AttributeSet, block: Symbols) -> None:
-    """Decode a conditioned stream to its last byte, into the columns of its attributes.
+def decode_conditional(reader: ByteReader, attributes: AttributeSet, block: Symbols) -> None:
+    """Decode a conditional stream to its last byte, into the columns of its attributes.
 
     Args:
         reader: Exactly the stream's bytes.
         attributes: What is where.
-        block: Holds the columns of sources of other streams.
+        block: Holds the columns of context symbols of other streams.
 
     Raises:
         BitstreamError: a threshold or a model is not valid, or the coder does not end where the encoder began.
     """
     data = np.frombuffer(reader.data, np.uint8)
-    places, families = attributes.places, all_families()
-    if not decode_conditioned_to(block, data, reader.position, reader.end, attributes.n_items, places, families):
-        decode_conditioned_slowly(reader, attributes, block)
+    slots, families = attributes.slots, all_families()
+    if not decode_conditional_to(block, data, reader.position, reader.end, attributes.n_items, slots, families):
+        decode_conditional_slowly(reader, attributes, block)
         raise AssertionError("the reference takes a stream that the kernel refuses")
 
 
-class ConditionedDecoder:
-    """Conditioned streams that are not decoded yet, later ones with sources in earlier ones; a `Decoder`.
+class ConditionalDecoder:
+    """Conditional streams that are not decoded yet, later ones with context symbols in earlier ones; a `Decoder`.
 
     Attributes:
         n_symbols: What `run` costs, at most.
@@ -185,23 +185,23 @@ class ConditionedDecoder:
             BitstreamError: they are damaged.
         """
         for reader, attributes in self._streams:
-            decode_conditioned(reader, attributes, self._block)
+            decode_conditional(reader, attributes, self._block)
 
 
-def decode_conditioned_slowly(reader: ByteReader, attributes: AttributeSet, block: Symbols) -> None:
-    """The reference of `decode_conditioned`, which knows what is wrong with a stream, and where."""
+def decode_conditional_slowly(reader: ByteReader, attributes: AttributeSet, block: Symbols) -> None:
+    """The reference of `decode_conditional`, which knows what is wrong with a stream, and where."""
     thresholds: list[list[int]] = []
     models: list[list[Model | int]] = []
     for attribute in attributes.attributes:
         is_coded = attribute.alphabet > 1
-        thresholds.append(_read_thresholds(reader, attribute) if is_coded and attribute.sources else [])
+        thresholds.append(_read_thresholds(reader, attribute) if is_coded and attribute.context_of else [])
         models.append([_read_class(reader, attribute) for _ in range(len(thresholds[-1]) + 1)] if is_coded else [0])
     has_coder = any(isinstance(model, Model) for of_attribute in models for model in of_attribute)
     words_start = reader.position
     words = take_words(reader, has_coder)
     coded: list[Symbols] = []
     for attribute, bounds, of_attribute in zip(attributes.attributes, thresholds, models, strict=True):
-        classes = np.searchsorted(np.array(bounds, np.uint8), attributes.variable(block, attribute), side="right")
+        classes = np.searchsorted(np.array(bounds, np.uint8), attributes.context(block, attribute), side="right")
         column = attributes.column(block, attribute.column)
         for index, model in enumerate(of_attribute):
             members = classes == index
@@ -210,9 +210,9 @@ def decode_conditioned_slowly(reader: ByteReader, attributes: AttributeSet, bloc
                 continue
             assert model.frequencies is not None
             names = _ALL_SYMBOLS[: attribute.alphabet] if model.symbols is None else model.symbols
-            run = AnsRun(int(members.sum()), model.frequencies.astype(np.uint32), names)
+            array = CodedArray(int(members.sum()), model.frequencies.astype(np.uint32), names)
             # What a decoder leaves is what the next one begins with.
-            symbols, words = ans_decode(words, [run])
+            symbols, words = ans_decode(words, [array])
             column[members] = symbols
             coded.append(symbols)
     if has_coder and words.tolist() != [first_state(coded)]:
@@ -233,6 +233,6 @@ def _read_thresholds(reader: ByteReader, attribute: Attribute) -> list[int]:
 def _read_class(reader: ByteReader, attribute: Attribute) -> Model | int:
     """A class's model, or the symbol of all its items."""
     if reader.remaining and reader.data[reader.position] == _RAW_BYTE:
-        raise reader.error(f"{attribute.name}: model byte {_RAW_BYTE} is not defined in a conditioned stream")
-    decoded = read_model(reader, Context(attribute.name, 1, attribute.alphabet))
+        raise reader.error(f"{attribute.name}: model byte {_RAW_BYTE} is not defined in a conditional stream")
+    decoded = read_model(reader, SymbolArray(attribute.name, 1, attribute.alphabet))
     return decoded if isinstance(decoded, Model) else int(decoded[0])

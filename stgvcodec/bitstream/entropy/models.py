@@ -1,4 +1,4 @@
-"""Models of runs of symbols: what a context is, and which model costs the encoder least.
+"""Models of arrays of symbols: what an array is, and which model costs the encoder least.
 
 bitstream_spec.md section "Entropy coder" is the definition.
 """
@@ -34,8 +34,8 @@ Symbols = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Context:
-    """What the decoder knows of a run of symbols before it reads them.
+class SymbolArray:
+    """What the decoder knows of an array of symbols before it reads them.
 
     Attributes:
         name: For error messages.
@@ -54,13 +54,13 @@ class Context:
 
     @property
     def raw_cost_bits(self) -> float:
-        """Bits of the run where it is not coded, model byte included."""
+        """Bits of the array where it is not coded, model byte included."""
         return 8.0 + self.n_symbols * self.raw_bits
 
 
 @dataclass(frozen=True)
 class Model:
-    """A context's model: its bytes in the stream, and how the coder sees its symbols."""
+    """An array's model: its bytes in the stream, and how the coder sees its symbols."""
 
     descriptor: bytes
     bits: float
@@ -68,19 +68,19 @@ class Model:
     symbols: Symbols | None = None  # the coded alphabet where it is not 0..n - 1
 
 
-def choose_model(context: Context, symbols: Symbols) -> Model:
-    """The cheapest model of a context. Its cost may be estimated in floats: only the encoder decides here.
+def choose_model(array: SymbolArray, symbols: Symbols) -> Model:
+    """The cheapest model of an array. Its cost may be estimated in floats: only the encoder decides here.
 
     Args:
-        context: What the decoder knows.
+        array: What the decoder knows.
         symbols: [n_symbols] uint8.
     """
-    if context.alphabet == 1:
+    if array.alphabet == 1:
         return Model(b"", 0.0)
-    counts = np.bincount(symbols, minlength=context.alphabet).astype(np.int64)
-    raw_cost = context.raw_cost_bits
+    counts = np.bincount(symbols, minlength=array.alphabet).astype(np.int64)
+    raw_cost = array.raw_cost_bits
     best = coded_model(counts, raw_cost)
-    return best if best.bits < raw_cost or best.frequencies is None else raw_model(context, symbols)
+    return best if best.bits < raw_cost or best.frequencies is None else raw_model(array, symbols)
 
 
 def coded_model(counts: npt.NDArray[np.int64], to_beat: float = math.inf) -> Model:
@@ -159,7 +159,7 @@ def _fit_table(counts: npt.NDArray[np.int64], present: npt.NDArray[np.int64], to
     return best
 
 
-def raw_model(context: Context, symbols: Symbols) -> Model:
-    """The model of a context whose symbols are not coded."""
-    rows = np.unpackbits(symbols[:, None], axis=1)[:, 8 - context.raw_bits :]
-    return Model(bytes([UNCODED | RAW << MODE_BITS]) + np.packbits(rows).tobytes(), context.raw_cost_bits)
+def raw_model(array: SymbolArray, symbols: Symbols) -> Model:
+    """The model of an array whose symbols are not coded."""
+    rows = np.unpackbits(symbols[:, None], axis=1)[:, 8 - array.raw_bits :]
+    return Model(bytes([UNCODED | RAW << MODE_BITS]) + np.packbits(rows).tobytes(), array.raw_cost_bits)

@@ -1,4 +1,4 @@
-"""Streams of integers to bytes and back: a context picks the cheapest of five models, an ANS coder serves a stream.
+"""Streams of integers to bytes and back: an array picks the cheapest of five models, an ANS coder serves a stream.
 
 bitstream_spec.md section "Entropy coder" is the definition. The coder sees integers and integer frequency tables only.
 """
@@ -26,8 +26,8 @@ from stgvcodec.bitstream.entropy.models import (
     RAW,
     TABLE,
     UNCODED,
-    Context,
     Model,
+    SymbolArray,
     Symbols,
     choose_model,
     raw_model,
@@ -35,7 +35,7 @@ from stgvcodec.bitstream.entropy.models import (
 from stgvcodec.bitstream.syntax.limits import LIMITS
 from stgvcodec.bitstream.syntax.primitives import ByteReader
 from stgvcodec.errors import BitstreamError
-from stgvcodec.ops.ans import AnsRun, ContextPlace, StreamPlaces, ans_decode, decode_stream_to
+from stgvcodec.ops.ans import ArraySlot, CodedArray, StreamSlots, ans_decode, decode_stream_to
 
 _START_BITS = 32.0
 # Decoded in half the time that it takes to wake a thread.
@@ -44,49 +44,49 @@ _LARGE_STREAM = 8192
 _ALL_SYMBOLS: Symbols = np.arange(LIMITS["alphabet"], dtype=np.uint8)
 
 
-def encode_stream(contexts: Sequence[tuple[Context, Symbols]]) -> bytes:
+def encode_stream(arrays: Sequence[tuple[SymbolArray, Symbols]]) -> bytes:
     """Code a stream.
 
     Args:
-        contexts: Contexts in decoding order, with their symbols, flat.
+        arrays: Symbol arrays in decoding order, with their symbols, flat.
 
     Returns:
-        The descriptors of all contexts, then the coder's words.
+        The descriptors of all arrays, then the coder's words.
     """
-    models = [choose_model(context, symbols) for context, symbols in contexts]
-    if not _is_worth_a_coder(contexts, models):
+    models = [choose_model(array, symbols) for array, symbols in arrays]
+    if not _is_worth_a_coder(arrays, models):
         models = [
-            raw_model(context, symbols) if model.frequencies is not None else model
-            for (context, symbols), model in zip(contexts, models, strict=True)
+            raw_model(array, symbols) if model.frequencies is not None else model
+            for (array, symbols), model in zip(arrays, models, strict=True)
         ]
-    runs = [(model, symbols) for (_, symbols), model in zip(contexts, models, strict=True)]
-    return b"".join(model.descriptor for model in models) + write_words(runs)
+    modelled = [(model, symbols) for (_, symbols), model in zip(arrays, models, strict=True)]
+    return b"".join(model.descriptor for model in models) + write_words(modelled)
 
 
 def encode_streams(
-    contexts: Mapping[str, Sequence[Context]], runs: Mapping[str, Sequence[Symbols]]
+    arrays: Mapping[str, Sequence[SymbolArray]], symbols: Mapping[str, Sequence[Symbols]]
 ) -> dict[str, bytes]:
     """`encode_stream` of several streams.
 
     Args:
-        contexts: Of each stream by name.
-        runs: The symbols of each of these contexts; may hold more streams.
+        arrays: Of each stream by name.
+        symbols: Those of each of these arrays; may hold more streams.
 
     Returns:
         Each stream by name.
     """
-    return {name: encode_stream(list(zip(of_stream, runs[name], strict=True))) for name, of_stream in contexts.items()}
+    return {name: encode_stream(list(zip(of_stream, symbols[name], strict=True))) for name, of_stream in arrays.items()}
 
 
-def write_words(runs: Sequence[tuple[Model, Symbols]]) -> bytes:
+def write_words(arrays: Sequence[tuple[Model, Symbols]]) -> bytes:
     """The words of one coder for the symbols of those models that are coded; none where there are none."""
-    coded = [(model, model.frequencies, symbols) for model, symbols in runs if model.frequencies is not None]
+    coded = [(model, model.frequencies, symbols) for model, symbols in arrays if model.frequencies is not None]
     if not coded:
         return b""
     # What only decodes never needs it.
     import constriction
 
-    coder = constriction.stream.stack.AnsCoder(np.array([first_state([run[-1] for run in coded])], np.uint32))
+    coder = constriction.stream.stack.AnsCoder(np.array([first_state([symbols for _, _, symbols in coded])], np.uint32))
     for model, frequencies, symbols in reversed(coded):
         indices = symbols if model.symbols is None else np.searchsorted(model.symbols, symbols)
         # constriction adds 1 to every entry and scales the rest to fill 2^24: for f - 1 the scale is exactly 1.
@@ -119,23 +119,23 @@ class StreamDecoder:
     def __init__(
         self,
         reader: ByteReader,
-        contexts: Sequence[Context],
-        places: StreamPlaces | None = None,
+        arrays: Sequence[SymbolArray],
+        slots: StreamSlots | None = None,
         out: Symbols | None = None,
     ) -> None:
         """Say where a stream is, and where its symbols go.
 
         Args:
             reader: Exactly the stream's bytes.
-            contexts: Contexts in order.
-            places: Theirs in `out`; by default one behind the other.
+            arrays: Arrays in order.
+            slots: Theirs in `out`; by default one behind the other.
             out: Filled by `run`; by default bytes of its own.
         """
         self._reader = reader
-        self._contexts = contexts
-        self._places = places or _places_in_a_row(contexts)
-        self._out = np.empty(self._places.n_bytes, np.uint8) if out is None else out
-        self.n_symbols = self._places.n_symbols
+        self._arrays = arrays
+        self._slots = slots or _slots_in_a_row(arrays)
+        self._out = np.empty(self._slots.n_bytes, np.uint8) if out is None else out
+        self.n_symbols = self._slots.n_symbols
 
     def run(self) -> None:
         """Decode the stream to its last byte.
@@ -146,23 +146,23 @@ class StreamDecoder:
         """
         reader = self._reader
         data = np.frombuffer(reader.data, np.uint8)
-        if not decode_stream_to(self._out, data, reader.position, reader.end, self._places, all_families()):
-            decode_stream_slowly(reader, self._contexts)
+        if not decode_stream_to(self._out, data, reader.position, reader.end, self._slots, all_families()):
+            decode_stream_slowly(reader, self._arrays)
             raise AssertionError("the reference takes a stream that the kernel refuses")
 
     def symbols(self) -> list[Symbols]:
-        """Those of each context, after `run`: views of what it filled, where nothing was subtracted from them."""
-        rows = self._places.rows.tolist()
+        """Those of each array, after `run`: views of what it filled, where nothing was subtracted from them."""
+        rows = self._slots.rows.tolist()
         return [self._out[first : first + n * step : step] for n, _, first, step, _ in rows]
 
 
-def _places_in_a_row(contexts: Sequence[Context]) -> StreamPlaces:
-    places: list[ContextPlace] = []
+def _slots_in_a_row(arrays: Sequence[SymbolArray]) -> StreamSlots:
+    slots: list[ArraySlot] = []
     n_bytes = 0
-    for context in contexts:
-        places.append(ContextPlace(context.n_symbols, context.alphabet, n_bytes))
-        n_bytes += context.n_symbols
-    return StreamPlaces(places)
+    for array in arrays:
+        slots.append(ArraySlot(array.n_symbols, array.alphabet, n_bytes))
+        n_bytes += array.n_symbols
+    return StreamSlots(slots)
 
 
 Runner = Callable[[Callable[[int], None], int], None]
@@ -212,48 +212,48 @@ def decode_streams(streams: Iterable[Callable[[], _DecoderT]], run: Runner) -> l
     return decoders
 
 
-def decode_stream(reader: ByteReader, contexts: Sequence[Context]) -> list[Symbols]:
+def decode_stream(reader: ByteReader, arrays: Sequence[SymbolArray]) -> list[Symbols]:
     """Decode one stream to its last byte.
 
     Args:
         reader: Exactly the stream's bytes.
-        contexts: Contexts in order.
+        arrays: Arrays in order.
 
     Returns:
-        The symbols of each context, flat.
+        The symbols of each array, flat.
 
     Raises:
         BitstreamError: a descriptor is not valid, or the coder does not end where the encoder began.
     """
-    decoder = StreamDecoder(reader, contexts)
+    decoder = StreamDecoder(reader, arrays)
     decoder.run()
     return decoder.symbols()
 
 
-def decode_stream_slowly(reader: ByteReader, contexts: Sequence[Context]) -> list[Symbols]:
+def decode_stream_slowly(reader: ByteReader, arrays: Sequence[SymbolArray]) -> list[Symbols]:
     """The reference of `decode_stream`, which knows what is wrong with a stream, and where."""
     results: list[Symbols] = []
     coded: list[int] = []
-    runs: list[AnsRun] = []
-    for context in contexts:
-        decoded = read_model(reader, context)
+    coded_arrays: list[CodedArray] = []
+    for array in arrays:
+        decoded = read_model(reader, array)
         if isinstance(decoded, Model):
             assert decoded.frequencies is not None
-            symbols = _ALL_SYMBOLS[: context.alphabet] if decoded.symbols is None else decoded.symbols
+            symbols = _ALL_SYMBOLS[: array.alphabet] if decoded.symbols is None else decoded.symbols
             coded.append(len(results))
-            runs.append(AnsRun(context.n_symbols, decoded.frequencies.astype(np.uint32), symbols))
+            coded_arrays.append(CodedArray(array.n_symbols, decoded.frequencies.astype(np.uint32), symbols))
             results.append(np.empty(0, np.uint8))
         else:
             results.append(decoded)
     words_start = reader.position
-    words = take_words(reader, bool(runs))
-    joined, rest = ans_decode(words, runs)
-    if runs and rest.tolist() != [first_state([joined])]:
+    words = take_words(reader, bool(coded_arrays))
+    joined, rest = ans_decode(words, coded_arrays)
+    if coded_arrays and rest.tolist() != [first_state([joined])]:
         raise wrong_state(reader, words_start)
     start = 0
-    for index, run in zip(coded, runs, strict=True):
-        results[index] = joined[start : start + run.n_symbols]
-        start += run.n_symbols
+    for index, coded_array in zip(coded, coded_arrays, strict=True):
+        results[index] = joined[start : start + coded_array.n_symbols]
+        start += coded_array.n_symbols
     return results
 
 
@@ -287,67 +287,65 @@ def first_state(coded_symbols: Sequence[Symbols]) -> int:
     return (checksum & 0xFFFF) + 1
 
 
-def read_model(reader: ByteReader, context: Context) -> Model | Symbols:
-    """A coded context's model, or the symbols of one that is not coded.
+def read_model(reader: ByteReader, array: SymbolArray) -> Model | Symbols:
+    """A coded array's model, or the symbols of one that is not coded.
 
     Raises:
         BitstreamError: it is not valid.
     """
-    if context.alphabet == 1:
-        return np.zeros(context.n_symbols, np.uint8)
+    if array.alphabet == 1:
+        return np.zeros(array.n_symbols, np.uint8)
     start = reader.position
     byte = reader.u8()
     mode, parameter = byte & 3, byte >> MODE_BITS
     if mode == UNCODED and parameter == CONSTANT:
-        return np.full(context.n_symbols, _read_symbol(reader, context), np.uint8)
+        return np.full(array.n_symbols, _read_symbol(reader, array), np.uint8)
     if mode == UNCODED and parameter == RAW:
-        return _read_raw(reader, context)
+        return _read_raw(reader, array)
     if mode == TABLE and 1 <= parameter <= LIMITS["table_log2_total"]:
-        symbols, frequencies = read_table(reader, parameter, context.alphabet)
+        symbols, frequencies = read_table(reader, parameter, array.alphabet)
         return Model(b"", 0.0, frequencies, symbols)
     if mode == TABLE and FIRST_NARROW <= parameter < FIRST_NARROW + N_NARROW_WIDTHS:
-        centre = _read_symbol(reader, context)
-        return Model(b"", 0.0, family_frequencies("narrow", parameter - FIRST_NARROW, centre, context.alphabet))
+        centre = _read_symbol(reader, array)
+        return Model(b"", 0.0, family_frequencies("narrow", parameter - FIRST_NARROW, centre, array.alphabet))
     if mode in FAMILIES:
-        centre = _read_symbol(reader, context)
-        return Model(b"", 0.0, family_frequencies(FAMILIES[mode], parameter, centre, context.alphabet))
-    raise reader.error(f"{context.name}: model byte {byte} is not defined", at=start)
+        centre = _read_symbol(reader, array)
+        return Model(b"", 0.0, family_frequencies(FAMILIES[mode], parameter, centre, array.alphabet))
+    raise reader.error(f"{array.name}: model byte {byte} is not defined", at=start)
 
 
-def _read_symbol(reader: ByteReader, context: Context) -> int:
+def _read_symbol(reader: ByteReader, array: SymbolArray) -> int:
     start = reader.position
     symbol = reader.u8()
-    if symbol >= context.alphabet:
+    if symbol >= array.alphabet:
         raise reader.error(
-            f"{context.name}: symbol {symbol} is outside the alphabet of {context.alphabet} symbols", at=start
+            f"{array.name}: symbol {symbol} is outside the alphabet of {array.alphabet} symbols", at=start
         )
     return symbol
 
 
-def _read_raw(reader: ByteReader, context: Context) -> Symbols:
+def _read_raw(reader: ByteReader, array: SymbolArray) -> Symbols:
     start = reader.position
-    n_bits = context.raw_bits
-    packed = np.frombuffer(reader.take((context.n_symbols * n_bits + 7) // 8), np.uint8)
+    n_bits = array.raw_bits
+    packed = np.frombuffer(reader.take((array.n_symbols * n_bits + 7) // 8), np.uint8)
     if n_bits == 8:
         symbols = packed
     else:
         bits = np.unpackbits(packed)
-        if bits[context.n_symbols * n_bits :].any():
-            raise reader.error(f"{context.name}: raw symbols are padded with bits other than 0", at=start)
-        symbols = np.zeros(context.n_symbols, np.uint8)
-        for column in bits[: context.n_symbols * n_bits].reshape(context.n_symbols, n_bits).T:
+        if bits[array.n_symbols * n_bits :].any():
+            raise reader.error(f"{array.name}: raw symbols are padded with bits other than 0", at=start)
+        symbols = np.zeros(array.n_symbols, np.uint8)
+        for column in bits[: array.n_symbols * n_bits].reshape(array.n_symbols, n_bits).T:
             symbols = (symbols << np.uint8(1)) | column
-    if context.alphabet < 1 << n_bits and int(symbols.max()) >= context.alphabet:
-        raise reader.error(
-            f"{context.name}: a raw symbol is outside the alphabet of {context.alphabet} symbols", at=start
-        )
+    if array.alphabet < 1 << n_bits and int(symbols.max()) >= array.alphabet:
+        raise reader.error(f"{array.name}: a raw symbol is outside the alphabet of {array.alphabet} symbols", at=start)
     return symbols
 
 
-def _is_worth_a_coder(contexts: Sequence[tuple[Context, Symbols]], models: Sequence[Model]) -> bool:
+def _is_worth_a_coder(arrays: Sequence[tuple[SymbolArray, Symbols]], models: Sequence[Model]) -> bool:
     saved_bits = sum(
-        context.raw_cost_bits - model.bits
-        for (context, _), model in zip(contexts, models, strict=True)
+        array.raw_cost_bits - model.bits
+        for (array, _), model in zip(arrays, models, strict=True)
         if model.frequencies is not None
     )
     return saved_bits > _START_BITS

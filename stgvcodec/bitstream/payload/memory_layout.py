@@ -14,21 +14,21 @@ import numpy as np
 import numpy.typing as npt
 
 from stgvcodec.bitstream.entropy.conditional import Attribute, AttributeSet
-from stgvcodec.bitstream.entropy.models import Context
+from stgvcodec.bitstream.entropy.models import SymbolArray
 from stgvcodec.bitstream.payload.contexts import CodedSymbol, SymbolRef, color_symbols, shape_symbols
 from stgvcodec.bitstream.payload.field import FieldHeader
 from stgvcodec.bitstream.payload.head import GopHeader
 from stgvcodec.bitstream.payload.morton_order import N_BUCKETS
 from stgvcodec.bitstream.payload.symbols import GopSymbols, split_side_info
 from stgvcodec.bitstream.syntax.tables import MLP_TENSORS
-from stgvcodec.ops.ans import Column, ContextPlace, StreamPlaces
+from stgvcodec.ops.ans import ArraySlot, StreamSlots, StridedSlot
 
 ALIGNMENT = 16
 """Every section begins at a multiple of this many bytes: loads may be wide."""
 
 ArrayShape = tuple[type[np.generic], tuple[int, ...]]
-Place = tuple[int, int, int]
-"""(first, step, zero) of a `ContextPlace`."""
+Slot = tuple[int, int, int]
+"""(first, step, zero) of an `ArraySlot`."""
 
 _BYTE = 256
 # Values are kept as this machine has them.
@@ -61,16 +61,16 @@ class MemoryLayout:
         header: The header.
         sections: By name: the arrays of `GopSymbols`, where the tensors of the MLP go by their names, "floats" are
             all scales and offsets, and "buckets" those of the points' gaps. [N] uint8.
-        contexts: Of the plain streams side_info, points and field, in decoding order.
-        places: Of the contexts' symbols in the block.
-        attributes: Of the conditioned streams shapes and colors.
+        arrays: Of the plain streams side_info, points and field, in decoding order.
+        slots: Of the arrays' symbols in the block.
+        attributes: Of the conditional streams shapes and colors.
         n_bytes: Size of the block.
     """
 
     header: GopHeader
     sections: Mapping[str, BlockSection]
-    contexts: Mapping[str, tuple[Context, ...]]
-    places: Mapping[str, StreamPlaces]
+    arrays: Mapping[str, tuple[SymbolArray, ...]]
+    slots: Mapping[str, StreamSlots]
     attributes: Mapping[str, AttributeSet]
     n_bytes: int
 
@@ -88,7 +88,7 @@ def memory_layout(header: GopHeader) -> MemoryLayout:
     n = header.n_gaussians
     n_floats = sum(shape[0] for shape in header.side_info_shapes.values())
     n_stages, n_codewords, _ = header.codebooks_shape
-    arrays: dict[str, ArrayShape] = {
+    shapes: dict[str, ArrayShape] = {
         "floats": (np.float32, (n_floats,)),
         "points": (np.uint16, (n, 2)),
         "buckets": (np.uint8, (n,)),
@@ -97,44 +97,44 @@ def memory_layout(header: GopHeader) -> MemoryLayout:
         "codebooks": (np.uint16, header.codebooks_shape),
         **field_arrays(header),
     }
-    sections, n_bytes = place_sections(arrays)
+    sections, n_bytes = place_sections(shapes)
     first = {name: section.first for name, section in sections.items()}
-    contexts = {
-        "side_info": [*float_contexts(n_floats), *codebook_contexts(n_stages, n_codewords)],
-        "points": [Context("buckets", n, N_BUCKETS)],
-        "field": list(chain.from_iterable(field_contexts(header).values())),
+    arrays = {
+        "side_info": [*float_symbol_arrays(n_floats), *codebook_symbol_arrays(n_stages, n_codewords)],
+        "points": [SymbolArray("buckets", n, N_BUCKETS)],
+        "field": list(chain.from_iterable(field_symbol_arrays(header).values())),
     }
-    places = {
+    slots = {
         "side_info": [
-            *float_places(first["floats"]),
-            *codebook_places(first["codebooks"], n_stages, n_codewords),
+            *float_slots(first["floats"]),
+            *codebook_slots(first["codebooks"], n_stages, n_codewords),
         ],
         "points": [(first["buckets"], 1, 0)],
-        "field": list(chain.from_iterable(field_places(header, first).values())),
+        "field": list(chain.from_iterable(field_slots(header, first).values())),
     }
     widths = {"shapes": 3, "colors": header.n_color_symbols}
-    columns = {name: [Column(first[name] + i, width) for i in range(width)] for name, width in widths.items()}
-    shapes = shape_symbols(header.shape_mode)
-    colors = color_symbols(header.shape_mode, header.color_mode, header.n_color_symbols)
+    columns = {name: [StridedSlot(first[name] + i, width) for i in range(width)] for name, width in widths.items()}
+    shape_order = shape_symbols(header.shape_mode)
+    color_order = color_symbols(header.shape_mode, header.color_mode, header.n_color_symbols)
     return MemoryLayout(
         header,
         sections,
-        {name: tuple(found) for name, found in contexts.items()},
-        {name: stream_places(contexts[name], places[name]) for name in contexts},
+        {name: tuple(found) for name, found in arrays.items()},
+        {name: stream_slots(arrays[name], slots[name]) for name in arrays},
         {
-            "shapes": AttributeSet(n, _attributes(shapes, 1 << header.cholesky_bits, columns)),
-            "colors": AttributeSet(n, _attributes(colors, header.color_alphabet, columns)),
+            "shapes": AttributeSet(n, _attributes(shape_order, 1 << header.cholesky_bits, columns)),
+            "colors": AttributeSet(n, _attributes(color_order, header.color_alphabet, columns)),
         },
         n_bytes,
     )
 
 
 def _attributes(
-    symbols: Sequence[CodedSymbol], alphabet: int, columns: Mapping[str, Sequence[Column]]
+    symbols: Sequence[CodedSymbol], alphabet: int, columns: Mapping[str, Sequence[StridedSlot]]
 ) -> tuple[Attribute, ...]:
-    """Symbols that are coded by context, with their places by stream."""
+    """Symbols that are coded by context, with their slots by stream."""
 
-    def column(ref: SymbolRef) -> Column:
+    def column(ref: SymbolRef) -> StridedSlot:
         return columns[ref.stream][ref.component]
 
     return tuple(
@@ -153,37 +153,34 @@ def place_sections(arrays: Mapping[str, ArrayShape]) -> tuple[dict[str, BlockSec
     return sections, n_bytes
 
 
-def stream_places(contexts: Sequence[Context], places: Sequence[Place]) -> StreamPlaces:
-    """The contexts of a stream with their places, as the decoder wants them."""
-    return StreamPlaces(
-        [
-            ContextPlace(context.n_symbols, context.alphabet, *place)
-            for context, place in zip(contexts, places, strict=True)
-        ]
+def stream_slots(arrays: Sequence[SymbolArray], slots: Sequence[Slot]) -> StreamSlots:
+    """The arrays of a stream with their slots, as the decoder wants them."""
+    return StreamSlots(
+        [ArraySlot(array.n_symbols, array.alphabet, *slot) for array, slot in zip(arrays, slots, strict=True)]
     )
 
 
-def float_contexts(n_floats: int) -> list[Context]:
-    """The contexts of floats, a byte plane each."""
-    return [Context(f"byte {plane} of the floats", n_floats, _BYTE) for plane in range(4)]
+def float_symbol_arrays(n_floats: int) -> list[SymbolArray]:
+    """The arrays of floats, a byte plane each."""
+    return [SymbolArray(f"byte {plane} of the floats", n_floats, _BYTE) for plane in range(4)]
 
 
-def float_places(first: int) -> list[Place]:
-    """Places of `float_contexts`."""
+def float_slots(first: int) -> list[Slot]:
+    """Slots of `float_symbol_arrays`."""
     return [(first + (plane if _LITTLE else 3 - plane), 4, 0) for plane in range(4)]
 
 
-def codebook_contexts(n_stages: int, n_codewords: int) -> list[Context]:
-    """The contexts of codebooks: high and low bytes of each stage."""
+def codebook_symbol_arrays(n_stages: int, n_codewords: int) -> list[SymbolArray]:
+    """The arrays of codebooks: high and low bytes of each stage."""
     return [
-        Context(f"{part} bytes of stage {stage}", 3 * n_codewords, _BYTE)
+        SymbolArray(f"{part} bytes of stage {stage}", 3 * n_codewords, _BYTE)
         for stage in range(n_stages)
         for part in ("high", "low")
     ]
 
 
-def codebook_places(first: int, n_stages: int, n_codewords: int) -> list[Place]:
-    """Places of `codebook_contexts`."""
+def codebook_slots(first: int, n_stages: int, n_codewords: int) -> list[Slot]:
+    """Slots of `codebook_symbol_arrays`."""
     return [(first + 6 * n_codewords * stage + byte, 2, 0) for stage in range(n_stages) for byte in (_HIGH, _LOW)]
 
 
@@ -196,27 +193,28 @@ def field_arrays(header: FieldHeader) -> dict[str, ArrayShape]:
     }
 
 
-def field_contexts(header: FieldHeader) -> dict[str, list[Context]]:
-    """The contexts of a field: one a level of each encoding, one a tensor of the MLP."""
+def field_symbol_arrays(header: FieldHeader) -> dict[str, list[SymbolArray]]:
+    """The arrays of a field: one a level of each encoding, one a tensor of the MLP."""
     weights = 1 << header.weight_bits
 
-    def levels(entries: Sequence[int], n_features: int) -> list[Context]:
-        return [Context(f"level {level}", size * n_features, weights) for level, size in enumerate(entries)]
+    def levels(entries: Sequence[int], n_features: int) -> list[SymbolArray]:
+        return [SymbolArray(f"level {level}", size * n_features, weights) for level, size in enumerate(entries)]
 
     return {
         "hash_static": levels(header.static_entries, header.static_features),
         "hash_dynamic": levels(header.dynamic_entries, header.dynamic_features),
         "mlp": [
-            Context(name, math.prod(shape), weights) for name, shape in zip(MLP_TENSORS, header.mlp_shapes, strict=True)
+            SymbolArray(name, math.prod(shape), weights)
+            for name, shape in zip(MLP_TENSORS, header.mlp_shapes, strict=True)
         ],
     }
 
 
-def field_places(header: FieldHeader, first: Mapping[str, int]) -> dict[str, list[Place]]:
-    """Places of `field_contexts`, `first` being where each array begins."""
+def field_slots(header: FieldHeader, first: Mapping[str, int]) -> dict[str, list[Slot]]:
+    """Slots of `field_symbol_arrays`, `first` being where each array begins."""
     half = 1 << (header.weight_bits - 1)
 
-    def levels(begin: int, entries: Sequence[int], n_features: int) -> list[Place]:
+    def levels(begin: int, entries: Sequence[int], n_features: int) -> list[Slot]:
         return [(begin + n_features * before, 1, half) for before in accumulate(entries[:-1], initial=0)]
 
     return {

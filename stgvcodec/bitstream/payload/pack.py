@@ -9,13 +9,13 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
-from stgvcodec.bitstream.entropy.conditional import ConditionedDecoder, encode_conditioned
+from stgvcodec.bitstream.entropy.conditional import ConditionalDecoder, encode_conditional
 from stgvcodec.bitstream.entropy.streams import Decoder, Runner, StreamDecoder, decode_streams, encode_streams, in_order
 from stgvcodec.bitstream.payload.checks import halves_are_finite
 from stgvcodec.bitstream.payload.head import join_head, read_head
 from stgvcodec.bitstream.payload.memory_layout import MemoryLayout, memory_layout
 from stgvcodec.bitstream.payload.morton_order import join_gaps, morton_codes, split_gaps
-from stgvcodec.bitstream.payload.symbol_arrays import codebook_runs, field_runs, float_runs
+from stgvcodec.bitstream.payload.symbol_arrays import codebook_symbols, field_symbols, float_symbols
 from stgvcodec.bitstream.payload.symbols import (
     ORDERED_HALF_MAX,
     ORDERED_HALF_MIN,
@@ -47,16 +47,16 @@ def pack_gop(symbols: GopSymbols) -> bytes:
     attributes = np.zeros(layout.n_bytes, np.uint8)
     layout.sections["shapes"].of(attributes)[:] = symbols.shapes[order]
     layout.sections["colors"].of(attributes)[:] = symbols.colors[order]
-    field = field_runs(header, symbols.static_table, symbols.dynamic_table, symbols.mlp)
-    runs = {
-        "side_info": [*float_runs(symbols.side_info_bytes()), *codebook_runs(symbols.codebooks)],
+    field = field_symbols(header, symbols.static_table, symbols.dynamic_table, symbols.mlp)
+    arrays = {
+        "side_info": [*float_symbols(symbols.side_info_bytes()), *codebook_symbols(symbols.codebooks)],
         "points": [buckets],
         "field": list(chain.from_iterable(field.values())),
     }
-    coded = encode_streams(layout.contexts, runs)
+    coded = encode_streams(layout.arrays, arrays)
     coded["point_bits"] = low_bits
     for name, attribute_set in layout.attributes.items():
-        coded[name] = encode_conditioned(attributes, attribute_set)
+        coded[name] = encode_conditional(attributes, attribute_set)
     return join_head(header, coded)
 
 
@@ -67,7 +67,7 @@ class _Points:
         self, layout: MemoryLayout, block: npt.NDArray[np.uint8], buckets: ByteReader, low_bits: ByteReader
     ) -> None:
         self._start = buckets.position
-        self._buckets = StreamDecoder(buckets, layout.contexts["points"], layout.places["points"], block)
+        self._buckets = StreamDecoder(buckets, layout.arrays["points"], layout.slots["points"], block)
         self._low_bits = low_bits
         self._layout, self._block = layout, block
         self.n_symbols = 2 * layout.header.n_gaussians
@@ -108,12 +108,12 @@ def unpack_gop(payload: bytes, *, run: Runner = in_order) -> GopSymbols:
     block = np.empty(layout.n_bytes, np.uint8)
 
     def plain(name: str) -> Decoder:
-        return StreamDecoder(streams[name], layout.contexts[name], layout.places[name], block)
+        return StreamDecoder(streams[name], layout.arrays[name], layout.slots[name], block)
 
     decoders: list[Callable[[], Decoder]] = [
         partial(plain, "side_info"),
         partial(_Points, layout, block, streams["points"], streams["point_bits"]),
-        partial(ConditionedDecoder, [(streams[name], found) for name, found in layout.attributes.items()], block),
+        partial(ConditionalDecoder, [(streams[name], found) for name, found in layout.attributes.items()], block),
         partial(plain, "field"),
     ]
     decode_streams(decoders, run)

@@ -1,4 +1,4 @@
-"""Arrays of a GoP as the runs of symbols of their contexts, in the order of the contexts of gop_layout.py."""
+"""The symbols of a GoP's symbol arrays, flat, in the order in which memory_layout.py lists the arrays."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ def split_bytes(halves: npt.NDArray[np.uint16]) -> tuple[Symbols, Symbols]:
     return (halves >> 8).astype(np.uint8), (halves & 0xFF).astype(np.uint8)
 
 
-def float_runs(packed: bytes) -> list[Symbols]:
+def float_symbols(packed: bytes) -> list[Symbols]:
     """The byte planes of little-endian floats."""
     side = np.frombuffer(packed, np.uint8).reshape(-1, 4)
     return [np.ascontiguousarray(plane) for plane in side.T]
 
 
-def codebook_runs(codebooks: npt.NDArray[np.uint16]) -> list[Symbols]:
+def codebook_symbols(codebooks: npt.NDArray[np.uint16]) -> list[Symbols]:
     """High and low bytes of each stage."""
     return [part for stage in codebooks for part in split_bytes(stage.reshape(-1))]
 
 
-def field_runs(
+def field_symbols(
     header: FieldHeader,
     static_table: npt.NDArray[np.int8],
     dynamic_table: npt.NDArray[np.int8],

@@ -64,7 +64,7 @@ class GopSymbols(SymbolArrays):
             raise ValueError(fault)
 
     def side_info_bytes(self) -> bytes:
-        """The scales and offsets as the field table SIDE_INFO.
+        """The scales and offsets as the table SIDE_INFO.
 
         Raises:
             ValueError: a value is not finite or outside its limits.

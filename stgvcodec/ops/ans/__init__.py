@@ -14,10 +14,10 @@ import numpy.typing as npt
 from stgvcodec.errors import BackendUnavailableError
 
 PRECISION = 24
-"""The frequencies of a run sum to 2^24."""
+"""The frequencies of an array sum to 2^24."""
 
 
-class AnsRun(NamedTuple):
+class CodedArray(NamedTuple):
     """Symbols that are coded with the same frequencies.
 
     Attributes:
@@ -35,7 +35,7 @@ class AnsResult(NamedTuple):
     """What a decoder leaves.
 
     Attributes:
-        symbols: Of all runs, in order. [sum of n_symbols] uint8.
+        symbols: Of all arrays, in order. [sum of n_symbols] uint8.
         rest: The words still in the coder: what it has not read, then its state without leading zero words. [n] uint32.
     """
 
@@ -43,15 +43,15 @@ class AnsResult(NamedTuple):
     rest: npt.NDArray[np.uint32]
 
 
-def ans_decode(words: npt.NDArray[np.uint32], runs: Sequence[AnsRun], *, backend: str = "auto") -> AnsResult:
-    """Decode the runs of a stream with one coder.
+def ans_decode(words: npt.NDArray[np.uint32], arrays: Sequence[CodedArray], *, backend: str = "auto") -> AnsResult:
+    """Decode the arrays of a stream with one coder.
 
-    Any words give symbols of the runs' alphabets: once they run out, the state shrinks and decoding goes on. Whether
+    Any words give symbols of the arrays' alphabets: once they run out, the state shrinks and decoding goes on. Whether
     the words were intact shows in `rest`.
 
     Args:
         words: In file order; the decoder begins with the last one, which is not 0. [W] uint32, W >= 0.
-        runs: In decoding order.
+        arrays: In decoding order.
         backend: "auto", "numba" or "reference"; there is no other.
 
     Returns:
@@ -62,15 +62,15 @@ def ans_decode(words: npt.NDArray[np.uint32], runs: Sequence[AnsRun], *, backend
         BackendUnavailableError: there is no such back end.
     Deterministic: yes; integers only. Releases the GIL with numba.
     """
-    _check(words, runs)
+    _check(words, arrays)
     name = "numba" if backend == "auto" else backend
     if name not in _IMPLEMENTATIONS:
         raise BackendUnavailableError(f"backend '{backend}' does not decode ANS; choose one of auto, numba, reference")
-    return _IMPLEMENTATIONS[name](words, runs)
+    return _IMPLEMENTATIONS[name](words, arrays)
 
 
-class ContextPlace(NamedTuple):
-    """A context of a stream, and where its symbols go: symbol i to byte first + i * step, less `zero`, modulo 256."""
+class ArraySlot(NamedTuple):
+    """An array of a stream, and where its symbols go: symbol i to byte first + i * step, less `zero`, modulo 256."""
 
     n_symbols: int
     alphabet: int
@@ -79,28 +79,28 @@ class ContextPlace(NamedTuple):
     zero: int = 0
 
 
-class StreamPlaces:
-    """The contexts of a stream, checked once for many streams.
+class StreamSlots:
+    """The arrays of a stream, checked once for many streams.
 
     Attributes:
-        rows: `ContextPlace` of each. [C, 5] int64, read-only.
+        rows: `ArraySlot` of each. [C, 5] int64, read-only.
         n_bytes: How many bytes they need.
         n_symbols: Of all of them.
 
     Raises:
-        ValueError: an alphabet does not have 1 to 256 symbols, or a place is below 0.
+        ValueError: an alphabet does not have 1 to 256 symbols, or a slot is below 0.
     """
 
-    def __init__(self, contexts: Sequence[ContextPlace]) -> None:
-        for i, (n_symbols, alphabet, first, step, zero) in enumerate(contexts):
+    def __init__(self, arrays: Sequence[ArraySlot]) -> None:
+        for i, (n_symbols, alphabet, first, step, zero) in enumerate(arrays):
             if n_symbols < 0 or not 1 <= alphabet <= 256 or first < 0 or step < 1 or not 0 <= zero < 256:
                 raise ValueError(
-                    f"context {i} is {tuple(contexts[i])}, expected 1 to 256 symbols in its alphabet and places from 0"
+                    f"array {i} is {tuple(arrays[i])}, expected 1 to 256 symbols in its alphabet and slots from 0"
                 )
-        self.rows = np.array(contexts, np.int64).reshape(-1, len(ContextPlace._fields))
+        self.rows = np.array(arrays, np.int64).reshape(-1, len(ArraySlot._fields))
         self.rows.flags.writeable = False
-        self.n_bytes = max((c.first + (c.n_symbols - 1) * c.step + 1 for c in contexts if c.n_symbols), default=0)
-        self.n_symbols = sum(c.n_symbols for c in contexts)
+        self.n_bytes = max((c.first + (c.n_symbols - 1) * c.step + 1 for c in arrays if c.n_symbols), default=0)
+        self.n_symbols = sum(c.n_symbols for c in arrays)
 
 
 def decode_stream_to(
@@ -108,7 +108,7 @@ def decode_stream_to(
     data: npt.NDArray[np.uint8],
     start: int,
     end: int,
-    contexts: StreamPlaces,
+    arrays: StreamSlots,
     families: npt.NDArray[np.int64],
 ) -> bool:
     """Decode a stream, models and checksum included, with numba and without the GIL.
@@ -120,7 +120,7 @@ def decode_stream_to(
         data: Bytes that the stream is in. [B] uint8, read-only.
         start: The stream's first byte.
         end: One past its last byte.
-        contexts: In decoding order.
+        arrays: In decoding order.
         families: Weights of the geometric, the normal and the narrow family by width and distance, 1 at least at
             distance 0, 2^30 at most. [3, 64, 256] int64, read-only.
 
@@ -128,55 +128,55 @@ def decode_stream_to(
         Whether the stream is in order to its last byte.
 
     Raises:
-        ValueError: the contexts need more than `out`, or the stream does not lie inside `data`.
+        ValueError: the arrays need more than `out`, or the stream does not lie inside `data`.
     Deterministic: yes; integers only.
     """
     from stgvcodec.ops.ans import numba_kernel
 
     if not 0 <= start <= end <= len(data):
         raise ValueError(f"the stream is bytes {start} to {end} of {len(data)}, expected it inside")
-    if contexts.n_bytes > len(out):
-        raise ValueError(f"the contexts fill {contexts.n_bytes} bytes, expected {len(out)} at most")
-    return numba_kernel.decode_stream_to(out, data, start, end, contexts.rows, families)
+    if arrays.n_bytes > len(out):
+        raise ValueError(f"the arrays fill {arrays.n_bytes} bytes, expected {len(out)} at most")
+    return numba_kernel.decode_stream_to(out, data, start, end, arrays.rows, families)
 
 
-class Column(NamedTuple):
+class StridedSlot(NamedTuple):
     """Where a symbol of each item is: that of item i is byte first + i * step."""
 
     first: int
     step: int
 
 
-class AttributePlace(NamedTuple):
-    """An attribute of a conditioned stream.
+class AttributeSlot(NamedTuple):
+    """An attribute of a conditional stream.
 
-    Its class depends on min(255, sum of the symbols of its sources), which are decoded before it.
+    Its class depends on min(255, sum of the symbols of `context_of`), which are decoded before it.
     """
 
     alphabet: int
-    column: Column
-    sources: tuple[Column, ...] = ()
+    column: StridedSlot
+    context_of: tuple[StridedSlot, ...] = ()
 
 
-class AttributePlaces:
-    """The attributes of a conditioned stream, checked once for many streams.
+class AttributeSlots:
+    """The attributes of a conditional stream, checked once for many streams.
 
     Attributes:
         rows: (alphabet, column, source, source) of each, a column that is not there being (0, 0). [A, 7] int64,
             read-only.
 
     Raises:
-        ValueError: an alphabet does not have 1 to 256 symbols, there are more than two sources, or a place is below 0.
+        ValueError: an alphabet does not have 1 to 256 symbols, a context has more than two slots, or a slot is below 0.
     """
 
-    def __init__(self, attributes: Sequence[AttributePlace]) -> None:
+    def __init__(self, attributes: Sequence[AttributeSlot]) -> None:
         rows: list[tuple[int, ...]] = []
-        for i, (alphabet, column, sources) in enumerate(attributes):
-            columns = (column, *sources)
-            if not 1 <= alphabet <= 256 or len(sources) > 2 or any(c.first < 0 or c.step < 1 for c in columns):
+        for i, (alphabet, column, context_of) in enumerate(attributes):
+            columns = (column, *context_of)
+            if not 1 <= alphabet <= 256 or len(context_of) > 2 or any(c.first < 0 or c.step < 1 for c in columns):
                 raise ValueError(
-                    f"attribute {i} is {tuple(attributes[i])}, expected 1 to 256 symbols, 2 sources at most, "
-                    "places from 0 and steps from 1"
+                    f"attribute {i} is {tuple(attributes[i])}, expected 1 to 256 symbols, 2 context slots at most, "
+                    "slots from 0 and steps from 1"
                 )
             numbers = [number for c in columns for number in c]
             rows.append((alphabet, *numbers, *[0] * (6 - len(numbers))))
@@ -189,22 +189,22 @@ class AttributePlaces:
         return int((columns[:, 0] + (n_items - 1) * columns[:, 1]).max(initial=-1)) + 1 if n_items else 0
 
 
-def decode_conditioned_to(
+def decode_conditional_to(
     out: npt.NDArray[np.uint8],
     data: npt.NDArray[np.uint8],
     start: int,
     end: int,
     n_items: int,
-    attributes: AttributePlaces,
+    attributes: AttributeSlots,
     families: npt.NDArray[np.int64],
 ) -> bool:
-    """Decode a conditioned stream, models and checksum included, with numba and without the GIL.
+    """Decode a conditional stream, models and checksum included, with numba and without the GIL.
 
     The reference, which also says what is wrong with a stream, is `stgvcodec.bitstream.entropy.conditional`.
 
     Args:
-        out: Where to, and where sources of earlier streams are. [n] uint8, contiguous; not to be used where the stream
-            is refused.
+        out: Where to, and where context symbols of earlier streams are. [n] uint8, contiguous; not to be used where the
+            stream is refused.
         data: Bytes that the stream is in. [B] uint8, read-only.
         start: The stream's first byte.
         end: One past its last byte.
@@ -219,53 +219,53 @@ def decode_conditioned_to(
         ValueError: the attributes need more than `out`, or the stream does not lie inside `data`.
     Deterministic: yes; integers only.
     """
-    from stgvcodec.ops.ans import numba_conditioned
+    from stgvcodec.ops.ans import numba_conditional
 
     if not 0 <= start <= end <= len(data):
         raise ValueError(f"the stream is bytes {start} to {end} of {len(data)}, expected it inside")
     if attributes.n_bytes(n_items) > len(out):
         raise ValueError(f"the attributes lie in {attributes.n_bytes(n_items)} bytes, expected {len(out)} at most")
-    return numba_conditioned.decode_conditioned_to(out, data, start, end, n_items, attributes.rows, families)
+    return numba_conditional.decode_conditional_to(out, data, start, end, n_items, attributes.rows, families)
 
 
-def _numba(words: npt.NDArray[np.uint32], runs: Sequence[AnsRun]) -> AnsResult:
+def _numba(words: npt.NDArray[np.uint32], arrays: Sequence[CodedArray]) -> AnsResult:
     from stgvcodec.ops.ans import numba_kernel
 
-    return numba_kernel.ans_decode(words, runs)
+    return numba_kernel.ans_decode(words, arrays)
 
 
-def _reference(words: npt.NDArray[np.uint32], runs: Sequence[AnsRun]) -> AnsResult:
+def _reference(words: npt.NDArray[np.uint32], arrays: Sequence[CodedArray]) -> AnsResult:
     from stgvcodec.ops.ans import reference
 
-    return reference.ans_decode(words, runs)
+    return reference.ans_decode(words, arrays)
 
 
 # Imported at their first use: `stgvcodec info` reads headers only, and numba alone costs half a second.
-_IMPLEMENTATIONS: dict[str, Callable[[npt.NDArray[np.uint32], Sequence[AnsRun]], AnsResult]] = {
+_IMPLEMENTATIONS: dict[str, Callable[[npt.NDArray[np.uint32], Sequence[CodedArray]], AnsResult]] = {
     "numba": _numba,
     "reference": _reference,
 }
 
 
-def _check(words: npt.NDArray[np.uint32], runs: Sequence[AnsRun]) -> None:
+def _check(words: npt.NDArray[np.uint32], arrays: Sequence[CodedArray]) -> None:
     if words.dtype != np.uint32 or words.ndim != 1:
         raise ValueError(f"words are {words.dtype} {list(words.shape)}, expected uint32 [W]")
     if len(words) and not words[-1]:
         raise ValueError("the last word is 0, expected words without zeros at the end; strip them")
-    for i, (n_symbols, frequencies, symbols) in enumerate(runs):
+    for i, (n_symbols, frequencies, symbols) in enumerate(arrays):
         if n_symbols < 0:
-            raise ValueError(f"run {i} has {n_symbols} symbols, expected 0 at least")
+            raise ValueError(f"array {i} has {n_symbols} symbols, expected 0 at least")
         shape = frequencies.shape
         if frequencies.dtype != np.uint32 or frequencies.ndim != 1 or not 2 <= shape[0] <= 256:
             raise ValueError(
-                f"frequencies of run {i} are {frequencies.dtype} {list(shape)}, expected uint32 [n], 2 <= n <= 256"
+                f"frequencies of array {i} are {frequencies.dtype} {list(shape)}, expected uint32 [n], 2 <= n <= 256"
             )
         if symbols.dtype != np.uint8 or symbols.shape != shape:
             raise ValueError(
-                f"symbols of run {i} are {symbols.dtype} {list(symbols.shape)}, expected uint8 {list(shape)}"
+                f"symbols of array {i} are {symbols.dtype} {list(symbols.shape)}, expected uint8 {list(shape)}"
             )
 
 
-def sum_error(run: int) -> ValueError:
+def sum_error(index: int) -> ValueError:
     """The error for frequencies that are no distribution; each back end checks them as it goes over them."""
-    return ValueError(f"frequencies of run {run} do not sum to 2^{PRECISION} with 1 at least each; normalise them")
+    return ValueError(f"frequencies of array {index} do not sum to 2^{PRECISION} with 1 at least each; normalise them")

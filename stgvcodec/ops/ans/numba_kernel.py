@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from stgvcodec.ops.ans import PRECISION, AnsResult, AnsRun, sum_error
+from stgvcodec.ops.ans import PRECISION, AnsResult, CodedArray, sum_error
 
 # 4 KB of buckets and 1 KB of sums stay in the first cache, and few slots fall into a bucket of two symbols.
 LOG2_BUCKETS = 12
@@ -49,15 +49,15 @@ kernel = njit(nogil=True, cache=True, error_model="numpy")
 helper = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
-def ans_decode(words: npt.NDArray[np.uint32], runs: Sequence[AnsRun]) -> AnsResult:
+def ans_decode(words: npt.NDArray[np.uint32], arrays: Sequence[CodedArray]) -> AnsResult:
     """See `stgvcodec.ops.ans.ans_decode`."""
-    counts = np.array([run.n_symbols for run in runs], np.int64)
-    starts = np.cumsum([0, *(len(run.frequencies) for run in runs)])
-    frequencies = np.concatenate([np.empty(0, np.uint32), *(run.frequencies for run in runs)])
-    names = np.concatenate([np.empty(0, np.uint8), *(run.symbols for run in runs)])
+    counts = np.array([array.n_symbols for array in arrays], np.int64)
+    starts = np.cumsum([0, *(len(array.frequencies) for array in arrays)])
+    frequencies = np.concatenate([np.empty(0, np.uint32), *(array.frequencies for array in arrays)])
+    names = np.concatenate([np.empty(0, np.uint8), *(array.symbols for array in arrays)])
     symbols = np.empty(int(counts.sum()), np.uint8)
     coder, n_left, n_decoded = _decode(words, frequencies, names, starts, counts, symbols)
-    if n_decoded < len(runs):
+    if n_decoded < len(arrays):
         raise sum_error(n_decoded)
     state = int(coder)
     state_words = np.array([state & 0xFFFFFFFF, state >> 32], np.uint32)
@@ -70,17 +70,17 @@ def decode_stream_to(
     data: npt.NDArray[np.uint8],
     first_byte: int,
     end: int,
-    contexts: npt.NDArray[np.int64],
+    arrays: npt.NDArray[np.int64],
     families: npt.NDArray[np.int64],
 ) -> bool:
     """See `stgvcodec.ops.ans.decode_stream_to`."""
-    n = len(contexts)
+    n = len(arrays)
     return bool(
         _decode_stream(
             data,
             first_byte,
             end,
-            contexts,
+            arrays,
             families,
             out,
             np.empty((n, ALPHABET), np.uint32),
@@ -101,20 +101,20 @@ def _decode(
     counts: npt.NDArray[np.int64],
     symbols: npt.NDArray[np.uint8],
 ) -> tuple[np.uint64, np.uint64, int]:
-    """Fill `symbols`; returns the state, the number of words not read, and how many runs had frequencies in order."""
+    """Fill `symbols`; returns the state, the number of words not read, and how many arrays had frequencies in order."""
     sums = np.empty(257, np.uint32)
     buckets = np.empty(1 << LOG2_BUCKETS, np.uint8)
     state, n_left = start_coder(words)
     crc = CRC_ONES
     first = 0
-    for run in range(len(counts)):
-        if not fill(frequencies[starts[run] : starts[run + 1]], sums, buckets):
-            return state, n_left, run
-        run_names = names[starts[run] : starts[run + 1]]
-        state, n_left, crc = decode_run(
-            state, n_left, crc, words, sums, buckets, run_names, counts[run], symbols, first, 1, 0
+    for i in range(len(counts)):
+        if not fill(frequencies[starts[i] : starts[i + 1]], sums, buckets):
+            return state, n_left, i
+        array_names = names[starts[i] : starts[i + 1]]
+        state, n_left, crc = decode_array(
+            state, n_left, crc, words, sums, buckets, array_names, counts[i], symbols, first, 1, 0
         )
-        first += counts[run]
+        first += counts[i]
     return state, n_left, len(counts)
 
 
@@ -131,7 +131,7 @@ def start_coder(words: npt.NDArray[np.uint32]) -> tuple[np.uint64, np.uint64]:
 
 
 @helper
-def decode_run(
+def decode_array(
     state: np.uint64,
     n_left: np.uint64,
     crc: np.uint64,
@@ -199,7 +199,7 @@ def _decode_stream(
     data: npt.NDArray[np.uint8],
     first_byte: int,
     end: int,
-    contexts: npt.NDArray[np.int64],
+    arrays: npt.NDArray[np.int64],
     families: npt.NDArray[np.int64],
     out: npt.NDArray[np.uint8],
     frequencies: npt.NDArray[np.uint32],
@@ -208,15 +208,15 @@ def _decode_stream(
     words: npt.NDArray[np.uint32],
     buckets: npt.NDArray[np.uint8],
 ) -> bool:
-    """See `decode_stream_to`. The last five are scratch: of each context, of the coder's words and sums, and `fill`'s.
+    """See `decode_stream_to`. The last five are scratch: of each array, of the coder's words and sums, and `fill`'s.
 
     Nothing here says what is wrong with a stream, only that something is. Bytes are read below `end` only, symbols are
-    below their alphabet, and the places of symbols have been checked.
+    below their alphabet, and the slots of symbols have been checked.
     """
     n_coded = 0
     position = first_byte
-    for i in range(len(contexts)):
-        position, sizes[i] = read_model(data, position, end, contexts[i], families, frequencies[i], names[i], out)
+    for i in range(len(arrays)):
+        position, sizes[i] = read_model(data, position, end, arrays[i], families, frequencies[i], names[i], out)
         if position < 0:
             return False
         n_coded += sizes[i]
@@ -228,13 +228,13 @@ def _decode_stream(
     sums = words[n_words:]
     crc = CRC_ONES
     state, n_left = start_coder(words[:n_words])
-    for i in range(len(contexts)):
+    for i in range(len(arrays)):
         if sizes[i] > 0:
             if not fill(frequencies[i, : sizes[i]], sums, buckets):
                 return False
-            place = contexts[i]
-            state, n_left, crc = decode_run(
-                state, n_left, crc, words, sums, buckets, names[i], place[0], out, place[2], place[3], place[4]
+            slot = arrays[i]
+            state, n_left, crc = decode_array(
+                state, n_left, crc, words, sums, buckets, names[i], slot[0], out, slot[2], slot[3], slot[4]
             )
     return ends_well(state, n_left, crc)
 
@@ -269,18 +269,18 @@ def read_model(
     data: npt.NDArray[np.uint8],
     position: int,
     end: int,
-    context: npt.NDArray[np.int64],
+    array: npt.NDArray[np.int64],
     families: npt.NDArray[np.int64],
     frequencies: npt.NDArray[np.uint32],
     names: npt.NDArray[np.uint8],
     out: npt.NDArray[np.uint8],
 ) -> tuple[int, int]:
-    """Read a context's model, and its symbols where they are not coded.
+    """Read an array's model, and its symbols where they are not coded.
 
     Returns:
         Position behind it, and how many symbols the coder knows: 0 where it has none of them. Or a fault.
     """
-    n_symbols, alphabet, first, step, zero = context[0], context[1], context[2], context[3], context[4]
+    n_symbols, alphabet, first, step, zero = array[0], array[1], array[2], array[3], array[4]
     mode, parameter, symbol = _UNCODED, _CONSTANT, 0
     if alphabet > 1:
         if position >= end:

@@ -8,27 +8,27 @@ from independent_decoder import SpecError
 from independent_decoder import decode_conditional as decode_independently
 from spec_tables import cells_after
 
-from stgvcodec.bitstream.entropy import conditional as conditioned
+from stgvcodec.bitstream.entropy import conditional as conditional
 from stgvcodec.bitstream.entropy.conditional import (
     Attribute,
     AttributeSet,
-    decode_conditioned,
-    decode_conditioned_slowly,
-    encode_conditioned,
+    decode_conditional,
+    decode_conditional_slowly,
+    encode_conditional,
 )
-from stgvcodec.bitstream.entropy.models import Context
+from stgvcodec.bitstream.entropy.models import SymbolArray
 from stgvcodec.bitstream.entropy.streams import encode_stream
 from stgvcodec.bitstream.syntax.primitives import ByteReader
 from stgvcodec.errors import BitstreamError
-from stgvcodec.ops.ans import AttributePlace, AttributePlaces, Column, ans_decode
+from stgvcodec.ops.ans import AttributeSlot, AttributeSlots, StridedSlot, ans_decode
 
 
 def attribute_set(n, *plan):
-    """plan: (alphabet, sources) with sources as indices of columns, which are interleaved in a block."""
-    columns = [Column(i, len(plan)) for i in range(len(plan))]
+    """plan: (alphabet, context_of) with context_of as indices of columns, which are interleaved in a block."""
+    columns = [StridedSlot(i, len(plan)) for i in range(len(plan))]
     attributes = (
-        Attribute(f"attribute {i}", alphabet, columns[i], tuple(columns[s] for s in sources))
-        for i, (alphabet, sources) in enumerate(plan)
+        Attribute(f"attribute {i}", alphabet, columns[i], tuple(columns[s] for s in context_of))
+        for i, (alphabet, context_of) in enumerate(plan)
     )
     return AttributeSet(n, tuple(attributes))
 
@@ -45,8 +45,8 @@ def chain(n, seed=0):
 @pytest.mark.parametrize("n", [1, 2, 63, 2000])
 def test_round_trip_by_all_decoders(n):
     attributes, plan, block = chain(n)
-    data = encode_conditioned(block, attributes)
-    for decode in (decode_conditioned, decode_conditioned_slowly):
+    data = encode_conditional(block, attributes)
+    for decode in (decode_conditional, decode_conditional_slowly):
         out = np.full(len(block), 77, np.uint8)
         decode(ByteReader(data, "test"), attributes, out)
         assert out.tolist() == block.tolist()
@@ -57,13 +57,17 @@ def test_round_trip_by_all_decoders(n):
     "row", cells_after("Conditional test values (one attribute with A = 4 and one context symbol, decoded before):")
 )
 def test_stream_of_the_spec(row):
-    sources, data, symbols = [int(s) for s in row[0].split()], bytes.fromhex(row[1]), [int(s) for s in row[2].split()]
-    n = len(sources)
-    places = Attribute("attribute", 4, Column(1, 2), (Column(0, 2),))
-    block = np.array([sources, [9] * n], np.uint8).T.reshape(-1).copy()
-    decode_conditioned(ByteReader(data, "test"), AttributeSet(n, (places,)), block)
+    context_of, data, symbols = (
+        [int(s) for s in row[0].split()],
+        bytes.fromhex(row[1]),
+        [int(s) for s in row[2].split()],
+    )
+    n = len(context_of)
+    slots = Attribute("attribute", 4, StridedSlot(1, 2), (StridedSlot(0, 2),))
+    block = np.array([context_of, [9] * n], np.uint8).T.reshape(-1).copy()
+    decode_conditional(ByteReader(data, "test"), AttributeSet(n, (slots,)), block)
     assert block[1::2].tolist() == symbols
-    assert decode_independently(data, n, [(4, (0,))], (sources,)) == [symbols]
+    assert decode_independently(data, n, [(4, (0,))], (context_of,)) == [symbols]
 
 
 def test_classes_follow_what_they_save():
@@ -75,8 +79,8 @@ def test_classes_follow_what_they_save():
         attributes = attribute_set(3000, (256, ()), (256, (0,)))
         one = attribute_set(3000, (256, ()))
         block = np.stack([source, symbols], 1).astype(np.uint8).reshape(-1)
-        data = encode_conditioned(block, attributes)
-        head = len(encode_conditioned(source.astype(np.uint8), one))
+        data = encode_conditional(block, attributes)
+        head = len(encode_conditional(source.astype(np.uint8), one))
         assert len(data) - head < (2 * 3000) / 8 + 50
         assert n_thresholds in data[:40]
 
@@ -84,7 +88,7 @@ def test_classes_follow_what_they_save():
 def test_a_nearly_constant_context_is_nearly_free():
     symbols = np.full(4096, 128, np.uint8)
     symbols[[5, 1000, 3000]] = 127, 129, 129
-    data = encode_stream([(Context("level", 4096, 256), symbols)])
+    data = encode_stream([(SymbolArray("level", 4096, 256), symbols)])
     assert (data[0] & 3, data[0] >> 2 >= 16) == (1, True)
     assert len(data) < 12
 
@@ -94,10 +98,10 @@ def test_nearly_constant_attributes_have_narrow_models():
     block = np.full((3000, 2), 5, np.uint8)
     block[[7, 900], 0] = 4, 9
     block[[8, 901, 2000], 1] = 6, 4, 4
-    data = encode_conditioned(block.reshape(-1), attributes)
+    data = encode_conditional(block.reshape(-1), attributes)
     assert (data[0] & 3, data[0] >> 2 >= 16, data[1]) == (1, True, 5)
     assert len(data) < 25
-    for decode in (decode_conditioned, decode_conditioned_slowly):
+    for decode in (decode_conditional, decode_conditional_slowly):
         assert result(decode, data, attributes, 6000) == block.reshape(-1).tolist()
     assert decode_independently(data, 3000, [(256, ()), (7, (0,))]) == block.T.tolist()
 
@@ -113,7 +117,7 @@ def result(decode, data, attributes, size):
 
 def test_any_bytes_are_read_or_refused_alike(monkeypatch):
     """By the kernel, by the reference, and, as to whether, by the independent decoder."""
-    monkeypatch.setattr(conditioned, "ans_decode", partial(ans_decode, backend="reference"))
+    monkeypatch.setattr(conditional, "ans_decode", partial(ans_decode, backend="reference"))
     rng = np.random.default_rng(6)
     n_read = 0
     for trial in range(1500):
@@ -123,7 +127,7 @@ def test_any_bytes_are_read_or_refused_alike(monkeypatch):
         attributes = attribute_set(n, *plan)
         if trial % 2:
             block = np.stack([rng.integers(0, a, n) for a in alphabets], 1).astype(np.uint8).reshape(-1)
-            data = bytearray(encode_conditioned(block, attributes))
+            data = bytearray(encode_conditional(block, attributes))
             if trial % 4 == 1 and data:
                 data[rng.integers(len(data))] = int(rng.integers(256))
         else:
@@ -131,7 +135,7 @@ def test_any_bytes_are_read_or_refused_alike(monkeypatch):
             data[0] = int(rng.choice([0, 4, 1 | trial % 40 << 2, 2 | trial % 64 << 2]))
             data[2:3] = bytes([trial % 3])
         got, expected = (
-            result(decode, bytes(data), attributes, 2 * n) for decode in (decode_conditioned, decode_conditioned_slowly)
+            result(decode, bytes(data), attributes, 2 * n) for decode in (decode_conditional, decode_conditional_slowly)
         )
         assert got == expected, (plan, data.hex())
         try:
@@ -149,7 +153,7 @@ THRESHOLDS = {
     "alike": (b"\0\0" + bytes([2, 3, 3]) + bytes(9), "thresholds are [3, 3]"),
     "cut": (b"\0\0" + bytes([5, 3]), "cut short"),
     "none": (b"\0\0", "cut short"),
-    "raw": (b"\0\0" + bytes([0, 4]) + bytes(9), "model byte 4 is not defined in a conditioned stream"),
+    "raw": (b"\0\0" + bytes([0, 4]) + bytes(9), "model byte 4 is not defined in a conditional stream"),
     "bytes behind": (b"\0\0\0\0\0\1", "1 bytes more than the models need"),
 }
 
@@ -157,26 +161,26 @@ THRESHOLDS = {
 @pytest.mark.parametrize(("data", "message"), THRESHOLDS.values(), ids=THRESHOLDS)
 def test_malformed_classes_are_refused(data, message):
     attributes = attribute_set(3, (8, ()), (8, (0,)))
-    assert message in result(decode_conditioned, data, attributes, 6)
+    assert message in result(decode_conditional, data, attributes, 6)
 
 
 @pytest.mark.parametrize(
     "place",
     [
-        AttributePlace(257, Column(0, 1)),
-        AttributePlace(4, Column(-1, 1)),
-        AttributePlace(4, Column(0, 0)),
-        AttributePlace(4, Column(0, 1), (Column(0, 1),) * 3),
+        AttributeSlot(257, StridedSlot(0, 1)),
+        AttributeSlot(4, StridedSlot(-1, 1)),
+        AttributeSlot(4, StridedSlot(0, 0)),
+        AttributeSlot(4, StridedSlot(0, 1), (StridedSlot(0, 1),) * 3),
     ],
-    ids=["alphabet", "place", "step", "sources"],
+    ids=["alphabet", "place", "step", "context_of"],
 )
 def test_places_are_checked(place):
     with pytest.raises(ValueError, match=r"attribute 0 is .* expected"):
-        AttributePlaces([place])
+        AttributeSlots([place])
 
 
 def test_attributes_must_fit_the_block():
     attributes, _, block = chain(5)
-    data = encode_conditioned(block, attributes)
+    data = encode_conditional(block, attributes)
     with pytest.raises(ValueError, match="attributes lie in 20 bytes, expected 19 at most"):
-        decode_conditioned(ByteReader(data, "test"), attributes, np.zeros(19, np.uint8))
+        decode_conditional(ByteReader(data, "test"), attributes, np.zeros(19, np.uint8))

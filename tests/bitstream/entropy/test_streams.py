@@ -10,8 +10,8 @@ from spec_tables import cells_after
 
 from stgvcodec.bitstream.entropy import streams as entropy
 from stgvcodec.bitstream.entropy.streams import (
-    Context,
     StreamDecoder,
+    SymbolArray,
     decode_stream,
     decode_stream_slowly,
     decode_streams,
@@ -90,11 +90,11 @@ MODES = {
 
 def run(name):
     symbols, alphabet = RUNS[name](np.random.default_rng(3))
-    return Context(name, len(symbols), alphabet), symbols
+    return SymbolArray(name, len(symbols), alphabet), symbols
 
 
-def decode(data, contexts):
-    return decode_stream(ByteReader(data, "test"), contexts)
+def decode(data, arrays):
+    return decode_stream(ByteReader(data, "test"), arrays)
 
 
 @pytest.mark.parametrize("name", MODES)
@@ -106,25 +106,25 @@ def test_each_kind_of_run_gets_its_model(name):
 
 @pytest.mark.parametrize("name", RUNS)
 def test_single_context_round_trip(name):
-    context, symbols = run(name)
-    data = encode_stream([(context, symbols)])
-    assert decode(data, [context])[0].tolist() == symbols.tolist()
-    assert independent_decoder.decode_stream(data, [(context.n_symbols, context.alphabet)]) == [symbols.tolist()]
+    array, symbols = run(name)
+    data = encode_stream([(array, symbols)])
+    assert decode(data, [array])[0].tolist() == symbols.tolist()
+    assert independent_decoder.decode_stream(data, [(array.n_symbols, array.alphabet)]) == [symbols.tolist()]
 
 
 def test_many_contexts_share_a_coder():
-    runs = [run(name) for name in [*RUNS, *reversed(RUNS)]]
-    data = encode_stream(runs)
-    decoded = decode(data, [context for context, _ in runs])
-    independent = independent_decoder.decode_stream(data, [(c.n_symbols, c.alphabet) for c, _ in runs])
-    for (_, symbols), got, other in zip(runs, decoded, independent, strict=True):
+    filled = [run(name) for name in [*RUNS, *reversed(RUNS)]]
+    data = encode_stream(filled)
+    decoded = decode(data, [array for array, _ in filled])
+    independent = independent_decoder.decode_stream(data, [(c.n_symbols, c.alphabet) for c, _ in filled])
+    for (_, symbols), got, other in zip(filled, decoded, independent, strict=True):
         assert got.tolist() == symbols.tolist() == other
 
 
 @pytest.mark.parametrize("n_symbols", [1, 2, 3, 8, 20])
 def test_small_runs_do_not_pay_for_tables(n_symbols):
     symbols = np.clip(np.rint(np.random.default_rng(n_symbols).laplace(128, 3, n_symbols)), 0, 255).astype(np.uint8)
-    data = encode_stream([(Context("small", n_symbols, 256), symbols)])
+    data = encode_stream([(SymbolArray("small", n_symbols, 256), symbols)])
     assert len(data) <= 1 + n_symbols
     assert len(data) <= 2 + 4 + (n_symbols * 5 + 7) // 8
 
@@ -135,7 +135,7 @@ def test_coded_size_is_near_the_entropy():
     counts = np.bincount(symbols)
     counts = counts[counts > 0]
     entropy_bytes = float(counts @ np.log2(4096 / counts)) / 8
-    assert len(encode_stream([(Context("laplace", 4096, 256), symbols)])) < 1.02 * entropy_bytes + 8
+    assert len(encode_stream([(SymbolArray("laplace", 4096, 256), symbols)])) < 1.02 * entropy_bytes + 8
 
 
 @pytest.mark.parametrize(
@@ -159,22 +159,22 @@ def test_coded_size_is_near_the_entropy():
 )
 def test_malformed_streams_are_refused(data, message):
     with pytest.raises(BitstreamError, match=message):
-        decode(bytes.fromhex(data), [Context("run", 5, 6)])
+        decode(bytes.fromhex(data), [SymbolArray("run", 5, 6)])
 
 
 @pytest.mark.parametrize("names", [("bits", "two peaks"), ("few laplace", "many normal")], ids=" ".join)
 def test_cut_streams_are_refused(names):
-    runs = [run(name) for name in names]
-    data = encode_stream(runs)
+    filled = [run(name) for name in names]
+    data = encode_stream(filled)
     for length in range(len(data)):
         with pytest.raises(BitstreamError):
-            decode(data[:length], [context for context, _ in runs])
+            decode(data[:length], [array for array, _ in filled])
 
 
 def test_damaged_streams_give_an_error_or_symbols_of_the_alphabet():
-    runs = [run(name) for name in RUNS]
-    contexts = [context for context, _ in runs]
-    data = encode_stream(runs)
+    filled = [run(name) for name in RUNS]
+    arrays = [array for array, _ in filled]
+    data = encode_stream(filled)
     rng = np.random.default_rng(2)
     refused = 0
     for _ in range(500):
@@ -183,13 +183,13 @@ def test_damaged_streams_give_an_error_or_symbols_of_the_alphabet():
             if damaged:
                 damaged[rng.integers(len(damaged))] = int(rng.integers(256))
         try:
-            decoded = decode(bytes(damaged), contexts)
+            decoded = decode(bytes(damaged), arrays)
         except BitstreamError:
             refused += 1
         else:
-            for context, symbols in zip(contexts, decoded, strict=True):
-                assert len(symbols) == context.n_symbols
-                assert symbols.max() < context.alphabet
+            for array, symbols in zip(arrays, decoded, strict=True):
+                assert len(symbols) == array.n_symbols
+                assert symbols.max() < array.alphabet
     assert 100 < refused < 500
 
 
@@ -199,36 +199,36 @@ def backwards(work, n):
         work(i)
 
 
-def open_streams(data, contexts):
+def open_streams(data, arrays):
     def opener(index):
-        return lambda: StreamDecoder(ByteReader(data[index], f"stream {index}"), contexts[index])
+        return lambda: StreamDecoder(ByteReader(data[index], f"stream {index}"), arrays[index])
 
     return [opener(index) for index in range(len(data))]
 
 
 def several_streams():
-    """Large streams, small ones, and one that is not coded; contexts and bytes of each."""
+    """Large streams, small ones, and one that is not coded; arrays and bytes of each."""
     rng = np.random.default_rng(5)
     long_run = np.clip(np.rint(rng.normal(90, 9, 9000)), 0, 255).astype(np.uint8)
-    runs = [
+    filled = [
         [run("many normal"), run("bits")],
-        [(Context("long", 9000, 256), long_run)],
+        [(SymbolArray("long", 9000, 256), long_run)],
         [run("constant")],
         [run("two peaks")],
-        [(Context("long", 9000, 256), long_run[::-1].copy())],
+        [(SymbolArray("long", 9000, 256), long_run[::-1].copy())],
     ]
-    return runs, [encode_stream(stream) for stream in runs]
+    return filled, [encode_stream(stream) for stream in filled]
 
 
 @pytest.mark.parametrize("order", [run_chunks, backwards], ids=["threads", "backwards"])
 def test_streams_decode_in_any_order(order, monkeypatch):
     monkeypatch.setenv("STGV_THREADS", "3")
-    runs, data = several_streams()
-    contexts = [[context for context, _ in stream] for stream in runs]
+    filled, data = several_streams()
+    arrays = [[array for array, _ in stream] for stream in filled]
 
-    decoded = decode_streams(open_streams(data, contexts), order)
+    decoded = decode_streams(open_streams(data, arrays), order)
 
-    for stream, decoder in zip(runs, decoded, strict=True):
+    for stream, decoder in zip(filled, decoded, strict=True):
         for (_, symbols), got in zip(stream, decoder.symbols(), strict=True):
             assert got.tolist() == symbols.tolist()
 
@@ -236,17 +236,17 @@ def test_streams_decode_in_any_order(order, monkeypatch):
 @pytest.mark.parametrize("order", [run_chunks, backwards], ids=["threads", "backwards"])
 def test_the_first_fault_is_raised_whatever_the_order(order):
     """One that only the end of a stream shows comes before one in the models of a later stream."""
-    runs, data = several_streams()
-    contexts = [[context for context, _ in stream] for stream in runs]
+    filled, data = several_streams()
+    arrays = [[array for array, _ in stream] for stream in filled]
     data[1] = data[1][:-1] + bytes([data[1][-1] ^ 1 or 2])
     data[3] = b"\x08" + data[3][1:]
     data[4] = data[4][:-2]
 
     with pytest.raises(BitstreamError, match="ends in a wrong state") as caught:
-        decode_streams(open_streams(data, contexts), order)
+        decode_streams(open_streams(data, arrays), order)
     assert caught.value.section == "stream 1"
     with pytest.raises(BitstreamError, match="model byte 8 is not defined"):
-        decode_streams(open_streams(data[2:], contexts[2:]), order)
+        decode_streams(open_streams(data[2:], arrays[2:]), order)
 
 
 def damaged_copies(data, rng, n):
@@ -261,13 +261,13 @@ def damaged_copies(data, rng, n):
 @pytest.mark.parametrize("names", [tuple(RUNS), ("two peaks",), ("uniform over 6", "bits"), ("few laplace",)], ids=len)
 def test_damaged_streams_give_what_constriction_gives(monkeypatch, names):
     """The same symbols or the same error, whichever decoder reads them."""
-    runs = [run(name) for name in names]
-    contexts = [context for context, _ in runs]
-    data = encode_stream(runs)
+    filled = [run(name) for name in names]
+    arrays = [array for array, _ in filled]
+    data = encode_stream(filled)
 
     def result(damaged, read):
         try:
-            return [symbols.tolist() for symbols in read(ByteReader(damaged, "test"), contexts)]
+            return [symbols.tolist() for symbols in read(ByteReader(damaged, "test"), arrays)]
         except BitstreamError as error:
             return str(error)
 
@@ -283,10 +283,10 @@ def test_any_bytes_are_read_or_refused_alike():
     rng = np.random.default_rng(6)
     n_read = 0
     for trial in range(3000):
-        contexts = [Context("run", int(rng.integers(1, 9)), int(rng.integers(1, 257))) for _ in range(trial % 3 + 1)]
+        arrays = [SymbolArray("run", int(rng.integers(1, 9)), int(rng.integers(1, 257))) for _ in range(trial % 3 + 1)]
         if trial % 2:
-            symbols = [rng.integers(0, c.alphabet, c.n_symbols, dtype=np.uint8) for c in contexts]
-            data = bytearray(encode_stream(list(zip(contexts, symbols, strict=True))))
+            symbols = [rng.integers(0, c.alphabet, c.n_symbols, dtype=np.uint8) for c in arrays]
+            data = bytearray(encode_stream(list(zip(arrays, symbols, strict=True))))
             if trial % 4 == 1 and data:
                 data[rng.integers(len(data))] = int(rng.integers(256))
         else:
@@ -295,9 +295,9 @@ def test_any_bytes_are_read_or_refused_alike():
         results = []
         for read in (decode_stream, decode_stream_slowly):
             try:
-                results.append([symbols.tolist() for symbols in read(ByteReader(bytes(data), "test"), contexts)])
+                results.append([symbols.tolist() for symbols in read(ByteReader(bytes(data), "test"), arrays)])
             except BitstreamError as error:
                 results.append(str(error))
-        assert results[0] == results[1], (contexts, data.hex())
+        assert results[0] == results[1], (arrays, data.hex())
         n_read += isinstance(results[0], list)
     assert 750 < n_read < 2250

@@ -229,7 +229,7 @@ def test_damage_names_stream_and_offset():
     sizes = payload_stream_bytes(bytes(payload))
     start = sum(sizes[name] for name in STREAMS[: STREAMS.index("shapes")])
     payload[start] = 4
-    with pytest.raises(BitstreamError, match="not defined in a conditioned stream") as caught:
+    with pytest.raises(BitstreamError, match="not defined in a conditional stream") as caught:
         unpack_gop(bytes(payload))
     assert (caught.value.section, caught.value.offset) == ("GoP shapes", start)
 
@@ -244,7 +244,7 @@ def test_a_small_gop_pays_little_over_its_entropy():
     sizes = payload_stream_bytes(pack_gop(symbols))
     assert sizes["shapes"] + sizes["colors"] < entropy_bytes(*symbols.shapes.T, *symbols.colors.T) + 40
     assert sizes["side_info"] < 90
-    assert sizes["field"] < 45  # 23 weights in ten contexts
+    assert sizes["field"] < 45  # 23 weights in ten arrays
 
 
 def test_what_depends_on_one_another_costs_less_than_apart():

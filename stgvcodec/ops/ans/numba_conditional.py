@@ -1,4 +1,4 @@
-"""Conditioned streams in numba: models for classes of items, the class of an item from its symbols decoded before."""
+"""Conditional streams in numba: models for classes of items, the class of an item from its symbols decoded before."""
 
 # Integers here have a width and a sign, of which annotations say nothing, and numba's stubs do not know all options.
 # mypy: disable-error-code="assignment,no-any-return,call-overload,return-value"
@@ -13,7 +13,7 @@ from stgvcodec.ops.ans.numba_kernel import (
     ALPHABET,
     CRC_ONES,
     LOG2_BUCKETS,
-    decode_run,
+    decode_array,
     ends_well,
     fill,
     helper,
@@ -27,7 +27,7 @@ MAX_CLASSES = 16
 _RAW_BYTE = 4
 
 
-def decode_conditioned_to(
+def decode_conditional_to(
     out: npt.NDArray[np.uint8],
     data: npt.NDArray[np.uint8],
     first_byte: int,
@@ -36,10 +36,10 @@ def decode_conditioned_to(
     attributes: npt.NDArray[np.int64],
     families: npt.NDArray[np.int64],
 ) -> bool:
-    """See `stgvcodec.ops.ans.decode_conditioned_to`."""
+    """See `stgvcodec.ops.ans.decode_conditional_to`."""
     n_models = len(attributes) * MAX_CLASSES
     return bool(
-        _decode_conditioned(
+        _decode_conditional(
             data,
             first_byte,
             end,
@@ -64,7 +64,7 @@ def decode_conditioned_to(
 
 
 @kernel
-def _decode_conditioned(
+def _decode_conditional(
     data: npt.NDArray[np.uint8],
     first_byte: int,
     end: int,
@@ -81,7 +81,7 @@ def _decode_conditioned(
     buckets: npt.NDArray[np.uint8],
     bytes_of_items: npt.NDArray[np.uint8],
     order: npt.NDArray[np.int32],
-    context: npt.NDArray[np.int64],
+    array: npt.NDArray[np.int64],
     starts: npt.NDArray[np.int64],
     class_of: npt.NDArray[np.uint8],
 ) -> bool:
@@ -95,9 +95,9 @@ def _decode_conditioned(
             if position < 0 or position >= end or data[position] == _RAW_BYTE:
                 return False
             # Without items: a constant's symbol is then the last byte read, and written nowhere.
-            context[1] = attributes[i, 0]
+            array[1] = attributes[i, 0]
             position, sizes[model] = read_model(
-                data, position, end, context, families, frequencies[model], names[model], out
+                data, position, end, array, families, frequencies[model], names[model], out
             )
             if position < 0:
                 return False
@@ -130,7 +130,7 @@ def _decode_conditioned(
                 continue
             if not fill(frequencies[model, : sizes[model]], sums, buckets):
                 return False
-            state, n_left, crc = decode_run(
+            state, n_left, crc = decode_array(
                 state, n_left, crc, words, sums, buckets, names[model], stop - begin, symbols, begin, 1, 0
             )
         for k in range(n_items):
@@ -189,18 +189,18 @@ def _sort_items(
             order[item] = item
         return
     c = 0
-    for variable in range(ALPHABET):
-        while c < n_classes - 1 and thresholds[c] <= variable:
+    for context in range(ALPHABET):
+        while c < n_classes - 1 and thresholds[c] <= context:
             c += 1
-        class_of[variable] = c
+        class_of[context] = c
     for c in range(n_classes + 1):
         starts[0, c] = 0
     first_i, step_i, first_j, step_j = attribute[3], attribute[4], attribute[5], attribute[6]
     for item in range(n_items):
-        variable = np.int64(out[first_i + item * step_i])
+        context = np.int64(out[first_i + item * step_i])
         if step_j > 0:
-            variable += np.int64(out[first_j + item * step_j])
-        found = class_of[variable if variable < ALPHABET else ALPHABET - 1]
+            context += np.int64(out[first_j + item * step_j])
+        found = class_of[context if context < ALPHABET else ALPHABET - 1]
         classes[item] = found
         starts[0, found + 1] += 1
     for c in range(n_classes):
