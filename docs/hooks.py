@@ -61,7 +61,7 @@ def _check_public_names(markdown: str) -> None:
     """Refuse a page of the API that does not have exactly the public names."""
     shown, public = set(_API_NAME.findall(markdown)), set(stgvcodec.__all__) - {"__version__"}
     if shown != public:
-        raise PluginError(f"docs/api.md: got {sorted(shown)}, expected the names of stgvcodec.__all__: {sorted(public)}")
+        raise PluginError(f"docs/api.md: got {sorted(shown)}, expected the names of __all__, {sorted(public)}")
 
 
 def _with_site_links(text: str, source: File, files: Files) -> str:
