@@ -49,6 +49,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     """Turn links between files of the repository into links between pages, outside of code blocks."""
     if page.file.src_uri == "api.md":
         _check_public_names(markdown)
+    if page.file.src_uri == "decisions/README.md":
+        _check_decisions(markdown)
     parts: list[str] = []
     end = 0
     for fence in _FENCE.finditer(markdown):
@@ -62,6 +64,14 @@ def _check_public_names(markdown: str) -> None:
     shown, public = set(_API_NAME.findall(markdown)), set(stgvcodec.__all__) - {"__version__"}
     if shown != public:
         raise PluginError(f"docs/api.md: got {sorted(shown)}, expected the names of __all__, {sorted(public)}")
+
+
+def _check_decisions(markdown: str) -> None:
+    """Refuse an index that lacks a decision, or does not have them in order."""
+    listed = re.findall(r"\]\((\d{4}-[^)]*\.md)\)", markdown)
+    there = sorted(path.name for path in (ROOT / "docs" / "decisions").glob("[0-9]*.md"))
+    if listed != there:
+        raise PluginError(f"docs/decisions/README.md: got {listed}, expected every decision in order: {there}")
 
 
 def _with_site_links(text: str, source: File, files: Files) -> str:
