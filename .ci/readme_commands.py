@@ -8,6 +8,7 @@ block whose title begins with "needs", as in ```sh title="needs a GPU", is named
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -23,8 +24,21 @@ OVERLOOKED = re.compile(r"^(?: +```(?:sh|python)|.*```(?:bash|shell|console|py|p
 
 
 class Command(NamedTuple):
-    shown: str
-    arguments: list[str]
+    language: str
+    text: str
+
+    @property
+    def shown(self) -> str:
+        first, *others = self.text.splitlines()
+        return f"python: {first} ... ({len(others)} lines more)" if self.language == "python" else self.text
+
+    def run(self) -> None:
+        """Run it in the current folder; Python in this process, which imports torch once for all blocks."""
+        if self.language == "python":
+            exec(compile(self.text, self.shown, "exec"), {"__name__": "__main__"})
+            sys.stdout.flush()
+        else:
+            subprocess.run(["bash", "-euo", "pipefail", "-c", self.text], check=True)
 
 
 def commands(document: Path) -> list[Command]:
@@ -39,26 +53,25 @@ def commands(document: Path) -> list[Command]:
         if (block["title"] or "").startswith("needs"):
             print(f"{document}: a block that {block['title']} is left out")
         elif block["language"] == "python":
-            lines = block["body"].strip().splitlines()
-            found.append(Command(f"python: {lines[0]} ... ({len(lines)} lines)", [sys.executable, "-c", block["body"]]))
+            found.append(Command("python", block["body"]))
         else:
             lines = block["body"].replace("\\\n", " ").splitlines()
             parts = [part.strip() for line in lines for part in line.split("#")[0].split("&&")]
-            bash = ["bash", "-euo", "pipefail", "-c"]
-            found += [Command(part, [*bash, part]) for part in parts if part and not SKIPPED.match(part)]
+            found += [Command("sh", part) for part in parts if part and not SKIPPED.match(part)]
     return found
 
 
 def main() -> None:
     folder, documents = Path(sys.argv[1]), [Path(name).resolve() for name in sys.argv[2:]]
     folder.mkdir(parents=True, exist_ok=True)
+    os.chdir(folder)
     begun = time.monotonic()
     for document in documents:
         print(f"== {document.name}", flush=True)
         for command in commands(document):
             print(f"$ {command.shown}", flush=True)
             started = time.monotonic()
-            subprocess.run(command.arguments, cwd=folder, check=True)
+            command.run()
             print(f"  ({time.monotonic() - started:.1f} s)", flush=True)
     print(f"all commands of {len(documents)} documents: {time.monotonic() - begun:.1f} s")
 
