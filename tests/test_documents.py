@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "stgvcodec"
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 TROUBLESHOOTING = ROOT / "docs" / "troubleshooting.md"
 
 
@@ -55,3 +56,9 @@ def test_exit_codes_in_troubleshooting_are_those_of_the_errors():
         name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Exception)
     }
     assert {name: int(code) for code, name in rows} == {name: kind.exit_code for name, kind in classes.items()}
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"`([\w/]+\.py|[a-z_]+/[\w/]*)`", ARCHITECTURE))))
+def test_architecture_names_files_that_exist(name):
+    places = [PACKAGE / name, ROOT / name, *PACKAGE.rglob(name.rstrip("/"))]
+    assert any(place.exists() for place in places), f"there is no {name}"
