@@ -62,3 +62,9 @@ def test_exit_codes_in_troubleshooting_are_those_of_the_errors():
 def test_architecture_names_files_that_exist(name):
     places = [PACKAGE / name, ROOT / name, *PACKAGE.rglob(name.rstrip("/"))]
     assert any(place.exists() for place in places), f"there is no {name}"
+
+
+def test_citation_has_the_version_of_the_package():
+    import stgvcodec
+
+    assert f"\nversion: {stgvcodec.__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
