@@ -22,6 +22,7 @@ def test_the_clip_is_shipped_and_long_enough() -> None:
         assert video.height >= 176
 
 
+@pytest.mark.slow
 def test_demo_writes_what_it_says(cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "PRESET", "draft")
     monkeypatch.setattr(demo, "FRAMES", "0:3")

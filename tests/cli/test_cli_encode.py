@@ -244,6 +244,7 @@ def test_a_target_below_the_smallest_file_names_the_minimum(cli, clip: Path, tmp
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_signal_ends_it_and_leaves_what_was_there(clip: Path, tmp_path: Path, name: str) -> None:
     destination = tmp_path / "out.stgv"

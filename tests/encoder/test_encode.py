@@ -100,6 +100,7 @@ def test_any_number_of_threads_writes_the_same_file(tmp_path, monkeypatch, optio
         assert read_info(tmp_path / "a.stgv").gops[0].n_gaussians == 600
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"bpp_target": 12.0, "n_gaussians": None}], ids=["gaussians", "bpp target"])
 def test_several_gops_at_once_write_the_same_file(tmp_path, options):
     """The same again; without a target, whose plans look back less far, also the file of one GoP at a time."""
@@ -128,6 +129,7 @@ encode(sys.argv[1], sys.argv[2], config=EncodeConfig(preset="tiny", n_gaussians=
 """
 
 
+@pytest.mark.slow
 def test_another_process_writes_the_same_file(encoded, tmp_path):
     target = tmp_path / "again.stgv"
     command = [sys.executable, "-c", FRESH_ENCODE, str(encoded.source), str(target), repr(PRESETS["tiny"])]

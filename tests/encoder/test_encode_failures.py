@@ -194,6 +194,7 @@ def test_a_device_without_enough_memory_is_named(clip_folder, tmp_path, monkeypa
     assert not (tmp_path / "a.stgv").exists()
 
 
+@pytest.mark.slow
 def test_a_failing_gop_ends_the_others_that_are_under_way(tmp_path, monkeypatch):
     """With three at once, the second fails at its first step while the others have a million to go."""
     folder = write_folder(moving_clip(6), tmp_path / "clip")

@@ -54,12 +54,12 @@ def test_symbols_are_within_the_format(fit):
     assert symbols.codebooks.shape == ((0, 0, 3) if mode else (2, 8, 3))
 
 
-def test_the_numbers_in_the_payload_are_those_that_training_saw(fit):
+def test_the_parameters_in_the_payload_are_those_that_training_saw(fit):
     """Bit for bit, by the decoder that users have."""
     trainer, config = fit
     symbols = gop_symbols(trainer)
 
-    decoded = renderer(pack_gop(symbols), config).values
+    decoded = renderer(pack_gop(symbols), config).parameters
 
     with torch.no_grad():
         seen, _ = trainer.quantizers.quantize(trainer.model.gop_parameters(), QUANTIZED_STREAMS)

@@ -273,6 +273,7 @@ def test_a_replayed_graph_does_what_the_steps_do(config):
 KINDS = list(itertools.product(("half", "grid"), ("cholesky", "log-shear"), ("rvq", "ycocg")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["reference", "triton"])
 @pytest.mark.parametrize("kinds", KINDS, ids="-".join)
 def test_any_kinds_together_with_the_rate_in_the_loss(triton_device, kinds, backend):

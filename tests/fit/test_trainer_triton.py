@@ -29,6 +29,7 @@ def losses_of(trainer: GopTrainer, phases: list[Phase]) -> list[float]:
 COMPACT = QuantizerConfig(points="grid", shapes="log-shear", colors="ycocg", initial_weight_bits=6, relative_lmbda=1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [None, COMPACT], ids=["paper", "compact"])
 def test_a_fit_has_the_losses_of_the_reference(make_trainer, triton_device, config):
     phases = [
@@ -45,6 +46,7 @@ def test_a_fit_has_the_losses_of_the_reference(make_trainer, triton_device, conf
     assert found == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_phase_on_paths_has_the_losses_of_the_reference(make_trainer, triton_device):
     frames = panning_clip(3, (2.0, -1.0), 20, 18)
     phases = [Phase("motion", frames="all", n_steps=3, rates=FINE_RATES, frames_per_step=2, target="paths")]

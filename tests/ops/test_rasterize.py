@@ -234,6 +234,7 @@ def test_numba_writes_all_that_it_returns_and_reads_nothing_else(monkeypatch: py
     assert all(torch.equal(value, expected) for value, expected in zip(got, clean, strict=True))
 
 
+@pytest.mark.slow
 def test_numba_stays_inside_its_arrays(tmp_path: Path) -> None:
     """In a process of its own, since bounds are checked only by kernels that are compiled so."""
     script = (

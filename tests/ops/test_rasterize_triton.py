@@ -76,6 +76,7 @@ def test_equals_the_reference(height: int, width: int, n_frames: int, triton_dev
     assert_agree(run_triton(scene, height, width, triton_device), truth, torch.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", DEGENERATE)
 def test_degenerate_gaussians(case: str, triton_device: torch.device) -> None:
     scene = rounded_to_float32(single(*DEGENERATE[case]))
@@ -156,6 +157,7 @@ def test_tiles_list_exactly_the_gaussians_that_reach_them(triton_device: torch.d
                 assert (tile, g) not in listed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "constants",
     [

@@ -96,6 +96,7 @@ def test_no_gradient_reaches_the_codebooks(triton_device):
     assert codebooks.grad is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n_colors", "n_stages", "n_codewords"), SIZES)
 def test_update_against_the_reference(triton_device, n_colors, n_stages, n_codewords):
     x, codebooks = make_inputs(n_colors, n_stages, n_codewords, triton_device)

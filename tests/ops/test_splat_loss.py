@@ -67,6 +67,7 @@ def test_reference_is_the_mean_square_of_what_is_missing(height: int, width: int
     assert loss.item() == mse.item() == pytest.approx(expected.item(), rel=1e-12)
 
 
+@pytest.mark.slow
 def test_reference_passes_gradcheck() -> None:
     leaves = [tensor.requires_grad_() for tensor in random_scene(2, 4, 3, 5, seed=3)]
     frames, picked = some_frames(3, 5), torch.tensor([4, 1])

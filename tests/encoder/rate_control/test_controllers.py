@@ -288,6 +288,7 @@ def test_without_a_target_nothing_is_looked_at_ahead(tmp_path):
     assert (report.plan.gop_lengths, report.plan.n_gaussians, report.plan.expected_bytes) == ((), 20, None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("n_frames", "gop", "bpp"),
     [
