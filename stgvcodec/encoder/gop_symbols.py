@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from stgvcodec.bitstream.payload.head import SHAPE_BITS, GopHeader
+from stgvcodec.bitstream.payload.pack import pack_gop
 from stgvcodec.bitstream.payload.symbols import GopSymbols
 from stgvcodec.fit.phases import QUANTIZED_STREAMS
 from stgvcodec.fit.quantizers import QuantizerConfig
@@ -19,6 +21,49 @@ from stgvcodec.quant import GridQuantizer, ResidualVectorQuantizer
 from stgvcodec.quant.half_float import ordered_patterns
 
 _NONE = np.zeros(0, np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class PackedGop:
+    """A GoP as its symbols and as the payload that they make.
+
+    Attributes:
+        symbols: The integers that are transmitted.
+        payload: What `pack_gop` makes of them.
+    """
+
+    symbols: GopSymbols
+    payload: bytes
+
+    @classmethod
+    def of(cls, trainer: GopTrainer) -> PackedGop:
+        """Pack the model of a trainer as it is now, through quantisers as `gop_symbols` finds them."""
+        symbols = gop_symbols(trainer)
+        return cls(symbols, pack_gop(symbols))
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of the payload."""
+        return len(self.payload)
+
+    def with_gaussians(self, kept: npt.NDArray[np.int64]) -> PackedGop:
+        """Pack the same GoP with some of its Gaussians only: those at the indices `kept`."""
+        symbols = dataclasses.replace(
+            self.symbols,
+            header=dataclasses.replace(self.symbols.header, n_gaussians=len(kept)),
+            points=self.symbols.points[kept],
+            shapes=self.symbols.shapes[kept],
+            colors=self.symbols.colors[kept],
+        )
+        return PackedGop(symbols, pack_gop(symbols))
+
+    def bytes_per_gaussian(self) -> float:
+        """What a Gaussian costs, from what the payload loses without every other one."""
+        n = self.symbols.header.n_gaussians
+        kept = np.arange(0, n, 2)
+        if len(kept) == n:
+            return float(self.n_bytes)
+        return max((self.n_bytes - self.with_gaussians(kept).n_bytes) / (n - len(kept)), 0.5)
 
 
 def gop_symbols(trainer: GopTrainer) -> GopSymbols:
@@ -82,15 +127,4 @@ def header_of(spec: GopSpec, quantizers: QuantizerConfig) -> GopHeader:
         mlp_width=field.mlp_width,
         n_frequencies=field.n_frequencies,
         weight_bits=quantizers.weight_bits,
-    )
-
-
-def some_gaussians(symbols: GopSymbols, kept: npt.NDArray[np.int64]) -> GopSymbols:
-    """The same GoP with some of its Gaussians only."""
-    return dataclasses.replace(
-        symbols,
-        header=dataclasses.replace(symbols.header, n_gaussians=len(kept)),
-        points=symbols.points[kept],
-        shapes=symbols.shapes[kept],
-        colors=symbols.colors[kept],
     )

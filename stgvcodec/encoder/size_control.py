@@ -6,9 +6,7 @@ import logging
 
 import numpy as np
 
-from stgvcodec.bitstream.payload.pack import pack_gop
-from stgvcodec.bitstream.payload.symbols import GopSymbols
-from stgvcodec.encoder.gop_symbols import gop_symbols, some_gaussians
+from stgvcodec.encoder.gop_symbols import PackedGop
 from stgvcodec.fit.resize import by_importance
 from stgvcodec.fit.trainer import GopTrainer
 
@@ -38,13 +36,12 @@ def resize_to(trainer: GopTrainer, target_bytes: int, tolerance: float = 0.0) ->
     Returns:
         Whether the set changed.
     """
-    symbols = gop_symbols(trainer)
-    n_bytes = len(pack_gop(symbols))
-    if abs(n_bytes - target_bytes) <= tolerance * target_bytes:
+    packed = PackedGop.of(trainer)
+    if abs(packed.n_bytes - target_bytes) <= tolerance * target_bytes:
         return False
     if trainer.target_bits is not None:
-        _steer(trainer, target_bytes, n_bytes)
-    return _resize(trainer, symbols, n_bytes, target_bytes)
+        _steer(trainer, target_bytes, packed.n_bytes)
+    return _resize(trainer, packed, target_bytes)
 
 
 def set_target_bits(trainer: GopTrainer, target_bytes: int) -> None:
@@ -56,19 +53,18 @@ def set_target_bits(trainer: GopTrainer, target_bytes: int) -> None:
         trainer: Before its quantisers are in use.
         target_bytes: Size of the payload.
     """
-    symbols = gop_symbols(trainer)
-    n_bytes = len(pack_gop(symbols))
-    _steer(trainer, target_bytes, n_bytes)
-    left = min(max(target_bytes / n_bytes, _LEAST_LEFT), _MOST_LEFT)
-    _resize(trainer, symbols, n_bytes, target_bytes, left)
+    packed = PackedGop.of(trainer)
+    _steer(trainer, target_bytes, packed.n_bytes)
+    left = min(max(target_bytes / packed.n_bytes, _LEAST_LEFT), _MOST_LEFT)
+    _resize(trainer, packed, target_bytes, left)
 
 
-def _resize(trainer: GopTrainer, symbols: GopSymbols, n_bytes: int, target_bytes: int, left: float = 1.0) -> bool:
+def _resize(trainer: GopTrainer, packed: PackedGop, target_bytes: int, left: float = 1.0) -> bool:
     """As many Gaussians as meet a size when `left` is left of what each costs now; whether the set changed."""
     n = trainer.spec.n_gaussians
-    each = left * _bytes_per_gaussian(symbols, n_bytes)
-    wanted = min(max(n + round((target_bytes - left * n_bytes) / each), 1), 2 * n)
-    logger.info("payload %d bytes, target %d: %d Gaussians become %d", n_bytes, target_bytes, n, wanted)
+    each = left * packed.bytes_per_gaussian()
+    wanted = min(max(n + round((target_bytes - left * packed.n_bytes) / each), 1), 2 * n)
+    logger.info("payload %d bytes, target %d: %d Gaussians become %d", packed.n_bytes, target_bytes, n, wanted)
     trainer.resize(wanted)
     return bool(wanted != n)
 
@@ -81,7 +77,7 @@ def _refine_steps(trainer: GopTrainer, target_bytes: int) -> None:
         middle = 0.5 * (lower + upper)
         trainer.quantizers.scale_steps(2.0 ** (middle - scaled))
         scaled = middle
-        if len(pack_gop(gop_symbols(trainer))) > target_bytes:
+        if PackedGop.of(trainer).n_bytes > target_bytes:
             lower = middle
         else:
             upper = middle
@@ -108,28 +104,17 @@ def pack_within(trainer: GopTrainer, target_bytes: int | None, *, fills: bool = 
     Returns:
         The payload, and the Gaussians in it.
     """
-    symbols = gop_symbols(trainer)
-    payload = pack_gop(symbols)
+    packed = PackedGop.of(trainer)
     n = trainer.spec.n_gaussians
-    if target_bytes is not None and fills and len(payload) < (1.0 - _SHORTFALL) * target_bytes:
+    if target_bytes is not None and fills and packed.n_bytes < (1.0 - _SHORTFALL) * target_bytes:
         _refine_steps(trainer, target_bytes)
-        symbols = gop_symbols(trainer)
-        payload = pack_gop(symbols)
-    if target_bytes is None or len(payload) <= (1.0 + _EXCESS) * target_bytes:
-        return payload, n
+        packed = PackedGop.of(trainer)
+    if target_bytes is None or packed.n_bytes <= (1.0 + _EXCESS) * target_bytes:
+        return packed.payload, n
     order = by_importance(trainer.model.gaussians, trainer.spec.low_pass).cpu().numpy()
-    each = _bytes_per_gaussian(symbols, len(payload))
-    while n > 1 and len(payload) > (1.0 + _EXCESS) * target_bytes:
-        n -= min(max(int(np.ceil((len(payload) - target_bytes) / each)), 1), n - 1)
-        payload = pack_gop(some_gaussians(symbols, np.sort(order[:n])))
+    each, kept = packed.bytes_per_gaussian(), packed
+    while n > 1 and kept.n_bytes > (1.0 + _EXCESS) * target_bytes:
+        n -= min(max(int(np.ceil((kept.n_bytes - target_bytes) / each)), 1), n - 1)
+        kept = packed.with_gaussians(np.sort(order[:n]))
     logger.info("%d Gaussians of %d are left out to stay within %d bytes", len(order) - n, len(order), target_bytes)
-    return payload, n
-
-
-def _bytes_per_gaussian(symbols: GopSymbols, n_bytes: int) -> float:
-    """What a Gaussian costs, from what the payload loses without every other one."""
-    n = symbols.header.n_gaussians
-    kept = np.arange(0, n, 2)
-    if len(kept) == n:
-        return float(n_bytes)
-    return max((n_bytes - len(pack_gop(some_gaussians(symbols, kept)))) / (n - len(kept)), 0.5)
+    return kept.payload, n

@@ -10,7 +10,7 @@ from fits import gop_config, renderer, stored_order, trained
 from stgvcodec.bitstream.payload.pack import pack_gop, unpack_gop
 from stgvcodec.bitstream.payload.symbols import GopSymbols
 from stgvcodec.encoder.encode_gop import GopConfig
-from stgvcodec.encoder.gop_symbols import gop_symbols, some_gaussians
+from stgvcodec.encoder.gop_symbols import PackedGop, gop_symbols
 from stgvcodec.encoder.profiles import PROFILES
 from stgvcodec.fit.phases import QUANTIZED_STREAMS
 from stgvcodec.fit.trainer import GopTrainer
@@ -114,13 +114,16 @@ def test_before_fine_tuning_quantisers_are_fitted_to_what_is_there(name):
 
 @pytest.mark.parametrize("kept", [[0], [60], [3, 4, 17], list(range(0, 61, 2)), list(range(61))], ids=len)
 def test_some_gaussians_are_those_and_no_others(fit, kept):
-    symbols = gop_symbols(fit[0])
+    packed = PackedGop.of(fit[0])
+    symbols = packed.symbols
 
-    some = some_gaussians(symbols, np.array(kept))
+    fewer = packed.with_gaussians(np.array(kept))
 
+    some = fewer.symbols
     some.validate()
     assert some.header == dataclasses.replace(symbols.header, n_gaussians=len(kept))
     before, after = arrays(symbols), arrays(some)
     for name, array in before.items():
         np.testing.assert_array_equal(after[name], array[kept] if name in PER_GAUSSIAN else array)
-    assert unpack_gop(pack_gop(some)).header == some.header
+    assert fewer.payload == pack_gop(some)
+    assert unpack_gop(fewer.payload).header == some.header

@@ -9,9 +9,9 @@ import torch
 from fits import fitted, gop_config, noisy_clip, trained
 
 from stgvcodec.bitstream.payload.head import read_header
-from stgvcodec.bitstream.payload.pack import pack_gop, unpack_gop
+from stgvcodec.bitstream.payload.pack import unpack_gop
 from stgvcodec.encoder.encode_gop import GopConfig, GopPayload, encode_gop
-from stgvcodec.encoder.gop_symbols import gop_symbols, some_gaussians
+from stgvcodec.encoder.gop_symbols import PackedGop, gop_symbols
 from stgvcodec.encoder.presets import FINE_RATES, Preset
 from stgvcodec.encoder.profiles import PROFILES
 from stgvcodec.encoder.size_control import pack_within, resize_to, set_target_bits
@@ -59,7 +59,7 @@ def free(name) -> tuple[GopConfig, GopPayload]:
 
 
 def n_bytes_now(trainer: GopTrainer) -> int:
-    return len(pack_gop(gop_symbols(trainer)))
+    return PackedGop.of(trainer).n_bytes
 
 
 @pytest.mark.parametrize("share", [0.99, 0.9, 0.7, 0.5, 0.3, 0.0])
@@ -72,7 +72,7 @@ def test_a_trimmed_payload_is_never_too_large(finished, share):
     assert 1 <= n < N
     assert len(payload) <= 1.004 * target or n == 1
     assert read_header(payload).n_gaussians == n
-    assert (n == 1) == (share == 0.0 or len(pack_gop(some(finished, 2))) > 1.004 * target)
+    assert (n == 1) == (share == 0.0 or some(finished, 2).n_bytes > 1.004 * target)
 
 
 @pytest.mark.parametrize("share", [0.99, 0.9, 0.7])
@@ -87,18 +87,18 @@ def test_trimming_drops_no_more_than_it_must(finished, share):
 def some(trainer: GopTrainer, n: int):
     """The `n` most important Gaussians in their own order."""
     order = by_importance(trainer.model.gaussians, trainer.spec.low_pass).numpy()
-    return some_gaussians(gop_symbols(trainer), np.sort(order[:n]))
+    return PackedGop.of(trainer).with_gaussians(np.sort(order[:n]))
 
 
 def test_trimming_drops_the_least_important(finished):
     payload, n = pack_within(finished, round(0.8 * n_bytes_now(finished)))
 
-    assert payload == pack_gop(some(finished, n))
+    assert payload == some(finished, n).payload
 
 
 @pytest.mark.parametrize("slack", [None, 1.0, 1.3, 1 / 1.0035], ids="{}".format)
 def test_what_fits_keeps_everything(finished, slack):
-    whole = pack_gop(gop_symbols(finished))
+    whole = PackedGop.of(finished).payload
 
     payload, n = pack_within(finished, None if slack is None else round(slack * len(whole)))
 
@@ -109,7 +109,7 @@ def test_what_fits_keeps_everything(finished, slack):
 @pytest.mark.parametrize("share", [1.012, 1.025, 1.04])
 def test_what_is_short_of_its_bytes_gets_finer_steps(finished, name, share):
     trainer = copy.deepcopy(finished)
-    whole, psnr_db = pack_gop(gop_symbols(trainer)), trainer.psnr_db(QUANTIZED_STREAMS)
+    whole, psnr_db = PackedGop.of(trainer).payload, trainer.psnr_db(QUANTIZED_STREAMS)
     target = round(share * len(whole))
 
     payload, n = pack_within(trainer, target, fills=True)
@@ -128,7 +128,7 @@ def test_what_is_short_of_its_bytes_gets_finer_steps(finished, name, share):
 
 
 def test_what_is_hardly_short_of_its_bytes_is_left_alone(finished):
-    whole = pack_gop(gop_symbols(finished))
+    whole = PackedGop.of(finished).payload
 
     assert pack_within(copy.deepcopy(finished), round(1.009 * len(whole)), fills=True) == (whole, N)
 
