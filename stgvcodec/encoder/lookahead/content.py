@@ -1,4 +1,4 @@
-"""What a video's frames hold, measured in one pass before the encode: changes, detail, cuts and timestamps."""
+"""Measures of a video's frames, taken in one pass before the encode: change, detail, cuts and timestamps."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy.typing as npt
 from stgvcodec.encoder.lookahead.scene_cuts import scene_cuts
 from stgvcodec.media.reader import VideoFrame
 
-# Motion is searched on pictures of about this many rows: of the whole picture, then of blocks, this many of their
-# pixels in each direction.
+# Motion is searched on pictures of about `_ROWS` rows: first that of the whole picture, then that of blocks of `_BLOCK`
+# pixels a side, by up to `_REACH` pixels in each direction.
 _ROWS = 90
 _BLOCK = 8
 _REACH = 4
-# Differences of half this, 8-bit levels, and changes of detail much below it count as noise.
+# Differences of up to half of this, 8-bit levels, count as noise, and so does detail that is much below it.
 _NOISE_LEVELS = 2.0
-# What a move by one pixel of the small picture adds to a block's change.
+# Amount that a move by one pixel of the small picture adds to a block's change.
 _MOTION_WEIGHT = 0.06
 
 _Small = npt.NDArray[np.float32]
@@ -26,13 +26,13 @@ _Small = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Content:
-    """Measures of each frame of a video; all tuples have its length.
+    """Measures of each frame of a video; every tuple has one entry for each frame.
 
     Attributes:
         pts: Timestamps, in the source's time base.
         is_cut: Whether a new scene starts with the frame.
-        change: How much of the frame is not the one before moved about: 0 for a still, about 1 for another picture.
-            0 for the first.
+        change: Part of the frame that blocks of the frame before, moved about, do not explain: 0 for a still, about 1
+            for another picture, and 0 for the first frame.
         detail: Mean gradient on a small picture, 8-bit levels; 0 where the frame is flat.
     """
 
@@ -43,16 +43,16 @@ class Content:
 
     @property
     def n_frames(self) -> int:
-        """Frames of the video."""
+        """Number of frames of the video."""
         return len(self.pts)
 
 
 def measure_content(frames: Iterable[VideoFrame], on_frame: Callable[[int], None] | None = None) -> Content:
-    """Read a video to its end, keeping two small pictures and a few numbers a frame.
+    """Read a video to its end; two small pictures and a few numbers for each frame are kept.
 
     Args:
-        frames: In presentation order.
-        on_frame: Called after each frame with how many there were.
+        frames: Frames in presentation order.
+        on_frame: Called after each frame with the number of frames read so far.
     """
     pts: list[int] = []
     cuts: list[bool] = []
@@ -72,7 +72,7 @@ def measure_content(frames: Iterable[VideoFrame], on_frame: Callable[[int], None
 
 
 def small_picture(rgb: npt.NDArray[np.uint8]) -> _Small:
-    """Block means of the green channel at about 90 rows. [H, W, 3] uint8 -> [h, w] float32, 8-bit levels."""
+    """Return block means of the green channel at about 90 rows. [H, W, 3] uint8 -> [h, w] float32, 8-bit levels."""
     height, width, _ = rgb.shape
     factor = max(1, min(height, width) // _ROWS)
     rows, columns = height // factor, width // factor
@@ -85,16 +85,17 @@ def small_picture(rgb: npt.NDArray[np.uint8]) -> _Small:
 
 
 def picture_change(before: _Small, after: _Small) -> float:
-    """How much of a picture blocks of the one before, moved about, do not explain, and how far they move.
+    """Measure how much of a picture blocks of the one before, moved about, do not explain, and how far they move.
 
-    A move of the whole picture is free: a field follows it at no cost to speak of.
+    A move of the whole picture is free, since a deformation field follows it with hardly any bits.
 
     Args:
-        before: [h, w] float32, 8-bit levels.
-        after: The same.
+        before: The earlier picture. [h, w] float32, 8-bit levels.
+        after: The later picture. [h, w] float32, 8-bit levels.
 
     Returns:
-        Mean over blocks of the residual over the block's own detail, at most 1, and a small part of the way moved.
+        Mean over the blocks of the residual, relative to the block's own detail, plus a small part of the distance
+        moved; each block counts at most 1.
     """
     height, width = after.shape
     rows, columns = -(-height // _BLOCK), -(-width // _BLOCK)
@@ -103,7 +104,7 @@ def picture_change(before: _Small, after: _Small) -> float:
     reference = np.pad(np.pad(_panned(before, after), padding, mode="edge"), _REACH, mode="edge")
     least = np.full((rows, columns), np.inf, np.float32)
     moved = np.zeros((rows, columns), np.float32)
-    # Near moves first, so that a flat block stays where it is.
+    # Near moves are tried first, so that a flat block stays where it is.
     for distance, dy, dx in _MOVES:
         top, left = _REACH + dy, _REACH + dx
         other = reference[top : top + now.shape[0], left : left + now.shape[1]]
@@ -118,7 +119,7 @@ def picture_change(before: _Small, after: _Small) -> float:
 
 
 def _panned(before: _Small, after: _Small) -> _Small:
-    """A picture, moved as a whole where that brings it nearer to another one (by phase correlation)."""
+    """Return `before`, moved as a whole by phase correlation where that brings it nearer to `after`."""
     height, width = after.shape
     taper = np.outer(np.hanning(height + 2)[1:-1], np.hanning(width + 2)[1:-1])
     spectra = [np.fft.rfft2((picture - picture.mean()) * taper) for picture in (before, after)]
@@ -126,7 +127,7 @@ def _panned(before: _Small, after: _Small) -> _Small:
     magnitude = np.abs(cross)
     peaks = np.fft.irfft2(cross / (magnitude + 1e-3 * magnitude.mean() + 1e-12), s=after.shape)
     dy, dx = np.unravel_index(int(peaks.argmax()), peaks.shape)
-    # Beyond half the picture a peak is that of a move the other way; what comes in is the border, repeated.
+    # A peak beyond half the picture is that of a move the other way; pixels that come in repeat the border.
     rows = np.clip(np.arange(height) + (dy if dy < height / 2 else dy - height), 0, height - 1)
     columns = np.clip(np.arange(width) + (dx if dx < width / 2 else dx - width), 0, width - 1)
     moved = before[np.ix_(rows, columns)]
@@ -141,7 +142,7 @@ _MOVES = sorted(
 
 def _block_means(picture: _Small) -> _Small:
     height, width = picture.shape
-    # As a product the short inner sums are several times as fast.
+    # A matrix product takes the short inner sums several times as fast.
     rows = picture.reshape(height, width // _BLOCK, _BLOCK) @ _BLOCK_WEIGHTS
     return np.asarray(rows.reshape(height // _BLOCK, _BLOCK, width // _BLOCK).mean(axis=1), np.float32)
 

@@ -1,4 +1,4 @@
-"""Where GoPs end: scenes cut into parts that hold about the same change, none too long."""
+"""Choice of where GoPs end: scenes are cut into parts that span about the same change, none too long."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from itertools import accumulate, pairwise
 
 from stgvcodec.encoder.lookahead.content import Content
 
-# Frames of the GoPs that are in memory at a time: up to four under way and the one being read.
+# The frames of this many GoPs, up to four under way and the one being read, are in memory at a time; together they may
+# take this many bytes.
 _MAX_GOP_BYTES = 2 << 30
 _GOPS_IN_MEMORY = 5
 
 
 def frames_in_memory(n_pixels: int) -> int:
-    """Frames of a GoP of which five fit in 2 GiB, at least 1."""
+    """Return the most frames that a GoP may have for five of them to fit in 2 GiB, at least 1."""
     return max(1, _MAX_GOP_BYTES // (n_pixels * 3 * _GOPS_IN_MEMORY))
 
 
 def fixed_lengths(content: Content, length: int, *, scene_cut: bool) -> tuple[int, ...]:
-    """Frames of each GoP where the user said how many: `length`, but at the end of a scene.
+    """Return the frames of each GoP where the user chose a length: `length`, or what is left at the end of a scene.
 
     Args:
-        content: Of the video.
+        content: Measures of the video's frames.
         length: Most frames of a GoP.
         scene_cut: Whether scenes end GoPs.
     """
@@ -36,18 +37,18 @@ def fixed_lengths(content: Content, length: int, *, scene_cut: bool) -> tuple[in
 def adaptive_lengths(
     content: Content, budget: float, longest: int, *, scene_cut: bool, power: float = 1.0, shortest: int = 1
 ) -> tuple[int, ...]:
-    """Frames of each GoP by content.
+    """Return the frames of each GoP as its content asks for.
 
-    A scene is cut into as many parts as come nearest to the budget, none longer than the limit, and into even ones: of
-    the same change where that is what limits them, else of the same length.
+    A scene is cut into the number of parts that comes nearest to the budget, and into more where a part would be longer
+    than `longest`. The parts span the same change where the budget limits them, else they have the same length.
 
     Args:
-        content: Of the video.
-        budget: Change that a GoP may span: the sum of its frames', each to the `power`.
-        longest: Frames of a GoP at most.
+        content: Measures of the video's frames.
+        budget: Change that a GoP may span: the sum over its frames of their change to the power `power`.
+        longest: Most frames of a GoP.
         scene_cut: Whether scenes end GoPs.
-        power: As in `GopLengthModel`.
-        shortest: Frames of a GoP below which its content does not make it, longer scenes provided.
+        power: Exponent of each frame's change, as in `GopLengthModel`.
+        shortest: Fewest frames of a GoP that content leads to; only a shorter scene has a shorter GoP.
     """
     lengths: list[int] = []
     for start, stop in _scenes(content, scene_cut):
@@ -71,12 +72,12 @@ def _even_parts(shares: Sequence[float], longest: int) -> list[int]:
 
 
 def _bounds(sums: Sequence[float], n_parts: int) -> list[int]:
-    """Ends of parts of the same sum, each of at least one frame."""
+    """Return the bounds of parts that have about the same sum and at least one frame each; the first bound is 0."""
     bounds = [0]
     for part in range(1, n_parts):
         wanted = sums[-1] * part / n_parts
         end = bisect_left(sums, wanted) + 1
-        # sums[end - 1] is the first that is not below; the one before may be nearer.
+        # sums[end - 1] is the first sum that is not below `wanted`; the sum before it may be nearer.
         if end > 1 and wanted - sums[end - 2] < sums[end - 1] - wanted:
             end -= 1
         bounds.append(min(max(end, bounds[-1] + 1), len(sums) - (n_parts - part)))

@@ -1,4 +1,4 @@
-"""Cutting a stream of frames into closed GoPs, one of them in memory at a time."""
+"""Division of a stream of frames into closed GoPs, one of them in memory at a time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Gop:
 
     Attributes:
         frames: RGB. [T, H, W, 3] uint8.
-        pts: Timestamp of each, in the source's time base.
+        pts: Timestamp of each frame, in the source's time base.
     """
 
     frames: npt.NDArray[np.uint8]
@@ -29,8 +29,8 @@ def split_gops(frames: Iterable[VideoFrame], gop_length: Callable[[], int], *, s
     """Group frames into GoPs.
 
     Args:
-        frames: In presentation order.
-        gop_length: Most frames of the next GoP; asked once a GoP, so that rate control may change it.
+        frames: Frames in presentation order.
+        gop_length: Returns the most frames of the next GoP; called once a GoP, so that rate control may change it.
         scene_cut: Whether a scene cut ends a GoP early.
 
     Yields:
@@ -48,7 +48,7 @@ def split_gops(frames: Iterable[VideoFrame], gop_length: Callable[[], int], *, s
 
 
 def _taken(frames: list[VideoFrame]) -> Gop:
-    """A GoP of these frames; the list is emptied, so that they are not in memory twice while it is fitted."""
+    """Return a GoP of these frames; the list is emptied, so that they are not in memory twice while it is fitted."""
     gop = Gop(np.stack([frame.rgb for frame in frames]), tuple(frame.pts for frame in frames))
     frames.clear()
     return gop

@@ -1,4 +1,4 @@
-"""Where scenes begin, by thumbnails of the frames."""
+"""Detection of scene cuts by comparing thumbnails of the frames."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from stgvcodec.media.reader import VideoFrame
 
-# A cut: the thumbnails differ by this much on average (8-bit levels), and by this many times the recent average.
+# At a cut the thumbnails differ by more than this on average (8-bit levels), and by more than this many times the
+# recent average.
 _CUT_LEVELS = 18.0
 _CUT_RATIO = 3.5
 # Weight of the newest difference in the running average.
@@ -21,19 +22,19 @@ _Thumbnail = npt.NDArray[np.float32]
 
 
 def scene_cuts(frames: Iterable[VideoFrame]) -> Iterator[tuple[VideoFrame, bool]]:
-    """Tell of each frame whether a new scene starts with it, reading one frame ahead.
+    """Say for each frame whether a new scene starts with it; one frame is read ahead.
 
     A cut is a difference between thumbnails that is large in itself and large against the differences just before it,
-    so that neither fast motion nor a cut within a fast scene misleads it much; and it lasts: a flash, after which the
-    picture is as it was, is none.
+    so that neither fast motion nor a cut within a fast scene misleads the detection much. A cut also lasts: a flash,
+    after which the picture is as it was before, is not one.
 
     Args:
-        frames: In presentation order.
+        frames: Frames in presentation order.
 
     Yields:
         Each frame, and whether it starts a scene (never the first).
     """
-    thumbnails: deque[_Thumbnail] = deque(maxlen=4)  # of k - 2, k - 1, k and k + 1
+    thumbnails: deque[_Thumbnail] = deque(maxlen=4)  # thumbnails of frames k - 2 to k + 1
     waiting: VideoFrame | None = None
     usual: float | None = None
 
@@ -68,7 +69,7 @@ def _difference(a: _Thumbnail, b: _Thumbnail) -> float:
 
 
 def _thumbnail(rgb: npt.NDArray[np.uint8]) -> _Thumbnail:
-    """Block means of the green channel, at most 32x32; small motion leaves them nearly unchanged."""
+    """Return block means of the green channel, at most 32x32; small motion leaves them nearly unchanged."""
     height, width, _ = rgb.shape
     row_edges = np.linspace(0, height, min(_THUMBNAIL_SIDE, height), endpoint=False).astype(np.int64)
     column_edges = np.linspace(0, width, min(_THUMBNAIL_SIDE, width), endpoint=False).astype(np.int64)
