@@ -1,1 +1,1 @@
-"""How many bytes each GoP gets, so that the file meets its rate, size or quality."""
+"""Rate control gives each GoP its bytes, so that the file meets its rate, size or quality."""

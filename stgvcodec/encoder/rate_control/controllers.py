@@ -1,4 +1,4 @@
-"""Two loops over GoPs: one that lands a file on its bytes, one that lands its mean PSNR."""
+"""Two rate controls over GoPs: `SizeControl` makes a file meet its bytes, `QualityControl` its mean PSNR."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ from stgvcodec.encoder.rate_control.quality_model import QualityFit
 
 logger = logging.getLogger(__name__)
 
-# The first GoP is fitted again if it is further off, as a guess before any fit may be, and a second time at most, since
-# the slope is known only then; the last one, once, if the mean is.
+# The first GoP is fitted again while it is further than this from its target, as a guess before any fit may be; up to
+# twice, since the slope is known only after the first refit. The last GoP is fitted again once if the mean is off by
+# more than this.
 _REFIT_FIRST_DB = 1.0
 _REFIT_LAST_DB = 0.2
-# The first guess pays for this many of the smallest models, below which quality collapses and says nothing about what
-# more bytes give; and no try has more or less than so many times the bytes of the one before.
+# The first GoP gets the bytes of at least this many of the smallest models: with fewer, quality collapses and says
+# nothing about what more bytes give. The bytes of a retry differ from those before by at most this factor.
 _FIRST_HEADROOM = 3.0
 _LARGEST_STEP = 8.0
-# How far one GoP may leave the target to make up for others.
+# One GoP may be asked for a quality this far from the target, to make up for others.
 _CORRECTION_DB = 2.0
-# A quality that takes more Gaussians than pixels is not to be had.
+# A quality that takes more Gaussians for each pixel than this cannot be had.
 _MOST_PER_PIXEL_FOR_QUALITY = 1.0
-# Beyond these a target counts as missed.
+# A target counts as missed where the file is further from it than this.
 _SIZE_TOLERANCE_PERCENT = 2.0
 _QUALITY_TOLERANCE_DB = 0.3
-# A second try with so little another size would not differ.
+# A retry whose size differs by a smaller share than this would give the same.
 _LEAST_CHANGE = 0.02
 
 
@@ -39,11 +40,11 @@ class GopPlan:
     """Dimensions chosen for a GoP.
 
     Attributes:
-        index: Of the GoP.
-        n_frames: Frames in it.
-        n_gaussians: To start the fit with.
-        field: Size of the field.
-        target_bytes: Size of the payload to reach.
+        index: Index of the GoP.
+        n_frames: Frames in the GoP.
+        n_gaussians: Gaussians that the fit starts with.
+        field: Size of the deformation field.
+        target_bytes: Size that the payload is to reach.
     """
 
     index: int
@@ -55,12 +56,12 @@ class GopPlan:
 
 @dataclass(frozen=True)
 class GopResult:
-    """What became of a GoP's plan.
+    """Size and quality of a fitted GoP.
 
     Attributes:
-        payload_bytes: Size of its payload.
-        n_gaussians: Gaussians in it.
-        psnr_db: Of each frame; inf where identical.
+        payload_bytes: Size of the payload.
+        n_gaussians: Gaussians in the payload.
+        psnr_db: PSNR of each frame; inf where it is identical to its source.
     """
 
     payload_bytes: int
@@ -78,8 +79,8 @@ class RateControl(ABC):
     """Plans GoPs one by one; each plan may depend on the results taken into account before it.
 
     Args:
-        gops: Of the video.
-        most_per_pixel: Gaussians for each pixel at most.
+        gops: GoPs of the video.
+        most_per_pixel: Most Gaussians for each pixel.
     """
 
     def __init__(self, gops: GopTable, most_per_pixel: float) -> None:
@@ -89,21 +90,21 @@ class RateControl(ABC):
         self._n_largest = self._n_smallest = 0
 
     def plan(self, index: int) -> GopPlan:
-        """Dimensions of a GoP. Called once for each, in order."""
+        """Return the plan of a GoP. It is called once for each GoP, in order."""
         return self._plan_for(index, self._payload_bytes(index))
 
     def update(self, plan: GopPlan, result: GopResult) -> None:
-        """Take the result of a plan into account for those to come. Called once for each GoP, in order."""
+        """Take the result of a GoP into account in the plans to come. It is called once for each GoP, in order."""
         self._n_largest += plan.target_bytes >= self._maximum_bytes[plan.index]
         self._n_smallest += plan.target_bytes <= self.gops.minimum_bytes[plan.index]
         self.gops.costs.update(result.payload_bytes, plan.field, result.n_gaussians, plan.n_frames)
 
     def needs_all_before(self, index: int) -> bool:
-        """Whether a GoP is to be planned only when all before it have been taken into account."""
+        """Whether a GoP is to be planned only when all GoPs before it have been taken into account."""
         return False
 
     def retry_plan(self, plan: GopPlan, result: GopResult) -> GopPlan | None:
-        """Another plan for a GoP that was just fitted by `plan`; None where its best result is to be kept."""
+        """Return another plan for a GoP that was just fitted by `plan`; None where its best result is to be kept."""
         return None
 
     def is_better(self, index: int, first: GopResult, second: GopResult) -> bool:
@@ -112,15 +113,15 @@ class RateControl(ABC):
 
     @abstractmethod
     def _payload_bytes(self, index: int) -> float:
-        """Bytes that a GoP's payload shall have."""
+        """Return the bytes that a GoP's payload is to have."""
 
     @abstractmethod
     def expected_bytes(self) -> int:
-        """Size of the file by what is known before the first GoP."""
+        """Return the size of the file that is expected before the first GoP is fitted."""
 
     @abstractmethod
     def shortfall(self, file_bytes: int, psnr_db: float) -> str | None:
-        """Why a file of this size and mean PSNR misses the target; None if it does not."""
+        """Say why a file of this size and mean PSNR misses the target; None if it does not."""
 
     def _plan_for(self, index: int, payload_bytes: float) -> GopPlan:
         n_frames = self.gops.lengths[index]
@@ -132,20 +133,20 @@ class RateControl(ABC):
         return min(max(payload_bytes, float(self.gops.minimum_bytes[index])), float(self._maximum_bytes[index]))
 
     def _limit_reached(self, *, is_below: bool) -> str:
-        """What to say of a target that is missed from one side: the limit in its way, or nothing."""
+        """Name the limit in the way of a target that is missed from one side, to end a message with; "" without one."""
         n, size = (self._n_largest, "large") if is_below else (self._n_smallest, "small")
         return f": {n} of {len(self.gops)} GoPs are as {size} as they can be" if n else ""
 
 
 class SizeControl(RateControl):
-    """Lands a file on a number of bytes: what a GoP leaves over or overspends is shared by those planned after it.
+    """Makes a file meet a number of bytes: what a GoP leaves or overspends is shared by the GoPs planned after it.
 
-    Bytes follow frames, not difficulty: as PSNR grows by about the same for each doubling, that makes its mean largest.
-    Flat GoPs get the least there is.
+    GoPs get bytes by their frames, not by their difficulty: as PSNR grows by about the same for each doubling of the
+    bytes, this makes its mean largest. Flat GoPs get the bytes of the smallest model.
 
     Args:
-        gops: Of the video.
-        target_bytes: Of the file.
+        gops: GoPs of the video.
+        target_bytes: Size that the file is to reach.
     """
 
     def __init__(self, gops: GopTable, target_bytes: int) -> None:
@@ -155,20 +156,20 @@ class SizeControl(RateControl):
         if not any(self._weights):
             self._weights = [float(n) for n in gops.lengths]
         self._minimum_left = sum(gops.minimum_bytes)
-        # From each GoP to the last: summed from the end, one by one.
+        # Each entry sums the weights from its GoP to the last, one by one from the end.
         self._weights_left = [*accumulate(reversed(self._weights))][::-1]
-        # Framing of the GoPs that are not fitted yet, as for payloads of their share.
+        # The framing of GoPs that are not fitted yet is estimated for payloads of an equal share.
         share = target_bytes / len(gops)
         most = gops.costs.most_gaussians
         self._framing = [gops.framing_bytes(i, math.ceil(share), most) for i in range(len(gops))]
         self._left = float(target_bytes - gops.file_bytes - sum(self._framing))
 
     def expected_bytes(self) -> int:
-        """The target, or what the largest models cost where that is less."""
+        """Return the target, or what the largest models cost where that is less."""
         return min(self.target_bytes, self.gops.framed_bytes(self._maximum_bytes))
 
     def shortfall(self, file_bytes: int, psnr_db: float) -> str | None:
-        """Tells of a file further from its size than 2%."""
+        """Say why a file is further than 2% from its target size; None if it is not."""
         off = 100.0 * (file_bytes / self.target_bytes - 1.0)
         if abs(off) <= _SIZE_TOLERANCE_PERCENT:
             return None
@@ -188,18 +189,18 @@ class SizeControl(RateControl):
         return payload_bytes
 
     def update(self, plan: GopPlan, result: GopResult) -> None:
-        """As for every control; what is left over is for the GoPs planned from now on."""
+        """Take a result into account; the GoPs that are planned from now on share the bytes that it left."""
         super().update(plan, result)
         framing = self.gops.framing_bytes(plan.index, result.payload_bytes, result.n_gaussians)
         self._left += plan.target_bytes - result.payload_bytes + self._framing[plan.index] - framing
 
 
 class QualityControl(RateControl):
-    """Lands the mean PSNR of a video's frames: each GoP is asked for what is still missing to the mean.
+    """Makes the mean PSNR of a video's frames meet a target: each GoP is asked for what the mean still lacks.
 
     Args:
-        gops: Of the video.
-        target_db: Mean over frames of RGB PSNR.
+        gops: GoPs of the video.
+        target_db: Mean over the frames of RGB PSNR that is to be reached.
     """
 
     def __init__(self, gops: GopTable, target_db: float) -> None:
@@ -211,11 +212,11 @@ class QualityControl(RateControl):
         self._n_tries: dict[int, int] = {}
 
     def expected_bytes(self) -> int:
-        """By the table's quality, before anything was fitted."""
+        """Return the size at which the profile's quality model, before any fit, expects the target."""
         return self.gops.framed_bytes([self._bytes_for(i, self.target_db) for i in range(len(self.gops))])
 
     def shortfall(self, file_bytes: int, psnr_db: float) -> str | None:
-        """Tells of a mean further from its target than 0.3 dB, and of the limit that it ran into."""
+        """Say why a mean is further than 0.3 dB from its target, with the limit in its way; None if it is not."""
         off = psnr_db - self.target_db
         if abs(off) <= _QUALITY_TOLERANCE_DB or math.isinf(psnr_db):
             return None
@@ -224,17 +225,17 @@ class QualityControl(RateControl):
         return f"{psnr_db:.2f} dB are {abs(off):.2f} dB {side} the target of {self.target_db:g}{limit}"
 
     def needs_all_before(self, index: int) -> bool:
-        """The second learns from the first, the last makes up for all others."""
+        """Whether the GoP is the second, which learns from the first, or the last, which makes up for all others."""
         return index == 1 or index == len(self.gops) - 1
 
     def update(self, plan: GopPlan, result: GopResult) -> None:
-        """As for every control; the quality reached corrects the model."""
+        """Take a result into account; the quality that it reached corrects the quality model."""
         super().update(plan, result)
         self._results.append(result)
         self._learn(plan, result)
 
     def retry_plan(self, plan: GopPlan, result: GopResult) -> GopPlan | None:
-        """Another try for the first GoP or the last, where they are too far off and can be changed."""
+        """Return another plan for the first GoP or the last where it is too far off and its size can change."""
         index, reached = plan.index, result.mean_psnr_db
         if reached is None:
             return None
@@ -279,13 +280,13 @@ class QualityControl(RateControl):
         return self._within_limits(index, max(payload_bytes, _FIRST_HEADROOM * self.gops.minimum_bytes[index]))
 
     def _wanted_db(self, index: int) -> float:
-        """What the GoPs not yet planned must have on average, so that the mean over all comes out."""
+        """Return the PSNR that the GoPs not yet planned need on average for the mean over all to meet the target."""
         sum_db, n_frames = 0.0, 0
         for result in self._results:
             finite = [psnr for psnr in result.psnr_db if math.isfinite(psnr)]
             sum_db += math.fsum(finite)
             n_frames += len(finite)
-        # Those under way are taken to reach what they were asked for.
+        # GoPs under way are taken to reach what they were asked for.
         for i in range(len(self._results), index):
             sum_db += self.gops.lengths[i] * self._wanted[i]
             n_frames += self.gops.lengths[i]

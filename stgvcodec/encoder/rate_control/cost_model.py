@@ -1,7 +1,7 @@
-"""What models cost and give, a table for each profile, and the dimensions that a number of bytes pays for.
+"""Tables, one for each profile, of what models cost and reach, and the dimensions that a number of bytes pays for.
 
 The constants are starting points, fitted by `benchmarks/cost_model.py`: the number of Gaussians is corrected within
-each fit, and what a GoP left over or gave goes into the plans of those after it.
+each fit, and the bytes that a GoP left and the quality that it reached go into the plans of the GoPs after it.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from stgvcodec.encoder.model_size import field_spec
 from stgvcodec.encoder.presets import FIELD_SIZES, FieldSize
 from stgvcodec.encoder.rate_control.quality_model import QualityModel
 
-# Fits start with more Gaussians than the budget pays for: dropping the least of them costs less than splitting some.
+# Fits start with this many times the Gaussians that the budget pays for: dropping the least important ones costs less
+# than splitting some.
 SURPLUS = 1.06
 # Fewest Gaussians that a GoP is planned with.
 MIN_GAUSSIANS = 16
-# More Gaussians than this for each pixel are never planned, whatever is asked for.
+# No GoP is planned with more Gaussians for each pixel than this, whatever is asked for.
 MOST_PER_PIXEL = 3
-# The most that a parameter of the field can take, and by how much Gaussians may cost more than the table says.
+# Most bits that a parameter of the field can take, and the factor by which Gaussians may cost more than the table says.
 _WORST_BITS_PER_FIELD_PARAMETER = 8.2
 _WORST_GAUSSIAN_RATIO = 1.25
 
@@ -32,11 +33,11 @@ class GopLengthModel:
     """How much change a GoP may span: `change * (0.1 / bpp)^bpp_exponent * (57600 / pixels)^pixel_exponent`.
 
     Attributes:
-        change: Sum of its frames' `Content.change`, each to the `power`, at 0.1 bits a pixel and 320x180.
-        power: Above 1 where twice the change shortens GoPs to less than half.
-        bpp_exponent: Fewer bits share their Gaussians among more frames.
-        pixel_exponent: In a larger picture, the field's size being bounded, motion costs more.
-        longest: Frames of a GoP at most.
+        change: Sum over a GoP's frames of `Content.change` to the power `power`, at 0.1 bits a pixel and 320x180.
+        power: Exponent of a frame's change; above 1 where twice the change shortens GoPs to less than half.
+        bpp_exponent: Exponent of the rate: with fewer bits, more frames share their Gaussians.
+        pixel_exponent: Exponent of the pixels: motion costs more in a larger picture, as the field's size is bounded.
+        longest: Most frames of a GoP.
     """
 
     change: float
@@ -46,7 +47,7 @@ class GopLengthModel:
     longest: int = 64
 
     def budget(self, bpp: float, n_pixels: int) -> float:
-        """Change that a GoP may span at `bpp` bits a pixel and frame."""
+        """Return the change that a GoP may span at `bpp` bits a pixel and frame."""
         exponent = self.bpp_exponent * math.log(0.1 / bpp) + self.pixel_exponent * math.log(57_600 / n_pixels)
         return self.change * math.exp(exponent)
 
@@ -56,14 +57,14 @@ class CostModel:
     """What a profile's models cost.
 
     Attributes:
-        bits_per_gaussian: Everything of a Gaussian but what `bits_per_color_bit` counts.
-        bits_per_color_bit: For each bit of its colour's indices.
-        bits_per_field_parameter: Of the deformation field.
-        bytes_per_codeword: Of the colours' codebooks.
+        bits_per_gaussian: Bits of a Gaussian, but for those that `bits_per_color_bit` counts.
+        bits_per_color_bit: Bits that each bit of a Gaussian's colour indices costs.
+        bits_per_field_parameter: Bits of each parameter of the deformation field.
+        bytes_per_codeword: Bytes of each codeword of the colours' codebooks.
         gop_overhead_bytes: Header, lengths, scales and tables of a payload.
-        field_share: Most of a GoP's bits that the field may take.
-        gop_length: How much change a GoP may span.
-        quality: PSNR to expect.
+        field_share: Largest share of a GoP's bits that the field may take.
+        gop_length: Model of how much change a GoP may span.
+        quality: Model of the PSNR to expect.
     """
 
     bits_per_gaussian: float
@@ -103,15 +104,15 @@ COST_MODELS: Mapping[str, CostModel] = MappingProxyType(
         ),
     }
 )
-"""By profile."""
+"""Cost model of each profile, by its name."""
 
 
 class GopCosts:
     """A profile's costs for one video and one choice of colour codebooks, corrected by what GoPs really cost.
 
     Args:
-        model: The profile's.
-        n_pixels: Of a frame.
+        model: Cost model of the profile.
+        n_pixels: Pixels of a frame.
         color_stages: Stages of the colours' vector quantiser.
         color_codebook_size: Codewords of each stage.
     """
@@ -126,7 +127,7 @@ class GopCosts:
         self._ratio = 1.0
 
     def dimensions(self, payload_bytes: float, n_frames: int) -> tuple[FieldSize, int]:
-        """The largest field that leaves the Gaussians their share, and how many Gaussians the rest pays for."""
+        """Return the largest field that leaves the Gaussians their share, and how many Gaussians the rest pays for."""
         available = 8.0 * (payload_bytes - self.overhead_bytes)
         for size in FIELD_SIZES:
             field_bits = self._field_bits(size, n_frames)
@@ -143,25 +144,25 @@ class GopCosts:
             self._ratio = 0.5 * (self._ratio + min(max(ratio, 0.4), 2.5))
 
     def minimum_bytes(self, n_frames: int) -> int:
-        """A payload that the smallest model of a GoP does not exceed, at the worst that its symbols can cost."""
+        """Return the bytes that the smallest model of a GoP does not exceed, at the worst that its symbols can cost."""
         field_bits = _WORST_BITS_PER_FIELD_PARAMETER * field_spec(FIELD_SIZES[-1], n_frames).n_parameters
         gaussian_bits = _WORST_GAUSSIAN_RATIO * MIN_GAUSSIANS * self.bits_per_gaussian
         return math.ceil((field_bits + gaussian_bits) / 8.0 + self.overhead_bytes)
 
     def bytes_at_density(self, gaussians_per_pixel: float, n_frames: int) -> int:
-        """Payload of a GoP with so many Gaussians, or as many as the format allows, and the largest field."""
+        """Return the payload's bytes with so many Gaussians, or as many as the format allows, and the largest field."""
         n_gaussians = min(max(gaussians_per_pixel * self.n_pixels, MIN_GAUSSIANS), self.most_gaussians)
         bits = n_gaussians * self.bits_per_gaussian + self._field_bits(FIELD_SIZES[0], n_frames)
         return min(math.ceil(bits / 8.0 + self.overhead_bytes), LIMITS["chunk_payload_bytes"] // 2)
 
     def gaussians_beside_largest_field(self, n_frames: int) -> float:
-        """How many a payload pays for that is just large enough for the largest field."""
+        """Return the Gaussians that a payload pays for which is just large enough for the largest field."""
         share = self.model.field_share
         return (1.0 - share) / share * self._field_bits(FIELD_SIZES[0], n_frames) / self.bits_per_gaussian
 
     @property
     def most_gaussians(self) -> int:
-        """Gaussians of a GoP at most."""
+        """Most Gaussians of a GoP."""
         return max(MIN_GAUSSIANS, min(MOST_PER_PIXEL * self.n_pixels, int(LIMITS["n_gaussians"] / SURPLUS)))
 
     def _field_bits(self, size: FieldSize, n_frames: int) -> float:

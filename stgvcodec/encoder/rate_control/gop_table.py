@@ -19,10 +19,10 @@ class GopTable:
     """The GoPs into which a video is cut, and what the file costs around them.
 
     Args:
-        content: Of the video.
-        lengths: Frames of each GoP, together those of the video.
+        content: Measures of the video's frames.
+        lengths: Frames of each GoP; they add up to those of the video.
         header: The file's header.
-        costs: What models cost.
+        costs: Costs of models in this video.
     """
 
     def __init__(self, content: Content, lengths: Sequence[int], header: StreamHeader, costs: GopCosts) -> None:
@@ -34,7 +34,7 @@ class GopTable:
         self.starts = [stop - length for stop, length in zip(accumulate(lengths), lengths, strict=True)]
         spans = [(start, start + length) for start, length in zip(self.starts, lengths, strict=True)]
         self._pts = [content.pts[start:stop] for start, stop in spans]
-        # The change of a GoP's first frame lies before it.
+        # The change of a GoP's first frame is against the GoP before.
         self.change = [sum(content.change[start + 1 : stop]) for start, stop in spans]
         self.detail = [sum(content.detail[start:stop]) / (stop - start) for start, stop in spans]
         self.is_flat = [max(content.detail[start:stop]) < _FLAT_LEVELS for start, stop in spans]
@@ -45,7 +45,7 @@ class GopTable:
         return len(self.lengths)
 
     def framing_bytes(self, index: int, payload_bytes: int, n_gaussians: int) -> int:
-        """What the file has of a GoP besides its payload."""
+        """Return the bytes that the file spends on a GoP besides its payload."""
         return gop_framing_bytes(
             self._pts[index],
             first_frame=self.starts[index],
@@ -54,7 +54,7 @@ class GopTable:
         )
 
     def framed_bytes(self, payloads: Sequence[float]) -> int:
-        """Size of a file with payloads of these sizes."""
+        """Return the size of a file with payloads of these sizes."""
         n_gaussians = self.costs.most_gaussians
         framed = (
             self.framing_bytes(i, math.ceil(payload), n_gaussians) + math.ceil(payload)
@@ -64,5 +64,5 @@ class GopTable:
 
     @property
     def smallest_file_bytes(self) -> int:
-        """Size that the file can certainly be brought down to."""
+        """Size of the smallest file that is certainly possible."""
         return self.framed_bytes(self.minimum_bytes)

@@ -1,4 +1,4 @@
-"""From what the user asked and what the video holds to GoPs, a control over them, and a plan to show."""
+"""The planner turns what the user asked and what the video holds into GoPs, their rate control, and a plan to show."""
 
 from __future__ import annotations
 
@@ -17,26 +17,27 @@ from stgvcodec.encoder.rate_control.gop_table import GopTable
 from stgvcodec.encoder.reports import EncodePlan
 from stgvcodec.errors import ConfigError
 
-# A GoP should be able to afford this many times the smallest model before its content decides where it ends.
+# Content decides where GoPs end as long as each can pay for this many times the smallest model.
 _HEADROOM = 3.0
 _BUDGET_GROWTH = 1.4
-# Gaussians for each pixel beyond which a longer GoP has nothing left to share; and up to which it may have them where
-# the field cannot grow with it, so that it asks the field to explain more motion with no more parameters.
+# A GoP with this many Gaussians for each pixel gains nothing from more frames that share them. The second limit holds
+# where the field is at its largest, so that a longer GoP asks it to explain more motion with no more parameters.
 _DENSEST = 1.0 / 3.0
 _DENSEST_AT_LARGEST_FIELD = 1.0 / 18.0
-# Frames of a GoP that density never forbids: shorter ones pay for a set and a field too often.
+# Density never makes GoPs shorter than this, in frames: shorter ones pay for Gaussians and a field too often.
 _NEVER_TOO_DENSE = 12
-# What a quality may cost at least and at most, bits a pixel and frame, when GoP lengths are chosen for it.
+# Least and most that a quality may cost, bits a pixel and frame, when GoP lengths are chosen for it, and the number of
+# steps of the bisection between them.
 _BPP_LIMITS = (0.005, 8.0)
 _BPP_STEPS = 12
 
 
 def rate_control(config: EncodeConfig, content: Content, header: StreamHeader) -> RateControl:
-    """A control for the target of a configuration.
+    """Return the rate control for the target of a configuration.
 
     Args:
-        config: With a target.
-        content: Of the video.
+        config: Configuration with a target.
+        content: Measures of the video's frames.
         header: The file's header.
 
     Raises:
@@ -68,7 +69,7 @@ def rate_control(config: EncodeConfig, content: Content, header: StreamHeader) -
 
 
 def encode_plan(config: EncodeConfig, control: RateControl) -> EncodePlan:
-    """What a control is about to do, before the first GoP."""
+    """Return what a rate control is about to do, before the first GoP."""
     gops = control.gops
     expected_bytes = control.expected_bytes()
     n = len(gops)
@@ -92,7 +93,7 @@ def encode_plan(config: EncodeConfig, control: RateControl) -> EncodePlan:
 def _with_headroom(
     config: EncodeConfig, content: Content, costs: GopCosts, bpp: float
 ) -> Iterator[tuple[float, tuple[int, ...]]]:
-    """Cuttings to try in turn, each with the multiple of the smallest models that the target must pay for."""
+    """Yield GoP lengths to try in turn, each after the multiple of the smallest models that the target must pay for."""
     cuttings = []
     for lengths in _cuttings(config, content, costs, bpp):
         cuttings.append(lengths)
@@ -102,7 +103,7 @@ def _with_headroom(
 
 
 def _cuttings(config: EncodeConfig, content: Content, costs: GopCosts, bpp: float) -> Iterator[tuple[int, ...]]:
-    """GoP lengths, from what the content asks for to the fewest GoPs that there can be."""
+    """Yield the lengths of GoPs, from those that the content asks for to those of the fewest GoPs possible."""
     cuts = (True, False) if config.scene_cut else (False,)
     if config.gop is not None:
         for scene_cut in cuts:
@@ -112,7 +113,7 @@ def _cuttings(config: EncodeConfig, content: Content, costs: GopCosts, bpp: floa
     possible = max(1, min(model.longest, frames_in_memory(costs.n_pixels)))
     longest = min(possible, _frames_at_most(costs, bpp))
     shortest = math.ceil(8.0 * _HEADROOM * costs.minimum_bytes(longest) / (bpp * costs.n_pixels))
-    # A set that is denser than worth it still beats a file that is refused.
+    # Gaussians that are denser than is worth their bits still beat a file that is refused.
     longest = min(max(longest, shortest), possible)
     budget = model.budget(bpp, costs.n_pixels)
     for scene_cut in cuts:
@@ -131,7 +132,7 @@ def _cuttings(config: EncodeConfig, content: Content, costs: GopCosts, bpp: floa
 
 
 def _frames_at_most(costs: GopCosts, bpp: float) -> int:
-    """Frames over which a GoP of this rate has a set as dense as is still worth it."""
+    """Return the frames over which a GoP of this rate has its Gaussians as dense as is still worth their bits."""
     longest = costs.model.gop_length.longest
     beside_largest = max(costs.gaussians_beside_largest_field(longest) / costs.n_pixels, _DENSEST_AT_LARGEST_FIELD)
     most_bytes = min(costs.bytes_at_density(beside_largest, longest), costs.bytes_at_density(_DENSEST, 1))
@@ -139,7 +140,7 @@ def _frames_at_most(costs: GopCosts, bpp: float) -> int:
 
 
 def _expected_bpp(psnr_db: float, content: Content, costs: GopCosts) -> float:
-    """Bits a pixel and frame at which the table expects a quality, with the GoP length that goes with them."""
+    """Return the bits a pixel and frame at which the table expects a PSNR, with the GoP length that they lead to."""
     n_changes = max(content.n_frames - 1, 1)
     model = costs.model.gop_length
     change = sum(content.change) / n_changes
@@ -159,7 +160,7 @@ def _expected_bpp(psnr_db: float, content: Content, costs: GopCosts) -> float:
 def _below_minimum(config: EncodeConfig, gops: GopTable) -> ConfigError:
     minimum = gops.smallest_file_bytes
     bpp = 8.0 * minimum / (gops.n_pixels * gops.n_frames)
-    # Four digits, rounded up, so that what is named works.
+    # The minimum is named with at least four digits, rounded up, so that a target of that value works.
     n_decimals = max(4, 3 - math.floor(math.log10(bpp)))
     bpp = math.ceil(bpp * 10**n_decimals) / 10**n_decimals
     extent = f"in {len(gops)} GoP{'s' if len(gops) > 1 else ''} of up to {max(gops.lengths)} frames"

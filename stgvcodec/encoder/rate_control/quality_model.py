@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-# Standard deviations, dB: of the table's offset and slope for a new video, of the offset from GoP to GoP, of a GoP.
+# Standard deviations, dB: the table's offset and slope for a new video, the offset's drift from GoP to GoP, and the
+# noise of one GoP.
 _OFFSET_DB = 4.0
 _SLOPE_DB = 0.5
 _DRIFT_DB = 0.4
@@ -16,13 +17,15 @@ _BITS_PER_PIXEL = (1e-4, 1e3)
 
 @dataclass(frozen=True)
 class QualityModel:
-    """PSNR of a GoP, dB: `base + slope * log2(bits a pixel of the GoP) - change * log2(1 + its change) - detail * ...`.
+    """PSNR of a GoP, dB, from its bits for each pixel of the picture b, its change c and its detail d.
+
+    It is `base + slope * log2(b) - change * log2(1 + c) - detail * log2((1 + d) / 13)`.
 
     Attributes:
-        base: At one bit a pixel of the GoP, no change, and a detail of 12 levels.
-        slope: For each doubling of the GoP's bits.
-        change: For each doubling of one plus the change that it spans.
-        detail: For each doubling of `Content.detail` over 12 levels.
+        base: PSNR at one bit a pixel, no change, and a detail of 12 levels, dB.
+        slope: Gain for each doubling of the GoP's bits, dB.
+        change: Loss for each doubling of one plus the change that the GoP spans, dB.
+        detail: Loss for each doubling of one plus `Content.detail`, against a detail of 12 levels, dB.
     """
 
     base: float
@@ -31,7 +34,7 @@ class QualityModel:
     detail: float
 
     def psnr_db(self, bits_per_pixel: float, change: float, detail: float) -> float:
-        """What a GoP of so many bits for each pixel of the picture should reach."""
+        """Return the PSNR that a GoP of so many bits for each pixel of the picture should reach, dB."""
         return (
             self.base
             + self.slope * math.log2(bits_per_pixel)
@@ -42,13 +45,13 @@ class QualityModel:
 
 @dataclass
 class QualityFit:
-    """A Kalman filter over the two numbers in which videos differ most: an offset and a slope, to a profile's model.
+    """A Kalman filter over two corrections to a profile's model, in which videos differ most: an offset and a slope.
 
     Args:
-        model: The profile's.
+        model: Quality model of the profile.
         offset: Correction of PSNR, dB.
         slope: Correction of the slope, dB for each doubling.
-        covariance: Of both: (offset, offset), (offset, slope), (slope, slope).
+        covariance: Covariance of both corrections: (offset, offset), (offset, slope), (slope, slope).
         centre: log2 of the bits a pixel around which the slope turns; None before the first GoP.
     """
 
@@ -59,15 +62,15 @@ class QualityFit:
     centre: float | None = None
 
     def psnr_db(self, bits_per_pixel: float, change: float, detail: float) -> float:
-        """What a GoP of so many bits for each pixel of the picture should reach."""
+        """Return the PSNR that a GoP of so many bits for each pixel of the picture should reach, dB."""
         expected = self.model.psnr_db(bits_per_pixel, change, detail)
         return expected + self.offset + self.slope * self._distance(bits_per_pixel)
 
     def bits_per_pixel(self, psnr_db: float, change: float, detail: float) -> float:
-        """Bits for each pixel of the picture with which a GoP should reach a quality."""
+        """Return the bits for each pixel of the picture with which a GoP should reach a PSNR."""
         at_one = self.psnr_db(1.0, change, detail)
         slope = min(max(self.model.slope + self.slope, _SLOPES[0]), _SLOPES[1])
-        # The slope may have been clamped: go from the centre, where it does not matter.
+        # The slope may have been clamped, so the line starts at the centre, where that does not matter.
         centre = self.centre or 0.0
         at_centre = at_one + (self.model.slope + self.slope) * centre
         exponent = centre + (psnr_db - at_centre) / slope
@@ -75,7 +78,7 @@ class QualityFit:
         return float(2.0 ** min(max(exponent, low), high))
 
     def learn(self, bits_per_pixel: float, change: float, detail: float, psnr_db: float) -> None:
-        """Take a fitted GoP into account."""
+        """Correct the offset and the slope by a fitted GoP."""
         if self.centre is None:
             self.centre = math.log2(bits_per_pixel)
         x = self._distance(bits_per_pixel)
