@@ -1,1 +1,1 @@
-"""From a video to a `.stgv` file: look ahead, plan, fit each GoP, write it."""
+"""The encoder makes a `.stgv` file of a video: it looks ahead, plans, fits each GoP and writes it."""

@@ -1,4 +1,4 @@
-"""What a user may ask of the encoder."""
+"""`EncodeConfig`: what a user may ask of the encoder."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ class EncodeConfig:
     """Options of `encode`. Where one is None, the preset or the rate control decides.
 
     Attributes:
-        preset: Name in `encoder.presets.PRESETS`: effort, from "draft" to "slow", or "paper".
-        profile: Quantisers and entropy models, out of `PROFILES`; by default "compact", and "paper" for the preset of
-            that name.
+        preset: Effort of the fit, a name in `encoder.presets.PRESETS`: from "draft" to "slow", or "paper".
+        profile: Quantisers and entropy models, a name in `PROFILES`; by default "compact", and "paper" for the preset
+            of that name.
         n_gaussians: Gaussians per GoP.
         gop: Most frames in a GoP.
         key_frame: Frame from which the canonical Gaussians start, and on which preset "paper" first fits them: "first",
             "middle", or "auto" (the one closest to all others).
-        initialization: "content" or "random".
+        initialization: How the Gaussians start: "content" or "random".
         scene_cut: Whether a scene cut also starts a GoP.
         bpp_target: File size to reach, bits per pixel and frame, all headers included.
         size_target: File size to reach, bytes, all headers included.
         psnr_target: Mean over frames of the RGB PSNR to reach, dB, as `compare` measures it.
         color_stages: Stages of the residual vector quantiser of the colours.
         color_codebook_size: Codewords of each stage, a power of two for the least waste.
-        seed: Of everything random.
+        seed: Seed of everything random.
 
     Raises:
         ConfigError: a value that cannot be met, or two that exclude each other.
@@ -59,7 +59,7 @@ class EncodeConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be met."""
+        """Refuse values that cannot be met."""
         _one_of("preset", self.preset, tuple(PRESETS))
         if not self.profile:
             object.__setattr__(self, "profile", "paper" if self.preset == "paper" else PROFILES[0])
@@ -105,10 +105,10 @@ class EncodeConfig:
 
 
 def parse_bytes(text: str) -> int:
-    """A number of bytes as it is typed: `500000`, `500k` (10^3 bytes), `1.5M` (10^6), `2G` (10^9).
+    """Parse a number of bytes as a user types it: `500000`, `500k` (10^3 bytes), `1.5M` (10^6), `2G` (10^9).
 
     Raises:
-        ConfigError: a text of another form.
+        ConfigError: the text has another form.
     """
     match = _SIZE.fullmatch(text.strip())
     if match is None:

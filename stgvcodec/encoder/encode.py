@@ -1,4 +1,4 @@
-"""`encode`: a video file in, a `.stgv` file out, one GoP of frames in memory at a time."""
+"""`encode` turns a video into a `.stgv` file; only the frames of the GoPs under way are in memory."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from stgvcodec.progress import PROGRESS_INTERVAL_SECONDS, Progress, ProgressCall
 
 logger = logging.getLogger(__name__)
 
-# GoPs at once by back end: one does not fill a large GPU (benchmarks/bunny_fit.py).
+# GoPs that are fitted at the same time, by back end: one does not fill a large GPU (benchmarks/bunny_fit.py).
 _JOBS = {"triton": 4}
 
 
@@ -55,17 +55,17 @@ def encode(
     Args:
         source: A video file or a folder of images.
         destination: The `.stgv` file; written under a temporary name and moved into place when complete.
-        config: What to make of it; the default is preset "fast".
+        config: Options of the encoder; by default those of preset "fast".
         selection: Which frames and which part of the picture.
-        matrix: "bt601", "bt709" or "bt2020", over what the source is tagged with.
-        device: "auto", "cpu" or "cuda".
-        backend: "auto", "reference", "numba" or "triton".
+        matrix: Colour matrix in place of the one that the source is tagged with: "bt601", "bt709" or "bt2020".
+        device: Device to fit on: "auto", "cpu" or "cuda".
+        backend: Implementation of the operators: "auto", "reference", "numba" or "triton".
         jobs: GoPs that are fitted at the same time; by default several on a GPU with the triton back end, else one.
         progress: Called several times a second, from any thread.
-        plan: Called once, before the first fit.
+        plan: Called once with the plan, before the first fit.
 
     Returns:
-        Sizes and quality, the latter from the decoder's path over the written bytes.
+        Sizes and quality; the quality is that of the frames that a decoder renders from the written bytes.
 
     Raises:
         ConfigError: options that cannot be met.
@@ -90,7 +90,7 @@ def encode(
         control = rate_control(config, _content(video, progress), header) if config.has_target else None
         scheduler = GopScheduler(config, video, control, torch_device, backend_name, n_at_once, progress)
         planned = scheduler.encode_plan()
-        # Where there are no frames the reader says why, below.
+        # A source without frames has no plan; reading it, below, says what is wrong.
         if plan is not None and planned.n_frames != 0:
             plan(planned)
         gops: list[GopReport] = []
@@ -141,7 +141,7 @@ def encode(
 
 
 def _content(video: VideoReader, progress: ProgressCallback | None) -> Content:
-    """Measures of every frame, with a call of `progress` now and then."""
+    """Return the measures of every frame; `progress` is called now and then."""
     last_report = time.monotonic()
 
     def on_frame(n_read: int) -> None:
@@ -194,6 +194,6 @@ def _gop_report(first_frame: int, gop: Gop, payload: GopPayload, n_bytes: int) -
 
 
 def _mean_psnr_db(psnrs: Sequence[float]) -> float:
-    """Mean over the frames that differ from their source, as `compare` takes it; inf if none does."""
+    """Return the mean over the frames that differ from their source, as `compare` takes it; inf if none does."""
     finite = [psnr for psnr in psnrs if math.isfinite(psnr)]
     return math.fsum(finite) / len(finite) if finite else math.inf

@@ -1,4 +1,4 @@
-"""`encode_gop`: frames in, bytes out, and nothing else touched. Whatever schedules GoPs only calls this."""
+"""`encode_gop` turns the frames of a GoP into its payload and touches nothing else; a scheduler only calls it."""
 
 from __future__ import annotations
 
@@ -32,27 +32,29 @@ from stgvcodec.ops.threads import one_torch_thread
 
 logger = logging.getLogger(__name__)
 
-# A payload this far from its target, relatively, is resized once more after fine-tuning.
+# A payload further than this share from its target is resized once more after fine-tuning.
 _SIZE_TOLERANCE = 0.03
+# The touch-up that follows multiplies the last phase's learning rates by this.
 _TOUCH_UP_RATE = 0.3
-# Shortest and longest side of the thumbnails on which a key frame is chosen.
+# Key frames are chosen on thumbnails that keep one pixel in this many, in each direction.
 _THUMBNAIL_STRIDE = 8
 
 
 @dataclass(frozen=True)
 class GopConfig:
-    """All that a GoP's fit depends on besides its frames.
+    """All that a GoP's fit depends on besides its frames and its seed.
 
     Attributes:
-        preset: Effort; its phases are run in order.
+        preset: Preset whose phases are run in order.
         n_gaussians: Canonical Gaussians to start with.
         field: Size of the deformation field.
-        key_frame: "first", "middle" or "auto".
-        initialization: "content" or "random".
-        profile: Quantisers; complete, with the sizes of the colours' codebooks where there are any.
-        target_bytes: Size of payload to reach, never exceeded by more than half a per cent; None keeps all Gaussians.
-        device: Where to fit.
-        backend: Name of the operators.
+        key_frame: Rule for the key frame: "first", "middle" or "auto".
+        initialization: How the Gaussians start: "content" or "random".
+        profile: Profile with the quantisers and, where there are any, the sizes of the colours' codebooks.
+        target_bytes: Size that the payload is to reach and never exceeds by more than half a per cent; None keeps all
+            Gaussians.
+        device: Device to fit on.
+        backend: Name of the operators' back end.
     """
 
     preset: Preset
@@ -68,14 +70,14 @@ class GopConfig:
 
 @dataclass(frozen=True)
 class GopStats:
-    """Figures of one fitted GoP, all from the decoder's path over the payload.
+    """Figures of one fitted GoP; its PSNR is that of the frames that a decoder renders from the payload.
 
     Attributes:
         n_gaussians: Gaussians transmitted.
-        psnr_db: PSNR of each 8-bit frame; inf where identical.
+        psnr_db: PSNR of each 8-bit frame; inf where it is identical to its source.
         quantizer_cost_db: Stream -> PSNR lost when its quantiser was switched on.
         n_rollbacks: How often the fit diverged and was taken back to an earlier state.
-        seconds: Wall-clock time.
+        seconds: Wall-clock time of the fit.
     """
 
     n_gaussians: int
@@ -91,14 +93,15 @@ class GopPayload:
 
     Attributes:
         bytes: The payload.
-        stats: Its figures.
+        stats: Figures of the fit.
     """
 
     bytes: bytes
     stats: GopStats
 
 
-# Phase, steps done in it, share of the GoP's work done, and the loss as a tensor that may still be on its way.
+# It is called with the phase, the steps done in it, the share of the GoP's work done, and the loss as a tensor that the
+# device may still be computing.
 FitCallback = Callable[[Phase, int, float, Tensor], None]
 
 
@@ -112,8 +115,8 @@ def encode_gop(
 
     Args:
         frames: RGB. [T, H, W, 3] uint8.
-        config: How.
-        seed: Of everything random.
+        config: All that the fit depends on besides the frames and the seed.
+        seed: Seed of everything random.
         on_step: Called after each optimiser step.
 
     Returns:
@@ -138,7 +141,7 @@ def encode_gop(
             trainer.run(phase, work.step)
         if target_bytes is not None and resize_to(trainer, target_bytes, _SIZE_TOLERANCE):
             trainer.run(_touch_up((*phases, *finetuning)[-1]), None)
-        # What a GoP leaves, one that is fitted beside it cannot use.
+        # A GoP that is fitted at the same time cannot use the bytes that this one leaves.
         payload, n_gaussians = pack_within(trainer, target_bytes, fills=is_rated)
         _, height, width, _ = frames.shape
         renderer = GopRenderer(payload, width=width, height=height, device=config.device, backend=config.backend)
@@ -169,7 +172,7 @@ def _memory_named(frames: npt.NDArray[np.uint8], config: GopConfig) -> Iterator[
 
 
 class _Work:
-    """Counts steps over all phases."""
+    """Counts the work done over all phases of a fit."""
 
     def __init__(self, phases: tuple[Phase, ...], on_step: FitCallback | None) -> None:
         self._n_steps = sum(phase.n_steps * self._frames_a_step(phase) for phase in phases)
@@ -183,17 +186,18 @@ class _Work:
 
     @staticmethod
     def _frames_a_step(phase: Phase) -> int:
-        # A step on paths draws nothing.
+        # A step on paths renders no frame.
         return phase.frames_per_step if phase.target == "pictures" else 1
 
 
 def fit_phases(config: GopConfig, n_frames: int, *, has_paths: bool) -> tuple[tuple[Phase, ...], tuple[Phase, ...]]:
-    """A fit's phases before its fine-tuning, and those of it.
+    """Return the phases of a fit before its fine-tuning, and those of the fine-tuning.
 
     Args:
-        config: Whose preset and profile they come from.
-        n_frames: Frames of the GoP: as many steps a frame in a longer one, one frame's in a still.
-        has_paths: Whether there are paths to train on; phases that do are left out otherwise.
+        config: Configuration whose preset and profile the phases come from.
+        n_frames: Frames of the GoP. One that is longer than the preset's gets steps in proportion, and one of a single
+            frame trains on its picture alone.
+        has_paths: Whether there are paths; without them the phases that train on paths are left out.
     """
     preset = config.preset
     longer = max(1.0, n_frames / preset.gop)
@@ -214,13 +218,13 @@ def fit_phases(config: GopConfig, n_frames: int, *, has_paths: bool) -> tuple[tu
 
 
 def _touch_up(phase: Phase) -> Phase:
-    """A shorter and gentler repetition of the last phase, after a few Gaussians came or went."""
+    """Return a shorter and gentler repetition of the last phase, for when a few Gaussians were added or dropped."""
     rates = phase.rates.scaled(_TOUCH_UP_RATE)
     return dataclasses.replace(phase, name="touch-up", n_steps=phase.n_steps // 2, rates=rates)
 
 
 def make_trainer(frames: npt.NDArray[np.uint8], config: GopConfig, seed: int) -> GopTrainer:
-    """The trainer of a GoP, initialised, before its first phase; arguments as for `encode_gop`."""
+    """Return the initialised trainer of a GoP, before its first phase; the arguments are those of `encode_gop`."""
     n_frames, height, width, _ = frames.shape
     spec = GopSpec(width, height, n_frames, config.n_gaussians, field_spec(config.field, n_frames))
     rng = np.random.default_rng(seed)
@@ -250,7 +254,7 @@ def make_trainer(frames: npt.NDArray[np.uint8], config: GopConfig, seed: int) ->
 
 
 def _paths(pictures: Tensor, key_frame: int, config: GopConfig) -> Paths | None:
-    """Paths for the preset's phases that train on them; None where there are no such, or hardly anything moves."""
+    """Follow paths for phases that train on them; None where the preset has none, or hardly anything moves."""
     n_frames, height, width, _ = pictures.shape
     if n_frames == 1 or all(phase.target == "pictures" for phase in config.preset.phases):
         return None
@@ -259,11 +263,11 @@ def _paths(pictures: Tensor, key_frame: int, config: GopConfig) -> Paths | None:
 
 
 def choose_key_frame(frames: npt.NDArray[np.uint8], rule: str) -> int:
-    """Index of the frame from which the canonical Gaussians start.
+    """Return the index of the frame from which the canonical Gaussians start.
 
     Args:
         frames: RGB. [T, H, W, 3] uint8.
-        rule: "first", "middle", or "auto": the frame with the least squared error to all others, on thumbnails.
+        rule: "first", "middle", or "auto", the frame with the least squared error to all others on thumbnails.
     """
     n_frames: int = frames.shape[0]
     if rule == "first":

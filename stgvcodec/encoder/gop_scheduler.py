@@ -1,4 +1,4 @@
-"""Which GoPs are fitted when: several at a time, planned one after the other, handed out in order."""
+"""The scheduler fits GoPs, several at a time, plans them one after the other, and hands them out in order."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ class GopScheduler:
         self._n_at_once = n_at_once
         self._progress = progress
         self._lock = threading.Lock()
-        self._frames_fitted: dict[int, float] = {}  # By GoP under way: its frames times the share of its work done.
+        self._frames_fitted: dict[int, float] = {}  # GoP under way -> its frames x share of its work done
         self._last_progress = 0.0
         self._is_cancelled = False
         self._gop = config.gop or self.preset.gop
 
     def encode_plan(self) -> EncodePlan:
-        """What is about to be done."""
+        """Return what the encode is about to do."""
         if self._rate is not None:
             return encode_plan(self.config, self._rate)
         length = self._gop if self._n_frames is None else min(self._gop, self._n_frames)
@@ -82,7 +82,7 @@ class GopScheduler:
         )
 
     def gops(self, video: VideoReader) -> Iterator[Gop]:
-        """The video in GoPs, as planned where there is a target, else as the frames come."""
+        """Return the GoPs of the video, as planned where there is a target, else as the frames come."""
         if self._rate is None:
             return split_gops(video, lambda: self._gop, scene_cut=self.config.scene_cut)
         lengths = iter(self._rate.gops.lengths)
@@ -93,8 +93,8 @@ class GopScheduler:
         """Fit and code GoPs.
 
         Yields:
-            Each with its payload, in order. A GoP is planned when the one `n_at_once` before it has been yielded and
-            taken into account by `done`, whatever finishes first, so that the same input gives the same plans.
+            Each GoP with its payload, in order. A GoP is planned when the one `n_at_once` before it has been yielded
+            and taken into account by `done`, whatever finishes first, so that the same input gives the same plans.
         """
         if self._n_at_once == 1:
             for index, gop in enumerate(gops):
@@ -115,7 +115,7 @@ class GopScheduler:
                 self._is_cancelled = True
 
     def done(self, gop: Gop, payload: GopPayload) -> None:
-        """Take a GoP that is in the file into account."""
+        """Take into account a GoP that has been written to the file."""
         with self._lock:
             index = self._n_gops_done
             self.n_frames_done += len(gop.pts)
@@ -166,7 +166,7 @@ class GopScheduler:
             device=self._device,
             backend=self._backend,
         )
-        # Each GoP draws its own numbers, whichever others there are.
+        # Each GoP has a seed of its own, so that its random numbers do not depend on the other GoPs.
         return encode_gop(gop.frames, config, seed=self.config.seed + index, on_step=on_step)
 
     def _report(self, index: int, phase: Phase, step: int, frames_fitted: float, loss: Tensor) -> None:
@@ -178,7 +178,7 @@ class GopScheduler:
         with self._lock:
             # A GoP that is fitted once more does not take back what was shown as done.
             self._frames_fitted[index] = max(self._frames_fitted.get(index, 0.0), frames_fitted)
-            # Of several GoPs under way the first is shown.
+            # Only the first of the GoPs under way is shown.
             if index != self._n_gops_done:
                 return
             if now - self._last_progress < PROGRESS_INTERVAL_SECONDS and step < phase.n_steps:
@@ -200,7 +200,7 @@ class GopScheduler:
 
 
 def _same_frames(video: VideoReader, n_frames: int) -> Iterator[VideoFrame]:
-    """The frames that were looked at, once more; not a step beyond, where the reader would repeat its warnings."""
+    """Yield the frames of the lookahead once more; not a step beyond, where the reader would repeat its warnings."""
     n_read = 0
     for frame in islice(video, n_frames):
         n_read += 1
@@ -216,7 +216,7 @@ def _result_of(payload: GopPayload) -> GopResult:
 
 
 def _first_finished(under_way: deque[tuple[Gop, Future[GopPayload]]]) -> tuple[Gop, GopPayload]:
-    """Take the first of those under way when it is done; if any other fails before, fail with it."""
+    """Take the first of the GoPs under way when it is done; if another one fails before, fail with it."""
     pending = {future for _, future in under_way}
     while not under_way[0][1].done():
         done, pending = wait(pending, return_when=FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""From a trained model to the integers of its payload."""
+"""Turns a trained model into the symbols of its payload."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class PackedGop:
 
 
 def gop_symbols(trainer: GopTrainer) -> GopSymbols:
-    """Integers to transmit. Streams whose quantiser is not yet in use get one fitted to their present parameters."""
+    """Return the symbols to transmit. A stream whose quantiser is not yet in use gets one fitted to it now."""
     with torch.no_grad():
         parameters, quantizers = trainer.model.gop_parameters(), trainer.quantizers
         for stream in QUANTIZED_STREAMS:
@@ -104,7 +104,7 @@ def gop_symbols(trainer: GopTrainer) -> GopSymbols:
 
 
 def header_of(spec: GopSpec, quantizers: QuantizerConfig) -> GopHeader:
-    """The transmitted header of a GoP of these dimensions, whose numbers went through these quantisers."""
+    """Return the header of a GoP of these dimensions whose parameters went through these quantisers."""
     field = spec.field
     static, dynamic = field.static_grid, field.dynamic_grid
     has_stages = quantizers.colors == "rvq"

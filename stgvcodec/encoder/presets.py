@@ -1,4 +1,4 @@
-"""Presets: how much effort a fit takes. All data; nothing here computes."""
+"""Presets say how much effort a fit takes. They are data; nothing here computes."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ class FieldSize:
 
     Attributes:
         n_levels: Resolution levels of both encodings.
-        log2_hashmap_size: Entries per level, as a power of two, of both.
+        log2_hashmap_size: Entries per level of both encodings, as a power of two.
         static_features: Features per level of the 2D encoding.
         dynamic_features: Features per level of the 3D encoding.
         base_resolution: Cells per axis of the coarsest level.
         per_level_scale: Ratio of successive resolutions.
         mlp_width: Width of both hidden layers.
-        full_temporal_resolution: Whether time is cut as finely as space, as in the paper; else never finer than the
-            frames, which leaves the times between frames trained.
+        full_temporal_resolution: Whether time is divided as finely as space, as in the paper; else it is never divided
+            more finely than the frames, so that the times between frames are trained too.
     """
 
     n_levels: int
@@ -36,7 +36,8 @@ class FieldSize:
 
 PAPER_FIELD = FieldSize(8, 10, 2, 4, 16, 1.5, 128, full_temporal_resolution=True)
 
-# Largest first: rate control and presets take the first that fits. The parameters in brackets are for a GoP of 10.
+# The largest comes first: rate control and presets take the first that fits. The comments count the parameters for a
+# GoP of 10 frames.
 FIELD_SIZES = (
     FieldSize(8, 10, 2, 4, 16, 1.5, 128),  # 72 K
     FieldSize(8, 9, 2, 4, 12, 1.5, 64),  # 31 K
@@ -52,14 +53,14 @@ class Preset:
     """Everything that a fit needs beyond the video.
 
     Attributes:
-        name: As the user gives it.
+        name: Name by which the user chooses it.
         gop: Most frames in a GoP.
         phases: Phases before fine-tuning.
-        finetuning: Phases through the quantisers.
-        key_frame: "first", "middle" or "auto".
-        initialization: "content" or "random".
+        finetuning: Phases that train through the quantisers.
+        key_frame: Rule for the key frame: "first", "middle" or "auto".
+        initialization: How the Gaussians start: "content" or "random".
         means_space: Training space of the means.
-        field: Fixed field; None scales it with the pixels.
+        field: Fixed size of the deformation field; None scales it with the pixels.
         color_stages: Stages of the colours' vector quantiser.
         color_codebook_size: Codewords of each stage.
     """
@@ -77,12 +78,14 @@ class Preset:
 
 
 FINE_RATES = LearningRates(means=0.03, cholesky=0.02, colors=2e-3, hash_tables=2e-3, mlp=4e-4)
-# The paper gives one rate for the Gaussians (through tanh) and one for hash tables and MLP, to be divided by ten.
+# The paper gives one rate for the Gaussians (through tanh) and one for hash tables and MLP; fine-tuning divides both by
+# ten.
 _PAPER_RATES = LearningRates(means=7e-3, cholesky=7e-3, colors=7e-3, hash_tables=1.6e-4, mlp=1.6e-4)
 _PAPER_FINE_RATES = LearningRates(means=7e-4, cholesky=7e-4, colors=7e-4, hash_tables=1.6e-5, mlp=1.6e-5)
 
 
-# Chosen on pans of blackswan and bmx-trees: the rates end so low that the whole picture's motion is exact to a pixel.
+# This rate was chosen on pans of blackswan and bmx-trees: it ends so low that the whole picture's motion is exact to a
+# pixel.
 _MOTION_RATES = LearningRates(mlp=6e-3)
 
 
@@ -90,7 +93,7 @@ def _effort(name: str, *, motion: int, joint: int, final_rate: float, finetuning
     return Preset(
         name=name,
         gop=10,
-        # No phase on the key frame alone: with colours solved for at the start it costs more steps than it saves.
+        # No phase trains on the key frame alone: with colours solved at the start it costs more steps than it saves.
         phases=(
             Phase(
                 "motion",

@@ -1,4 +1,4 @@
-"""Profiles: which quantisers a file's numbers go through, and how a fit gets used to them."""
+"""Profiles say which quantisers a model's parameters go through, and how fine-tuning switches them on."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from stgvcodec.fit.quantizers import QuantizerConfig
 
 @dataclass(frozen=True)
 class Profile:
-    """One way to make numbers of a model.
+    """One way to turn the parameters of a model into symbols.
 
     Attributes:
-        name: As the user gives it; `bitstream.header.PROFILES` has its id.
-        quantizers: Kinds and sizes; the stages of a codebook come from the preset.
-        at_once: Whether fine-tuning has all quantisers on from its first step, with rates of its own, or one after the
-            other with the preset's.
+        name: Name by which the user chooses it; `bitstream.syntax.versions.PROFILES` has its id.
+        quantizers: Kinds and sizes of the quantisers; the sizes of codebooks come from the preset.
+        at_once: Whether fine-tuning has all quantisers on from its first step, with learning rates of its own, or
+            switches them on one after the other, with the preset's.
     """
 
     name: str
@@ -24,11 +24,11 @@ class Profile:
     at_once: bool
 
     def with_codebooks(self, n_stages: int, size: int) -> Profile:
-        """The same with stages of codewords for the colours, where it has such."""
+        """Return the profile with these sizes of codebooks for the colours, if it has codebooks."""
         return replace(self, quantizers=replace(self.quantizers, color_stages=n_stages, color_codebook_size=size))
 
     def finetuning(self, phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
-        """A preset's phases of fine-tuning, as this profile has them."""
+        """Return a preset's phases of fine-tuning as this profile runs them."""
         return (one_finetuning_phase(phases),) if self.at_once and phases else phases
 
 
@@ -47,4 +47,4 @@ PROFILES = {
         Profile("paper", _PAPER, at_once=False),
     )
 }
-"""By name; the first is the default."""
+"""Profiles by their name; the first is the default."""

@@ -9,19 +9,19 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class EncodePlan:
-    """What an encode is about to do. Of the targets at most one is given.
+    """What an encode is about to do; at most one of the targets is given.
 
     Attributes:
         bpp_target: Bits per pixel and frame of the whole file.
         size_target: Bytes of the whole file.
         psnr_target: Mean PSNR, dB.
-        n_frames: Frames of the video: counted where there is a target, else as the source says, None if it does not.
+        n_frames: Frames of the video, counted where there is a target, else as the source says; None if it does not.
         gop_lengths: Frames of each GoP; empty without a target, where they end as the frames are read.
-        longest_gop: Frames of a GoP at most.
-        n_gaussians: Of a GoP of average length.
-        n_field_parameters: Of such a GoP's deformation field.
-        expected_bytes: Size of the file; None where that is not planned.
-        expected_bpp: The same in bits per pixel and frame.
+        longest_gop: Most frames of a GoP.
+        n_gaussians: Gaussians of a GoP of average length.
+        n_field_parameters: Parameters of such a GoP's deformation field.
+        expected_bytes: Expected size of the file; None where it is not planned.
+        expected_bpp: Expected bits per pixel and frame; None where they are not planned.
     """
 
     bpp_target: float | None
@@ -41,17 +41,17 @@ PlanCallback = Callable[[EncodePlan], None]
 
 @dataclass(frozen=True)
 class GopReport:
-    """What became of one GoP.
+    """Figures of one GoP in the file.
 
     Attributes:
         first_frame: Index of its first frame.
-        n_frames: Frames in it.
+        n_frames: Frames in the GoP.
         n_gaussians: Canonical Gaussians transmitted.
         n_bytes: Size of its chunk in the file.
-        psnr_db: Mean over its frames of RGB PSNR, 8-bit, of the decoder's frames; identical ones are left out, and it
-            is inf if all are identical.
+        psnr_db: Mean over its frames of the PSNR of 8-bit RGB, as a decoder renders them; identical frames are left
+            out, and it is inf if all are identical.
         quantizer_cost_db: Stream -> PSNR lost when its quantiser was switched on, before fine-tuning.
-        seconds: Time spent on it; GoPs that are fitted at the same time share the device.
+        seconds: Wall-clock time of its fit; GoPs that are fitted at the same time share the device.
         n_rollbacks: How often its fit diverged and went on from an earlier state at a lower rate.
     """
 
@@ -71,23 +71,23 @@ class EncodeReport:
 
     Attributes:
         path: The file written.
-        file_bytes: Its size.
-        bpp: 8 * file_bytes / (width * height * n_frames).
-        bpp_target: As asked; None without a target.
-        psnr_db: Mean over frames of RGB PSNR on 8-bit frames, of what a decoder renders from the written bytes;
-            identical ones are left out, and it is inf if all are identical.
-        width: Pixels.
-        height: Pixels.
+        file_bytes: Size of the file.
+        bpp: Bits per pixel and frame: 8 * file_bytes / (width * height * n_frames).
+        bpp_target: Bits per pixel and frame that were asked for; None without such a target.
+        psnr_db: Mean over the frames of the PSNR of 8-bit RGB, as a decoder renders them from the written bytes;
+            identical frames are left out, and it is inf if all are identical.
+        width: Picture width, pixels.
+        height: Picture height, pixels.
         n_frames: Frames written.
         audio_dropped: Whether the source has sound; this release keeps only the pictures.
         gops: A report for each GoP.
-        seconds: Wall-clock time.
-        device: Where it ran, e.g. "cpu".
-        backend: Operators used, e.g. "numba".
-        size_target: As asked, bytes; None without a target.
-        psnr_target: As asked, dB; None without a target.
-        plan: What was planned before the first GoP.
-        shortfall: Why a target was not reached; None if it was, or there was none.
+        seconds: Wall-clock time of the encode.
+        device: Device that the fits ran on, e.g. "cpu".
+        backend: Back end of the operators, e.g. "numba".
+        size_target: Bytes that were asked for; None without such a target.
+        psnr_target: PSNR that was asked for, dB; None without such a target.
+        plan: Plan that was made before the first GoP.
+        shortfall: Reason why a target was not reached; None if it was, or there was none.
     """
 
     path: Path

@@ -1,4 +1,4 @@
-"""Landing a GoP on its bytes: by how many Gaussians it has, by what their bits weigh in the loss, and by trimming."""
+"""Size control makes a payload meet its bytes: by the number of Gaussians, by lmbda, and by packing fewer of them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ logger = logging.getLogger(__name__)
 
 # A payload may be this much larger than asked for, relatively, before Gaussians are dropped.
 _EXCESS = 0.004
-# What the weight of the rate aims at, so that little is left to drop.
+# Fine-tuning aims at this share of the target, so that few Gaussians are left to drop.
 _AIM = 0.99
-# A GoP that falls short by more than this share has finer steps in the end, down to this power of two, found in so many
-# tries: a set that trained is near its size.
+# A payload that falls short by more than this share gets finer quantiser steps in the end: down to 2 to this power
+# times as large, found in this many tries. They suffice, since Gaussians that were trained for a size are near it.
 _SHORTFALL = 0.01
 _FINEST_STEPS, _STEP_TRIES = -0.5, 4
-# What the rate in the loss can leave of a payload's bytes, by its weight alone. Gaussians come and go only for what
-# lies beyond, since a set that loses many just before its fine-tuning loses more than their worth.
+# Least and largest share of a payload's bytes that the rate in the loss can leave by its lmbda alone. Gaussians are
+# added or dropped only for what lies beyond, since a model that loses many just before its fine-tuning loses more than
+# they were worth.
 _LEAST_LEFT, _MOST_LEFT = 0.62, 0.92
 
 
@@ -29,12 +30,12 @@ def resize_to(trainer: GopTrainer, target_bytes: int, tolerance: float = 0.0) ->
     """Drop or split Gaussians so that the payload, as quantised now, meets its size.
 
     Args:
-        trainer: With or without quantisers in use.
-        target_bytes: Size of the payload.
-        tolerance: Relative distance from it that is left alone.
+        trainer: Trainer, with or without quantisers in use.
+        target_bytes: Size that the payload is to reach.
+        tolerance: Relative distance from the target up to which nothing changes.
 
     Returns:
-        Whether the set changed.
+        Whether the number of Gaussians changed.
     """
     packed = PackedGop.of(trainer)
     if abs(packed.n_bytes - target_bytes) <= tolerance * target_bytes:
@@ -45,13 +46,13 @@ def resize_to(trainer: GopTrainer, target_bytes: int, tolerance: float = 0.0) ->
 
 
 def set_target_bits(trainer: GopTrainer, target_bytes: int) -> None:
-    """Make fine-tuning with the rate in its loss land on a payload's size.
+    """Make fine-tuning with the rate in its loss reach a payload's size.
 
-    The weight of the rate does it. The set is resized only as far as that cannot.
+    The trainer adapts lmbda for it. Gaussians are added or dropped only for what lmbda cannot do.
 
     Args:
-        trainer: Before its quantisers are in use.
-        target_bytes: Size of the payload.
+        trainer: Trainer, before its quantisers are in use.
+        target_bytes: Size that the payload is to reach.
     """
     packed = PackedGop.of(trainer)
     _steer(trainer, target_bytes, packed.n_bytes)
@@ -60,7 +61,7 @@ def set_target_bits(trainer: GopTrainer, target_bytes: int) -> None:
 
 
 def _resize(trainer: GopTrainer, packed: PackedGop, target_bytes: int, left: float = 1.0) -> bool:
-    """As many Gaussians as meet a size when `left` is left of what each costs now; whether the set changed."""
+    """Resize to the Gaussians that meet a size when each costs `left` times what it does now; say if any changed."""
     n = trainer.spec.n_gaussians
     each = left * packed.bytes_per_gaussian()
     wanted = min(max(n + round((target_bytes - left * packed.n_bytes) / each), 1), 2 * n)
@@ -70,7 +71,7 @@ def _resize(trainer: GopTrainer, packed: PackedGop, target_bytes: int, left: flo
 
 
 def _refine_steps(trainer: GopTrainer, target_bytes: int) -> None:
-    """Make the Gaussians' steps finer, so that the payload has a size or a little less."""
+    """Make the Gaussians' quantiser steps finer, so that the payload has the target size or a little less."""
     lower, upper = _FINEST_STEPS, 0.0
     scaled = 0.0
     for _ in range(_STEP_TRIES):
@@ -86,23 +87,23 @@ def _refine_steps(trainer: GopTrainer, target_bytes: int) -> None:
 
 
 def _steer(trainer: GopTrainer, target_bytes: int, n_bytes: int) -> None:
-    """Have the estimate aim at a size, given that of the payload now."""
+    """Set the bits that the rate model is to estimate in the end, from the payload's size now, `n_bytes`."""
     values = trainer.model.gop_parameters()
     trainer.quantizers.refresh_rate(values)
-    # It knows neither headers nor how well the coder's models do; both change little from here on.
+    # The estimate knows neither headers nor how well the coder's models do; both change little from here on.
     trainer.target_bits = max(_AIM * float(trainer.quantizers.estimated_bits(values)) * target_bytes / n_bytes, 1.0)
 
 
 def pack_within(trainer: GopTrainer, target_bytes: int | None, *, fills: bool = False) -> tuple[bytes, int]:
-    """The payload, without the least important Gaussians where it would be too large.
+    """Return the payload, without the least important Gaussians where it would be too large.
 
     Args:
-        trainer: At the end of its training.
+        trainer: Trainer at the end of its phases.
         target_bytes: Size to stay within; None keeps everything.
-        fills: Whether a GoP with the rate in its loss that would be too small gets finer steps.
+        fills: Whether a payload that would be too small gets finer quantiser steps; for fits with rate in the loss.
 
     Returns:
-        The payload, and the Gaussians in it.
+        The payload, and the number of Gaussians in it.
     """
     packed = PackedGop.of(trainer)
     n = trainer.spec.n_gaussians
