@@ -31,7 +31,7 @@ class EncodeConfig:
         gop: Most frames in a GoP.
         key_frame: Frame from which the canonical Gaussians start, and on which preset "paper" first fits them: "first",
             "middle", or "auto" (the one closest to all others).
-        initialization: How the Gaussians start: "content" or "random".
+        initialization: Rule by which the Gaussians start: "content" or "random".
         scene_cut: Whether a scene cut also starts a GoP.
         bpp_target: File size to reach, bits per pixel and frame, all headers included.
         size_target: File size to reach, bytes, all headers included.

@@ -49,7 +49,7 @@ class GopConfig:
         n_gaussians: Canonical Gaussians to start with.
         field: Size of the deformation field.
         key_frame: Rule for the key frame: "first", "middle" or "auto".
-        initialization: How the Gaussians start: "content" or "random".
+        initialization: Rule by which the Gaussians start: "content" or "random".
         profile: Profile with the quantisers and, where there are any, the sizes of the colours' codebooks.
         target_bytes: Size that the payload is to reach and never exceeds by more than half a per cent; None keeps all
             Gaussians.
@@ -76,7 +76,7 @@ class GopStats:
         n_gaussians: Gaussians transmitted.
         psnr_db: PSNR of each 8-bit frame; inf where it is identical to its source.
         quantizer_cost_db: Stream -> PSNR lost when its quantiser was switched on.
-        n_rollbacks: How often the fit diverged and was taken back to an earlier state.
+        n_rollbacks: Number of times that the fit diverged and was taken back to an earlier state.
         seconds: Wall-clock time of the fit.
     """
 
@@ -114,7 +114,7 @@ def encode_gop(
     number of threads.
 
     Args:
-        frames: RGB. [T, H, W, 3] uint8.
+        frames: RGB frames of the GoP. [T, H, W, 3] uint8.
         config: All that the fit depends on besides the frames and the seed.
         seed: Seed of everything random.
         on_step: Called after each optimiser step.
@@ -266,7 +266,7 @@ def choose_key_frame(frames: npt.NDArray[np.uint8], rule: str) -> int:
     """Return the index of the frame from which the canonical Gaussians start.
 
     Args:
-        frames: RGB. [T, H, W, 3] uint8.
+        frames: RGB frames of the GoP. [T, H, W, 3] uint8.
         rule: "first", "middle", or "auto", the frame with the least squared error to all others on thumbnails.
     """
     n_frames: int = frames.shape[0]

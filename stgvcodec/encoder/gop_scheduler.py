@@ -33,7 +33,7 @@ class _Cancelled(Exception):
 
 
 class GopScheduler:
-    """One encode: turns GoPs into payloads, several at a time, and keeps count."""
+    """Runs one encode: it turns GoPs into payloads, several at a time, and keeps count."""
 
     def __init__(
         self,

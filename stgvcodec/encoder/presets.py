@@ -58,7 +58,7 @@ class Preset:
         phases: Phases before fine-tuning.
         finetuning: Phases that train through the quantisers.
         key_frame: Rule for the key frame: "first", "middle" or "auto".
-        initialization: How the Gaussians start: "content" or "random".
+        initialization: Rule by which the Gaussians start: "content" or "random".
         means_space: Training space of the means.
         field: Fixed size of the deformation field; None scales it with the pixels.
         color_stages: Stages of the colours' vector quantiser.

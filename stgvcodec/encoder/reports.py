@@ -1,4 +1,4 @@
-"""What `encode` plans and returns: plain data that carries its units."""
+"""Plans and reports of `encode`: plain data that carries its units."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class GopReport:
             out, and it is inf if all are identical.
         quantizer_cost_db: Stream -> PSNR lost when its quantiser was switched on, before fine-tuning.
         seconds: Wall-clock time of its fit; GoPs that are fitted at the same time share the device.
-        n_rollbacks: How often its fit diverged and went on from an earlier state at a lower rate.
+        n_rollbacks: Number of times that its fit diverged and went on from an earlier state at a lower rate.
     """
 
     first_frame: int

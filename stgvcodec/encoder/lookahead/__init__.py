@@ -1,1 +1,1 @@
-"""What the encoder learns of a video before it fits anything: content, scene cuts, and where GoPs end."""
+"""The lookahead measures a video before anything is fitted: its content, scene cuts, and where GoPs end."""

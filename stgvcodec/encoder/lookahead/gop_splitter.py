@@ -17,7 +17,7 @@ class Gop:
     """Frames that are coded together.
 
     Attributes:
-        frames: RGB. [T, H, W, 3] uint8.
+        frames: RGB frames. [T, H, W, 3] uint8.
         pts: Timestamp of each frame, in the source's time base.
     """
 

@@ -30,7 +30,7 @@ _WORST_GAUSSIAN_RATIO = 1.25
 
 @dataclass(frozen=True)
 class GopLengthModel:
-    """How much change a GoP may span: `change * (0.1 / bpp)^bpp_exponent * (57600 / pixels)^pixel_exponent`.
+    """Model of the change that a GoP may span: `change * (0.1 / bpp)^bpp_exponent * (57600 / pixels)^pixel_exponent`.
 
     Attributes:
         change: Sum over a GoP's frames of `Content.change` to the power `power`, at 0.1 bits a pixel and 320x180.
@@ -54,7 +54,7 @@ class GopLengthModel:
 
 @dataclass(frozen=True)
 class CostModel:
-    """What a profile's models cost.
+    """Costs of a profile's models.
 
     Attributes:
         bits_per_gaussian: Bits of a Gaussian, but for those that `bits_per_color_bit` counts.
