@@ -1,1 +1,1 @@
-"""How well the codec does: comparisons, and rate-distortion curves beside classical codecs."""
+"""Measurement of how well the codec does: comparisons, and rate-distortion curves beside classical codecs."""

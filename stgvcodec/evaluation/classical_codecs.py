@@ -1,4 +1,4 @@
-"""Curves of classical codecs over one clip: points at the rates asked for, and below them down to our quality."""
+"""Curves of classical codecs over one clip: points at the rates asked for, and below down to the quality of stgv."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class Floor:
 
     @classmethod
     def of(cls, series: list[RdSeries]) -> Floor:
-        """The lowest quality of any of these curves."""
+        """Return the lowest quality of any of these curves."""
         points = [point for each in series for point in each.points]
         psnrs = [point.psnr_db for point in points if point.psnr_db is not None]
         similarities = [point.ms_ssim_db for point in points if point.ms_ssim_db is not None]
         return cls(min(psnrs, default=None), min(similarities, default=None))
 
     def is_reached_by(self, point: RdPoint) -> bool:
-        """Whether the point is as low by both measures."""
+        """Whether the point is as low as the floor by both measures."""
         pairs = ((point.psnr_db, self.psnr_db), (point.ms_ssim_db, self.ms_ssim_db))
         return all(quality is None or floor is None or quality <= floor for quality, floor in pairs)
 
@@ -46,15 +46,15 @@ class AnchorCurve:
     def __init__(
         self, anchor: Anchor, clip: Clip, yuv: Callable[[], Yuv420Clip], meter: Meter, folder: Path, scratch: Path
     ) -> None:
-        """Take note of where things are.
+        """Keep what the points are made of; nothing is encoded yet.
 
         Args:
             anchor: The codec.
-            clip: The frames.
-            yuv: Gives the same in 4:2:0; called only where something is left to do.
-            meter: Measures decoded frames.
-            folder: Where the streams of the points stay.
-            scratch: Where those of the search are made.
+            clip: The frames to encode.
+            yuv: Returns the clip in 4:2:0; called only where something is left to do.
+            meter: Meter for decoded frames.
+            folder: Folder where the streams of the points stay.
+            scratch: Folder where the streams of the search are made.
         """
         self._anchor, self._clip, self._yuv, self._meter = anchor, clip, yuv, meter
         self._folder, self._scratch = folder, scratch
@@ -80,7 +80,7 @@ class AnchorCurve:
             yield series
 
     def lowered(self, series: RdSeries, floor: Floor) -> Iterator[RdSeries]:
-        """Add points of ever lower rate until the curve reaches a quality, or the codec's end.
+        """Add points of ever lower rate until the curve reaches a quality or the codec its lowest one.
 
         Yields:
             The series after each new point.
@@ -135,7 +135,7 @@ class AnchorCurve:
 
 
 def series_digest(series: RdSeries) -> str:
-    """A few characters that stand for a series' settings in the names of its files."""
+    """Return a few characters that stand for a series' settings in the names of its files."""
     text = json.dumps([series.codec, dict(series.settings)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 

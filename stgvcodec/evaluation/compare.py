@@ -41,8 +41,8 @@ class Comparison:
         psnr_db: Mean of the per-frame RGB PSNR over the frames that differ; None if all are identical.
         ms_ssim: Mean of the per-frame MS-SSIM; None when the short side is 160 pixels or less.
         n_frames: Frames compared.
-        n_identical_frames: Of them, identical ones.
-        per_frame: Each frame's figures.
+        n_identical_frames: Compared frames that are identical.
+        per_frame: Figures of each frame.
     """
 
     psnr_db: float | None
@@ -65,20 +65,20 @@ def compare(
     """Measure one video against another.
 
     A `.stgv` file is measured on its own RGB frames, not on a video made of them. The selection says which frames and
-    which part of the pictures are compared; where a side already has the size that crop and resize lead to, or as many
-    frames as are selected, as a file encoded with the same selection has, it is taken as it is.
+    which part of the pictures are compared. A side that already has the size that crop and resize lead to, or as many
+    frames as are selected, is taken as it is: a file that was encoded with the same selection has them.
 
     Args:
-        reference: A video file, a folder of images, or a `.stgv` file.
-        distorted: Likewise.
-        selection: Frames, crop and resize.
-        matrix: "bt601", "bt709" or "bt2020", over what a video is tagged with.
-        device: For `.stgv` files: "auto", "cpu" or "cuda".
-        backend: For `.stgv` files: "auto", "reference", "numba" or "triton".
+        reference: The video to measure against: a video file, a folder of images, or a `.stgv` file.
+        distorted: The video to measure, in any of the same forms.
+        selection: Frames, crop and resize to compare.
+        matrix: Colour matrix in place of the one that a video is tagged with: "bt601", "bt709" or "bt2020".
+        device: Device for `.stgv` files: "auto", "cpu" or "cuda".
+        backend: Implementation of the operators for `.stgv` files: "auto", "reference", "numba" or "triton".
         progress: Called after each frame.
 
     Returns:
-        Means and the figures of each frame.
+        Means over the frames, and the figures of each frame.
 
     Raises:
         ConfigError: the two differ in size or in number of frames.
@@ -120,7 +120,7 @@ def compare(
 
 
 class _Side:
-    """One side of a comparison before it is known which part of it is compared."""
+    """One side of a comparison, before it is known which part of it is compared."""
 
     def __init__(self, path: str | Path, matrix: str | None, device: str, backend: str, stack: ExitStack) -> None:
         self._path, self._matrix, self._stack = path, matrix, stack
@@ -135,11 +135,11 @@ class _Side:
                 self.size, self.n_frames = (video.width, video.height), video.n_frames
 
     def frames(self, selection: Selection, n_selected: int | None) -> tuple[tuple[int, int], _Frames]:
-        """Size and frames of the part that is compared.
+        """Return the size and the frames of the part that is compared.
 
         Args:
-            selection: As the user gave it.
-            n_selected: Frames that it leaves of the longer side; a side that has just so many is taken whole.
+            selection: Selection as the user gave it.
+            n_selected: Frames that the selection leaves of the longer side; a side that has as many is taken whole.
         """
         wanted = selection.resize
         if wanted is None and selection.crop is not None:

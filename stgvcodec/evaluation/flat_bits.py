@@ -10,17 +10,17 @@ from stgvcodec.bitstream.payload.head import GopHeader, read_header
 from stgvcodec.bitstream.syntax.tables import MLP_TENSORS
 
 PROFILE = "paper"
-"""The profile whose symbols have such a count."""
+"""The profile whose symbols have a fixed length, so that flat bits can be counted."""
 
 COUNTING = (
     "each GoP: N (2 x 16 + 3 x Cholesky bits + M ceil(log2 K)) + 16 x 3 M K + weight bits x field parameters "
     "+ 32 for each scale and offset; no entropy coding, no headers, no container"
 )
-"""How `flat_bits` counts, as it is written beside its figures."""
+"""Rule by which `flat_bits` counts, as it is written beside its figures."""
 
 
 def file_flat_bits(path: Path) -> int | None:
-    """Bits of all GoPs of a file.
+    """Return the flat bits of all GoPs of a file.
 
     Args:
         path: A `.stgv` file.
@@ -29,7 +29,7 @@ def file_flat_bits(path: Path) -> int | None:
         The count; None for a file of another profile, whose symbols have no fixed length.
 
     Raises:
-        BitstreamError: not a `.stgv` file, or damaged.
+        BitstreamError: the file is not a `.stgv` file, or is damaged.
     """
     with StgvReader(path) as reader:
         if reader.header.profile != PROFILE:
@@ -38,13 +38,13 @@ def file_flat_bits(path: Path) -> int | None:
 
 
 def flat_bits(header: GopHeader) -> int:
-    """Bits of one GoP; see `COUNTING`."""
+    """Return the flat bits of one GoP, counted by the rule `COUNTING`."""
     stages, codewords = header.color_stages, header.color_codebook_size
     color_bits = stages * (codewords - 1).bit_length()
     gaussians = header.n_gaussians * (2 * 16 + 3 * header.cholesky_bits + color_bits)
     codebooks = 16 * 3 * stages * codewords
     tables = sum(header.static_entries) * header.static_features + sum(header.dynamic_entries) * header.dynamic_features
     weights = header.weight_bits * (tables + sum(math.prod(shape) for shape in header.mlp_shapes))
-    # A scale and an offset for each of three Cholesky components, a scale a level and a tensor.
+    # There are a scale and an offset for each of three Cholesky components, and a scale for each level and each tensor.
     n_floats = 6 + len(header.static_resolutions) + len(header.dynamic_resolutions) + len(MLP_TENSORS)
     return gaussians + codebooks + weights + 32 * n_floats

@@ -1,4 +1,4 @@
-"""Decoding by the command line of a fresh interpreter, which knows nothing but the file."""
+"""Decoding by the command line in a fresh interpreter, which knows nothing but the file."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from stgvcodec.errors import StgvError
 
 @dataclass(frozen=True)
 class FreshDecode:
-    """A `.stgv` file decoded by another process.
+    """Figures of a decode by another process.
 
     Attributes:
-        process_seconds: Of the whole process, start of Python and imports included.
-        render_seconds: Part of it from bytes to 8-bit frames.
-        device: Where it ran.
-        backend: Operators used.
+        process_seconds: Wall-clock time of the whole process, start of Python and imports included.
+        render_seconds: Part of that time from bytes to 8-bit frames.
+        device: Device that it ran on.
+        backend: Back end of the operators.
     """
 
     process_seconds: float
@@ -31,16 +31,16 @@ class FreshDecode:
 
 
 def decode_in_new_process(path: Path, destination: Path, *, device: str, backend: str) -> FreshDecode:
-    """Decode a `.stgv` file.
+    """Decode a `.stgv` file in a new process.
 
     Args:
         path: The file.
-        destination: Video or folder of PNGs to be.
-        device: As for `decode`.
-        backend: As for `decode`.
+        destination: Video file or folder of PNGs to write.
+        device: Device, as `decode` takes it.
+        backend: Implementation of the operators, as `decode` takes it.
 
     Returns:
-        How it went.
+        Figures of the decode.
 
     Raises:
         StgvError: the process failed; its last line is quoted.
@@ -59,10 +59,10 @@ def run_decoder(command: list[str], path: Path) -> None:
     """Run a command that decodes `path` to its end.
 
     Raises:
-        StgvError: it failed; its last line is quoted.
+        StgvError: the command failed; its last line is quoted.
     """
-    # In a session of its own: Ctrl-C on the terminal reaches this process alone, which then ends the other one by a
-    # single SIGTERM and waits, so that it has the time to remove what it has half written.
+    # The command gets a session of its own: Ctrl-C on the terminal reaches this process alone, which then ends the
+    # other one by a single SIGTERM and waits, so that it has the time to remove what it has half written.
     process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True
     )

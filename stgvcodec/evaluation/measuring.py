@@ -1,4 +1,4 @@
-"""What rate-distortion points are measured by: the same for this codec's files and for those of every anchor."""
+"""Measurement of rate-distortion points, the same for this codec's files and for those of every anchor."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Quality:
-    """Quality of decoded frames: as in `stgvcodec.report.rd_points.RdPoint`."""
+    """Quality of decoded frames; the fields are those of `stgvcodec.report.rd_points.RdPoint`."""
 
     psnr_db: float | None
     ms_ssim: float | None
@@ -38,13 +38,13 @@ class Clip:
 
     Attributes:
         path: Video file or folder.
-        selection: Frames, crop and resize.
-        matrix: As for `encode`.
-        width: Pixels.
-        height: Pixels.
-        n_frames: Frames.
-        frame_rate: Nominal.
-        sha256: Of size and RGB samples of all frames.
+        selection: Frames, crop and resize that it is read with.
+        matrix: Colour matrix that it is read with, as in `encode`; None for the one that it is tagged with.
+        width: Picture width, pixels.
+        height: Picture height, pixels.
+        n_frames: Number of frames.
+        frame_rate: Nominal frames a second.
+        sha256: SHA-256 of the size and of the RGB samples of all frames, hexadecimal.
     """
 
     path: Path
@@ -74,11 +74,11 @@ class Clip:
             return cls(path, selection, matrix, *size, n_frames, video.frame_rate, digest.hexdigest())
 
     def bpp(self, n_bytes: int) -> float:
-        """Bits per pixel and frame of a file."""
+        """Return the bits per pixel and frame of a file of `n_bytes`."""
         return 8 * n_bytes / (self.width * self.height * self.n_frames)
 
     def frames(self) -> Iterator[RgbImage]:
-        """The frames. [H, W, 3] uint8."""
+        """Yield the frames. [H, W, 3] uint8."""
         with open_video(self.path, selection=self.selection, matrix=self.matrix) as video:
             for frame in video:
                 yield frame.rgb
@@ -88,14 +88,14 @@ class Meter:
     """Measures decoded frames against a clip.
 
     Attributes:
-        methods: How each figure is taken, in words.
+        methods: Description of how each figure is taken, by its name.
     """
 
     def __init__(self, clip: Clip, scratch: Path) -> None:
-        """Look for a VMAF.
+        """Look for a program that measures VMAF.
 
         Args:
-            clip: The reference.
+            clip: The clip, which is the reference.
             scratch: Folder for what VMAF reads and writes.
         """
         self._clip = clip
@@ -115,16 +115,16 @@ class Meter:
         }
 
     def measure(self, distorted: Iterable[RgbImage]) -> Quality:
-        """Compare frame by frame.
+        """Compare decoded frames with those of the clip.
 
         Args:
-            distorted: Frames of the clip's size and number. [H, W, 3] uint8.
+            distorted: Decoded frames, of the clip's size and number. [H, W, 3] uint8.
 
         Returns:
             Means over the frames.
 
         Raises:
-            StgvError: more or fewer frames than the clip has.
+            StgvError: there are more or fewer frames than the clip has.
         """
         metrics = SequenceMetrics()
         reference_y4m, distorted_y4m = (self._scratch / f"{name}.y4m" for name in ("reference", "distorted"))
@@ -175,7 +175,7 @@ class TimedFrames:
     """Hands frames on and adds up the seconds that making them took.
 
     Attributes:
-        seconds: So far.
+        seconds: Seconds that the frames so far took.
     """
 
     def __init__(self, frames: Iterable[RgbImage]) -> None:

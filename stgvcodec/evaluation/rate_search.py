@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-# Close enough: far below the 3% that a comparison at equal rates allows.
+# Relative distance from the target that is close enough: far below the 3% that a comparison at equal rates allows.
 _TOLERANCE = 0.01
 _MAX_ENCODES = 12
-# After so many encodes that did not arrive, every other one halves the bracket, whatever the curve is like.
+# After this many encodes that missed the target, every other one halves the bracket, whatever the curve is like.
 _INTERPOLATIONS = 4
 
 
@@ -18,11 +18,11 @@ class QualityGrid:
     """Constant qualities that a codec takes; a higher one costs fewer bits.
 
     Attributes:
-        best: Lowest value.
-        worst: Highest value.
-        start: Where a search begins that knows nothing.
-        step: Distance of neighbours; best is on the grid.
-        per_octave: About how much halves the rate.
+        best: Lowest value, which costs the most bits.
+        worst: Highest value, which costs the fewest bits.
+        start: Value at which a search begins that knows nothing.
+        step: Distance between neighbouring values; `best` is one of them.
+        per_octave: Difference of the value that about halves the rate.
     """
 
     best: float
@@ -32,7 +32,7 @@ class QualityGrid:
     per_octave: float
 
     def snapped(self, quality: float) -> float:
-        """The nearest value on the grid, inside its ends."""
+        """Return the nearest value on the grid, inside its ends."""
         inside = min(self.worst, max(self.best, quality))
         return min(self.worst, self.best + self.step * round((inside - self.best) / self.step))
 
@@ -40,12 +40,12 @@ class QualityGrid:
 def search_quality(
     target_bpp: float, grid: QualityGrid, rate_of: Callable[[float], float], known: dict[float, float]
 ) -> float:
-    """The quality whose rate is closest to a target.
+    """Return the quality whose rate is closest to a target.
 
     Args:
         target_bpp: Bits per pixel and frame.
         grid: The codec's qualities.
-        rate_of: Encodes at a quality and tells the bpp; called only for what is not known.
+        rate_of: Encodes at a quality and returns the bpp; called only for qualities that are not known.
         known: Quality -> bpp of earlier encodes; those made here are added.
 
     Returns:
@@ -63,7 +63,7 @@ def search_quality(
 
 
 def _next(target_bpp: float, grid: QualityGrid, known: dict[float, float], n_encodes: int) -> float | None:
-    """What to try next; None when the bracket is as narrow as the grid."""
+    """Return the quality to try next; None when the bracket is as narrow as the grid."""
     above = max((quality for quality, bpp in known.items() if bpp >= target_bpp), default=None)
     below = min((quality for quality, bpp in known.items() if bpp < target_bpp), default=None)
     if above is None and below is None:

@@ -33,12 +33,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Encoded:
-    """What is known of a file from its making, kept beside it.
+    """Figures of an encode that the encoded file does not hold; they are kept beside it.
 
     Attributes:
         seconds: Wall-clock time of the encode.
-        device: On which it ran.
-        parameters: As of `RdPoint`.
+        device: Device that it ran on.
+        parameters: Parameters of the encode, for those of its `RdPoint`.
     """
 
     seconds: float
@@ -47,11 +47,11 @@ class Encoded:
 
     @classmethod
     def read(cls, path: Path) -> Encoded:
-        """What `write` wrote."""
+        """Read what `write` wrote."""
         return cls(**json.loads(path.read_text(encoding="utf-8")))
 
     def write(self, path: Path) -> None:
-        """Keep it, once the file itself is complete."""
+        """Write the figures; called when the encoded file itself is complete."""
         with atomic_output(path) as temporary:
             temporary.write_text(json.dumps(dataclasses.asdict(self)), encoding="utf-8")
 
@@ -76,28 +76,28 @@ def rate_distortion(
     """Measure this codec and classical ones over one clip.
 
     Every finished point is written to `results` at once. Points that the file holds already, of the same frames and the
-    same settings, are taken from it; the encoded files stay in a folder beside it, of its name with ".d" behind.
+    same settings, are taken from it; the encoded files stay in a folder beside it that has its name and ".d".
 
     Args:
         source: A video file or a folder of images.
-        results: JSON file, made or continued.
+        results: JSON file to make or to continue.
         plan: Rates, configurations and anchors.
-        selection: Which frames and which part of the picture.
-        matrix: "bt601", "bt709" or "bt2020", over what the source is tagged with.
-        device: "auto", "cpu" or "cuda"; for this codec only.
-        backend: "auto", "reference", "numba" or "triton"; for this codec only.
-        jobs: As for `encode`.
-        note: What a reader of the figures should know; None keeps that of the file.
+        selection: Frames and part of the picture to measure.
+        matrix: Colour matrix in place of the one that the source is tagged with: "bt601", "bt709" or "bt2020".
+        device: Device of this codec: "auto", "cpu" or "cuda".
+        backend: Implementation of the operators of this codec: "auto", "reference", "numba" or "triton".
+        jobs: GoPs that are fitted at the same time, as in `encode`.
+        note: Remark for readers of the figures; None keeps the note that the file has.
         progress: Called several times a second, from any thread.
 
     Returns:
         All curves of the file, with BD-rates; None where the plan is to encode only.
 
     Raises:
-        ConfigError: options that cannot be met, or a file of other frames or of another schema.
+        ConfigError: options that cannot be met, or a results file of other frames or of another schema.
         InputVideoError: a source that cannot be read.
         OutputError: a destination that cannot be written.
-        BackendUnavailableError: device or back end is not to be had here. An anchor that is not is left out.
+        BackendUnavailableError: device or back end is not to be had here. An anchor that is not to be had is left out.
         StgvError: the packages of the extra "rd" are not installed, or the decoding process failed.
     """
     if not plan.encode_only:
@@ -147,7 +147,7 @@ class _Run:
         self.result: RdResult
 
     def begin(self, before: RdResult | None, note: str | None) -> None:
-        """Continue the results of an earlier run, or start with what there is to say about the source."""
+        """Continue the results of an earlier run, or start new ones with a description of the source."""
         tool = f"stgvcodec {__version__}"
         methods = {**self._meter.methods, "bd_rate": METHOD, "flat_bits": COUNTING}
         if before is None:
@@ -176,7 +176,7 @@ class _Run:
                     dataclasses.replace(config, bpp_target=rate), stgv, title, device, backend, jobs
                 )
             except ConfigError as error:
-                # One rate that cannot be met, a file smaller than the smallest possible, leaves the others.
+                # A rate that asks for less than the smallest possible file is left out; the others are still made.
                 logger.warning("%s is left out: %s", title, error)
                 self._n_done += 1
                 continue
@@ -232,7 +232,7 @@ class _Run:
                 self._save(self.result.with_series(more))
                 self._say(f"{series.label}, {len(more.points)} points")
         except BackendUnavailableError as error:
-            # The others are worth as much without it.
+            # The other curves are worth as much without this one.
             logger.warning("%s", error)
 
     def _own_point(
@@ -320,7 +320,7 @@ class _Run:
         )
 
     def _save(self, result: RdResult) -> None:
-        # This codec's series first, whichever were made first.
+        # The series of this codec come first, in whatever order all were made.
         series = sorted(result.series, key=lambda each: each.codec != CODEC)
         self.result = with_bd_rates(dataclasses.replace(result, series=tuple(series)))
         write_results(self._path, self.result)
@@ -365,7 +365,7 @@ def _none_met(series: RdSeries) -> ConfigError:
 
 
 def _device_name(device: str) -> str:
-    """A device with the name of the GPU, where it is one."""
+    """Return the name of a device, with that of the GPU where it is one."""
     import torch
 
     return f"{device}, {torch.cuda.get_device_name(device)}" if device.startswith("cuda") else device

@@ -13,11 +13,11 @@ from stgvcodec.report.rd_points import MEASURES, RdBdRate, RdResult, rd_from_jso
 
 
 def read_results(path: str | Path) -> RdResult:
-    """Read a file of `rate_distortion`, and take its BD-rates anew.
+    """Read a file that `rate_distortion` wrote, and compute its BD-rates anew.
 
     Raises:
-        ConfigError: not such a file.
-        InputVideoError: it cannot be read.
+        ConfigError: the file is not one of these.
+        InputVideoError: the file cannot be read.
         StgvError: the packages of the extra "rd" are not installed.
     """
     try:
@@ -30,7 +30,7 @@ def read_results(path: str | Path) -> RdResult:
 
 
 def with_bd_rates(result: RdResult) -> RdResult:
-    """The same with the BD-rate of every series against every other one, by each measure that any of them has."""
+    """Return the result with the BD-rate of every series against every other one, by each measure that any has."""
     entries = []
     pairs = list(permutations(zip(result.labels, result.series, strict=True), 2))
     for measure in MEASURES:
@@ -46,7 +46,7 @@ def write_results(path: str | Path, result: RdResult) -> None:
     """Write a result, complete or not at all.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the file cannot be written.
     """
     with atomic_output(path) as part:
         part.write_text(rd_to_json(result), encoding="utf-8")
