@@ -1,4 +1,4 @@
-"""The command line, one file a command: parses, calls the public API, prints. No torch until a command runs."""
+"""The command line, one file a command, parses, calls the public API and prints; no torch until a command runs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        arguments: Without the program's name; those of the process by default.
+        arguments: Arguments without the program's name; by default those of the process.
 
     Returns:
         The exit code: 0, that of the `StgvError`, 2 for a wrong use, 70 for a bug, 128 + signal when interrupted.
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verbosity = Verbosity()
     given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        # Not by click's own `main`, which has other ideas of how errors, signals and closed pipes end a run.
+        # click's own `main` is not called: it has other ideas of how errors, signals and closed pipes end a run.
         with (
             raised_signals(),
             logging_to_stderr(),

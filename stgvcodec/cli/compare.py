@@ -1,4 +1,4 @@
-"""`stgvcodec compare`."""
+"""The command `stgvcodec compare`."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def compare_command(
 
 
 def summary(comparison: Comparison) -> str:
-    """Both measures in a few lines."""
+    """Return both measures in a few lines."""
     pairs = [
         ("PSNR", output.decibel(comparison.psnr_db)),
         ("MS-SSIM", quality(comparison.ms_ssim)),
@@ -71,7 +71,7 @@ def summary(comparison: Comparison) -> str:
 
 
 def frame_table(comparison: Comparison) -> str:
-    """A line for each frame."""
+    """Return a table with a line for each frame."""
     rows = [
         [str(frame.index), output.decibel(frame.psnr_db), "" if frame.ms_ssim is None else f"{frame.ms_ssim:.5f}"]
         for frame in comparison.per_frame
@@ -80,5 +80,5 @@ def frame_table(comparison: Comparison) -> str:
 
 
 def quality(ms_ssim: float | None) -> str:
-    """An MS-SSIM, or why there is none."""
+    """Return an MS-SSIM as text, or why there is none."""
     return "none: the short side is 160 pixels or less" if ms_ssim is None else f"{ms_ssim:.5f}"

@@ -1,4 +1,4 @@
-"""`stgvcodec decode`."""
+"""The command `stgvcodec decode`."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def decode_command(
 
 
 def summary(report: DecodeReport) -> str:
-    """What was written, in a few lines."""
+    """Return what was written, in a few lines."""
     pairs = [
         ("video", f"{report.width}x{report.height}, {output.counted(report.n_frames, 'frame')}"),
         ("time", f"{output.duration(report.seconds)} on {report.device}, {report.backend}"),

@@ -1,4 +1,4 @@
-"""`stgvcodec demo`: the shipped clip through the whole codec, with its figures and a picture."""
+"""The command `stgvcodec demo` takes the shipped clip through the whole codec and shows figures and a picture."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from stgvcodec.evaluation.compare import Comparison
     from stgvcodec.media.selection import Selection
 
-# What is encoded, and how: about a minute on two cores, compiling included.
+# The clip that is encoded, and the options: the demo takes about a minute on two cores, compiling included.
 CLIP = "data/bunny.mp4"
 PRESET = "fast"
 BPP_TARGET = 0.25
@@ -32,7 +32,7 @@ FRAMES = "0:48"
 RESIZE = "320x180"
 SEED = 0
 
-# The frame in the picture, out of those encoded, and by how much its panels are enlarged.
+# Index of the frame in the picture, among those encoded, and the factor by which its panels are enlarged.
 PICTURED_FRAME = 15
 MAGNIFICATION = 2
 
@@ -44,16 +44,16 @@ class DemoReport:
     Attributes:
         stgv: The encoded file.
         video: The decoded video.
-        picture: The panels.
+        picture: The picture with the panels.
         encode: Report of the encoder.
-        bpp: From the size of the file on the disk.
-        psnr_db: Of the file against the source; None if they are identical.
-        ms_ssim: Likewise; None where frames are too small for it.
+        bpp: Bits per pixel and frame, from the size of the file on the disk.
+        psnr_db: PSNR of the file against the source; None if they are identical.
+        ms_ssim: MS-SSIM of the file against the source; None where frames are too small for it.
         encode_seconds: Wall-clock time of encoding.
-        jit_seconds: Part of it that went into compiling kernels; 0 when all came from the cache.
+        jit_seconds: Part of the encoding time that went into compiling kernels; 0 when all came from the cache.
         decode_seconds: Wall-clock time of the decoding process, start of Python and imports included.
-        render_seconds: Part of it from bytes to frames.
-        seconds: Everything.
+        render_seconds: Part of the decoding time from bytes to frames.
+        seconds: Wall-clock time of the whole demo.
     """
 
     stgv: Path
@@ -137,7 +137,7 @@ def demo_command(verbosity: Verbosity, folder: Path, *, device: str, backend: st
 
 
 def summary(report: DemoReport) -> str:
-    """The figures and the files, in a few lines."""
+    """Return the figures and the files, in a few lines."""
     encoded = report.encode
     rendering_rate = encoded.n_frames / report.render_seconds
     extent = f"{output.counted(encoded.n_frames, 'frame')} in {output.counted(len(encoded.gops), 'GoP')}"

@@ -1,4 +1,4 @@
-"""`stgvcodec encode`."""
+"""The command `stgvcodec encode`."""
 
 from __future__ import annotations
 
@@ -69,12 +69,12 @@ def encode_command(
 
 
 def print_plan(plan: EncodePlan) -> None:
-    """Print a plan on stderr, where the progress goes that it begins."""
+    """Print a plan on stderr, where the progress follows it."""
     click.echo(plan_text(plan), err=True)
 
 
 def plan_text(plan: EncodePlan) -> str:
-    """What is about to be done, in a few lines."""
+    """Return what is about to be done, in a few lines."""
     if plan.gop_lengths:
         frames = output.counted(sum(plan.gop_lengths), "frame")
         shortest = min(plan.gop_lengths)
@@ -96,7 +96,7 @@ def plan_text(plan: EncodePlan) -> str:
 
 
 def _target(targets: EncodePlan | EncodeReport) -> str:
-    """The target that was given, in its unit; empty without one."""
+    """Return the target that was given, in its unit; empty without one."""
     if targets.bpp_target is not None:
         return f"{targets.bpp_target:g} bits a pixel"
     if targets.size_target is not None:
@@ -105,7 +105,7 @@ def _target(targets: EncodePlan | EncodeReport) -> str:
 
 
 def _off_target(report: EncodeReport) -> str:
-    """How far a file is from its target, with a sign."""
+    """Return how far a file is from its target, with a sign."""
     if report.psnr_target is not None:
         off = report.psnr_db - report.psnr_target
         return f"{off:+.2f} dB" if math.isfinite(off) else "identical"
@@ -115,7 +115,7 @@ def _off_target(report: EncodeReport) -> str:
 
 
 def summary(report: EncodeReport) -> str:
-    """What was written, in a few lines."""
+    """Return what was written, in a few lines."""
     extent = f"{output.counted(report.n_frames, 'frame')} in {output.counted(len(report.gops), 'GoP')}"
     n_gaussians = sum(gop.n_gaussians for gop in report.gops)
     pairs = [
@@ -138,11 +138,11 @@ def summary(report: EncodeReport) -> str:
 
 
 def gop_table(report: EncodeReport, *, with_costs: bool = False) -> str:
-    """A line for each GoP.
+    """Return a table with a line for each GoP.
 
     Args:
-        report: Of the encode.
-        with_costs: Also the time taken, and what each quantiser cost when it was switched on.
+        report: Report of the encode.
+        with_costs: Whether to add the time taken, and what each quantiser cost when it was switched on.
     """
     header = ["GoP", "first", "frames", "Gaussians", "bytes", "bpp", "PSNR"]
     streams = list(dict.fromkeys(stream for gop in report.gops for stream in gop.quantizer_cost_db))

@@ -1,4 +1,4 @@
-"""How a run ends: errors as one line and an exit code, signals as exceptions so that half-written output is removed."""
+"""How a run ends: errors as one line and an exit code, signals as exceptions, so that unfinished output is removed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SIGNALS = {
 
 
 class Interrupted(BaseException):
-    """A signal asked the run to end. Not an Exception, so that nothing on the way takes it for a failure.
+    """A signal asked the run to end. It is no Exception, so that nothing on the way takes it for a failure.
 
     Attributes:
         exit_code: 128 + the number of the signal, as a shell reports it.
@@ -67,10 +67,10 @@ def raised_signals() -> Iterator[None]:
 
 
 def exit_code_of(error: BaseException, *, traceback_wanted: bool) -> int:
-    """Print the one line that an error deserves, on stderr.
+    """Print the one line that an error deserves on stderr, and return its exit code.
 
     Args:
-        error: What ended the run.
+        error: The exception that ended the run.
         traceback_wanted: Whether an unexpected error is shown in full.
 
     Returns:
@@ -117,7 +117,7 @@ def _print_error(message: str) -> None:
 
 
 def _is_broken_pipe(error: BaseException) -> bool:
-    # An output error may be one too: the reader of stderr went away while a file was being written.
+    # An output error may be a broken pipe too: the reader of stderr went away while a file was being written.
     return isinstance(error.__cause__ if isinstance(error, StgvError) else error, BrokenPipeError)
 
 

@@ -1,4 +1,4 @@
-"""`stgvcodec info`."""
+"""The command `stgvcodec info`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def info_command(verbosity: Verbosity, file: Path, *, as_json: bool) -> None:
 
 
 def as_dict(info: StreamInfo) -> dict[str, object]:
-    """What `info --json` prints; counts and sizes are integers, `fps` is a number beside the exact `frame_rate`."""
+    """Return what `info --json` prints; counts and sizes are integers, `fps` a number beside the exact `frame_rate`."""
     largest = _largest(info)
     return {
         "path": info.path,
@@ -66,7 +66,7 @@ def as_dict(info: StreamInfo) -> dict[str, object]:
 
 
 def general(info: StreamInfo) -> str:
-    """The file as a whole."""
+    """Return the facts of the file as a whole."""
     source = [
         f"{field.name.replace('_', ' ')} {_shown(getattr(info.color, field.name))}" for field in fields(info.color)
     ]
@@ -83,7 +83,7 @@ def general(info: StreamInfo) -> str:
 
 
 def rate_table(info: StreamInfo) -> str:
-    """Bytes, share and bits per Gaussian of each stream."""
+    """Return a table of the bytes, share and bits per Gaussian of each stream."""
     rows = [
         [
             stream,
@@ -101,7 +101,7 @@ def rate_table(info: StreamInfo) -> str:
 
 
 def gop_table(info: StreamInfo) -> str:
-    """A line for each GoP."""
+    """Return a table with a line for each GoP."""
     rows = []
     for i, gop in enumerate(info.gops):
         bpp = 8 * gop.bytes / (info.width * info.height * gop.n_frames)
@@ -111,7 +111,7 @@ def gop_table(info: StreamInfo) -> str:
 
 
 def needs(info: StreamInfo) -> str:
-    """What decoding needs."""
+    """Return what decoding needs."""
     pairs = [("memory", f"about {output.size(info.decode_memory_bytes)} to decode")]
     largest = _largest(info)
     if largest is not None:
@@ -122,7 +122,7 @@ def needs(info: StreamInfo) -> str:
 
 
 def gop_headers(info: StreamInfo) -> str:
-    """Every field of every GoP's header."""
+    """Return every syntax element of every GoP's header."""
     return "\n".join(
         f"GoP {i}\n" + output.facts([(name, _shown(value)) for name, value in gop.header.items()])
         for i, gop in enumerate(info.gops)
@@ -131,12 +131,12 @@ def gop_headers(info: StreamInfo) -> str:
 
 
 def limits(info: StreamInfo) -> str:
-    """The limits that a reader of the format checks."""
+    """Return the limits that a reader of the format checks."""
     return "limits of the format\n" + output.facts([(name, output.number(n)) for name, n in info.limits.items()])
 
 
 def _largest(info: StreamInfo) -> int | None:
-    """Index of the GoP with the most Gaussians; None in a file without any."""
+    """Return the index of the GoP with the most Gaussians; None in a file without any."""
 
     def gaussians(i: int) -> tuple[int, int]:
         gop: GopInfo = info.gops[i]

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from stgvcodec.encoder.config import EncodeConfig
     from stgvcodec.media.selection import Selection
 
-# Written out, since the modules that define them import torch and `--help` must not; tests hold them equal.
+# These names are written out, since the modules that define them import torch and `--help` must not; tests hold them
+# equal.
 PRESETS = ("draft", "fast", "medium", "slow", "paper")
 PROFILES = ("compact", "paper")
 DEVICES = ("auto", "cpu", "cuda")

@@ -1,4 +1,4 @@
-"""Results as text and as JSON."""
+"""Formatting of results as text and as JSON."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 
 
 def plain(value: object) -> Json:
-    """What JSON can hold of a value.
+    """Return what JSON can hold of a value.
 
     Args:
-        value: Built of dataclasses, mappings, sequences, paths, fractions, numbers, strings and None.
+        value: Value built of dataclasses, mappings, sequences, paths, fractions, numbers, strings and None.
 
     Returns:
-        The same in dicts, lists, numbers and strings: a fraction as "24/1", a number that is not finite as None.
+        The value in dicts, lists, numbers and strings: a fraction as "24/1", a number that is not finite as None.
 
     Raises:
-        TypeError: anything else.
+        TypeError: the value holds anything else.
     """
     if value is None or isinstance(value, bool | int | str):
         return value
@@ -51,7 +51,7 @@ def plain(value: object) -> Json:
 
 
 def json_text(value: object) -> str:
-    """A value as JSON text, without NaN or Infinity."""
+    """Return a value as JSON text, without NaN or Infinity."""
     return json.dumps(plain(value), indent=2, allow_nan=False)
 
 
@@ -59,7 +59,7 @@ def check_json_path(path: Path | None, *others: Path) -> None:
     """Refuse, before any work, a report that could not be written or would overwrite something of the same run.
 
     Args:
-        path: Where the report shall go; None if none was asked for.
+        path: File for the report; None if no report was asked for.
         others: Input and output of the run.
 
     Raises:
@@ -77,10 +77,10 @@ def check_json_path(path: Path | None, *others: Path) -> None:
 
 
 def write_json(path: Path | None, value: object) -> None:
-    """Write a report, complete or not at all; nothing if `path` is None.
+    """Write a report, complete or not at all; write nothing if `path` is None.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the report cannot be written.
     """
     if path is None:
         return
@@ -91,11 +91,11 @@ def write_json(path: Path | None, value: object) -> None:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Aligned columns, the first to the left, the others to the right.
+    """Return a table of aligned columns, the first to the left, the others to the right.
 
     Args:
         header: Column titles.
-        rows: Cells, as many a row as titles.
+        rows: Cells of each row, as many as there are titles.
 
     Returns:
         Lines without a trailing newline, indented by two spaces.
@@ -113,7 +113,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def facts(pairs: Sequence[tuple[str, str]]) -> str:
-    """Named values, one a line, values aligned.
+    """Return named values, one a line, with the values aligned.
 
     Returns:
         Lines without a trailing newline, indented by two spaces.
@@ -128,17 +128,17 @@ def print_result(text: str) -> None:
 
 
 def number(n: int) -> str:
-    """A count with its thousands apart: 1 048 576."""
+    """Format a count with its thousands apart: 1 048 576."""
     return f"{n:,}".replace(",", " ")
 
 
 def counted(n: int, noun: str) -> str:
-    """A count with its noun: 1 GoP, 2 GoPs."""
+    """Format a count with its noun: 1 GoP, 2 GoPs."""
     return f"{number(n)} {noun}" if n == 1 else f"{number(n)} {noun}s"
 
 
 def size(n_bytes: int) -> str:
-    """A memory size: 512 B, 3.4 MiB."""
+    """Format a memory size: 512 B, 3.4 MiB."""
     value = float(n_bytes)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if value < 1024 or unit == "GiB":
@@ -148,12 +148,12 @@ def size(n_bytes: int) -> str:
 
 
 def decibel(value_db: float | None) -> str:
-    """A PSNR: 31.24 dB; "identical" for none or infinity."""
+    """Format a PSNR: 31.24 dB; "identical" for None or infinity."""
     return "identical" if value_db is None or math.isinf(value_db) else f"{value_db:.2f} dB"
 
 
 def duration(seconds: float) -> str:
-    """A time: 4.2 s, 3 min 05 s, 2 h 07 min."""
+    """Format a time: 4.2 s, 3 min 05 s, 2 h 07 min."""
     if seconds < 59.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -163,5 +163,5 @@ def duration(seconds: float) -> str:
 
 
 def name(path: Path) -> str:
-    """A path as a terminal can show it."""
+    """Format a path as a terminal can show it."""
     return click.format_filename(path)

@@ -1,4 +1,4 @@
-"""Progress on stderr: a live display on a terminal, a plain line now and then elsewhere, nothing when quiet."""
+"""Progress is shown on stderr: live on a terminal, as a plain line now and then elsewhere, not at all when quiet."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from stgvcodec.progress import Progress, ProgressCallback
 
-# Plain lines come at growing intervals: often at first, so that one sees it move, seldom in the log of a long run.
+# Plain lines come at growing intervals: often at first, so that one sees it go on, seldom in the log of a long run.
 _FIRST_INTERVAL_SECONDS = 5.0
 _LONGEST_INTERVAL_SECONDS = 60.0
 _INTERVAL_GROWTH = 1.5
@@ -34,11 +34,11 @@ def shown_progress(title: str, verbosity: Verbosity) -> Iterator[ProgressCallbac
     """Show the progress of one job.
 
     Args:
-        title: What is done, e.g. "encoding".
-        verbosity: Quiet shows nothing.
+        title: Name of the job, e.g. "encoding".
+        verbosity: Level of what is said; nothing is shown when it is quiet.
 
     Yields:
-        What to hand to `encode`, `decode` or `compare` as `progress`.
+        The callback to hand to `encode`, `decode` or `compare` as `progress`; None when quiet.
     """
     if verbosity.level < 0:
         yield None
@@ -56,8 +56,8 @@ class PlainProgress:
         """Start the clock.
 
         Args:
-            title: Put before each line.
-            clock: Seconds since any moment.
+            title: Text that is put before each line.
+            clock: Returns the seconds since any fixed moment.
         """
         self._title = title
         self._clock = clock
@@ -66,7 +66,7 @@ class PlainProgress:
         self._interval = _FIRST_INTERVAL_SECONDS
 
     def __call__(self, progress: Progress) -> None:
-        """Take note of a step."""
+        """Take note of a step of progress."""
         now = self._clock()
         if now < self._next:
             return
@@ -101,7 +101,7 @@ class LiveProgress:
         """Add the task.
 
         Args:
-            title: Shown until the first step is reported.
+            title: Text that is shown until the first step is reported.
             display: A running display, with the columns of `_live_display`.
         """
         self._display = display
@@ -111,7 +111,7 @@ class LiveProgress:
         self._task: TaskID = display.add_task(title, total=None, step="", quality="", left="")
 
     def __call__(self, progress: Progress) -> None:
-        """Take note of a step."""
+        """Take note of a step of progress."""
         now = time.monotonic()
         if now < self._next and progress.phase == self._phase:
             return
@@ -136,10 +136,10 @@ class LiveProgress:
 
 
 def seconds_left(elapsed_seconds: float, share: float | None) -> float | None:
-    """Time left if the rest goes as fast as what is done.
+    """Estimate the time left, if the rest goes as fast as what is done.
 
     Args:
-        elapsed_seconds: Time so far.
+        elapsed_seconds: Time that the work took so far.
         share: Part of the work that is done, in [0, 1]; None while unknown.
 
     Returns:

@@ -1,4 +1,4 @@
-"""`stgvcodec rd`."""
+"""The command `stgvcodec rd`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from stgvcodec.media.selection import Selection
     from stgvcodec.report.rd_points import RdResult
 
-# Written out, since the module that defines them imports PyAV and `--help` must not; a test holds them equal.
+# These names are written out, since the module that defines them imports PyAV and `--help` must not; a test holds them
+# equal.
 ANCHORS = ("x264", "x265", "svtav1")
 NO_ANCHORS = "none"
 DEFAULT_RATES = "0.05,0.1,0.2,0.4"
@@ -156,10 +157,10 @@ def rd_command(
 
 
 def parse_rates(text: str) -> tuple[float, ...]:
-    """`0.05,0.1` as numbers.
+    """Parse rates such as `0.05,0.1`.
 
     Raises:
-        ConfigError: something else.
+        ConfigError: the text is something else.
     """
     try:
         return tuple(float(part) for part in text.split(","))
@@ -168,12 +169,12 @@ def parse_rates(text: str) -> tuple[float, ...]:
 
 
 def parse_anchors(text: str) -> tuple[str, ...]:
-    """`x264,x265` as names; none for `none`."""
+    """Parse names such as `x264,x265`; the text `none` gives no names."""
     return () if text.strip() == NO_ANCHORS else tuple(part.strip() for part in text.split(","))
 
 
 def summary(result: RdResult) -> str:
-    """One clip: every point, every BD-rate of this codec's curves, and what else is to be said."""
+    """Return what there is to say of one clip: every point, every BD-rate of this codec's curves, and remarks."""
     from stgvcodec.report.rd_table import clip_facts, clip_title
 
     parts = [clip_title(result), point_table(result), bd_rate_table(result), "\n".join(clip_facts(result))]
@@ -184,7 +185,7 @@ def summary(result: RdResult) -> str:
 
 
 def point_table(result: RdResult) -> str:
-    """A line for each point."""
+    """Return a table with a line for each point."""
     from stgvcodec.report.rd_table import number
 
     header = ["codec", "asked", "bpp", "bytes", "PSNR", "MS-SSIM", "dB", "VMAF", "encoding", "decoding, s", "on"]
@@ -209,7 +210,7 @@ def point_table(result: RdResult) -> str:
 
 
 def bd_rate_table(result: RdResult) -> str:
-    """BD-rate of each of this codec's curves against each anchor, losses as plainly as gains; empty without anchors."""
+    """Return the BD-rates of this codec's curves against anchors, losses as plainly as gains; "" without anchors."""
     from stgvcodec.report.rd_points import MEASURES
     from stgvcodec.report.rd_table import NONE, percent
 

@@ -1,4 +1,4 @@
-"""`-q` and `-v`: what is said beside the result, always on stderr."""
+"""The options `-q` and `-v`: how much is said beside the result, always on stderr."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _LEVELS = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO, 2: logging.DE
 
 
 class Verbosity:
-    """How much is said; one object a run, so that the place where errors end up knows it too.
+    """The level of what is said. A run has one such object, so that the place where errors end up knows it too.
 
     Attributes:
-        level: -1 quiet, 0 normal, 1 verbose, 2 debugging.
+        level: -1 for quiet, 0 for normal, 1 for verbose, 2 for debugging.
     """
 
     def __init__(self) -> None:
         self.level = 0
 
     def choose(self, level: int) -> None:
-        """Set the level, and that of the package's log with it."""
+        """Set the level, and with it that of the package's log."""
         self.level = max(-1, min(2, level))
         logging.getLogger("stgvcodec").setLevel(_LEVELS[self.level])
 
