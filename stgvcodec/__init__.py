@@ -1,4 +1,4 @@
-"""stgvcodec: a neural video codec of 2D Gaussians and hash-encoded deformation, one file, any-order decoding.
+"""stgvcodec is a neural video codec of 2D Gaussians and hash-encoded deformation: one file, any-order decoding.
 
 The public names are imported on first use, so that `import stgvcodec` and `stgvcodec --help` stay quick.
 """
@@ -54,5 +54,5 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    """The public names."""
+    """Return the public names."""
     return sorted(__all__)

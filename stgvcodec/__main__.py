@@ -1,4 +1,4 @@
-"""`python -m stgvcodec`."""
+"""Runs the command line for `python -m stgvcodec`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The version of the package, on its own: whatever needs it imports no more than it."""
+"""The version of the package, in a file of its own: what needs it imports nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which device and back end a request means on this machine, and what stands in the way of a GPU."""
+"""Choice of the device and back end that a request means on this machine, and what stands in the way of a GPU."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ DEVICES = ("auto", "cpu", "cuda")
 logger = logging.getLogger(__name__)
 
 _DRIVER_FILE = Path("/proc/driver/nvidia/version")
-# CUDA_VISIBLE_DEVICES as people set it who want no GPU.
+# Values to which people who want no GPU set CUDA_VISIBLE_DEVICES.
 _HIDDEN = ("", "-1", "NoDevFiles")
 
 
 @dataclass(frozen=True)
 class _Obstacle:
-    """Why no GPU can be used.
+    """A reason why no GPU can be used.
 
     Attributes:
-        reason: A clause, "torch finds ...".
-        is_fault: A GPU seems to be there, so that its user will want to know.
+        reason: The reason as a clause, "torch finds ...".
+        is_fault: Whether a GPU seems to be there, so that its user will want to know.
     """
 
     reason: str
@@ -38,13 +38,13 @@ class _Obstacle:
 
 
 def resolve_device(requested: str, backend: str) -> tuple[torch.device, str]:
-    """Device and back end that will run.
+    """Return the device and the back end that will run.
 
     A GPU that seems to be there and cannot be used is worth a warning where "auto" passes it over, once a process.
 
     Args:
         requested: "auto" (a GPU if a usable one is there and the back end runs on it), "cpu" or "cuda".
-        backend: As for `resolve_backend`.
+        backend: Back end or "auto", as `resolve_backend` takes it.
 
     Returns:
         The device, and the name of the back end.
@@ -76,7 +76,7 @@ def _warn_once(reason: str) -> None:
 
 @cache
 def _gpu_obstacle() -> _Obstacle | None:
-    """What keeps torch from using the GPU; tried once a process."""
+    """Return what keeps torch from using the GPU, or None; it is tried once a process."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         is_available = torch.cuda.is_available()
@@ -103,7 +103,7 @@ def _missing_gpu(messages: list[str]) -> _Obstacle:
 
 
 def _unsupported_gpu() -> _Obstacle | None:
-    """A GPU for whose architecture this torch has no code: neither of its kind nor PTX of an older one."""
+    """Return an obstacle if torch has no code for the GPU: neither of its architecture nor PTX of an older one."""
     built_for = torch.cuda.get_arch_list()
     major, minor = torch.cuda.get_device_capability()
     for architecture in built_for:
@@ -125,7 +125,7 @@ def _unsupported_gpu() -> _Obstacle | None:
 
 
 def _broken_gpu() -> _Obstacle | None:
-    """A GPU that cannot do a sum."""
+    """Return an obstacle if the GPU cannot do a sum."""
     total = torch.ones(3, device="cuda").sum().item()
     if total != 3.0:
         return _Obstacle(f"the GPU {torch.cuda.get_device_name()} added three ones to {total}", is_fault=True)
@@ -133,7 +133,7 @@ def _broken_gpu() -> _Obstacle | None:
 
 
 def _kernel_obstacle() -> _Obstacle | None:
-    """A GPU that runs torch, but not the kernels that make it faster than the CPU."""
+    """Return an obstacle if the GPU runs torch, but not the kernels that make it faster than the CPU."""
     try:
         resolve_backend("triton", torch.device("cuda"))
     except BackendUnavailableError as error:

@@ -47,7 +47,7 @@ class BitstreamError(StgvError):
         self._message = message
 
     def in_file(self, path: str) -> BitstreamError:
-        """The same error with the name of the file in front."""
+        """Return the same error with the name of the file in front."""
         return BitstreamError(self._message, section=self.section, offset=self.offset, path=path)
 
 

@@ -1,4 +1,4 @@
-"""How far an encode or a decode has come, as its callbacks are told."""
+"""`Progress`: what callbacks are told of how far an encode or a decode has come."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ class Progress:
     """One step of progress of an encode or a decode.
 
     Attributes:
-        phase: What is being done, e.g. "gop 2: finetune-colors" or "rendering".
+        phase: Name of what is being done, e.g. "gop 2: finetune-colors" or "rendering".
         frames_done: Frames whose work is complete.
         n_frames: Frames in all; None while a stream's length is unknown.
         step: Optimiser steps done in this phase.
         n_steps: Optimiser steps of this phase; 0 where there are none.
-        psnr_db: Latest PSNR known, of the training loss; None before there is one.
+        psnr_db: Latest PSNR known, that of the training loss, dB; None before there is one.
         fraction: Share of the whole work that is done, in [0, 1]; None while unknown.
     """
 
@@ -32,4 +32,4 @@ class Progress:
 ProgressCallback = Callable[[Progress], None]
 
 PROGRESS_INTERVAL_SECONDS = 0.2
-"""Between two calls of a progress callback, at least."""
+"""Least time between two calls of a progress callback."""
