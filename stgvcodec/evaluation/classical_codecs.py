@@ -1,4 +1,4 @@
-"""Curves of classical codecs over one clip: points at the rates asked for, and below down to the quality of stgv."""
+"""Curves of classical codecs over one clip: points at the rates asked for, and lower ones down to our quality."""
 
 from __future__ import annotations
 
