@@ -1,4 +1,4 @@
-"""The file format of bitstream_spec.md: a GoP's symbols to bytes and back, and the container around them. No torch."""
+"""The file format of bitstream_spec.md: payloads of GoPs, and the container around them. It needs no torch."""
 
 from __future__ import annotations
 

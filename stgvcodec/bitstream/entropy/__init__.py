@@ -1,1 +1,1 @@
-"""The entropy coder: models of symbols, frequency tables, plain streams, and streams coded by context."""
+"""The entropy coder: models of symbols, frequency tables, plain streams and conditional streams."""

@@ -1,6 +1,7 @@
 """Conditional streams: each attribute of a set of items has a model for every class of items.
 
-The class of an item follows from its attributes decoded before. bitstream_spec.md section 5.6 is the definition.
+The class of an item follows from those of its symbols that are decoded before. bitstream_spec.md section 5.6 is the
+definition.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ _MAX_CLASSES = LIMITS["attribute_classes"]
 _TOP_VARIABLE = LIMITS["alphabet"] - 1
 _RAW_BYTE = UNCODED | RAW << MODE_BITS
 _ALL_SYMBOLS: Symbols = np.arange(LIMITS["alphabet"], dtype=np.uint8)
-# What a class is thought to cost besides its entropy before its model is made; measured on sets of 2 000 to 90 000.
+# The encoder's estimate of what a class costs besides its entropy: the bits of its model, and bits for each symbol that
+# occurs in it. They were measured on sets of 2 000 to 90 000 items.
 _MODEL_BITS = 16.0
 _SYMBOL_BITS = 7.0
 
@@ -33,10 +35,11 @@ class Attribute:
     """One attribute of a conditional stream.
 
     Attributes:
-        name: For error messages.
-        alphabet: Symbols are 0 to alphabet - 1; at most 256. One of one symbol takes no bytes at all.
-        column: Where its symbols are in a block of bytes.
-        context_of: Columns, at most two, whose symbols make its context: min(255, their sum). Decoded before it.
+        name: Name of the attribute, for error messages.
+        alphabet: Number of different symbols, which are 0 to alphabet - 1; at most 256. An attribute with an alphabet
+            of 1 takes no bytes at all.
+        column: Strided slots of the attribute's symbols in a block of bytes.
+        context_of: Columns, at most two, that are decoded before and make the context: min(255, sum of their symbols).
     """
 
     name: str
@@ -50,8 +53,8 @@ class AttributeSet:
     """The attributes of a conditional stream.
 
     Attributes:
-        n_items: Symbols of each, at least 1.
-        attributes: In decoding order.
+        n_items: Number of items, which is the number of symbols of each attribute; at least 1.
+        attributes: The attributes in decoding order.
     """
 
     n_items: int
@@ -59,7 +62,7 @@ class AttributeSet:
 
     @cached_property
     def slots(self) -> AttributeSlots:
-        """For the kernel."""
+        """The attributes in the form that the kernel takes."""
         return AttributeSlots([AttributeSlot(a.alphabet, a.column, a.context_of) for a in self.attributes])
 
     def column(self, block: Symbols, column: StridedSlot) -> Symbols:
@@ -67,7 +70,7 @@ class AttributeSet:
         return block[column.first :: column.step][: self.n_items]
 
     def context(self, block: Symbols, attribute: Attribute) -> Symbols:
-        """What decides the class of each item. [n_items] uint8."""
+        """The context of each item, which decides the item's class. [n_items] uint8."""
         total = np.zeros(self.n_items, np.uint16)
         for slot in attribute.context_of:
             total += self.column(block, slot)
@@ -78,11 +81,11 @@ def encode_conditional(block: Symbols, attributes: AttributeSet) -> bytes:
     """Code the attributes of the items in a block, each with the classes that cost least.
 
     Args:
-        block: Symbols of the attributes and of their contexts. [n] uint8.
-        attributes: What is where.
+        block: Symbols of the attributes, and their context symbols. [n] uint8.
+        attributes: The attributes, with their columns in the block.
 
     Returns:
-        For each attribute its thresholds and models; then the coder's words.
+        The thresholds and models of each attribute, then the coder's words.
     """
     descriptors = b""
     arrays: list[tuple[Model, Symbols]] = []
@@ -106,13 +109,17 @@ def encode_conditional(block: Symbols, attributes: AttributeSet) -> bytes:
 
 
 def _joint_counts(context: Symbols, symbols: Symbols) -> npt.NDArray[np.int64]:
-    """How often each pair of values occurs. [256 contexts, 256 symbols] int64."""
+    """Count the pairs of a context and a symbol. [256 contexts, 256 symbols] int64."""
     pairs = context.astype(np.intp) << 8 | symbols
     return np.bincount(pairs, minlength=1 << 16).reshape(1 << 8, 1 << 8)
 
 
 def _best_thresholds(counts: npt.NDArray[np.int64]) -> list[int]:
-    """From classes of equal size, neighbours are joined one after the other; the cheapest partition on the way wins."""
+    """The thresholds of the classes that cost least, of those that are tried.
+
+    The first partition has classes of equal size. Then the two neighbours whose union adds the fewest bits are joined,
+    one pair after the other, and the cheapest partition on the way wins.
+    """
     below = np.concatenate([[0], np.cumsum(counts.sum(axis=1))])  # items below each context
     n_items = int(below[-1])
     lowest = int(np.searchsorted(below, 0, side="right")) - 1
@@ -135,7 +142,7 @@ def _best_thresholds(counts: npt.NDArray[np.int64]) -> list[int]:
 
 
 def _class_bits(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """What classes with these counts cost, about: only the encoder decides by it. [n] float64."""
+    """Estimate the bits of classes with these counts; only the encoder decides by them. [n] float64."""
     totals = rows.sum(axis=1)
     logarithms = np.log2(np.maximum(rows, 1))
     entropy = totals * np.log2(np.maximum(totals, 1)) - (rows * logarithms).sum(axis=1)
@@ -147,9 +154,9 @@ def decode_conditional(reader: ByteReader, attributes: AttributeSet, block: Symb
     """Decode a conditional stream to its last byte, into the columns of its attributes.
 
     Args:
-        reader: Exactly the stream's bytes.
-        attributes: What is where.
-        block: Holds the columns of context symbols of other streams.
+        reader: A reader of exactly the stream's bytes.
+        attributes: The attributes, with their columns in the block.
+        block: Block to fill. It holds the context symbols of other streams already. [n] uint8.
 
     Raises:
         BitstreamError: a threshold or a model is not valid, or the coder does not end where the encoder began.
@@ -162,27 +169,27 @@ def decode_conditional(reader: ByteReader, attributes: AttributeSet, block: Symb
 
 
 class ConditionalDecoder:
-    """Conditional streams that are not decoded yet, later ones with context symbols in earlier ones; a `Decoder`.
+    """A `Decoder` of conditional streams, of which a later one may have context symbols in an earlier one.
 
     Attributes:
-        n_symbols: What `run` costs, at most.
+        n_symbols: Number of symbols that `run` decodes, at most: a measure of what it costs.
     """
 
     def __init__(self, streams: Sequence[tuple[ByteReader, AttributeSet]], block: Symbols) -> None:
-        """Say where the streams are, and where their symbols go.
+        """Take the streams, and the block for their symbols.
 
         Args:
-            streams: Exactly the bytes of each, and its attributes.
-            block: Filled by `run`.
+            streams: A reader of exactly the bytes of each stream, and the stream's attributes.
+            block: Block that `run` fills. [n] uint8.
         """
         self._streams, self._block = streams, block
         self.n_symbols = sum(attributes.n_items * len(attributes.attributes) for _, attributes in streams)
 
     def run(self) -> None:
-        """Decode them.
+        """Decode the streams.
 
         Raises:
-            BitstreamError: they are damaged.
+            BitstreamError: a stream is damaged.
         """
         for reader, attributes in self._streams:
             decode_conditional(reader, attributes, self._block)
@@ -211,7 +218,7 @@ def decode_conditional_slowly(reader: ByteReader, attributes: AttributeSet, bloc
             assert model.frequencies is not None
             names = _ALL_SYMBOLS[: attribute.alphabet] if model.symbols is None else model.symbols
             array = CodedArray(int(members.sum()), model.frequencies.astype(np.uint32), names)
-            # What a decoder leaves is what the next one begins with.
+            # The words that are left after one array are those with which the next one begins.
             symbols, words = ans_decode(words, [array])
             column[members] = symbols
             coded.append(symbols)
@@ -231,7 +238,7 @@ def _read_thresholds(reader: ByteReader, attribute: Attribute) -> list[int]:
 
 
 def _read_class(reader: ByteReader, attribute: Attribute) -> Model | int:
-    """A class's model, or the symbol of all its items."""
+    """Read the model of a class, or the symbol of all its items where it is constant."""
     if reader.remaining and reader.data[reader.position] == _RAW_BYTE:
         raise reader.error(f"{attribute.name}: model byte {_RAW_BYTE} is not defined in a conditional stream")
     decoded = read_model(reader, SymbolArray(attribute.name, 1, attribute.alphabet))

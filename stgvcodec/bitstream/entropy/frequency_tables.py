@@ -1,6 +1,6 @@
-"""Integer frequency tables: fixed families chosen by index, and transmitted tables. No float decides a symbol.
+"""Integer frequency tables: families of a width and a centre, and transmitted tables. No float decides a symbol.
 
-bitstream_spec.md section "Frequency tables" is the definition; the comments here say only why.
+bitstream_spec.md sections 5.3 and 5.4 are the definition; the comments here say only why.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def family_frequencies(
 
     Args:
         shape: "geometric", "normal" or "narrow".
-        widths: One index below 64, or several.
+        widths: One width, an index below 64, or several.
         centre: The most frequent symbol.
         alphabet: Number of symbols, at least 2.
 
@@ -104,7 +104,7 @@ def normalise(counts: npt.NDArray[np.int64], log2_total: int) -> Frequencies:
 
 
 def pack_table(frequencies: Frequencies) -> bytes:
-    """Transmitted table: Exp-Golomb codes whose order follows the previous frequency, zeros in runs.
+    """Write a transmitted table: Exp-Golomb codes whose order follows the frequency before, with zeros in runs.
 
     Args:
         frequencies: [alphabet] int64, at least two above 0; the sum is a power of two.
@@ -140,16 +140,16 @@ def read_table(reader: ByteReader, log2_total: int, alphabet: int) -> tuple[npt.
     """Read a transmitted table.
 
     Args:
-        reader: Where from; left behind the table's last byte.
-        log2_total: log2 of the sum of its frequencies.
+        reader: A reader at the table's first byte; it is left behind the last one.
+        log2_total: log2 of the sum of the frequencies.
         alphabet: Number of symbols.
 
     Returns:
-        symbols: Those with a frequency above 0, ascending. [n] uint8, n >= 2.
-        frequencies: Theirs, scaled to sum to 2^24. [n] int64.
+        symbols: Symbols with a frequency above 0, ascending. [n] uint8, n >= 2.
+        frequencies: Frequencies of these symbols, scaled to sum to 2^24. [n] int64.
 
     Raises:
-        BitstreamError: it is cut short, does not sum to 2^log2_total, or has fewer than two symbols.
+        BitstreamError: the table is cut short, does not sum to 2^log2_total, or has fewer than two symbols.
     """
     start = reader.position
     # a table is never longer than this, so that damage cannot make the slice large

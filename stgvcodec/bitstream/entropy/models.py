@@ -1,6 +1,6 @@
-"""Models of arrays of symbols: what an array is, and which model costs the encoder least.
+"""Models of symbol arrays: what an array is, and which model costs the encoder least.
 
-bitstream_spec.md section "Entropy coder" is the definition.
+bitstream_spec.md section 5.2 is the definition.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CONSTANT, RAW = range(2)
 FAMILIES = {GEOMETRIC: "geometric", NORMAL: "normal"}
 MODE_BITS = 2
 FIRST_NARROW = 16
-"""From this parameter on, mode 1 is the narrow family."""
+"""The parameter from which on mode 1 is the narrow family; below it, mode 1 is a transmitted table."""
 _TABLE_TOTALS = range(6, 14)
 _COARSE_STEP = 4
 
@@ -38,9 +38,10 @@ class SymbolArray:
     """What the decoder knows of an array of symbols before it reads them.
 
     Attributes:
-        name: For error messages.
-        n_symbols: How many, at least 1.
-        alphabet: Symbols are 0 to alphabet - 1; at most 256. An alphabet of one symbol takes no bytes at all.
+        name: Name of the array, for error messages.
+        n_symbols: Number of symbols, at least 1.
+        alphabet: Number of different symbols, which are 0 to alphabet - 1; at most 256. An array with an alphabet of 1
+            takes no bytes at all.
     """
 
     name: str
@@ -64,16 +65,16 @@ class Model:
 
     descriptor: bytes
     bits: float
-    frequencies: Frequencies | None = None  # None: nothing of it goes to the coder
-    symbols: Symbols | None = None  # the coded alphabet where it is not 0..n - 1
+    frequencies: Frequencies | None = None  # None where the symbols are not coded
+    symbols: Symbols | None = None  # the symbol of each frequency where these are not 0..n - 1
 
 
 def choose_model(array: SymbolArray, symbols: Symbols) -> Model:
     """The cheapest model of an array. Its cost may be estimated in floats: only the encoder decides here.
 
     Args:
-        array: What the decoder knows.
-        symbols: [n_symbols] uint8.
+        array: What the decoder knows of the array.
+        symbols: Symbols of the array. [n_symbols] uint8.
     """
     if array.alphabet == 1:
         return Model(b"", 0.0)
@@ -87,14 +88,14 @@ def coded_model(counts: npt.NDArray[np.int64], to_beat: float = math.inf) -> Mod
     """The cheapest model that does not store the symbols themselves.
 
     Args:
-        counts: How often each symbol of the alphabet occurs. [alphabet], two at least.
-        to_beat: Bits above which it need not be the cheapest.
+        counts: Number of occurrences of each symbol of the alphabet, which has two at least. [alphabet] int64.
+        to_beat: Bits above which the model need not be the cheapest.
     """
     present = np.flatnonzero(counts)
     if len(present) == 1:
         return Model(bytes([UNCODED | CONSTANT << MODE_BITS, int(present[0])]), 16.0)
     best = min((_fit_family(mode, counts, present) for mode in FAMILIES), key=lambda model: model.bits)
-    # Wider symbols than that have a better model in the geometric family.
+    # Symbols that are spread wider than that have a better model in the geometric family.
     if 16 * int(counts.max()) > 15 * int(counts.sum()):
         best = min(best, _fit_narrow(counts, present), key=lambda model: model.bits)
     return _fit_table(counts, present, min(best.bits, to_beat)) or best
@@ -112,9 +113,9 @@ def _fit_narrow(counts: npt.NDArray[np.int64], present: npt.NDArray[np.int64]) -
 def _fit_family(mode: int, counts: npt.NDArray[np.int64], present: npt.NDArray[np.int64]) -> Model:
     alphabet = len(counts)
     n_symbols = int(counts.sum())
-    if mode == GEOMETRIC:  # the median
+    if mode == GEOMETRIC:  # the centre is the median
         centre = int(np.searchsorted(np.cumsum(counts), (n_symbols + 1) // 2))
-    else:  # the mean
+    else:  # the centre is the mean
         centre = (2 * int(counts @ np.arange(alphabet)) + n_symbols) // (2 * n_symbols)
     occurring = counts[present]
 
@@ -140,7 +141,7 @@ def _fit_table(counts: npt.NDArray[np.int64], present: npt.NDArray[np.int64], to
     entropy = float(occurring @ (np.log2(occurring.sum()) - np.log2(occurring)))
     best: Model | None = None
     for log2_total in _TABLE_TOTALS:
-        # the shortest code of an entry is one bit, of a typical one three
+        # the shortest code of an entry has one bit, the code of a typical entry three
         if 1 << log2_total < 2 * len(present) or entropy + 3.0 * len(present) >= to_beat:
             continue
         frequencies = normalise(counts, log2_total)

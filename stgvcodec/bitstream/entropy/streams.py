@@ -1,6 +1,7 @@
-"""Streams of integers to bytes and back: an array picks the cheapest of five models, an ANS coder serves a stream.
+"""Plain streams: each symbol array has the model that costs least, and one ANS coder serves all arrays of a stream.
 
-bitstream_spec.md section "Entropy coder" is the definition. The coder sees integers and integer frequency tables only.
+bitstream_spec.md sections 5.1, 5.2 and 5.5 are the definition. The coder sees integers and integer frequency
+tables only.
 """
 
 from __future__ import annotations
@@ -38,14 +39,14 @@ from stgvcodec.errors import BitstreamError
 from stgvcodec.ops.ans import ArraySlot, CodedArray, StreamSlots, ans_decode, decode_stream_to
 
 _START_BITS = 32.0
-# Decoded in half the time that it takes to wake a thread.
+# So many symbols are decoded in half the time that it takes to wake a thread.
 _LARGE_STREAM = 8192
 
 _ALL_SYMBOLS: Symbols = np.arange(LIMITS["alphabet"], dtype=np.uint8)
 
 
 def encode_stream(arrays: Sequence[tuple[SymbolArray, Symbols]]) -> bytes:
-    """Code a stream.
+    """Code a plain stream.
 
     Args:
         arrays: Symbol arrays in decoding order, with their symbols, flat.
@@ -66,24 +67,24 @@ def encode_stream(arrays: Sequence[tuple[SymbolArray, Symbols]]) -> bytes:
 def encode_streams(
     arrays: Mapping[str, Sequence[SymbolArray]], symbols: Mapping[str, Sequence[Symbols]]
 ) -> dict[str, bytes]:
-    """`encode_stream` of several streams.
+    """Code several plain streams, each by `encode_stream`.
 
     Args:
-        arrays: Of each stream by name.
-        symbols: Those of each of these arrays; may hold more streams.
+        arrays: Symbol arrays of each stream, by the stream's name.
+        symbols: Symbols of each of these arrays, by the stream's name; may hold more streams.
 
     Returns:
-        Each stream by name.
+        Bytes of each stream, by name.
     """
     return {name: encode_stream(list(zip(of_stream, symbols[name], strict=True))) for name, of_stream in arrays.items()}
 
 
 def write_words(arrays: Sequence[tuple[Model, Symbols]]) -> bytes:
-    """The words of one coder for the symbols of those models that are coded; none where there are none."""
+    """Code the symbols whose model is ANS-coded, with one coder; return its words, or no bytes where no model is."""
     coded = [(model, model.frequencies, symbols) for model, symbols in arrays if model.frequencies is not None]
     if not coded:
         return b""
-    # What only decodes never needs it.
+    # A program that only decodes never needs constriction.
     import constriction
 
     coder = constriction.stream.stack.AnsCoder(np.array([first_state([symbols for _, _, symbols in coded])], np.uint32))
@@ -97,23 +98,23 @@ def write_words(arrays: Sequence[tuple[Model, Symbols]]) -> bytes:
 
 
 class Decoder(Protocol):
-    """Something that is not decoded yet; `run` may be called in any thread, and raises BitstreamError.
+    """One or more streams that are not decoded yet; `run` may be called in any thread, and raises BitstreamError.
 
     Attributes:
-        n_symbols: What `run` costs, at most.
+        n_symbols: Number of symbols that `run` decodes, at most: a measure of what it costs.
     """
 
     n_symbols: int
 
     def run(self) -> None:
-        """Decode it to its last byte."""
+        """Decode every stream to its last byte."""
 
 
 class StreamDecoder:
-    """A stream that is not decoded yet; `run` may be called in any thread.
+    """A `Decoder` of one plain stream.
 
     Attributes:
-        n_symbols: What `run` costs, at most.
+        n_symbols: Number of symbols that `run` decodes, at most: a measure of what it costs.
     """
 
     def __init__(
@@ -123,13 +124,13 @@ class StreamDecoder:
         slots: StreamSlots | None = None,
         out: Symbols | None = None,
     ) -> None:
-        """Say where a stream is, and where its symbols go.
+        """Take a stream, and the memory for its symbols.
 
         Args:
-            reader: Exactly the stream's bytes.
-            arrays: Arrays in order.
-            slots: Theirs in `out`; by default one behind the other.
-            out: Filled by `run`; by default bytes of its own.
+            reader: A reader of exactly the stream's bytes.
+            arrays: Symbol arrays in decoding order.
+            slots: Strided slots of the arrays in `out`; by default one array lies behind the other.
+            out: Memory that `run` fills. [n] uint8; by default the decoder allocates it.
         """
         self._reader = reader
         self._arrays = arrays
@@ -151,7 +152,10 @@ class StreamDecoder:
             raise AssertionError("the reference takes a stream that the kernel refuses")
 
     def symbols(self) -> list[Symbols]:
-        """Those of each array, after `run`: views of what it filled, where nothing was subtracted from them."""
+        """The symbols of each array after `run`, as views of `out`.
+
+        Where the `zero` of a slot is not 0, it has been subtracted from the symbols.
+        """
         rows = self._slots.rows.tolist()
         return [self._out[first : first + n * step : step] for n, _, first, step, _ in rows]
 
@@ -166,11 +170,11 @@ def _slots_in_a_row(arrays: Sequence[SymbolArray]) -> StreamSlots:
 
 
 Runner = Callable[[Callable[[int], None], int], None]
-"""Calls `work(i)` for each i in [0, n), on as many threads as it likes, and returns when all are done."""
+"""A runner calls `work(i)` for each i in [0, n), on as many threads as it likes, and returns when all are done."""
 
 
 def in_order(work: Callable[[int], None], n: int) -> None:
-    """The runner without threads."""
+    """Call `work(i)` for each i in [0, n), in order: the `Runner` without threads."""
     for i in range(n):
         work(i)
 
@@ -179,22 +183,22 @@ _DecoderT = TypeVar("_DecoderT", bound=Decoder)
 
 
 def decode_streams(streams: Iterable[Callable[[], _DecoderT]], run: Runner) -> list[_DecoderT]:
-    """Decode independent streams, with the errors of decoding one after the other.
+    """Decode independent streams; a fault is reported as if they were decoded one after the other.
 
     Args:
-        streams: Each opens a stream, in order.
-        run: Decides on threads.
+        streams: Functions that open one stream each, in order.
+        run: Runner, which decides on threads.
 
     Returns:
-        The streams, decoded.
+        The decoders of the streams, which have run.
 
     Raises:
-        BitstreamError: of the first stream that has a fault.
+        BitstreamError: a stream has a fault; the error is that of the first such stream.
     """
     decoders = [open_stream() for open_stream in streams]
     faults: dict[int, BitstreamError] = {}
-    # The largest first, so that no thread is left with it at the end; small ones together, as a thread's wake-up costs
-    # more than they do.
+    # The largest stream comes first, so that no thread is left with it at the end. The small ones make one task, as a
+    # thread's wake-up costs more than they do.
     order = sorted(range(len(decoders)), key=lambda i: decoders[i].n_symbols, reverse=True)
     n_large = sum(decoder.n_symbols >= _LARGE_STREAM for decoder in decoders)
     tasks = [*([i] for i in order[:n_large]), order[n_large:]]
@@ -213,11 +217,11 @@ def decode_streams(streams: Iterable[Callable[[], _DecoderT]], run: Runner) -> l
 
 
 def decode_stream(reader: ByteReader, arrays: Sequence[SymbolArray]) -> list[Symbols]:
-    """Decode one stream to its last byte.
+    """Decode one plain stream to its last byte.
 
     Args:
-        reader: Exactly the stream's bytes.
-        arrays: Arrays in order.
+        reader: A reader of exactly the stream's bytes.
+        arrays: Symbol arrays in decoding order.
 
     Returns:
         The symbols of each array, flat.
@@ -258,10 +262,10 @@ def decode_stream_slowly(reader: ByteReader, arrays: Sequence[SymbolArray]) -> l
 
 
 def take_words(reader: ByteReader, has_coder: bool) -> npt.NDArray[np.uint32]:
-    """The coder's words: all that is left of a stream.
+    """Take the coder's words, which are all that is left of a stream.
 
     Raises:
-        BitstreamError: they end with a 0, or there are some where nothing is coded.
+        BitstreamError: the last byte is 0, or there are bytes where nothing is coded.
     """
     start = reader.position
     data = reader.take(reader.remaining)
@@ -288,10 +292,10 @@ def first_state(coded_symbols: Sequence[Symbols]) -> int:
 
 
 def read_model(reader: ByteReader, array: SymbolArray) -> Model | Symbols:
-    """A coded array's model, or the symbols of one that is not coded.
+    """Read the model of an array, or its symbols where they are not coded.
 
     Raises:
-        BitstreamError: it is not valid.
+        BitstreamError: the model is not valid.
     """
     if array.alphabet == 1:
         return np.zeros(array.n_symbols, np.uint8)

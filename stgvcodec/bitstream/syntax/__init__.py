@@ -1,1 +1,1 @@
-"""How values are written: primitive types, syntax tables, limits, and the version of the format."""
+"""The syntax of the format: primitive types, syntax tables, limits, and the version."""

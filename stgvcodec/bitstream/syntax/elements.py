@@ -16,11 +16,11 @@ class SyntaxElement:
     """One element of a syntax table.
 
     Attributes:
-        name: Its name in the specification and in the dictionaries that `read_elements` returns.
-        type: A primitive of `primitives.READERS`.
-        minimum: Smallest value (of a text: bytes).
-        maximum: Largest value (of a text: bytes).
-        doc: What it means, with its unit.
+        name: Name in the specification and in the dictionaries that `read_elements` returns.
+        type: Primitive type, a name in `primitives.READERS`.
+        minimum: Smallest value; for a text, the least number of bytes.
+        maximum: Largest value; for a text, the greatest number of bytes.
+        doc: Meaning of the element, with the unit.
         shape: Empty for a single value; else the dimensions of an array: numbers, names of earlier elements, or derived
             counts.
     """
@@ -44,7 +44,7 @@ DERIVED_COUNTS: Mapping[str, Callable[[Mapping[str, Any]], int]] = MappingProxyT
     }
 )
 """Counts that follow from earlier elements: `n_deltas` is 0 if `pts_step` > 0, else `n_frames` - 1; the others are 0 in
-the modes that have no such numbers."""
+the modes that do not use the array."""
 
 
 def dimensions(element: SyntaxElement, values: Mapping[str, Any]) -> tuple[int, ...]:
@@ -74,12 +74,12 @@ def read_elements(reader: ByteReader, table: SyntaxTable, known: Mapping[str, An
     """Read the elements of a table.
 
     Args:
-        reader: Where from; left just behind the last element.
+        reader: A reader at the first element; it is left just behind the last one.
         table: The elements, in order.
-        known: Values of earlier tables that shapes may refer to; not part of the result.
+        known: Values of earlier tables that shapes may refer to; they are not part of the result.
 
     Returns:
-        Value by name: int, float or str; arrays are (nested) tuples.
+        Values by name: int, float or str; arrays are (nested) tuples.
 
     Raises:
         BitstreamError: the bytes end early, or a value is outside its limits.
@@ -116,7 +116,7 @@ def write_elements(values: Mapping[str, Any], table: SyntaxTable) -> bytes:
     """Write the elements of a table.
 
     Args:
-        values: Value by name, as `read_elements` returns them; may hold more than the table needs.
+        values: Values by name, as `read_elements` returns them; may hold more than the table needs.
         table: The elements, in order.
 
     Raises:

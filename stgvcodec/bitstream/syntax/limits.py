@@ -1,4 +1,4 @@
-"""Every limit of the format, in one place: checked before anything is allocated, printed by `stgvcodec info`."""
+"""All limits of the format. They are checked before anything is allocated, and `stgvcodec info` prints them."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ LIMITS = MappingProxyType(
         "text_bytes": 65536,
     }
 )
-"""Largest allowed value by name; the smallest is in the syntax tables of `tables.py`. Sizes are inclusive."""
+"""Largest allowed value by name; the smallest is in the syntax tables of `tables.py`. The limits are inclusive."""
 
 SCALE_MIN = 2.0**-96
 SCALE_MAX = 2.0**96
-"""Bounds of every scale: far from float32's subnormals and from overflow, so that no product is flushed or infinite."""
+"""Bounds of every scale, far from float32's subnormals and from overflow, so that no product is flushed or infinite."""

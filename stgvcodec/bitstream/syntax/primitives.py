@@ -17,10 +17,10 @@ class ByteReader:
 
     Args:
         data: The bytes; not copied.
-        section: What the bytes are, for error messages.
-        start: First byte to read.
-        end: One past the last byte that may be read; the end of `data` if None.
-        base_offset: Added to the position in error messages, e.g. the payload's offset in the file.
+        section: Name of the bytes in error messages.
+        start: Offset of the first byte to read.
+        end: Offset one past the last byte that may be read; the end of `data` if None.
+        base_offset: Number that error messages add to the position, e.g. the payload's offset in the file.
     """
 
     def __init__(
@@ -34,11 +34,11 @@ class ByteReader:
 
     @property
     def remaining(self) -> int:
-        """Bytes left."""
+        """Number of bytes left."""
         return self.end - self.position
 
     def error(self, message: str, *, at: int | None = None) -> BitstreamError:
-        """The error to raise for a fault at the position `at` (the current one if None)."""
+        """Make the error to raise for a fault at the position `at` (the current one if None)."""
         return BitstreamError(
             message, section=self.section, offset=self.base_offset + (self.position if at is None else at)
         )
@@ -56,7 +56,7 @@ class ByteReader:
         self.position += n_bytes
 
     def take(self, n_bytes: int) -> bytes:
-        """The next `n_bytes` bytes."""
+        """Return the next `n_bytes` bytes, which must be there."""
         start = self.position
         self.skip(n_bytes)
         return self.data[start : self.position]
@@ -67,7 +67,7 @@ class ByteReader:
             raise self.error(f"{self.remaining} bytes more than the fields need")
 
     def u8(self) -> int:
-        """One unsigned byte."""
+        """Read one unsigned byte."""
         if self.position >= self.end:
             raise self.error("cut short: 1 byte expected, 0 left")
         value = self.data[self.position]
@@ -75,20 +75,20 @@ class ByteReader:
         return value
 
     def u16(self) -> int:
-        """Unsigned 16-bit number, little-endian."""
+        """Read an unsigned 16-bit number, little-endian."""
         return int.from_bytes(self.take(2), "little")
 
     def u32(self) -> int:
-        """Unsigned 32-bit number, little-endian."""
+        """Read an unsigned 32-bit number, little-endian."""
         return int.from_bytes(self.take(4), "little")
 
     def f32(self) -> float:
-        """IEEE binary32, little-endian."""
+        """Read an IEEE binary32 number, little-endian."""
         value: float = struct.unpack("<f", self.take(4))[0]
         return value
 
     def uint(self) -> int:
-        """Unsigned LEB128 number below 2^64, in its shortest form."""
+        """Read an unsigned LEB128 number below 2^64, in its shortest form."""
         start = self.position
         value = 0
         for i in range(_UINT_MAX_BYTES):
@@ -101,19 +101,19 @@ class ByteReader:
         raise self.error(f"integer is longer than {_UINT_MAX_BYTES} bytes", at=start)
 
     def sint(self) -> int:
-        """Signed number, zigzag-mapped to `uint`: 0, -1, 1, -2, ... are 0, 1, 2, 3, ..."""
+        """Read a signed number, zigzag-mapped to `uint`: 0, -1, 1, -2, ... are 0, 1, 2, 3, ..."""
         value = self.uint()
         return (value >> 1) ^ -(value & 1)
 
     def text(self) -> str:
-        """UTF-8 without control characters, its length in bytes as `uint` before it."""
+        """Read UTF-8 without control characters, before which its length in bytes stands as `uint`."""
         start = self.position
         raw = self.take(self.uint())
         try:
             value = raw.decode("utf-8")
         except UnicodeDecodeError:
             raise self.error("text is not UTF-8", at=start) from None
-        # By code point, not by str.isprintable(), whose answer changes with the version of Unicode.
+        # Code points decide, not str.isprintable(), whose answer changes with the version of Unicode.
         if any(ord(character) < 0x20 or 0x7F <= ord(character) <= 0x9F for character in value):
             raise self.error("text holds control characters, which cannot be printed", at=start)
         return value
@@ -148,7 +148,7 @@ READERS: Mapping[str, Callable[[ByteReader], Any]] = MappingProxyType(
         "text": ByteReader.text,
     }
 )
-"""How each primitive type is read."""
+"""Function that reads each primitive type, by name."""
 
 PACKERS: Mapping[str, Callable[[Any], bytes]] = MappingProxyType(
     {
@@ -161,4 +161,4 @@ PACKERS: Mapping[str, Callable[[Any], bytes]] = MappingProxyType(
         "text": _pack_text,
     }
 )
-"""How each primitive type is written. Values must have passed their field's limits."""
+"""Function that packs each primitive type, by name. Values must have passed the limits of their syntax element."""

@@ -77,7 +77,7 @@ FIELD_SIZES: SyntaxTable = (
         "weight_bits", "u8", 1, LIMITS["weight_bits"], "b, bits of a symbol of the hash tables and of the MLP"
     ),
 )
-"""The end of every GoP header: the sizes of its field."""
+"""The last elements of GOP_HEADER, which are the sizes of the deformation field."""
 
 GOP_HEADER: SyntaxTable = (
     SyntaxElement("n_frames", "uint", 1, LIMITS["gop_frames"], "T, frames; equal to the chunk's"),
