@@ -1,1 +1,1 @@
-"""One GoP as bytes: its header, and its symbols in streams."""
+"""The payload of a GoP: its header, and its symbols in streams."""

@@ -1,4 +1,4 @@
-"""Checks of a GoP's arrays: before they are coded, by ValueError; of what was decoded, by BitstreamError."""
+"""Checks of a GoP's arrays: arrays to be coded raise ValueError, decoded arrays raise BitstreamError."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ def halves_are_finite(patterns: npt.NDArray[np.uint16]) -> bool:
 
 
 def check_decoded_floats(floats: npt.NDArray[np.float32], table: SyntaxTable, counts: Mapping[str, int]) -> None:
-    """Hold the decoded numbers of a table of f32 elements to their limits.
+    """Hold the decoded values of a table of f32 elements to their limits.
 
     Args:
-        floats: All of them, in the order of the table. [n] float32.
+        floats: Values of all elements, in the order of the table. [n] float32.
         table: The elements.
-        counts: What their shapes refer to.
+        counts: Numbers that the shapes of the elements refer to, by name.
 
     Raises:
-        BitstreamError: one is not finite or outside its limits.
+        BitstreamError: a value is not finite or outside its limits.
     """
     low, high = _float_limits(table, tuple(counts.items()))
     if not bool(((low <= floats) & (floats <= high)).all()):
-        # Element by element, for the message.
+        # Reading element by element finds the value and says what is wrong with it.
         read_elements(ByteReader(floats.astype("<f4").tobytes(), "GoP side_info, decoded"), table, counts)
 
 
@@ -44,7 +44,7 @@ def check_decoded_floats(floats: npt.NDArray[np.float32], table: SyntaxTable, co
 def _float_limits(
     table: SyntaxTable, counts: tuple[tuple[str, int], ...]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Smallest and largest value of each number, exact in float32. [n] each."""
+    """Smallest and largest value that each float may have, exact in float32. [n] each."""
     limits = [element for element in table for _ in range(math.prod(dimensions(element, dict(counts))))]
     low, high = ([getattr(element, name) for element in limits] for name in ("minimum", "maximum"))
     return np.array(low, np.float32), np.array(high, np.float32)
@@ -66,7 +66,7 @@ def check_range(name: str, array: npt.NDArray[Any], low: int, high: int) -> None
 
 
 def check_halves(halves: Mapping[str, npt.NDArray[np.uint16]]) -> None:
-    """Hold binary16 bit patterns to finite ones."""
+    """Refuse binary16 bit patterns of NaN and infinities."""
     for name, patterns in halves.items():
         if not halves_are_finite(patterns):
             raise ValueError(f"{name} holds NaN or Inf, expected finite halves: clamp to +-65504 before rounding")
@@ -78,7 +78,7 @@ def check_field(
     dynamic_table: npt.NDArray[np.int8],
     mlp: Sequence[npt.NDArray[np.int8]],
 ) -> None:
-    """Hold a field's symbols to its sizes."""
+    """Hold the symbols of a deformation field to the sizes in its header."""
     if len(mlp) != len(MLP_TENSORS):
         raise ValueError(f"mlp has {len(mlp)} tensors, expected the {len(MLP_TENSORS)} of {MLP_TENSORS}")
     tensors = [

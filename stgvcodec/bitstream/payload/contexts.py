@@ -1,6 +1,6 @@
-"""Which symbols of a Gaussian the classes of its shape and colour symbols depend on.
+"""The context symbols of each shape and colour symbol of a Gaussian: bitstream_spec.md section 4.5.
 
-Declared once: the payload is coded by it, and the rate in the loss counts by it. bitstream_spec.md section 4.5.
+They are declared once, here: the payload is coded by them, and the rate model in the loss counts by them.
 """
 
 from __future__ import annotations
@@ -9,19 +9,19 @@ from typing import NamedTuple
 
 
 class SymbolRef(NamedTuple):
-    """One symbol of a Gaussian: that at `component` of the stream "shapes" or "colors"."""
+    """One symbol of a Gaussian: the one at index `component` in the stream "shapes" or "colors"."""
 
     stream: str
     component: int
 
 
 class CodedSymbol(NamedTuple):
-    """A symbol of a Gaussian that is coded by context.
+    """A symbol of a Gaussian that is coded by its context.
 
     Attributes:
-        name: For error messages.
-        symbol: Which it is.
-        context_of: The symbols, decoded before it, whose sum is its context; its class is an interval of that.
+        name: Name of the symbol, for error messages.
+        symbol: Stream and component of the symbol.
+        context_of: Symbols, decoded before, that make the context min(255, their sum). A class is an interval of it.
     """
 
     name: str
@@ -40,7 +40,7 @@ def _color(component: int) -> SymbolRef:
     return SymbolRef("colors", component)
 
 
-# By shape_mode, in decoding order.
+# The symbols of the stream shapes in each shape_mode, in decoding order.
 _SHAPES = (
     (
         CodedSymbol("l1", _shape(0), ()),
@@ -53,7 +53,7 @@ _SHAPES = (
         CodedSymbol("shear", _shape(2), (_shape(1),)),
     ),
 )
-# By shape_mode: the symbols whose sum grows with the size of a Gaussian.
+# The symbols whose sum grows with the size of a Gaussian, in each shape_mode.
 _SIZE = ((_shape(0), _shape(2)), (_shape(0), _shape(1)))
 
 

@@ -1,4 +1,4 @@
-"""Sizes of a GoP's deformation field, as its header has them."""
+"""The part of a GoP's header that has the sizes of the deformation field."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class FieldHeader:
 
     Attributes:
         static_resolutions: Cells along (x, y) of each level of the 2D encoding. [L][2].
-        static_features: Features of an entry.
-        static_log2_size: log2 of the largest table.
+        static_features: Features of an entry of the 2D tables.
+        static_log2_size: log2 of the largest 2D table.
         dynamic_resolutions: Cells along (x, y, t) of each level of the 3D encoding. [L][3].
-        dynamic_features: Features of an entry.
-        dynamic_log2_size: log2 of the largest table.
+        dynamic_features: Features of an entry of the 3D tables.
+        dynamic_log2_size: log2 of the largest 3D table.
         mlp_width: Neurons of each hidden layer.
         n_frequencies: Frequencies of the time encoding.
         weight_bits: Bits of a symbol of the hash tables and of the MLP.
@@ -61,7 +61,7 @@ class FieldHeader:
 
     @property
     def n_field_inputs(self) -> int:
-        """Numbers that enter the MLP: static features, dynamic features, time encoding."""
+        """Number of inputs of the MLP: static features, dynamic features, time encoding."""
         static = len(self.static_resolutions) * self.static_features
         dynamic = len(self.dynamic_resolutions) * self.dynamic_features
         return static + dynamic + 2 * self.n_frequencies
@@ -83,7 +83,7 @@ class FieldHeader:
 
     @property
     def level_counts(self) -> dict[str, int]:
-        """The counts of levels by their names in the syntax tables."""
+        """Number of levels of each encoding, by the number's name in the syntax tables."""
         return {
             "n_static_levels": len(self.static_resolutions),
             "n_dynamic_levels": len(self.dynamic_resolutions),
@@ -91,7 +91,7 @@ class FieldHeader:
 
     @property
     def scale_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of the field's scales by name: the end of the table SIDE_INFO."""
+        """Shapes of the field's scales, which are the last elements of the table SIDE_INFO, by name."""
         return {
             "static_scales": (len(self.static_resolutions),),
             "dynamic_scales": (len(self.dynamic_resolutions),),
@@ -99,7 +99,7 @@ class FieldHeader:
         }
 
     def grid_fault(self) -> str | None:
-        """What is wrong with the hash tables where each size is within its limits; None if nothing is."""
+        """Say what is wrong with hash tables of which each size is within its limits; None if nothing is."""
         limit = LIMITS["grid_parameters"]
         for name, entries, n_features in (
             ("2D", self.static_entries, self.static_features),

@@ -15,7 +15,7 @@ from stgvcodec.bitstream.syntax.tables import GOP_HEADER, STREAM_LENGTHS, STREAM
 from stgvcodec.ops.dequantize import Modes
 
 SHAPE_BITS = 8
-"""What `cholesky_bits` is in shape_mode 1."""
+"""Value of `cholesky_bits` in shape_mode 1."""
 N_COLOR_COMPONENTS = 3
 
 
@@ -42,36 +42,36 @@ class GopHeader(FieldHeader, _GaussianHeader):
 
     Attributes:
         n_frames: T, frames.
-        n_gaussians: N.
-        low_pass: s, square pixels; a float32 value.
+        n_gaussians: N, Gaussians.
+        low_pass: s, added to the covariance's diagonal, square pixels; a float32 value.
         point_mode: 0 = binary16 means, 1 = grid.
         shape_mode: 0 = affine Cholesky, 1 = log scales and shear.
         color_mode: 0 = residual vector quantisation, 1 = Y, Co, Cg.
         cholesky_bits: Bits of a shape symbol; 8 in shape_mode 1.
-        color_stages: M; 1 in color_mode 1, which has no stages.
-        color_codebook_size: K; 1 in color_mode 1.
+        color_stages: M, stages of the colour quantiser; 1 in color_mode 1, which has no stages.
+        color_codebook_size: K, codewords of a stage; 1 in color_mode 1.
 
-    The sizes of its deformation field are those of `FieldHeader`.
+    The sizes of the deformation field are the attributes of `FieldHeader`.
     """
 
     @property
     def modes(self) -> Modes:
-        """Which rules turn the symbols of the Gaussians into parameters."""
+        """The rules that turn the symbols of the Gaussians into parameters."""
         return Modes(self.point_mode, self.shape_mode, self.color_mode)
 
     @property
     def n_color_symbols(self) -> int:
-        """C, symbols of a Gaussian's colour."""
+        """Number of colour symbols of a Gaussian."""
         return N_COLOR_COMPONENTS if self.color_mode else self.color_stages
 
     @property
     def color_alphabet(self) -> int:
-        """Colour symbols are 0 to this, exclusive."""
+        """Number of different colour symbols, which are 0 to color_alphabet - 1."""
         return 256 if self.color_mode else self.color_codebook_size
 
     @property
     def codebooks_shape(self) -> tuple[int, int, int]:
-        """Stages, codewords, channels; without stages or codewords in color_mode 1."""
+        """Numbers of stages, codewords and channels; the first two are 0 in color_mode 1."""
         return (0, 0, 3) if self.color_mode else (self.color_stages, self.color_codebook_size, 3)
 
     @property
@@ -88,12 +88,12 @@ class GopHeader(FieldHeader, _GaussianHeader):
 
     @property
     def side_info_counts(self) -> dict[str, int]:
-        """What the shapes of the table SIDE_INFO refer to."""
+        """Numbers that the shapes of the table SIDE_INFO refer to, by name."""
         modes = {"point_mode": self.point_mode, "shape_mode": self.shape_mode, "color_mode": self.color_mode}
         return {**modes, **self.level_counts}
 
     def to_bytes(self) -> bytes:
-        """The table GOP_HEADER.
+        """Write the table GOP_HEADER.
 
         Raises:
             ValueError: a value is outside its limits.
@@ -111,7 +111,7 @@ class GopHeader(FieldHeader, _GaussianHeader):
         """Read the table GOP_HEADER.
 
         Raises:
-            BitstreamError: it is cut short or a value is outside its limits.
+            BitstreamError: the table is cut short or a value is outside its limits.
         """
         start = reader.position
         values = read_elements(reader, GOP_HEADER)
@@ -121,7 +121,7 @@ class GopHeader(FieldHeader, _GaussianHeader):
         return header
 
     def _fault(self) -> str | None:
-        """What is wrong with values that are within their limits one by one."""
+        """Say what is wrong with values that are within their limits one by one; None if nothing is."""
         if self.shape_mode and self.cholesky_bits != SHAPE_BITS:
             return f"cholesky_bits is {self.cholesky_bits}, expected {SHAPE_BITS} in shape_mode 1"
         if self.color_mode and (self.color_stages, self.color_codebook_size) != (1, 1):
@@ -131,18 +131,18 @@ class GopHeader(FieldHeader, _GaussianHeader):
 
 
 def join_head(header: GopHeader, coded: Mapping[str, bytes]) -> bytes:
-    """The payload of a header and its streams.
+    """Join a header and its streams to a payload.
 
     Args:
-        header: The header.
-        coded: Each stream by name.
+        header: Header of the GoP.
+        coded: Bytes of each stream, by name.
     """
     lengths = write_elements({f"{name}_bytes": len(coded[name]) for name in STREAMS}, STREAM_LENGTHS)
     return header.to_bytes() + lengths + b"".join(coded[name] for name in STREAMS)
 
 
 class _LastHeader:
-    """The header that was read last: the GoPs of a file mostly share it."""
+    """The header that was read last. It is kept because the GoPs of a file mostly share it."""
 
     def __init__(self) -> None:
         self._known: tuple[bytes, GopHeader] | None = None
@@ -164,16 +164,16 @@ def read_header(payload: bytes) -> GopHeader:
     """The header of a payload, of which only the beginning need be there.
 
     Raises:
-        BitstreamError: it is cut short or damaged.
+        BitstreamError: the header is cut short or damaged.
     """
     return _last_header.read(ByteReader(bytes(payload), "GoP header"))
 
 
 def read_head(reader: ByteReader) -> tuple[GopHeader, dict[str, int]]:
-    """The header, and the length of each stream by name.
+    """Read the header, and the length of each stream by name.
 
     Raises:
-        BitstreamError: they are damaged, or the lengths do not add up to what is left.
+        BitstreamError: the header or a length is damaged, or the lengths do not add up to what is left.
     """
     header = _last_header.read(reader)
     start = reader.position
@@ -186,16 +186,16 @@ def read_head(reader: ByteReader) -> tuple[GopHeader, dict[str, int]]:
 
 
 def payload_stream_bytes(payload: bytes) -> dict[str, int]:
-    """What each stream of a GoP costs.
+    """Count the bytes of each stream of a GoP.
 
     Args:
-        payload: What `pack_gop` returned.
+        payload: Payload that `pack_gop` returned.
 
     Returns:
         Bytes by stream name, in file order; header and lengths count as "side_info". The sum is `len(payload)`.
 
     Raises:
-        BitstreamError: header or lengths are damaged.
+        BitstreamError: the header or a length is damaged.
     """
     reader = ByteReader(bytes(payload), "GoP header")
     _, lengths = read_head(reader)

@@ -1,4 +1,4 @@
-"""Where the symbols of a GoP lie once they are decoded: in one block of bytes, in shapes that its header implies."""
+"""The memory layout of a GoP's decoded symbols: they lie in one block of bytes, in shapes that the header implies."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from stgvcodec.bitstream.syntax.tables import MLP_TENSORS
 from stgvcodec.ops.ans import ArraySlot, StreamSlots, StridedSlot
 
 ALIGNMENT = 16
-"""Every section begins at a multiple of this many bytes: loads may be wide."""
+"""Every section begins at a multiple of this many bytes, so that loads may be wide."""
 
 ArrayShape = tuple[type[np.generic], tuple[int, ...]]
 Slot = tuple[int, int, int]
-"""(first, step, zero) of an `ArraySlot`."""
+"""The elements (first, step, zero) of an `ArraySlot`."""
 
 _BYTE = 256
-# Values are kept as this machine has them.
+# Values in a block have the byte order of this machine.
 _LITTLE = sys.byteorder == "little"
 _HIGH, _LOW = (1, 0) if _LITTLE else (0, 1)
 
 
 class BlockSection(NamedTuple):
-    """An array inside a block; `first` in bytes."""
+    """An array inside a block, where it begins at byte `first`."""
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
@@ -45,26 +45,26 @@ class BlockSection(NamedTuple):
 
     @property
     def n_bytes(self) -> int:
-        """Its size."""
+        """Size of the section, bytes."""
         return self.dtype.itemsize * math.prod(self.shape)
 
     def of(self, block: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
-        """The array, a view of the block."""
+        """Return the array as a view of the block."""
         return np.ndarray(self.shape, self.dtype, block.data, self.first)
 
 
 @dataclass(frozen=True, eq=False)
 class MemoryLayout:
-    """How the GoPs of one header lie in a block.
+    """The memory layout of all GoPs that have the same header.
 
     Attributes:
-        header: The header.
-        sections: By name: the arrays of `GopSymbols`, where the tensors of the MLP go by their names, "floats" are
-            all scales and offsets, and "buckets" those of the points' gaps. [N] uint8.
-        arrays: Of the plain streams side_info, points and field, in decoding order.
-        slots: Of the arrays' symbols in the block.
-        attributes: Of the conditional streams shapes and colors.
-        n_bytes: Size of the block.
+        header: Header of the GoPs.
+        sections: Sections of the block by name. They are the arrays of `GopSymbols`, but each tensor of the MLP has its
+            own name, and "floats" has all scales and offsets. "buckets" has the buckets of the points' gaps, [N] uint8.
+        arrays: Symbol arrays of the plain streams side_info, points and field, in decoding order, by stream.
+        slots: Strided slots of these arrays in the block, by stream.
+        attributes: Attributes of the conditional streams shapes and colors, by stream.
+        n_bytes: Size of the block, bytes.
     """
 
     header: GopHeader
@@ -75,7 +75,7 @@ class MemoryLayout:
     n_bytes: int
 
     def symbols(self, block: npt.NDArray[np.uint8]) -> GopSymbols:
-        """A block's arrays; views of it."""
+        """Return the symbols that lie in a block; the arrays are views of it."""
         arrays = {name: section.of(block) for name, section in self.sections.items() if name != "buckets"}
         arrays.update(split_side_info(arrays.pop("floats"), self.header.side_info_shapes))
         mlp = tuple(arrays.pop(name) for name in MLP_TENSORS)
@@ -84,7 +84,7 @@ class MemoryLayout:
 
 @lru_cache(maxsize=16)
 def memory_layout(header: GopHeader) -> MemoryLayout:
-    """The layout of a header's GoPs; the same object while a file's GoPs have the same header."""
+    """Return the layout of the GoPs with a header. It is cached: the GoPs of a file mostly have the same header."""
     n = header.n_gaussians
     n_floats = sum(shape[0] for shape in header.side_info_shapes.values())
     n_stages, n_codewords, _ = header.codebooks_shape
@@ -132,7 +132,7 @@ def memory_layout(header: GopHeader) -> MemoryLayout:
 def _attributes(
     symbols: Sequence[CodedSymbol], alphabet: int, columns: Mapping[str, Sequence[StridedSlot]]
 ) -> tuple[Attribute, ...]:
-    """Symbols that are coded by context, with their slots by stream."""
+    """Make the attributes of a conditional stream from its symbols and from the columns of both such streams."""
 
     def column(ref: SymbolRef) -> StridedSlot:
         return columns[ref.stream][ref.component]
@@ -144,7 +144,7 @@ def _attributes(
 
 
 def place_sections(arrays: Mapping[str, ArrayShape]) -> tuple[dict[str, BlockSection], int]:
-    """Arrays one behind the other, aligned; their sections by name, and the size of the block."""
+    """Place arrays one behind the other, aligned; return their sections by name, and the size of the block in bytes."""
     sections: dict[str, BlockSection] = {}
     n_bytes = 0
     for name, (dtype, shape) in arrays.items():
@@ -154,24 +154,24 @@ def place_sections(arrays: Mapping[str, ArrayShape]) -> tuple[dict[str, BlockSec
 
 
 def stream_slots(arrays: Sequence[SymbolArray], slots: Sequence[Slot]) -> StreamSlots:
-    """The arrays of a stream with their slots, as the decoder wants them."""
+    """Join the arrays of a stream and their slots in the form that the decoder takes."""
     return StreamSlots(
         [ArraySlot(array.n_symbols, array.alphabet, *slot) for array, slot in zip(arrays, slots, strict=True)]
     )
 
 
 def float_symbol_arrays(n_floats: int) -> list[SymbolArray]:
-    """The arrays of floats, a byte plane each."""
+    """Symbol arrays of the floats: one for each of the four bytes of a float32."""
     return [SymbolArray(f"byte {plane} of the floats", n_floats, _BYTE) for plane in range(4)]
 
 
 def float_slots(first: int) -> list[Slot]:
-    """Slots of `float_symbol_arrays`."""
+    """Slots of `float_symbol_arrays` in a block where the floats begin at byte `first`."""
     return [(first + (plane if _LITTLE else 3 - plane), 4, 0) for plane in range(4)]
 
 
 def codebook_symbol_arrays(n_stages: int, n_codewords: int) -> list[SymbolArray]:
-    """The arrays of codebooks: high and low bytes of each stage."""
+    """Symbol arrays of the codebooks: the high and the low bytes of each stage."""
     return [
         SymbolArray(f"{part} bytes of stage {stage}", 3 * n_codewords, _BYTE)
         for stage in range(n_stages)
@@ -180,12 +180,12 @@ def codebook_symbol_arrays(n_stages: int, n_codewords: int) -> list[SymbolArray]
 
 
 def codebook_slots(first: int, n_stages: int, n_codewords: int) -> list[Slot]:
-    """Slots of `codebook_symbol_arrays`."""
+    """Slots of `codebook_symbol_arrays` in a block where the codebooks begin at byte `first`."""
     return [(first + 6 * n_codewords * stage + byte, 2, 0) for stage in range(n_stages) for byte in (_HIGH, _LOW)]
 
 
 def field_arrays(header: FieldHeader) -> dict[str, ArrayShape]:
-    """The arrays of a field in the order of the file: the two hash tables, the tensors of the MLP."""
+    """Dtypes and shapes of a field's arrays in the order of the file: the two hash tables, the tensors of the MLP."""
     return {
         "static_table": (np.int8, (sum(header.static_entries), header.static_features)),
         "dynamic_table": (np.int8, (sum(header.dynamic_entries), header.dynamic_features)),
@@ -194,7 +194,7 @@ def field_arrays(header: FieldHeader) -> dict[str, ArrayShape]:
 
 
 def field_symbol_arrays(header: FieldHeader) -> dict[str, list[SymbolArray]]:
-    """The arrays of a field: one a level of each encoding, one a tensor of the MLP."""
+    """Symbol arrays of a field: one for each level of the two encodings, one for each tensor of the MLP."""
     weights = 1 << header.weight_bits
 
     def levels(entries: Sequence[int], n_features: int) -> list[SymbolArray]:
@@ -211,7 +211,7 @@ def field_symbol_arrays(header: FieldHeader) -> dict[str, list[SymbolArray]]:
 
 
 def field_slots(header: FieldHeader, first: Mapping[str, int]) -> dict[str, list[Slot]]:
-    """Slots of `field_symbol_arrays`, `first` being where each array begins."""
+    """Slots of `field_symbol_arrays` in a block where each array of `field_arrays` begins at byte `first[name]`."""
     half = 1 << (header.weight_bits - 1)
 
     def levels(begin: int, entries: Sequence[int], n_features: int) -> list[Slot]:
@@ -225,5 +225,5 @@ def field_slots(header: FieldHeader, first: Mapping[str, int]) -> dict[str, list
 
 
 def aligned(n: int) -> int:
-    """The next multiple of `ALIGNMENT`."""
+    """Round a number of bytes up to a multiple of `ALIGNMENT`."""
     return -(-n // ALIGNMENT) * ALIGNMENT

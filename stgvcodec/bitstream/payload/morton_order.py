@@ -1,4 +1,4 @@
-"""Points as the gaps of their sorted Morton codes: buckets for the entropy coder, low bits as they are.
+"""Points as the gaps of their sorted Morton codes: buckets, which are entropy-coded, and low bits, which are not.
 
 bitstream_spec.md section 4.4 is the definition.
 """
@@ -21,7 +21,7 @@ _SPREAD = ((8, 0x00FF00FF), (4, 0x0F0F0F0F), (2, 0x33333333), (1, 0x55555555))
 
 
 def morton_codes(points: npt.NDArray[np.uint16]) -> npt.NDArray[np.int64]:
-    """Bits of x at the even, of y at the odd places. [N] int64, below 2^32."""
+    """Morton codes of points (x, y): x gives the even bits, y the odd ones. [N] int64, below 2^32."""
     spread = points.astype(np.int64)
     for shift, mask in _SPREAD:
         spread = (spread | spread << shift) & mask
@@ -30,14 +30,14 @@ def morton_codes(points: npt.NDArray[np.uint16]) -> npt.NDArray[np.int64]:
 
 
 def split_gaps(codes: npt.NDArray[np.int64]) -> tuple[Symbols, bytes]:
-    """Buckets and low bits of the gaps of Morton codes.
+    """Split the gaps of Morton codes into buckets and low bits.
 
     Args:
-        codes: Ascending. [N] int64.
+        codes: Morton codes, ascending. [N] int64.
 
     Returns:
-        buckets: [N] uint8.
-        low_bits: Padded with 0 bits.
+        buckets: Bucket of each gap. [N] uint8.
+        low_bits: Low bits of all gaps, padded with 0 bits to whole bytes.
     """
     values = np.diff(codes, prepend=0) + 1
     exponents = np.frexp(values)[1].astype(np.int64) - 1  # exact: values are at most 2^32
@@ -50,16 +50,17 @@ def split_gaps(codes: npt.NDArray[np.int64]) -> tuple[Symbols, bytes]:
 
 
 def join_gaps(out: npt.NDArray[np.uint16], buckets: Symbols, reader: ByteReader, buckets_at: int) -> None:
-    """Points from the buckets and the low bits of their gaps.
+    """Compute points from the buckets and the low bits of their gaps.
 
     Args:
-        out: Filled. [N, 2] uint16.
-        buckets: [N] uint8, below `N_BUCKETS`.
-        reader: Exactly the low bits.
-        buckets_at: Where the stream of the buckets begins, for messages.
+        out: Points to fill. [N, 2] uint16.
+        buckets: Bucket of each gap, below `N_BUCKETS`. [N] uint8.
+        reader: A reader of exactly the low bits.
+        buckets_at: Offset of the stream of the buckets, for error messages.
 
     Raises:
-        BitstreamError: a bucket does not exist, a code does not fit 32 bits, or there are more or fewer bits.
+        BitstreamError: a bucket does not exist, a code does not fit 32 bits, or there are more or fewer low bits than
+            the buckets need.
     """
     data = np.frombuffer(reader.data, np.uint8)
     if not decode_points_to(out, buckets, data, reader.position, reader.end):

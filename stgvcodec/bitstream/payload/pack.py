@@ -1,4 +1,4 @@
-"""A GoP's symbols to the bytes of its payload and back."""
+"""Packing of a GoP's symbols into the bytes of its payload, and unpacking."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from stgvcodec.bitstream.syntax.tables import STREAMS
 
 
 def pack_gop(symbols: GopSymbols) -> bytes:
-    """Code a GoP: header, lengths of the streams, streams.
+    """Code a GoP: its header, the lengths of its streams, and the streams.
 
     Args:
-        symbols: The GoP; its Gaussians in any order, those at the same point in the order in which they are stored.
+        symbols: Symbols of the GoP. The Gaussians may have any order; those at the same point keep theirs.
 
     Returns:
-        The payload for `StgvWriter.add_gop`; the same bytes for the same symbols.
+        The payload for `StgvWriter.add_gop`; the same symbols give the same bytes.
 
     Raises:
         ValueError: the symbols do not fit their header or the format's limits.
@@ -61,7 +61,7 @@ def pack_gop(symbols: GopSymbols) -> bytes:
 
 
 class _Points:
-    """The streams points and point_bits, not decoded yet."""
+    """A `Decoder` of the streams points and point_bits."""
 
     def __init__(
         self, layout: MemoryLayout, block: npt.NDArray[np.uint8], buckets: ByteReader, low_bits: ByteReader
@@ -73,10 +73,10 @@ class _Points:
         self.n_symbols = 2 * layout.header.n_gaussians
 
     def run(self) -> None:
-        """Decode them.
+        """Decode both streams.
 
         Raises:
-            BitstreamError: they are damaged.
+            BitstreamError: a stream is damaged.
         """
         self._buckets.run()
         points, buckets = (self._layout.sections[name].of(self._block) for name in ("points", "buckets"))
@@ -91,11 +91,11 @@ def unpack_gop(payload: bytes, *, run: Runner = in_order) -> GopSymbols:
     """Decode a GoP.
 
     Args:
-        payload: What `pack_gop` returned.
-        run: Calls its first argument with 0 to n - 1, in threads if it likes; streams are decoded in it.
+        payload: Payload that `pack_gop` returned.
+        run: Runner of the decoders: it calls its first argument with 0 to n - 1, in threads if it likes.
 
     Returns:
-        The symbols, the Gaussians in the order in which they are stored: `pack_gop` makes the same payload of them.
+        The symbols, with the Gaussians in stored order. `pack_gop` makes the same payload of them.
 
     Raises:
         BitstreamError: the payload is cut short or damaged; its offset counts from the payload's start.

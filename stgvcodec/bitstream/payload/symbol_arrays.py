@@ -12,18 +12,18 @@ from stgvcodec.bitstream.payload.field import FieldHeader
 
 
 def split_bytes(halves: npt.NDArray[np.uint16]) -> tuple[Symbols, Symbols]:
-    """High and low bytes."""
+    """Split binary16 bit patterns into their high and their low bytes."""
     return (halves >> 8).astype(np.uint8), (halves & 0xFF).astype(np.uint8)
 
 
 def float_symbols(packed: bytes) -> list[Symbols]:
-    """The byte planes of little-endian floats."""
+    """Split little-endian float32 values into the symbols of four arrays, one for each byte of a float."""
     side = np.frombuffer(packed, np.uint8).reshape(-1, 4)
     return [np.ascontiguousarray(plane) for plane in side.T]
 
 
 def codebook_symbols(codebooks: npt.NDArray[np.uint16]) -> list[Symbols]:
-    """High and low bytes of each stage."""
+    """Split codebooks into the high and the low bytes of each stage."""
     return [part for stage in codebooks for part in split_bytes(stage.reshape(-1))]
 
 
@@ -33,7 +33,7 @@ def field_symbols(
     dynamic_table: npt.NDArray[np.int8],
     mlp: Sequence[npt.NDArray[np.int8]],
 ) -> dict[str, list[Symbols]]:
-    """The symbols of a field: each level of its tables, each tensor of its MLP."""
+    """Symbols of a field, unsigned: one array for each level of the tables and each tensor of the MLP."""
     half = 1 << (header.weight_bits - 1)
 
     def unsigned(array: npt.NDArray[np.int8]) -> Symbols:

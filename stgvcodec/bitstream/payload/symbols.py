@@ -1,4 +1,4 @@
-"""A GoP as integers, in the shapes that its header implies."""
+"""The symbols of a GoP, in the shapes that its header implies."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from stgvcodec.ops.dequantize import SymbolArrays
 
 ORDERED_HALF_MIN = 0x0400
 ORDERED_HALF_MAX = 0xFBFF
-"""The finite binary16 numbers as ordered integers: -65504 to 65504."""
+"""Ordered integers of the smallest and the largest finite binary16 number, -65504 and 65504."""
 
 LOG_SCALE_MIN = 2.0**-10
 LOG_SCALE_MAX = 0.5
@@ -27,13 +27,13 @@ LOG_SCALE_MAX = 0.5
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class GopSymbols(SymbolArrays):
-    """A GoP as integers: all that a decoder needs, exactly as transmitted.
+    """The symbols and scales of a GoP: all that a decoder needs, exactly as transmitted.
 
-    The arrays are those of `SymbolArrays`, in the shapes that the header implies; where a mode has no use for one it is
-    empty: [0], or [0, 0, 3] for codebooks.
+    The arrays are those of `SymbolArrays`, in the shapes that the header implies. An array for which a mode has no use
+    is empty: [0], or [0, 0, 3] for codebooks.
 
     Attributes:
-        header: Sizes and modes.
+        header: Sizes and modes of the GoP.
     """
 
     header: GopHeader
@@ -64,7 +64,7 @@ class GopSymbols(SymbolArrays):
             raise ValueError(fault)
 
     def side_info_bytes(self) -> bytes:
-        """The scales and offsets as the table SIDE_INFO.
+        """Write the scales and offsets as the table SIDE_INFO.
 
         Raises:
             ValueError: a value is not finite or outside its limits.
@@ -75,7 +75,10 @@ class GopSymbols(SymbolArrays):
 
 
 def log_scale_fault(header: GopHeader, shape_scale: npt.NDArray[np.float32]) -> str | None:
-    """What is wrong with the scales of shape_mode 1, whose powers must stay within reach; None if nothing is."""
+    """Say what is wrong with the log scales of shape_mode 1; None if nothing is.
+
+    They have bounds because sizes in pixels follow from powers of 1 + scale, which must stay within reach.
+    """
     for name, scale in zip("ab", shape_scale.tolist(), strict=False):
         if header.shape_mode and not LOG_SCALE_MIN <= scale <= LOG_SCALE_MAX:
             return (
@@ -88,11 +91,11 @@ def check_decoded_side_info(header: GopHeader, floats: npt.NDArray[np.float32]) 
     """Hold decoded scales and offsets to their limits, those of log scales included.
 
     Args:
-        header: The header.
-        floats: All of them, in the order of the table SIDE_INFO. [n] float32.
+        header: Header of the GoP.
+        floats: All scales and offsets, in the order of the table SIDE_INFO. [n] float32.
 
     Raises:
-        BitstreamError: one is not finite or outside its limits.
+        BitstreamError: a value is not finite or outside its limits.
     """
     check_decoded_floats(floats, SIDE_INFO, header.side_info_counts)
     shapes = header.side_info_shapes
@@ -105,6 +108,6 @@ def check_decoded_side_info(header: GopHeader, floats: npt.NDArray[np.float32]) 
 def split_side_info(
     floats: npt.NDArray[np.float32], shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, npt.NDArray[np.float32]]:
-    """Views of floats that lie one behind the other, by name; all shapes have one dimension."""
+    """Split floats that lie one behind the other into views, by name; all shapes have one dimension."""
     ends = accumulate(shape[0] for shape in shapes.values())
     return {name: floats[end - shape[0] : end] for (name, shape), end in zip(shapes.items(), ends, strict=True)}
