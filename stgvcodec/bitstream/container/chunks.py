@@ -1,4 +1,7 @@
-"""The frame of every chunk: sync marker, type, length, header CRC, payload, payload CRC. bitstream_spec.md, 3."""
+"""The frame of every chunk: sync marker, type, length, header CRC, payload, payload CRC.
+
+bitstream_spec.md section 3.1 is the definition.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ FRAME_BYTES = HEADER_BYTES + CRC_BYTES
 
 
 class ChunkType(IntEnum):
-    """Type codes; the highest bit marks chunks that a reader must understand."""
+    """Type codes of chunks; the highest bit marks chunks that a reader must understand."""
 
     AUDIO_TRACK = 0x0010
     AUDIO_PACKETS = 0x0011
@@ -33,12 +36,12 @@ class ChunkType(IntEnum):
 
 @dataclass(frozen=True)
 class Chunk:
-    """Where a chunk lies.
+    """The type and the place of a chunk.
 
     Attributes:
-        type: Its type code, known or not.
-        offset: Of its first byte (the sync marker) in the file.
-        payload_bytes: Size of its payload.
+        type: Type code, known or not.
+        offset: Offset of the first byte (the sync marker) in the file.
+        payload_bytes: Size of the payload, bytes.
     """
 
     type: int
@@ -52,7 +55,7 @@ class Chunk:
 
     @property
     def n_bytes(self) -> int:
-        """Size with framing."""
+        """Size of the chunk with its framing, bytes."""
         return self.payload_bytes + FRAME_BYTES
 
     @property
@@ -62,7 +65,7 @@ class Chunk:
 
     @property
     def name(self) -> str:
-        """Its type for messages."""
+        """Name of the type, for messages."""
         return f"{ChunkType(self.type).name} chunk" if is_known(self.type) else f"chunk of type 0x{self.type:04x}"
 
 
@@ -77,7 +80,7 @@ def is_critical(chunk_type: int) -> bool:
 
 
 def frame_chunk(chunk_type: int, payload: bytes) -> bytes:
-    """A chunk with its framing.
+    """Put the framing of a chunk around a payload.
 
     Raises:
         ValueError: the payload is larger than the format allows.

@@ -1,4 +1,4 @@
-"""The file header: what the stream is, before any GoP."""
+"""The file header, which describes the video and comes before any GoP."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PROFILE_NAMES = MappingProxyType({number: name for name, number in PROFILES.ite
 
 @dataclass(frozen=True)
 class ColorDescription:
-    """ITU-T H.273 code points of the source; what a file decoded from the stream should be tagged with.
+    """ITU-T H.273 code points of the source, with which a file decoded from the stream should be tagged.
 
     Attributes:
         primaries: ColourPrimaries.
@@ -39,16 +39,16 @@ class StreamHeader:
     """The file header.
 
     Attributes:
-        width: Pixels.
-        height: Pixels.
-        frame_rate: Nominal frames a second; the timestamps are what counts.
+        width: Picture width, pixels.
+        height: Picture height, pixels.
+        frame_rate: Nominal frames a second; the timestamps alone say when a frame is shown.
         time_base: Unit of all timestamps of frames, seconds.
-        color: Of the source. The coded frames are RGB.
-        profile: How the encoder was set, a name of `PROFILES`; how a GoP is parsed follows from its own header.
+        color: Colour description of the source. The coded frames are RGB.
+        profile: Name in `PROFILES`. It says how the encoder was set; how a GoP is parsed follows from the GoP's header.
         tool: Name and version of the encoder, printable, 64 bytes of UTF-8 at most.
         sample_aspect_ratio: Width over height of a sample as displayed; 1 where samples are square or nothing is known.
-        last_frame_duration: Of the last frame, time base units; 0 where it is not known.
-        format_version: (major, minor); `FORMAT_VERSION` in a file to be written.
+        last_frame_duration: Duration of the last frame, time base units; 0 where it is not known.
+        format_version: Version (major, minor) of the format; `FORMAT_VERSION` in a file to be written.
     """
 
     width: int
@@ -63,7 +63,7 @@ class StreamHeader:
     format_version: tuple[int, int] = FORMAT_VERSION
 
     def to_bytes(self) -> bytes:
-        """The payload of the file header chunk.
+        """Write the payload of the file header chunk.
 
         Raises:
             ValueError: a value is outside the format's limits.
@@ -102,11 +102,11 @@ class StreamHeader:
         """Read the payload of the file header chunk.
 
         Args:
-            payload: The payload.
-            base_offset: Its offset in the file, for messages.
+            payload: Payload of the chunk.
+            base_offset: Offset of the payload in the file, for error messages.
 
         Raises:
-            BitstreamError: another major version, an unknown profile, or a value outside its limits.
+            BitstreamError: the major version is another one, the profile is unknown, or a value is outside its limits.
         """
         reader = ByteReader(payload, "file header", base_offset=base_offset)
         version = read_elements(reader, FILE_HEADER[:2])
@@ -118,7 +118,7 @@ class StreamHeader:
                 at=0,
             )
         values = read_elements(reader, FILE_HEADER[2:])
-        if minor <= FORMAT_VERSION[1]:  # a later minor version may add fields behind these
+        if minor <= FORMAT_VERSION[1]:  # a later minor version may add elements behind these
             reader.expect_end()
         if values["profile"] not in _PROFILE_NAMES:
             raise reader.error(

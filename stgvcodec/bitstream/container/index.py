@@ -1,4 +1,4 @@
-"""Where GoPs are and when their frames are shown: the fields before a GoP's model, and the index in the end chunk."""
+"""The places of the GoPs and the times of their frames: the table before a GoP's payload, and the index of the file."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from stgvcodec.bitstream.syntax.tables import GOP_CHUNK, INDEX, INDEX_ENTRY, IND
 from stgvcodec.bitstream.syntax.versions import FORMAT_VERSION
 
 END_TAIL_BYTES = 4 + CRC_BYTES
-"""Last bytes of a file: size of the end chunk (u32), then its payload CRC."""
+"""Number of bytes at the end of a file that hold the size of the end chunk (u32) and its payload CRC."""
 
 
 @dataclass(frozen=True)
 class GopTiming:
-    """The fields that precede a GoP's model; the table GOP_CHUNK of bitstream_spec.md.
+    """Frames and timestamps of a GoP: the table GOP_CHUNK of bitstream_spec.md, which comes before the payload.
 
     Attributes:
         first_frame: Number of the first frame in the file.
-        n_frames: Frames.
+        n_frames: Number of frames.
         pts_first: Timestamp of the first frame, time base units.
-        pts_step: Constant difference of timestamps; 0 if `pts_deltas` has them.
+        pts_step: Constant difference of timestamps; 0 if `pts_deltas` has the differences.
         pts_deltas: Differences of successive timestamps, n_frames - 1 of them; empty if `pts_step` > 0.
     """
 
@@ -45,10 +45,10 @@ class GopTiming:
 
     @classmethod
     def from_pts(cls, first_frame: int, pts: Sequence[int]) -> GopTiming:
-        """The shortest description of some timestamps.
+        """Describe timestamps as briefly as possible.
 
         Raises:
-            ValueError: there are none, or they do not increase.
+            ValueError: there are no timestamps, or they do not increase.
         """
         if not pts:
             raise ValueError("a GoP has no timestamps, expected one a frame")
@@ -71,15 +71,15 @@ class GopTiming:
 
     @property
     def pts_last(self) -> int:
-        """Timestamp of the last frame."""
+        """Timestamp of the last frame, time base units."""
         return self.pts_first + self.pts_step * (self.n_frames - 1) + sum(self.pts_deltas)
 
     def to_bytes(self) -> bytes:
-        """The table GOP_CHUNK."""
+        """Write the table GOP_CHUNK."""
         return write_elements(self.values(), GOP_CHUNK)
 
     def values(self) -> dict[str, Any]:
-        """Value by field name."""
+        """Values of the table GOP_CHUNK, by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @classmethod
@@ -93,10 +93,10 @@ class GopEntry:
     """One GoP of a file.
 
     Attributes:
-        timing: Its frames and their timestamps.
-        n_gaussians: Gaussians of its model.
-        offset: Of its chunk in the file.
-        n_bytes: Of its chunk, framing included.
+        timing: Frames of the GoP and their timestamps.
+        n_gaussians: Number of Gaussians of the GoP.
+        offset: Offset of the GoP's chunk in the file.
+        n_bytes: Size of the GoP's chunk, framing included, bytes.
     """
 
     timing: GopTiming
@@ -106,22 +106,22 @@ class GopEntry:
 
     @property
     def first_frame(self) -> int:
-        """Number of its first frame in the file."""
+        """Number of the GoP's first frame in the file."""
         return self.timing.first_frame
 
     @property
     def n_frames(self) -> int:
-        """Frames."""
+        """Number of frames."""
         return self.timing.n_frames
 
     @property
     def pts(self) -> tuple[int, ...]:
-        """Timestamps of its frames, time base units."""
+        """Timestamps of all frames, time base units."""
         return self.timing.pts
 
 
 def pack_end_chunk(chunks: Sequence[Chunk], gops: Sequence[GopEntry]) -> bytes:
-    """The payload of the end chunk.
+    """Make the payload of the end chunk.
 
     Args:
         chunks: All chunks between the file header and the end chunk, in order.
@@ -144,13 +144,13 @@ def read_end_chunk(
     """Read the payload of the end chunk and hold it against the file's layout.
 
     Args:
-        payload: The payload.
-        end_chunk: Where it lies.
+        payload: Payload of the end chunk.
+        end_chunk: Place of the end chunk in the file.
         first_offset: Offset of the first chunk behind the file header.
-        header: The file header: where its minor version is later than this reader's, fields may follow the known ones.
+        header: The file header. Where its minor version is later than the reader's, elements may follow the known ones.
 
     Returns:
-        All chunks between file header and end chunk, and the GoPs among them.
+        All chunks between the file header and the end chunk, and the GoPs among them.
 
     Raises:
         BitstreamError: the index is malformed, does not cover the file exactly, or has GoPs out of order.

@@ -1,4 +1,4 @@
-"""Exactly what a file has besides its GoPs' payloads, from the format's own tables."""
+"""The bytes of a file besides the payloads of its GoPs, exact, from the format's own tables."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def file_framing_bytes(header: StreamHeader, *, n_frames: int, n_gops: int) -> i
     Args:
         header: The file header.
         n_frames: Frames in the file.
-        n_gops: GoPs, which are its only chunks.
+        n_gops: Number of GoPs, which are the only chunks between the file header and the end chunk.
     """
     head = len(MAGIC) + FRAME_BYTES + len(header.to_bytes())
     index = len(write_elements({"n_frames": n_frames, "n_chunks": n_gops}, INDEX))
@@ -26,13 +26,13 @@ def file_framing_bytes(header: StreamHeader, *, n_frames: int, n_gops: int) -> i
 
 
 def gop_framing_bytes(pts: Sequence[int], *, first_frame: int, payload_bytes: int, n_gaussians: int) -> int:
-    """Bytes of a file that a GoP takes besides its payload: its chunk's frame and timing, and its entry in the index.
+    """Bytes of a file that a GoP takes besides its payload: framing, timing and index entry.
 
     Args:
-        pts: Timestamps of its frames.
-        first_frame: Number of its first frame in the file.
-        payload_bytes: Size of its payload.
-        n_gaussians: Gaussians in it.
+        pts: Timestamps of the GoP's frames, time base units.
+        first_frame: Number of the GoP's first frame in the file.
+        payload_bytes: Size of the GoP's payload, bytes.
+        n_gaussians: Number of Gaussians of the GoP.
     """
     timing = GopTiming.from_pts(first_frame, pts)
     own = timing.to_bytes()

@@ -1,4 +1,4 @@
-"""Reads `.stgv` files: the index on opening, each GoP when it is asked for."""
+"""The reader of `.stgv` files. It reads the index on opening, and each GoP when it is asked for."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from stgvcodec.errors import BitstreamError, naming_file
 
 
 class StgvReader:
-    """An open `.stgv` file. A context manager.
+    """An open `.stgv` file, which is a context manager.
 
     Opening reads the file header and the index, not the GoPs. With `keep_going` it reads the whole file instead, takes
     every GoP that is intact and records what is not.
@@ -31,14 +31,14 @@ class StgvReader:
         name: Path of the file; None where a file object was given.
         header: The file header.
         gops: The GoPs, in order.
-        chunks: All chunks between file header and end chunk, GoPs included; those of types unknown to this reader too.
+        chunks: All chunks between the file header and the end chunk, GoPs and chunks of unknown types included.
         file_bytes: Size of the file.
-        damage: What `keep_going` passed over, with byte offsets; empty for a file in order.
+        damage: Descriptions of what `keep_going` passed over, with byte offsets; empty for an intact file.
 
     Raises:
         InputVideoError: the file cannot be opened.
-        BitstreamError: it is no `.stgv` file, or is damaged or cut short; with `keep_going`, no header or no GoP is
-            intact.
+        BitstreamError: the file is no `.stgv` file, or is damaged or cut short; with `keep_going`, no header or no GoP
+            is intact.
     """
 
     def __init__(self, source: str | os.PathLike[str] | BinaryIO, *, keep_going: bool = False) -> None:
@@ -76,14 +76,14 @@ class StgvReader:
 
     @property
     def n_frames(self) -> int:
-        """Frames that can be decoded: those of `gops`."""
+        """Number of frames that can be decoded, which are those of `gops`."""
         return sum(gop.n_frames for gop in self.gops)
 
     def read_gop(self, index: int) -> bytes:
-        """The payload of a GoP, for `unpack_gop`.
+        """Read the payload of a GoP, for `unpack_gop`.
 
         Args:
-            index: Into `gops`.
+            index: Index of the GoP in `gops`.
 
         Raises:
             BitstreamError: the chunk is damaged, or is not what the index says.
@@ -104,10 +104,10 @@ class StgvReader:
         return payload
 
     def read_chunk(self, index: int) -> bytes:
-        """The payload of any chunk.
+        """Read the payload of any chunk.
 
         Args:
-            index: Into `chunks`.
+            index: Index of the chunk in `chunks`.
 
         Raises:
             BitstreamError: the chunk is damaged, or is not what the index says.
@@ -117,7 +117,7 @@ class StgvReader:
             return self._payload(chunk, chunk.name)
 
     def verify(self) -> None:
-        """Read every chunk, those too that decoding skips.
+        """Read and check every chunk, also those that decoding skips.
 
         Raises:
             BitstreamError: a byte of the file is damaged.
@@ -137,7 +137,7 @@ class StgvReader:
         return self._source.payload(chunk, section)
 
     def _open_header(self) -> Chunk:
-        """Read magic and file header; returns the latter's chunk."""
+        """Read the magic and the file header; return the chunk of the file header."""
         magic = self._source.read_at(0, len(MAGIC))
         if magic != MAGIC:
             raise BitstreamError(_magic_fault(magic), section="file", offset=0)
@@ -175,14 +175,14 @@ def _magic_fault(magic: bytes) -> str:
 
 
 def stream_bytes(gops: Iterable[Mapping[str, int]], file_bytes: int) -> dict[str, int]:
-    """What each stream costs over a file.
+    """Count the bytes of each stream over a file.
 
     Args:
-        gops: `payload_stream_bytes` of each of its GoPs.
-        file_bytes: Size of the file.
+        gops: Result of `payload_stream_bytes` for each GoP of the file.
+        file_bytes: Size of the file, bytes.
 
     Returns:
-        Bytes by stream name, and as "container" everything else; the sum is `file_bytes`.
+        Bytes by stream name, and all other bytes of the file as "container"; the sum is `file_bytes`.
     """
     totals: dict[str, int] = {}
     for gop in gops:

@@ -1,4 +1,4 @@
-"""Damaged files: what is wrong with one that cannot be opened, and every intact GoP of it."""
+"""Recovery of damaged files: what is wrong with a file that cannot be opened, and which of its GoPs are intact."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _MAX_PASSES = 8
 
 @dataclass
 class Recovered:
-    """What a scan found.
+    """What `scan` finds in a file.
 
     Attributes:
         header: The file header.
-        chunks: All intact chunks behind it that are neither file headers nor end chunks.
-        gops: The GoPs among them, frames in order, none twice.
-        notes: What is damaged or missing, with byte offsets.
+        chunks: All intact chunks behind the file header that are neither file headers nor end chunks.
+        gops: The GoPs among these chunks, frames in order, none twice.
+        notes: Descriptions of what is damaged or missing, with byte offsets.
     """
 
     header: StreamHeader
@@ -46,11 +46,11 @@ class Recovered:
 
 
 def missing_end_error(source: ByteSource, offset: int) -> BitstreamError:
-    """Why a file has no end chunk where it should be: in its last bytes.
+    """Find out why the last bytes of a file are not an end chunk; return the error that says so.
 
     Args:
-        source: The file; its header is intact.
-        offset: Of the first chunk behind the file header.
+        source: The file, whose header is intact.
+        offset: Offset of the first chunk behind the file header.
     """
     while offset < source.n_bytes:
         chunk = source.chunk_at(offset)
@@ -89,7 +89,7 @@ def scan(source: ByteSource) -> Recovered:
         source: The file.
 
     Returns:
-        What was found.
+        The intact parts of the file.
 
     Raises:
         BitstreamError: no file header or no GoP is intact, or the file needs a newer reader.
@@ -182,7 +182,7 @@ def _note_missing_frames(result: Recovered, declared_frames: int | None) -> None
 
 
 def _intact_chunks(source: ByteSource, start: int, notes: list[str]) -> Iterator[Chunk]:
-    """Every chunk whose two CRCs hold, front to back; what lies between goes to `notes`."""
+    """Yield every chunk whose two CRCs hold, front to back; describe in `notes` what lies between them."""
     # a hostile file may hold many headers that each claim most of it: bound the bytes that are checked
     budget = _MAX_PASSES * source.n_bytes
     position = damage_start = start
@@ -222,7 +222,7 @@ def _payload_fault(source: ByteSource, chunk: Chunk) -> str | None:
 
 
 def _next_header(source: ByteSource, position: int) -> Chunk | None:
-    """The first intact chunk header at or behind a position."""
+    """Find the first intact chunk header at or behind a position."""
     while position < source.n_bytes:
         block = source.read_at(position, _BLOCK_BYTES + HEADER_BYTES - 1)
         at = block.find(SYNC)

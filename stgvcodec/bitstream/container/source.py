@@ -19,7 +19,7 @@ class ByteSource:
         source: A path, or a binary file that can seek; the latter is not closed.
 
     Raises:
-        InputVideoError: it cannot be opened or cannot seek.
+        InputVideoError: the file cannot be opened or cannot seek.
     """
 
     def __init__(self, source: str | os.PathLike[str] | BinaryIO) -> None:
@@ -43,7 +43,7 @@ class ByteSource:
             self._file.close()
 
     def read_at(self, offset: int, n_bytes: int) -> bytes:
-        """Up to `n_bytes` from `offset`; fewer only at the file's end."""
+        """Read up to `n_bytes` from `offset`; fewer only at the file's end."""
         self._file.seek(offset)
         data = self._file.read(n_bytes)
         while len(data) < n_bytes:
@@ -54,14 +54,14 @@ class ByteSource:
         return data
 
     def chunk_at(self, offset: int) -> Chunk | None:
-        """The chunk whose header is intact at `offset`, None if there is none."""
+        """Return the chunk whose header is intact at `offset`; None if there is none."""
         return parse_chunk_header(self.read_at(offset, HEADER_BYTES), offset)
 
     def payload(self, chunk: Chunk, section: str) -> bytes:
-        """A chunk's payload.
+        """Read the payload of a chunk.
 
         Raises:
-            BitstreamError: the file ends in it, or its CRC-32 is wrong.
+            BitstreamError: the file ends before the chunk does, or the CRC-32 of the payload is wrong.
         """
         if chunk.end > self.n_bytes:
             raise BitstreamError(

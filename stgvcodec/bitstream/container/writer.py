@@ -1,4 +1,4 @@
-"""Writes `.stgv` files front to back: only `file.write` is needed, so that a pipe will do."""
+"""The writer of `.stgv` files. It writes front to back and needs only `file.write`, so that a pipe will do."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stgvcodec.bitstream.syntax.limits import LIMITS
 
 
 class StgvWriter:
-    """Writes one file: header at once, then GoPs and other chunks as they come, index at `finish`.
+    """The writer of one file: header at once, then GoPs and other chunks as they come, index at `finish`.
 
     Args:
         file: Anything with `write`; it is neither sought in nor closed.
@@ -42,14 +42,14 @@ class StgvWriter:
         """Append a GoP.
 
         Args:
-            payload: From `pack_gop`.
+            payload: Payload that `pack_gop` returned.
             pts: Timestamp of each frame in units of the header's time base; increasing, also from GoP to GoP.
 
         Raises:
             ValueError: the timestamps do not fit the GoP or do not increase, or the file is finished.
             BitstreamError: the payload is not a GoP's.
         """
-        payload_stream_bytes(payload)  # Refuses what is cut short.
+        payload_stream_bytes(payload)  # It refuses a payload that is cut short.
         header = read_header(payload)
         if len(pts) != header.n_frames:
             raise ValueError(f"{len(pts)} timestamps for a GoP of {header.n_frames} frames, expected one a frame")
@@ -105,6 +105,6 @@ class StgvWriter:
             if written is None:
                 if isinstance(self._file, io.RawIOBase):
                     raise BlockingIOError("the destination does not block and is full: open it in blocking mode")
-                break  # a writer without a count took everything
+                break  # a file whose `write` returns no count took everything
             view = view[written:]
         self._offset += len(data)
