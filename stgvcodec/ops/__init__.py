@@ -1,1 +1,1 @@
-"""The operators: one folder each, with a reference in torch and fast twins of the same signature."""
+"""The operators. Each has a folder with a reference, and fast twins of the same signature."""

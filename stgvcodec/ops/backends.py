@@ -1,4 +1,4 @@
-"""Which implementation of an operator runs: `auto` picks, an explicit request is met or refused."""
+"""The choice of the back end that runs an operator: `auto` picks one, an explicit request is met or refused."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from stgvcodec.errors import BackendUnavailableError
 
 BACKENDS = ("auto", "reference", "numba", "triton")
 
-# Fastest first. `reference` runs anywhere.
+# The fastest back end comes first. `reference` runs on every device.
 _PREFERENCE = {"cuda": ("triton", "reference"), "cpu": ("numba", "reference")}
 _DEVICES = {"numba": ("cpu",), "triton": ("cuda",)}
-# What Triton generates code for: Ampere and later have the asynchronous copies and tf32 that the kernels use.
+# Triton generates code for Ampere and later, which have the asynchronous copies and tf32 that the kernels use.
 _OLDEST_CAPABILITY = (8, 0)
 
 _Implementation = TypeVar("_Implementation")
 
 
 def resolve_backend(requested: str, device: torch.device, available: Collection[str] = BACKENDS) -> str:
-    """Name of the back end that will run.
+    """Return the name of the back end that will run.
 
     Args:
         requested: One of `BACKENDS`.
-        device: Where the tensors live.
+        device: Device of the tensors.
         available: Back ends that the operator has.
 
     Returns:
         "reference", "numba" or "triton".
 
     Raises:
-        BackendUnavailableError: an explicit request that this machine, device or release cannot meet.
+        BackendUnavailableError: this machine, device or release cannot meet an explicit request.
     """
     if requested not in BACKENDS:
         raise BackendUnavailableError(f"backend '{requested}' does not exist; choose one of {', '.join(BACKENDS)}")
@@ -54,7 +54,7 @@ def select(implementations: Mapping[str, _Implementation], requested: str, devic
 
 
 def is_interpreted() -> bool:
-    """Whether Triton runs its kernels in Python, on any device, as the tests do where there is no GPU."""
+    """Whether Triton runs kernels in Python, on any device, as it does in the tests where there is no GPU."""
     return os.environ.get("TRITON_INTERPRET") == "1"
 
 

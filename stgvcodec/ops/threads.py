@@ -19,7 +19,7 @@ from stgvcodec.errors import ConfigError
 
 
 def n_threads() -> int:
-    """Threads that CPU kernels use: the environment variable STGV_THREADS, else as many CPUs as this process may use.
+    """Number of threads of CPU kernels: the environment variable STGV_THREADS, else the CPUs that this process may use.
 
     Raises:
         ConfigError: STGV_THREADS is not a positive integer.
@@ -33,14 +33,14 @@ def n_threads() -> int:
 
 
 def run_chunks(work: Callable[[int], None], n_chunks: int) -> None:
-    """Call `work(i)` for every i in [0, n_chunks), on several threads; returns when all are done.
+    """Call `work(i)` for every i in [0, n_chunks), on several threads; return when all are done.
 
     Args:
-        work: Called with a chunk's index; must release the GIL to gain anything, and must not call `run_chunks`.
+        work: Function of a chunk's index. It must release the GIL to gain anything, and must not call `run_chunks`.
         n_chunks: Number of chunks; a property of the data, never of the machine.
 
     Raises:
-        Exception: the first that `work` raised.
+        Exception: the first exception that `work` raised.
     """
     n_workers = min(n_threads(), n_chunks)
     if n_workers <= 1:
@@ -67,8 +67,9 @@ def run_chunks(work: Callable[[int], None], n_chunks: int) -> None:
 def one_torch_thread() -> Iterator[None]:
     """Run torch's own CPU operators on one thread inside the block.
 
-    Their reductions depend on the number of threads, and after each of them OpenMP's workers spin for a while on cores
-    that the kernels' threads want: on two cores a decoded frame took 29 ms with two torch threads, 23 ms with one.
+    The reductions of these operators depend on the number of threads, and after each operator OpenMP's workers spin for
+    a while on cores that the kernels' threads want: on two cores a decoded frame took 29 ms with two torch threads, 23
+    ms with one.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -80,6 +81,6 @@ def one_torch_thread() -> Iterator[None]:
 
 @lru_cache(maxsize=4)
 def _pool(process_id: int, n_workers: int) -> ThreadPoolExecutor:
-    """A pool of this very process: after a fork the child's key is new, since threads do not survive a fork."""
+    """The thread pool of one process. Threads do not survive a fork, and the child's process id makes it a new pool."""
     del process_id
     return ThreadPoolExecutor(n_workers, thread_name_prefix="stgv")
