@@ -1,6 +1,6 @@
-"""The entropy decoder of bitstream_spec.md section 5: words to symbols, or a whole stream to a place in memory.
+"""The entropy decoder of bitstream_spec.md section 5: it decodes words to symbols, or a whole stream into memory.
 
-No torch here: this operator serves the file format, which is read without it.
+It needs no torch, since the file format is read without torch.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ class CodedArray(NamedTuple):
     """Symbols that are coded with the same frequencies.
 
     Attributes:
-        n_symbols: How many.
-        frequencies: Of the coded symbols, each at least 1, 2 to 256 of them, summing to 2^24. [n] uint32.
-        symbols: What they are called. [n] uint8.
+        n_symbols: Number of symbols.
+        frequencies: Frequencies of the symbols that may occur, 2 to 256 of them, each at least 1; they sum to 2^24.
+            [n] uint32.
+        symbols: The symbol of each frequency. [n] uint8.
     """
 
     n_symbols: int
@@ -32,10 +33,10 @@ class CodedArray(NamedTuple):
 
 
 class AnsResult(NamedTuple):
-    """What a decoder leaves.
+    """The symbols that were decoded, and what is left in the coder.
 
     Attributes:
-        symbols: Of all arrays, in order. [sum of n_symbols] uint8.
+        symbols: Symbols of all arrays, in order. [sum of n_symbols] uint8.
         rest: The words still in the coder: what it has not read, then its state without leading zero words. [n] uint32.
     """
 
@@ -50,17 +51,17 @@ def ans_decode(words: npt.NDArray[np.uint32], arrays: Sequence[CodedArray], *, b
     the words were intact shows in `rest`.
 
     Args:
-        words: In file order; the decoder begins with the last one, which is not 0. [W] uint32, W >= 0.
-        arrays: In decoding order.
+        words: Words in file order; the decoder begins with the last one, which is not 0. [W] uint32, W >= 0.
+        arrays: Symbol arrays in decoding order.
         backend: "auto", "numba" or "reference"; there is no other.
 
     Returns:
-        Symbols and what is left.
+        The symbols, and what is left in the coder.
 
     Raises:
         ValueError: a shape or dtype differs from the above, the last word is 0, or frequencies do not sum to 2^24.
         BackendUnavailableError: there is no such back end.
-    Deterministic: yes; integers only. Releases the GIL with numba.
+    Deterministic: yes; integers only. numba releases the GIL.
     """
     _check(words, arrays)
     name = "numba" if backend == "auto" else backend
@@ -70,7 +71,7 @@ def ans_decode(words: npt.NDArray[np.uint32], arrays: Sequence[CodedArray], *, b
 
 
 class ArraySlot(NamedTuple):
-    """An array of a stream, and where its symbols go: symbol i to byte first + i * step, less `zero`, modulo 256."""
+    """A symbol array and its strided slots: symbol i goes to byte first + i * step, less `zero`, modulo 256."""
 
     n_symbols: int
     alphabet: int
@@ -80,12 +81,12 @@ class ArraySlot(NamedTuple):
 
 
 class StreamSlots:
-    """The arrays of a stream, checked once for many streams.
+    """The symbol arrays of a plain stream with their slots, checked once for many streams.
 
     Attributes:
-        rows: `ArraySlot` of each. [C, 5] int64, read-only.
-        n_bytes: How many bytes they need.
-        n_symbols: Of all of them.
+        rows: The `ArraySlot` of each array. [C, 5] int64, read-only.
+        n_bytes: Number of bytes in which the slots lie.
+        n_symbols: Number of symbols of all arrays.
 
     Raises:
         ValueError: an alphabet does not have 1 to 256 symbols, or a slot is below 0.
@@ -111,16 +112,17 @@ def decode_stream_to(
     arrays: StreamSlots,
     families: npt.NDArray[np.int64],
 ) -> bool:
-    """Decode a stream, models and checksum included, with numba and without the GIL.
+    """Decode a plain stream, models and checksum included, with numba and without the GIL.
 
-    The reference, which also says what is wrong with a stream, is `stgvcodec.bitstream.entropy.streams`.
+    The reference, which also says what is wrong with a stream, is `decode_stream_slowly` of
+    `stgvcodec.bitstream.entropy.streams`.
 
     Args:
-        out: Where to. [n] uint8, contiguous; what it holds where the stream is refused is not to be used.
-        data: Bytes that the stream is in. [B] uint8, read-only.
-        start: The stream's first byte.
-        end: One past its last byte.
-        arrays: In decoding order.
+        out: Memory for the symbols. [n] uint8, contiguous; where the stream is refused, its content is not to be used.
+        data: Bytes in which the stream lies. [B] uint8, read-only.
+        start: Offset of the stream's first byte in `data`.
+        end: Offset one past the stream's last byte.
+        arrays: Symbol arrays in decoding order, with their slots in `out`.
         families: Weights of the geometric, the normal and the narrow family by width and distance, 1 at least at
             distance 0, 2^30 at most. [3, 64, 256] int64, read-only.
 
@@ -141,7 +143,7 @@ def decode_stream_to(
 
 
 class StridedSlot(NamedTuple):
-    """Where a symbol of each item is: that of item i is byte first + i * step."""
+    """Strided slots of one symbol of each item: the symbol of item i is byte first + i * step."""
 
     first: int
     step: int
@@ -150,7 +152,8 @@ class StridedSlot(NamedTuple):
 class AttributeSlot(NamedTuple):
     """An attribute of a conditional stream.
 
-    Its class depends on min(255, sum of the symbols of `context_of`), which are decoded before it.
+    The class of an item follows from its context, min(255, sum of the symbols of `context_of`), which are decoded
+    before.
     """
 
     alphabet: int
@@ -162,8 +165,8 @@ class AttributeSlots:
     """The attributes of a conditional stream, checked once for many streams.
 
     Attributes:
-        rows: (alphabet, column, source, source) of each, a column that is not there being (0, 0). [A, 7] int64,
-            read-only.
+        rows: Alphabet, column and two context columns of each attribute; a context column that is not there is (0, 0).
+            [A, 7] int64, read-only.
 
     Raises:
         ValueError: an alphabet does not have 1 to 256 symbols, a context has more than two slots, or a slot is below 0.
@@ -184,7 +187,7 @@ class AttributeSlots:
         self.rows.flags.writeable = False
 
     def n_bytes(self, n_items: int) -> int:
-        """How many bytes their columns lie in."""
+        """Number of bytes in which the columns of all attributes lie."""
         columns = self.rows[:, 1:].reshape(-1, 2)
         return int((columns[:, 0] + (n_items - 1) * columns[:, 1]).max(initial=-1)) + 1 if n_items else 0
 
@@ -200,17 +203,18 @@ def decode_conditional_to(
 ) -> bool:
     """Decode a conditional stream, models and checksum included, with numba and without the GIL.
 
-    The reference, which also says what is wrong with a stream, is `stgvcodec.bitstream.entropy.conditional`.
+    The reference, which also says what is wrong with a stream, is `decode_conditional_slowly` of
+    `stgvcodec.bitstream.entropy.conditional`.
 
     Args:
-        out: Where to, and where context symbols of earlier streams are. [n] uint8, contiguous; not to be used where the
-            stream is refused.
-        data: Bytes that the stream is in. [B] uint8, read-only.
-        start: The stream's first byte.
-        end: One past its last byte.
-        n_items: Symbols of each attribute.
-        attributes: In decoding order.
-        families: As for `decode_stream_to`.
+        out: Memory for the symbols; it holds context symbols of earlier streams already. [n] uint8, contiguous; where
+            the stream is refused, its content is not to be used.
+        data: Bytes in which the stream lies. [B] uint8, read-only.
+        start: Offset of the stream's first byte in `data`.
+        end: Offset one past the stream's last byte.
+        n_items: Number of symbols of each attribute.
+        attributes: Attributes in decoding order, with their columns in `out`.
+        families: Weights of the families, as `decode_stream_to` takes them. [3, 64, 256] int64, read-only.
 
     Returns:
         Whether the stream is in order to its last byte.
@@ -240,7 +244,7 @@ def _reference(words: npt.NDArray[np.uint32], arrays: Sequence[CodedArray]) -> A
     return reference.ans_decode(words, arrays)
 
 
-# Imported at their first use: `stgvcodec info` reads headers only, and numba alone costs half a second.
+# A back end is imported at its first use: `stgvcodec info` reads headers only, and numba alone costs half a second.
 _IMPLEMENTATIONS: dict[str, Callable[[npt.NDArray[np.uint32], Sequence[CodedArray]], AnsResult]] = {
     "numba": _numba,
     "reference": _reference,

@@ -1,4 +1,4 @@
-"""Conditional streams in numba: models for classes of items, the class of an item from its symbols decoded before."""
+"""The decoder of conditional streams in numba: each class of items has a model for each attribute."""
 
 # Integers here have a width and a sign, of which annotations say nothing, and numba's stubs do not know all options.
 # mypy: disable-error-code="assignment,no-any-return,call-overload,return-value"
@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-# numba keeps what it compiled for as long as this file is unchanged: whoever changes these parts touches it.
+# numba keeps what it compiled for as long as this file is unchanged: whoever changes these parts touches this file.
 from stgvcodec.ops.ans.numba_kernel import (
     ALPHABET,
     CRC_ONES,
@@ -36,7 +36,7 @@ def decode_conditional_to(
     attributes: npt.NDArray[np.int64],
     families: npt.NDArray[np.int64],
 ) -> bool:
-    """See `stgvcodec.ops.ans.decode_conditional_to`."""
+    """Numba implementation of `stgvcodec.ops.ans.decode_conditional_to`."""
     n_models = len(attributes) * MAX_CLASSES
     return bool(
         _decode_conditional(
@@ -85,7 +85,10 @@ def _decode_conditional(
     starts: npt.NDArray[np.int64],
     class_of: npt.NDArray[np.uint8],
 ) -> bool:
-    """As `_decode_stream` of numba_kernel.py, of which this shares the parts; a size of 0 is a constant class."""
+    """Decode a conditional stream as `_decode_stream` of numba_kernel.py decodes a plain one, from the same parts.
+
+    All arguments behind `out` are scratch memory. A class with a size of 0 is constant.
+    """
     position = first_byte
     n_coded = 0
     for i in range(len(attributes)):
@@ -94,7 +97,8 @@ def _decode_conditional(
         for model in range(first_model, first_model + n_classes[i]):
             if position < 0 or position >= end or data[position] == _RAW_BYTE:
                 return False
-            # Without items: a constant's symbol is then the last byte read, and written nowhere.
+            # The model is read for an array without symbols, so that the symbol of a constant is written nowhere. It is
+            # then the last byte that was read.
             array[1] = attributes[i, 0]
             position, sizes[model] = read_model(
                 data, position, end, array, families, frequencies[model], names[model], out
@@ -147,7 +151,10 @@ def _read_thresholds(
     thresholds: npt.NDArray[np.int64],
     n_classes: npt.NDArray[np.int64],
 ) -> int:
-    """Position behind them, or a fault. An attribute of one symbol has no class, one without a source a single one."""
+    """Read the thresholds of an attribute; return the position behind them, or a fault.
+
+    An attribute with an alphabet of 1 has no class, an attribute without context symbols has a single one.
+    """
     if attribute[0] == 1:
         n_classes[0] = 0
         return position
@@ -181,7 +188,7 @@ def _sort_items(
     starts: npt.NDArray[np.int64],
     order: npt.NDArray[np.int32],
 ) -> None:
-    """The items by class, in their order within each, and where each class starts, in the first row of `starts`."""
+    """Sort the items by class, stably, into `order`; the first row of `starts` becomes where each class starts."""
     n_items = len(order)
     if n_classes == 1:
         starts[0, 0], starts[0, 1] = 0, n_items

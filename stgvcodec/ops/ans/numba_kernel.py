@@ -30,7 +30,8 @@ _SHIFT = _U(_BUCKET_SHIFT)
 CRC_ONES = _U(0xFFFFFFFF)
 _CRC_BYTE = _U(0xFF)
 _CRC_SHIFT = _U(8)
-# zlib's own table, CRC-32 being linear: of one byte each, without the ones that come first and last.
+# This is zlib's own table: the CRC-32 of each byte without the ones that are mixed in first and last. They can be taken
+# away because CRC-32 is linear.
 _CRC_TABLE = np.array([zlib.crc32(bytes([byte]), 0xFFFFFFFF) ^ 0xFFFFFFFF for byte in range(256)], np.uint64)
 
 _UNCODED, _TABLE = 0, 1
@@ -45,12 +46,13 @@ _TOTAL = 1 << PRECISION
 _CHECK_MASK = _U(0xFFFF)
 
 kernel = njit(nogil=True, cache=True, error_model="numpy")
-# Compiled into the kernels that call them; what Python would need to call them takes as long to compile as they do.
+# Helpers are compiled into the kernels that call them. The wrappers that Python would need to call a helper take as
+# long to compile as the helper does, so they are left out.
 helper = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 def ans_decode(words: npt.NDArray[np.uint32], arrays: Sequence[CodedArray]) -> AnsResult:
-    """See `stgvcodec.ops.ans.ans_decode`."""
+    """Numba implementation of `stgvcodec.ops.ans.ans_decode`."""
     counts = np.array([array.n_symbols for array in arrays], np.int64)
     starts = np.cumsum([0, *(len(array.frequencies) for array in arrays)])
     frequencies = np.concatenate([np.empty(0, np.uint32), *(array.frequencies for array in arrays)])
@@ -73,7 +75,7 @@ def decode_stream_to(
     arrays: npt.NDArray[np.int64],
     families: npt.NDArray[np.int64],
 ) -> bool:
-    """See `stgvcodec.ops.ans.decode_stream_to`."""
+    """Numba implementation of `stgvcodec.ops.ans.decode_stream_to`."""
     n = len(arrays)
     return bool(
         _decode_stream(
@@ -101,7 +103,7 @@ def _decode(
     counts: npt.NDArray[np.int64],
     symbols: npt.NDArray[np.uint8],
 ) -> tuple[np.uint64, np.uint64, int]:
-    """Fill `symbols`; returns the state, the number of words not read, and how many arrays had frequencies in order."""
+    """Fill `symbols`; return the state, the number of words not read, and how many arrays had frequencies in order."""
     sums = np.empty(257, np.uint32)
     buckets = np.empty(1 << LOG2_BUCKETS, np.uint8)
     state, n_left = start_coder(words)
@@ -120,7 +122,7 @@ def _decode(
 
 @helper
 def start_coder(words: npt.NDArray[np.uint32]) -> tuple[np.uint64, np.uint64]:
-    """The coder's state before the first symbol, and the number of words left."""
+    """Return the coder's state before the first symbol, and the number of words left."""
     state = _U(0)
     n_left = _U(len(words))
     for _ in range(2):
@@ -148,15 +150,15 @@ def decode_array(
     """Decode `n_symbols` symbols of one model to out[first], out[first + step], ..., less `zero`, modulo 256.
 
     Returns:
-        State, number of words left, and the register of the symbols' CRC-32, which costs nothing: it is shorter than
-        the chain of states that runs beside it.
+        The state, the number of words left, and the register of the symbols' CRC-32. The CRC-32 costs nothing: it is
+        shorter than the chain of states that runs beside it.
     """
     position, stride, offset = _U(first), _U(step), np.uint8(zero)
     for _ in range(n_symbols):
         slot = state & _SLOT_MASK
         index = _U(buckets[slot >> _SHIFT])
         above = _U(sums[index + _ONE])
-        # Ends at the last symbol at the latest: its sum is 2^24, which no slot reaches.
+        # The loop ends at the last symbol at the latest: its sum is 2^24, which no slot reaches.
         while slot >= above:
             index += _ONE
             above = _U(sums[index + _ONE])
@@ -174,9 +176,10 @@ def decode_array(
 
 @helper
 def fill(frequencies: npt.NDArray[np.uint32], sums: npt.NDArray[np.uint32], buckets: npt.NDArray[np.uint8]) -> bool:
-    """Sums of the frequencies of smaller symbols, and for each bucket of slots the symbol of its first slot.
+    """Fill `sums` with the frequencies before each symbol, `buckets` with the symbol of each bucket's first slot.
 
-    False where the frequencies are not at least 1 each or do not sum to 2^24.
+    Returns:
+        False where the frequencies are not at least 1 each or do not sum to 2^24.
     """
     total = 0
     bucket = 0
@@ -208,10 +211,13 @@ def _decode_stream(
     words: npt.NDArray[np.uint32],
     buckets: npt.NDArray[np.uint8],
 ) -> bool:
-    """See `decode_stream_to`. The last five are scratch: of each array, of the coder's words and sums, and `fill`'s.
+    """Decode a plain stream; the arguments up to `out` are those of `decode_stream_to`.
 
-    Nothing here says what is wrong with a stream, only that something is. Bytes are read below `end` only, symbols are
-    below their alphabet, and the slots of symbols have been checked.
+    The last five are scratch memory: three for the models of the arrays, one for the coder's words and the sums of
+    `fill`, one for the buckets of `fill`.
+
+    The kernel does not say what is wrong with a stream, only that something is. Bytes are read below `end` only,
+    symbols are below their alphabet, and the slots of symbols have been checked.
     """
     n_coded = 0
     position = first_byte
@@ -243,7 +249,7 @@ def _decode_stream(
 def load_words(
     data: npt.NDArray[np.uint8], first_byte: int, end: int, has_coder: bool, words: npt.NDArray[np.uint32]
 ) -> int:
-    """Fill `words` from the bytes of a stream's coder; returns how many there are, or a fault."""
+    """Fill `words` from the bytes of a stream's coder; return the number of words, or a fault."""
     n_bytes = end - first_byte
     if n_bytes > 0 and (data[end - 1] == 0 or not has_coder):
         return FAULT
@@ -278,7 +284,8 @@ def read_model(
     """Read an array's model, and its symbols where they are not coded.
 
     Returns:
-        Position behind it, and how many symbols the coder knows: 0 where it has none of them. Or a fault.
+        The position behind the model, or a fault; and the number of symbols that have frequencies, which is 0 where the
+        array is not coded.
     """
     n_symbols, alphabet, first, step, zero = array[0], array[1], array[2], array[3], array[4]
     mode, parameter, symbol = _UNCODED, _CONSTANT, 0
@@ -364,7 +371,7 @@ def _read_table(
 ) -> tuple[int, int]:
     if not 1 <= log2_total <= _MAX_LOG2_TOTAL:
         return FAULT, 0
-    # A table is never longer, so that damage cannot make one.
+    # No table is longer than this, so that damage cannot make a longer one.
     stop = position + (alphabet * _MAX_ITEM_BITS >> 3) + 1
     stop = 8 * (stop if stop < end else end)
     bit = 8 * position
@@ -373,7 +380,7 @@ def _read_table(
     while remaining > 0:
         if symbol >= alphabet:
             return FAULT, 0
-        # An Exp-Golomb code: a frequency, or after a frequency of 0 how many more there are.
+        # The next Exp-Golomb code is a frequency, or after a frequency of 0 how many more symbols are absent.
         n_more, value = order - 1, 0
         while value == 0 and bit < stop:
             value = np.int64(data[bit >> 3]) >> (7 - (bit & 7)) & 1

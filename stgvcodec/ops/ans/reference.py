@@ -12,7 +12,7 @@ from stgvcodec.ops.ans import PRECISION, AnsResult, CodedArray, sum_error
 
 
 def ans_decode(words: npt.NDArray[np.uint32], arrays: Sequence[CodedArray]) -> AnsResult:
-    """See `stgvcodec.ops.ans.ans_decode`."""
+    """Reference of `stgvcodec.ops.ans.ans_decode`."""
     coder = constriction.stream.stack.AnsCoder(words)
     decoded = [np.empty(0, np.uint8)]
     for i, (n_symbols, frequencies, symbols) in enumerate(arrays):

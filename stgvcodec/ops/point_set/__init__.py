@@ -1,4 +1,4 @@
-"""A sorted set of points from the gaps of their Morton codes: bitstream_spec.md section 4.4. No torch here."""
+"""The decoder of points from the gaps of their Morton codes: bitstream_spec.md section 4.4. It needs no torch."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ def decode_points_to(
 ) -> bool:
     """Join buckets with the low bits of their gaps, sum the gaps up, and split each Morton code into x and y.
 
-    The reference, which also says what is wrong, is `stgvcodec.bitstream.payload.morton_order`.
+    The reference, which also says what is wrong with points, is `join_gaps_slowly` of
+    `stgvcodec.bitstream.payload.morton_order`.
 
     Args:
-        out: Filled; not to be used where the points are refused. [N, 2] uint16, contiguous.
-        buckets: Of the gaps, any symbols. [N] uint8, contiguous.
-        data: Bytes that hold the low bits. [B] uint8, read-only.
-        start: Their first byte.
-        end: One past their last byte.
+        out: Points to fill. [N, 2] uint16, contiguous; where the points are refused, its content is not to be used.
+        buckets: Bucket of each gap; any symbol may occur. [N] uint8, contiguous.
+        data: Bytes in which the low bits lie. [B] uint8, read-only.
+        start: Offset of the first byte of the low bits in `data`.
+        end: Offset one past the last byte of the low bits.
 
     Returns:
         Whether every bucket exists, every code is below 2^32, and the bytes are exactly the low bits, padded with 0.
 
     Raises:
         ValueError: a shape or dtype differs from the above, or the bytes do not lie inside `data`.
-    Deterministic: yes; integers only. Releases the GIL.
+    Deterministic: yes; integers only. The kernel releases the GIL.
     """
     from stgvcodec.ops.point_set import numba_kernel
 

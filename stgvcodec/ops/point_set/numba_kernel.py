@@ -1,4 +1,4 @@
-"""Points from gaps in numba: one pass, bits from a 64-bit window."""
+"""The decoder of points from gaps in numba. It makes one pass and takes bits from a 64-bit window."""
 
 # Integers here have a width and a sign, of which annotations say nothing, and numba's stubs do not know all options.
 # mypy: disable-error-code="assignment,no-any-return,call-overload"
@@ -14,7 +14,7 @@ _ONE = _U(1)
 _TWO = _U(2)
 _END = _U(1 << 32)
 _MAX_BUCKET = np.uint8(4 * 32)
-# Masks and shifts that bring every second bit of a Morton code together.
+# These shifts and masks bring every second bit of a Morton code together.
 _STEPS = (
     (_U(1), _U(0x33333333)),
     (_U(2), _U(0x0F0F0F0F)),
@@ -40,7 +40,7 @@ def decode_points(
     start: int,
     end: int,
 ) -> bool:
-    """See `stgvcodec.ops.point_set.decode_points_to`."""
+    """Numba implementation of `stgvcodec.ops.point_set.decode_points_to`."""
     position = _U(start)
     stop = _U(end)
     code, held, n_held = _U(0), _U(0), _U(0)
@@ -61,7 +61,7 @@ def decode_points(
             low = (held >> n_held) & ((_ONE << n_low) - _ONE)
             value = ((_U(4) | top) << n_low) | low
         else:
-            # Left-aligned: of the two bits below the leading one only `exponent` are there.
+            # `top` is left-aligned: of the two bits below the leading one, only `exponent` are there.
             if top & (_U(3) >> exponent):
                 return False
             value = (_U(4) | top) >> (_TWO - exponent)
