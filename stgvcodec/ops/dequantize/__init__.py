@@ -1,6 +1,7 @@
-"""From the symbols of a GoP to its parameters, on the host: bitstream_spec.md section 6. README.md has the floor.
+"""The dequantisation of a GoP's symbols to its parameters, on the host: bitstream_spec.md section 6.
 
-No torch here: arrays in, one block of float32 out, which a GPU takes in one copy.
+It needs no torch: arrays go in, and one block of float32 comes out, which a GPU takes in one copy. README.md says how
+fast it can be.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ SHAPES_AFFINE, SHAPES_LOG = 0, 1
 COLORS_CODEBOOKS, COLORS_YCOCG = 0, 1
 
 LOG_L1, LOG_L3, SHEAR = 0, 1, 2
-"""Which of the three shape symbols, and of their steps, is which in `SHAPES_LOG`."""
+"""Indices of the three shape symbols, and of their steps, in `SHAPES_LOG`."""
 
 ALIGNMENT_BYTES = 64
-"""Every array of a block begins at a multiple of this many bytes: a cache line, and any vector load."""
+"""Every array of a block begins at a multiple of this many bytes, which suits a cache line and any vector load."""
 
 ZERO_POINT = 128
-"""Symbol of the number 0, of shears and of colours on a grid."""
+"""Symbol that stands for 0 in shears and in Y, Co, Cg."""
 
 MAX_LOG_SIZE_PX = 2.0**20
-"""Where the log scale of shapes ends, pixels."""
+"""Upper end of the log scale of shapes, pixels."""
 
 _GAUSSIANS = ("means", "cholesky", "colors")
 _TABLES = ("static_table", "dynamic_table")
@@ -40,7 +41,7 @@ _N_MODES = 2
 
 
 class Modes(NamedTuple):
-    """Which rules turn the symbols of the Gaussians into parameters.
+    """The rules that turn the symbols of the Gaussians into parameters.
 
     Attributes:
         points: `POINTS_HALF` or `POINTS_GRID`.
@@ -60,17 +61,17 @@ class SymbolArrays:
     Attributes:
         points: Means (x, y). [N, 2] uint16. `POINTS_HALF`: binary16 patterns p as ordered integers, 0xFFFF - p where
             p >= 0x8000, else p + 0x8000; finite. `POINTS_GRID`: steps of the grid.
-        shapes: [N, 3] uint8. `SHAPES_AFFINE`: Cholesky symbols of (l1, l2, l3). `SHAPES_LOG`: log scales of l1 and of
-            l3, then the shear, 128 being none.
-        colors: `COLORS_CODEBOOKS`: codeword of each stage, below K. [N, M] uint8. `COLORS_YCOCG`: Y, Co, Cg, 128 being
-            0. [N, 3] uint8.
-        codebooks: IEEE binary16 bit patterns; finite. [M, K, 3] uint16.
+        shapes: Shape symbols. [N, 3] uint8. `SHAPES_AFFINE`: Cholesky symbols of (l1, l2, l3). `SHAPES_LOG`: log scales
+            of l1 and of l3, then the shear, 128 being none.
+        colors: Colour symbols. `COLORS_CODEBOOKS`: codeword of each stage, below K. [N, M] uint8. `COLORS_YCOCG`: Y,
+            Co, Cg, 128 being 0. [N, 3] uint8.
+        codebooks: Codewords as IEEE binary16 bit patterns; finite. [M, K, 3] uint16.
         static_table: Symbols of the 2D tables, level after level. [E, F] int8.
-        dynamic_table: Symbols of the 3D tables. [E, F] int8.
+        dynamic_table: Symbols of the 3D tables, level after level. [E, F] int8.
         mlp: Symbols of the eight tensors of `FieldWeights`. int8.
         point_scale: Step of the grid along x and y. [2] float32.
         point_offset: The origin of the grid. [2] float32.
-        shape_scale: Step of each of the three shape symbols; of log scales within [2^-10, 0.5]. [3] float32.
+        shape_scale: Step of each of the three shape symbols; those of log scales are in [2^-10, 0.5]. [3] float32.
         shape_offset: Value of Cholesky symbol 0. [3] float32.
         color_scale: Steps of (Y, Co, Cg). [3] float32.
         static_scales: Step of each 2D level. [L] float32.
@@ -96,16 +97,16 @@ class SymbolArrays:
 
 
 class ParameterLayout(NamedTuple):
-    """Where the parameters of a GoP lie in a block of float32. Make it with `parameter_layout`.
+    """The layout of a GoP's parameters in a block of float32. `parameter_layout` makes it.
 
     Attributes:
-        shapes: Of each array, by name: means [N, 2], cholesky [N, 3] in pixels before the lower bound, colors [N, 3],
-            static_table, dynamic_table, and the eight tensors of `FieldWeights`.
-        firsts: Where each begins, in floats.
-        starts: The same, in that order. [13] int64, read-only.
-        static_ends: Where each 2D level ends in its table, in floats. [L] int64, read-only.
-        dynamic_ends: Likewise of the 3D levels.
-        n_floats: Size of the block.
+        shapes: Shape of each array, by name: means [N, 2], cholesky [N, 3] in pixels before the lower bound, colors
+            [N, 3], static_table, dynamic_table, and the eight tensors of `FieldWeights`.
+        firsts: Index of the first float of each array, by name.
+        starts: Index of the first float of each array, in the order of the names. [13] int64, read-only.
+        static_ends: Index one past the last float of each 2D level in the 2D table. [L] int64, read-only.
+        dynamic_ends: Index one past the last float of each 3D level in the 3D table. [L] int64, read-only.
+        n_floats: Size of the block, floats.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
@@ -116,7 +117,7 @@ class ParameterLayout(NamedTuple):
     n_floats: int
 
     def arrays(self, block: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        """The arrays by name, views of a block."""
+        """Return the arrays by name, as views of a block."""
         return {
             name: block[first : first + math.prod(self.shapes[name])].reshape(self.shapes[name])
             for name, first in self.firsts.items()
@@ -132,15 +133,15 @@ def parameter_layout(
     dynamic_features: int,
     mlp_shapes: tuple[tuple[int, ...], ...],
 ) -> ParameterLayout:
-    """The layout of GoPs of one shape; kept, since a file's GoPs mostly share it.
+    """Return the layout of GoPs of one size. It is cached, since the GoPs of a file mostly share it.
 
     Args:
         n_gaussians: N.
         static_entries: Entries of each 2D level.
-        static_features: Features of an entry.
+        static_features: Features of an entry of the 2D tables.
         dynamic_entries: Entries of each 3D level.
-        dynamic_features: Features of an entry.
-        mlp_shapes: Of the eight tensors of `FieldWeights`.
+        dynamic_features: Features of an entry of the 3D tables.
+        mlp_shapes: Shapes of the eight tensors of `FieldWeights`.
     """
     widths = (2, 3, 3)
     shapes: dict[str, tuple[int, ...]] = {
@@ -171,16 +172,17 @@ def dequantize(
     """Write the parameters of a GoP, bit for bit those of bitstream_spec.md section 6.
 
     Args:
-        symbols: What was transmitted. Indices are trusted to be below K, binary16 patterns to be finite.
-        modes: By which rules.
-        layout: Of the GoP.
-        out: Where to; what lies between the arrays is left as it is. [n_floats] float32 or longer, contiguous.
+        symbols: Symbols and scales as transmitted. Symbols of codewords are trusted to be below K, binary16 patterns to
+            be finite.
+        modes: Rules for points, shapes and colours.
+        layout: Layout of the GoP's parameters in `out`.
+        out: Block to fill; what lies between the arrays is left as it is. [n_floats] float32 or longer, contiguous.
         backend: "auto", "numba" or "reference"; there is no other.
 
     Raises:
         ValueError: a shape, a dtype or a mode differs from `SymbolArrays`, `Modes` and the layout.
         BackendUnavailableError: there is no such back end.
-    Gradients: none. Deterministic: yes, the same bits with both. numba releases the GIL and uses one thread.
+    Gradients: none. Deterministic: yes, the same bits with both back ends. numba releases the GIL and uses one thread.
     """
     _check(symbols, modes, layout, out)
     name = "numba" if backend == "auto" else backend
@@ -190,13 +192,13 @@ def dequantize(
 
 
 def log_sizes(scale: float) -> NDArray[np.float32]:
-    """Diagonal entries of log symbols, before 0.5 px are added: T of bitstream_spec.md section 6.
+    """Diagonal entries that log scale symbols stand for, before 0.5 px are added: T of bitstream_spec.md section 6.2.
 
     Args:
-        scale: Step of the log scale, a float32: each code is 1 + scale times as large as the one before.
+        scale: Step of the log scale, a float32: with the 0.5 px, each entry is 1 + scale times the one before.
 
     Returns:
-        Pixels, from 0 at code 0. [256] float32.
+        Entry of each symbol, pixels; symbol 0 has 0. [256] float32.
     """
     sizes = np.empty(256, np.float32)
     ratio, size = 1.0 + float(scale), 0.5

@@ -1,4 +1,4 @@
-"""Parameters of a GoP in two compiled passes, one over Gaussians and one over the field. README.md says why."""
+"""Dequantisation in numba: two compiled passes, one over the Gaussians and one over the field. README.md says why."""
 
 # Numbers here have a width, of which annotations say nothing, and numba's stubs do not know all options and arguments.
 # mypy: disable-error-code="assignment,no-any-return,call-overload,call-arg,arg-type"
@@ -23,7 +23,7 @@ from stgvcodec.ops.dequantize import (
     SymbolArrays,
 )
 
-# No fastmath: a product and the sum after it are two roundings.
+# fastmath stays off: a product and the sum after it are two roundings.
 _kernel = njit(nogil=True, cache=True, error_model="numpy")
 _helper = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
@@ -31,12 +31,13 @@ _N_SYMBOLS = 256
 _HALF = np.float32(0.5)
 _HALF_FRACTION = 0x3FF
 _HALF_HIDDEN_BIT = 0x400
-# Of a binary16 number's last bit, signed, by the pattern's upper six bits. Subnormals have the exponent of 1.
+# The unit of a binary16 number's last bit, with the sign of the number, by the upper six bits of the pattern.
+# Subnormals have the unit of exponent 1.
 _HALF_UNITS = np.array([sign * 2.0 ** (max(e, 1) - 25) for sign in (1, -1) for e in range(32)], np.float32)
 
 
 def dequantize(symbols: SymbolArrays, modes: Modes, layout: ParameterLayout, out: NDArray[np.float32]) -> None:
-    """See `stgvcodec.ops.dequantize.dequantize`."""
+    """Numba implementation of `stgvcodec.ops.dequantize.dequantize`."""
     n = len(symbols.points)
     _write_gaussians(
         modes.points,
@@ -209,7 +210,7 @@ def _half(pattern: np.int32) -> np.float32:
 
 @_helper
 def _log_sizes(scale: np.float32) -> NDArray[np.float32]:
-    """See `stgvcodec.ops.dequantize.log_sizes`."""
+    """Numba implementation of `stgvcodec.ops.dequantize.log_sizes`."""
     sizes = np.empty(_N_SYMBOLS, np.float32)
     ratio = 1.0 + np.float64(scale)
     size = 0.5

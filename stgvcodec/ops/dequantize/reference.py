@@ -1,4 +1,4 @@
-"""Parameters of a GoP in numpy: one array operation for each rounding of bitstream_spec.md section 6."""
+"""Dequantisation in numpy: one array operation for each rounding of bitstream_spec.md section 6."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _Parameters = NDArray[np.float32]
 
 
 def dequantize(symbols: SymbolArrays, modes: Modes, layout: ParameterLayout, out: _Parameters) -> None:
-    """See `stgvcodec.ops.dequantize.dequantize`."""
+    """Reference of `stgvcodec.ops.dequantize.dequantize`."""
     arrays = layout.arrays(out)
     arrays["means"][:] = _means(symbols, modes)
     arrays["cholesky"][:] = _cholesky(symbols, modes)
