@@ -1,4 +1,4 @@
-"""Where the canonical Gaussians start: from the key frame's own content, or at random as in the paper."""
+"""Initialisation of the canonical Gaussians: from the key frame's content, or at random as in the paper."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from stgvcodec.model.gaussians import MIN_DIAGONAL_PX, CanonicalGaussians, bound
 from stgvcodec.model.spaces import MeansSpace
 from stgvcodec.ops.rasterize import rasterize
 
-# Share of the Gaussians that is spread evenly; the rest follows local detail. Chosen on Bunny's first frame
+# This share of the Gaussians is spread evenly; the rest follows local detail. It was chosen on Bunny's first frame
 # (benchmarks/initialization.py).
 _UNIFORM_SHARE = 0.3
-# Standard deviation of a Gaussian over the local spacing of the set.
+# Ratio of a Gaussian's standard deviation to the local spacing of the Gaussians.
 _SIGMA_OVER_SPACING = 0.6
 _MIN_OVERLAP = 0.1
 _COLOR_ITERATIONS = 16
-# What is beside the key frame's picture is in view for a part of the GoP: its share of Gaussians by that of detail.
+# Weight of the detail beside the key frame's picture, which is in view for only a part of the GoP.
 _BESIDE_SHARE = 0.4
 
 
@@ -38,17 +38,17 @@ def initial_gaussians(
     backend: str,
     beside: Sequence[Border] = (),
 ) -> CanonicalGaussians:
-    """Canonical Gaussians before the first step.
+    """Return the canonical Gaussians from which training starts.
 
     Args:
         key_frame: RGB in [0, 1]. [H, W, 3] float32.
-        n_gaussians: N >= 1.
-        method: "content" (positions by local detail, colours from pixels, sizes by local density) or "random" (the
-            paper's: uniform positions, factors and colours).
-        rng: Draws everything random.
+        n_gaussians: Number of Gaussians, N >= 1.
+        method: "content" (positions follow local detail, colours the pixels, sizes the local density) or "random"
+            (uniform positions, factors and colours, as in the paper).
+        rng: Generator of everything random.
         means_space: Training space of the means.
-        backend: Of the rasteriser.
-        beside: What other frames show beside the key frame's picture; "content" puts Gaussians there too.
+        backend: Back end of the rasteriser.
+        beside: Parts of other frames that lie beside the key frame's picture; "content" puts Gaussians there too.
 
     Returns:
         N Gaussians on the key frame's device.
@@ -64,7 +64,7 @@ def initial_gaussians(
 
 
 def detail_density(frame: Tensor) -> Tensor:
-    """Where Gaussians are needed: a probability per pixel from the local gradient magnitude. [H, W, 3] -> [H, W]."""
+    """Probability per pixel that a Gaussian is put there, from the local gradients. [H, W, 3] -> [H, W]."""
     luma = frame.mean(dim=2)[None, None]  # [1, 1, H, W]
     padded = torch.nn.functional.pad(luma, (1, 1, 1, 1), mode="replicate")
     dx = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]
@@ -85,7 +85,7 @@ def _from_content(
     densities = [detail_density(frame).reshape(-1)]
     densities += [_BESIDE_SHARE * detail_density(border.picture).reshape(-1)[border.pixels] for border in beside]
     density = torch.cat(densities).double().cpu().numpy()
-    # Pixels beside the picture follow those in it, row by row.
+    # The pixels beside the picture come behind those in it, row by row.
     order = np.concatenate([morton_order(height, width), np.arange(height * width, len(density))])
     chosen = systematic_sample(density[order], n_gaussians, rng)
     places = order[chosen]
@@ -97,7 +97,7 @@ def _from_content(
     def corners(pixels: Tensor) -> Tensor:
         return torch.stack((pixels % width, pixels // width), dim=1).float()
 
-    # Of pixels beside the picture these are nonsense until their own turn.
+    # For pixels beside the picture these positions mean nothing; the loop below sets them.
     means_px = corners(picked) + offset
     is_inside = picked < height * width
     means_px[~is_inside] = -2.0 * size_px
@@ -114,7 +114,7 @@ def _from_content(
 
 
 def round_factors(density: npt.NDArray[np.float64], device: torch.device) -> Tensor:
-    """Unbounded Cholesky factors [N, 3] of round Gaussians, as large as their spacing at `density` a pixel asks."""
+    """Unbounded Cholesky factors of round Gaussians, sized for `density` Gaussians a pixel. [N] -> [N, 3]."""
     spacing = 1.0 / np.sqrt(density)  # pixels
     diagonal = np.maximum(_SIGMA_OVER_SPACING * spacing - MIN_DIAGONAL_PX, 0.0).astype(np.float32)
     cholesky = torch.zeros(len(density), 3)
@@ -123,9 +123,9 @@ def round_factors(density: npt.NDArray[np.float64], device: torch.device) -> Ten
 
 
 def _solved_colors(frame: Tensor, means_px: Tensor, factors: Tensor, backend: str) -> Tensor:
-    """Colours whose sum of splats comes close to the picture: it is linear in them.
+    """Solve for colours whose sum of splats comes close to the picture; the sum is linear in them.
 
-    SIRT (Gilbert 1972), c <- c + G^T (frame - G c) / G^T G 1, with the rasteriser as G and its gradient as G^T.
+    The method is SIRT (Gilbert 1972), c <- c + G^T (frame - G c) / G^T G 1; the rasteriser is G, its gradient G^T.
     """
     height, width, _ = frame.shape
     colors = torch.zeros(1, means_px.shape[0], 3, device=frame.device, requires_grad=True)
@@ -148,10 +148,10 @@ def _solved_colors(frame: Tensor, means_px: Tensor, factors: Tensor, backend: st
 def systematic_sample(
     density: npt.NDArray[np.float64], n_samples: int, rng: np.random.Generator
 ) -> npt.NDArray[np.int64]:
-    """Indices into a density [P], at equal steps of its sum.
+    """Draw indices into a density [P] at equal steps of its cumulative sum.
 
-    Along a curve on which neighbours are neighbours in the picture, samples keep their distance where independent draws
-    would clump.
+    If the density is ordered along a curve that stays among neighbouring pixels, the samples keep their distance, where
+    independent draws would clump.
     """
     cumulative = np.cumsum(density)
     targets = (np.arange(n_samples) + rng.random()) * (cumulative[-1] / n_samples)
@@ -159,7 +159,7 @@ def systematic_sample(
     return chosen
 
 
-# The GoPs of a video share it; at 2160p it takes 64 MiB.
+# The GoPs of a video share the cached order, which takes 64 MiB at 2160p.
 @lru_cache(maxsize=1)
 def morton_order(height: int, width: int) -> npt.NDArray[np.int64]:
     """Pixels of a picture, numbered row by row, in the order of a Morton curve. [H * W]."""

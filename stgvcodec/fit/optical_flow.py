@@ -6,22 +6,23 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, grid_sample, interpolate, pad
 
-# Shorter side of the coarsest level, at least: a move by a tenth of the picture is about a pixel there.
+# The shorter side of the coarsest level has at least this many pixels; a move by a tenth of the picture is about a
+# pixel there.
 _COARSEST = 12
 _ITERATIONS = 4
-# Of the two boxes, one after the other, that a window is made of: pixels to either side.
+# A window is made of two boxes, one after the other, each of which reaches this many pixels to either side.
 _REACH = 2
-# Sum of squared gradients over a window, [0, 1] luma a pixel, below which it says nothing about motion.
+# A window whose sum of squared gradients ([0, 1] luma a pixel) is below this says nothing about motion.
 _NOISE = 5e-3
 
 
 @torch.no_grad()
 def optical_flow(before: Tensor, after: Tensor) -> Tensor:
-    """Where the points of some pictures are in others.
+    """Estimate where the points of some pictures lie in others.
 
     Args:
-        before: Luma in [0, 1]. [P, 1, h, w] float32.
-        after: The other picture of each pair. [P, 1, h, w] float32.
+        before: First picture of each pair, luma in [0, 1]. [P, 1, h, w] float32.
+        after: Second picture of each pair, luma in [0, 1]. [P, 1, h, w] float32.
 
     Returns:
         Displacements (x, y), pixels: before(p) is about after(p + flow(p)). [P, 2, h, w] float32.
@@ -44,7 +45,7 @@ def _enlarged(flow: Tensor, width: int, height: int) -> Tensor:
 
 
 def _refined(a: Tensor, b: Tensor, flow: Tensor) -> Tensor:
-    """One Gauss-Newton step of every window, at most a pixel, and smoothing."""
+    """Refine the flow by one Gauss-Newton step of every window, of at most a pixel, and smooth it."""
     warped, is_inside = _warped(b, flow)
     gx, gy = _gradients(0.5 * (a + warped))
     difference = (warped - a) * is_inside
@@ -54,13 +55,13 @@ def _refined(a: Tensor, b: Tensor, flow: Tensor) -> Tensor:
     determinant = xx * yy - xy * xy
     step = torch.cat((xy * yd - yy * xd, xy * xd - xx * yd), dim=1) / determinant
     flow = flow + step.clamp_(-1.0, 1.0)
-    # Where a window says little about motion its neighbours speak for it.
+    # A window that says little about motion takes the flow of its neighbours.
     weight = determinant / (xx + yy)
     return _windowed(weight * flow) / _windowed(weight)
 
 
 def _warped(pictures: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
-    """Pictures at p + flow(p), and where that lies inside them."""
+    """Sample the pictures at p + flow(p), and tell where that position lies inside them."""
     height, width = flow.shape[2:]
     x = torch.arange(width, device=flow.device) + flow[:, 0] + 0.5
     y = torch.arange(height, device=flow.device)[:, None] + flow[:, 1] + 0.5
@@ -77,7 +78,7 @@ def _gradients(pictures: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _windowed(values: Tensor) -> Tensor:
-    """Sums over windows around every pixel that fall off like tents."""
+    """Sum the values in a window around every pixel, with weights that fall off like a tent."""
     # Sums of shifted pictures are many times as fast on a CPU as torch's pooling.
     reach = 2 * _REACH
     values = pad(values, (reach, reach, reach, reach), mode="replicate")

@@ -1,6 +1,6 @@
-"""The optimiser of the training loop: Adam, with a rate for each named group that is read on the device.
+"""The optimiser of the training loop: Adam, with a learning rate for each named group that is read on the device.
 
-No step waits for the device or depends on a number of the host, so that a CUDA graph can hold it.
+No step waits for the device or depends on a value of the host, so that a CUDA graph can hold it.
 """
 
 from __future__ import annotations
@@ -19,38 +19,38 @@ from stgvcodec.ops.backends import resolve_backend
 BETAS = (0.9, 0.99)
 EPS = 1e-15
 
-# Every parameter begins at a multiple of this many numbers of the flat vector (128 bytes, a line of the cache), since
-# kernels load aligned numbers four at a time.
+# Every parameter begins at a multiple of this many elements of the flat vector (128 bytes, a line of the cache), since
+# kernels load aligned elements four at a time.
 _ALIGNMENT = 32
 
 
 @dataclass(frozen=True)
 class OptimizerState:
-    """What `Optimizer.snapshot` copied: parameters, moments and counters, on the device."""
+    """Copies of the parameters, moments and counters that `Optimizer.snapshot` makes, on the device."""
 
     names: tuple[str, ...]
     tensors: tuple[Tensor, ...]
 
 
 class Optimizer(ABC):
-    """Named groups of parameters, each with its own rate.
+    """Optimiser of named groups of parameters, each with its own learning rate.
 
     Attributes:
-        names: The groups, in the order of the rates.
+        names: Names of the groups, in the order of the rates.
         rates: Learning rate of each group, which the caller overwrites in place (`optimizer.rates.copy_(...)`). [G]
             float32 on the parameters' device.
-        n_nonfinite: Elements of gradients that were NaN or Inf since the beginning, each counted as 0 in its step;
-            read it now and then. [1] int32 on the device.
+        n_nonfinite: Number of gradient elements that were NaN or Inf since the beginning; each counts as 0 in its step.
+            The caller reads it now and then. [1] int32 on the device.
     """
 
     def __init__(self, groups: Mapping[str, Sequence[nn.Parameter]]) -> None:
         """Take the groups; rates are zero until the caller sets them.
 
         Args:
-            groups: Name -> float32 parameters, all on one device and each in one group only.
+            groups: Parameters of each group, by its name; all float32, on one device and each in one group only.
 
         Raises:
-            ValueError: there is no parameter, one comes twice, or one has another dtype or device than the first.
+            ValueError: there is no parameter, a parameter comes twice, or its dtype or device is not that of the first.
         """
         self._parameters = {name: list(parameters) for name, parameters in groups.items()}
         everything = self._all_parameters()
@@ -71,25 +71,25 @@ class Optimizer(ABC):
         self.n_nonfinite = torch.zeros(1, dtype=torch.int32, device=self._device)
 
     def zero_grad(self) -> None:
-        """Forget all gradients (set to None, so that the next backward pass stores its own instead of adding)."""
+        """Forget all gradients; they become None, so that the next backward pass stores its own instead of adding."""
         for parameter in self._all_parameters():
             parameter.grad = None
 
     @abstractmethod
     def step(self, active: Collection[str]) -> None:
-        """One step of the named groups; the others, their moments and their counts of steps stay as they are.
+        """Make one step of the named groups; the other groups, their moments and their step counts do not change.
 
         Raises:
-            ValueError: a name that is no group's.
+            ValueError: a name is not that of a group.
         """
 
     def snapshot(self) -> OptimizerState:
-        """Copies of everything that steps change, on the device."""
+        """Copy everything that steps change, on the device."""
         return OptimizerState(self.names, tuple(tensor.detach().clone() for tensor in self._changed_by_steps()))
 
     @torch.no_grad()
     def restore(self, state: OptimizerState) -> None:
-        """Write a snapshot back, in place, so that captured graphs stay valid. Rates stay as they are.
+        """Write a snapshot back, in place, so that captured graphs stay valid. The rates do not change.
 
         Raises:
             ValueError: the snapshot is of other groups.
@@ -114,18 +114,18 @@ class Optimizer(ABC):
 
 
 def make_optimizer(groups: Mapping[str, Sequence[nn.Parameter]], *, backend: str) -> Optimizer:
-    """Adam with betas (0.9, 0.99) and eps 1e-15, as the back end does it.
+    """Make the Adam of a back end, with betas (0.9, 0.99) and eps 1e-15.
 
     Args:
-        groups: Name -> float32 parameters, all on one device.
-        backend: "auto", "reference", "numba" or "triton".
+        groups: Parameters of each group, by its name; all float32, on one device and each in one group only.
+        backend: Back end, "auto", "reference", "numba" or "triton".
 
     Returns:
-        `FlatAdam` for "triton", which moves the parameters into one vector; else torch's own.
+        A `FlatAdam` for "triton", which moves the parameters into one vector; otherwise a `TorchAdam`.
 
     Raises:
-        ValueError: see `Optimizer`.
-        BackendUnavailableError: an explicit back end that this machine cannot run.
+        ValueError: the groups are not as `Optimizer` takes them.
+        BackendUnavailableError: `backend` cannot run here.
     """
     device = next((parameter.device for parameters in groups.values() for parameter in parameters), torch.device("cpu"))
     return FlatAdam(groups) if resolve_backend(backend, device) == "triton" else TorchAdam(groups)
@@ -135,9 +135,9 @@ class TorchAdam(Optimizer):
     """torch's fused Adam, one call a group. A parameter without a gradient is passed over, and makes no step."""
 
     def __init__(self, groups: Mapping[str, Sequence[nn.Parameter]]) -> None:
-        """See `Optimizer`."""
+        """Take the groups as `Optimizer` does."""
         super().__init__(groups)
-        # A group's rate is a view: it follows what the caller writes into the rates.
+        # The rate of a group is a view, so that it follows what the caller writes into the rates.
         named = zip(self._parameters.values(), self.rates, strict=True)
         self._adam = torch.optim.Adam(
             [{"params": parameters, "lr": rate} for parameters, rate in named],
@@ -147,7 +147,7 @@ class TorchAdam(Optimizer):
             capturable=self._device.type == "cuda",
         )
         self._groups = self._adam.param_groups
-        # What torch would do at a parameter's first step; done here, a snapshot may come before it.
+        # torch would make this state at a parameter's first step; made here, a snapshot may come before that.
         for parameter in self._all_parameters():
             self._adam.state[parameter] = {
                 "step": torch.zeros((), device=self._device),
@@ -156,7 +156,7 @@ class TorchAdam(Optimizer):
             }
 
     def step(self, active: Collection[str]) -> None:
-        """See `Optimizer.step`."""
+        """Make one step of the named groups; see `Optimizer.step`."""
         chosen = zip(self._groups, self._chosen(active), strict=True)
         self._adam.param_groups = [group for group, is_active in chosen if is_active]
         self._drop_nonfinite()
@@ -165,7 +165,7 @@ class TorchAdam(Optimizer):
     def _drop_nonfinite(self) -> None:
         groups = self._adam.param_groups
         grads = [parameter.grad for group in groups for parameter in group["params"] if parameter.grad is not None]
-        # One pass without a temporary, on a CPU: the sum is finite if all are.
+        # On a CPU a finite sum, which takes one pass without a temporary, tells that all elements are finite.
         if self._device.type == "cpu" and math.isfinite(math.fsum(float(grad.sum()) for grad in grads)):
             return
         for grad in grads:
@@ -179,21 +179,21 @@ class TorchAdam(Optimizer):
 
 
 class FlatOptimizer(Optimizer):
-    """Keeps all parameters in one vector, of which they become views, and gathers their gradients in another.
+    """Optimiser whose parameters become views of one vector; it gathers their gradients in another.
 
     A parameter of an active group that has no gradient counts as one whose gradient is zero.
     """
 
     def __init__(self, groups: Mapping[str, Sequence[nn.Parameter]]) -> None:
-        """See `Optimizer`. The parameters' storage changes; the parameters stay the same objects."""
+        """Take the groups as `Optimizer` does. The parameters stay the same objects; their storage changes."""
         super().__init__(groups)
         self._gather_parameters()
 
     def step(self, active: Collection[str]) -> None:
-        """See `Optimizer.step`.
+        """Make one step of the named groups; see `Optimizer.step`.
 
         Raises:
-            ValueError: a name that is no group's.
+            ValueError: a name is not that of a group.
             RuntimeError: a parameter's data were replaced since it was moved into the vector.
         """
         chosen = self._chosen(active)
@@ -237,16 +237,16 @@ class FlatOptimizer(Optimizer):
 
 
 class FlatAdam(FlatOptimizer):
-    """Adam in one launch, with one more that gathers the gradients (`stgvcodec.ops.adam`)."""
+    """Adam that takes one launch, and one more to gather the gradients (`stgvcodec.ops.adam`)."""
 
     def __init__(self, groups: Mapping[str, Sequence[nn.Parameter]], *, backend: str = "triton") -> None:
-        """See `FlatOptimizer`; `backend` is that of `adam_step`."""
+        """Take the groups as `FlatOptimizer` does; `backend` is the back end of `adam_step`."""
         super().__init__(groups)
         self._backend = backend
         state = AdamState.zeros(self._params.numel(), len(self.names), self._device)
         self._state = state._replace(n_nonfinite=self.n_nonfinite)
-        # A step of no group, after which the kernel is compiled and all it reads is on the device: the first step that
-        # counts may be captured.
+        # This step of no group compiles the kernel and brings all that it reads to the device, so that the first step
+        # that counts may be captured.
         self._step_flat((False,) * len(self.names))
 
     def _step_flat(self, active: tuple[bool, ...]) -> None:

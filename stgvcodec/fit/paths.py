@@ -1,7 +1,7 @@
-"""Where the points of a GoP's key frame go, by optical flow, and what comes into the picture from beside it.
+"""Paths of the key frame's points through a GoP by optical flow, and what comes into the picture from beside it.
 
-The gradient of a picture's error tells of motion up to about a Gaussian's own size. A field that learns these paths
-first follows a pan of tens of pixels a frame, which training on pictures alone does not find.
+The gradient of a picture's error tells of motion up to about a Gaussian's own size. A field that first learns these
+paths follows a pan of tens of pixels a frame, which training on pictures alone does not find.
 """
 
 from __future__ import annotations
@@ -17,51 +17,51 @@ from stgvcodec.fit.optical_flow import optical_flow
 from stgvcodec.model.deformation import Moments
 from stgvcodec.model.gop_model import FieldParameters, GopParameters, GopSpec, deformed_px
 
-# Flow is found on pictures whose shorter side has about this many pixels, so many pairs of frames at a time.
+# Flow is estimated on pictures whose shorter side has about _SHORT_SIDE pixels, for _BATCH pairs of frames at a time.
 _SHORT_SIDE = 160
 _BATCH = 16
 _N_POINTS = 1024
-# Pixels by which flow must put a point outside the picture before it counts as such.
+# A point counts as outside the picture if flow puts it more than this many pixels outside.
 _MARGIN_PX = 2.0
 # Motion below this many distances between Gaussians is left to training on pictures, which finds it more exactly: on
 # Bunny, half of which stands still, paths cost 0.5 dB (preset fast), on pans they are worth up to 4 dB.
 _LEAST_TRAVEL = 1.6
-# Errors of this many pixels and more weigh as their size, smaller ones as their square.
+# An error of more than this many pixels weighs about as its size, a smaller one about as its square.
 _SOFT_PX = 1.0
 
 
 class Paths(NamedTuple):
-    """Points of a key frame in all frames.
+    """Points of the key frame, followed through all frames of a GoP.
 
     Attributes:
-        means: Where they are in the key frame, in [-1, 1]^2 over the picture. [M, 2] float32.
-        px: Where they are in every frame, pixels. [T, M, 2] float32.
+        means: Positions in the key frame, in [-1, 1]^2 over the picture. [M, 2] float32.
+        px: Positions in every frame, pixels. [T, M, 2] float32.
     """
 
     means: Tensor
     px: Tensor
 
     def travel_px(self, key_frame: int) -> float:
-        """Median distance from the key frame's points, over points and frames; waits for the device."""
+        """Return the median distance of points from their key-frame positions, pixels; waits for the device."""
         return float((self.px - self.px[key_frame]).norm(dim=2).median())
 
     def lead_away(self, key_frame: int, spacing_px: float) -> bool:
-        """Whether most points move further than training on pictures finds them; waits for the device.
+        """Tell whether most points move further than training on pictures can follow; waits for the device.
 
         Args:
-            key_frame: Index of the frame that they are followed from.
+            key_frame: Index of the frame from which the points are followed.
             spacing_px: Distance between neighbouring Gaussians, pixels.
         """
         return self.travel_px(key_frame) >= _LEAST_TRAVEL * spacing_px
 
 
 class Border(NamedTuple):
-    """What another frame shows beside the key frame's picture.
+    """The part of another frame that lies beside the key frame's picture.
 
     Attributes:
-        picture: The frame. RGB in [0, 1]. [H, W, 3] float32.
-        pixels: Its pixels that do, numbered row by row. [P] int64.
-        here_px: Where they would be in the key frame, outside of its picture, pixels. [P, 2] float32.
+        picture: The other frame, RGB in [0, 1]. [H, W, 3] float32.
+        pixels: Pixels of the other frame that make up this part, numbered row by row. [P] int64.
+        here_px: Positions of these pixels relative to the key frame, outside its picture, pixels. [P, 2] float32.
     """
 
     picture: Tensor
@@ -77,7 +77,7 @@ def follow_paths(frames: Tensor, key_frame: int) -> Paths:
 
     Args:
         frames: RGB. [T, H, W, 3] uint8.
-        key_frame: Index of one.
+        key_frame: Index of the key frame.
     """
     n_frames, height, width, _ = frames.shape
     points = _lattice(width, height, frames.device)
@@ -90,11 +90,11 @@ def follow_paths(frames: Tensor, key_frame: int) -> Paths:
 
 @torch.no_grad()
 def borders(frames: Tensor, key_frame: int) -> list[Border]:
-    """What the first and the last frame of a GoP show beside the key frame's picture, as far as there is any.
+    """Find the parts of a GoP's first and last frame that lie beside the key frame's picture, if there are any.
 
     Args:
         frames: RGB. [T, H, W, 3] uint8.
-        key_frame: Index of one.
+        key_frame: Index of the key frame.
     """
     n_frames, height, width, _ = frames.shape
     y, x = torch.meshgrid(
@@ -115,18 +115,18 @@ def borders(frames: Tensor, key_frame: int) -> list[Border]:
 def path_loss(
     paths: Paths, field: FieldParameters, spec: GopSpec, picked: Tensor, at: Moments, *, backend: str
 ) -> Tensor:
-    """How far the field takes the points from their paths: mean of sqrt(d^2 + 1), d in pixels (Charbonnier 1994).
+    """Mean of sqrt(d^2 + 1), where d is how far the field takes a point from its path, pixels (Charbonnier 1994).
 
     Args:
-        paths: Of all frames.
-        field: The field's numbers.
+        paths: Paths of the points through all frames.
+        field: Parameters of the field.
         spec: Dimensions of the GoP.
         picked: Frames to compare. [B] int64, on the device.
-        at: Their times.
-        backend: Of the operators.
+        at: Times of these frames.
+        backend: Back end of the operators.
 
     Returns:
-        Scalar.
+        Loss, a scalar.
 
     Gradients: to the field.
     """
@@ -137,7 +137,7 @@ def path_loss(
 
 
 def _lattice(width: int, height: int, device: torch.device) -> Tensor:
-    """Pixel positions, evenly over the picture. [M, 2]."""
+    """Positions that are spread evenly over the picture, pixels. [M, 2]."""
     spacing = max(1.0, math.sqrt(width * height / _N_POINTS))
     columns, rows = (max(1, round(side / spacing)) for side in (width, height))
     x = (torch.arange(columns, device=device) + 0.5) * (width / columns)
@@ -146,7 +146,7 @@ def _lattice(width: int, height: int, device: torch.device) -> Tensor:
 
 
 def _followed(frames: Tensor, way: range, points_px: Tensor) -> list[Tensor]:
-    """Points of the first frame of a way in each of its frames. [M, 2] each."""
+    """Follow points of the first frame of `way` through each of its frames. [M, 2] each."""
     factor = max(1, round(min(frames.shape[1:3]) / _SHORT_SIDE))
     followed = [points_px]
     for first in range(0, len(way) - 1, _BATCH):

@@ -1,4 +1,4 @@
-"""One phase under way: all that a step reads lies on the device, so that on a GPU a step is one CUDA graph."""
+"""The run of one phase: all that a step reads lies on the device, so that on a GPU a step is one CUDA graph."""
 
 from __future__ import annotations
 
@@ -23,23 +23,24 @@ from stgvcodec.ops.splat_loss import splat_loss
 
 logger = logging.getLogger(__name__)
 
-# Room for (Gaussian, tile) pairs over what was measured, and before anything was: pairs a Gaussian and frame.
+# There is room for _PAIR_MARGIN times as many (Gaussian, tile) pairs as were measured. Before the first measurement
+# there is room for _FIRST_GUESS pairs a Gaussian and frame.
 _PAIR_MARGIN = 1.5
 _FIRST_GUESS = 64
 
 
 @dataclass(frozen=True)
 class FitState:
-    """What is trained and against what.
+    """The model that is trained, the frames that it is trained on, and the means of training it.
 
     Attributes:
-        model: The parameters.
-        spec: Their dimensions.
-        frames: RGB. [T, H, W, 3] uint8.
-        quantizers: Side by side with the parameters.
-        optimizer: Over `schedule.GROUPS`.
-        backend: Of the operators.
-        paths: What phases with that target train on.
+        model: Model that is trained.
+        spec: Dimensions of the model.
+        frames: Frames of the GoP, RGB. [T, H, W, 3] uint8.
+        quantizers: Quantisers of the model's parameters.
+        optimizer: Optimiser of the groups in `schedule.GROUPS`.
+        backend: Back end of the operators.
+        paths: Paths for phases whose target is "paths".
     """
 
     model: GopModel
@@ -52,19 +53,20 @@ class FitState:
 
 
 class PhaseRun:
-    """Steps through a schedule. Nothing in a step waits for the device.
+    """The run through a schedule, step by step. Nothing in a step waits for the device.
 
     On a GPU with the triton back end the first step runs as it is written, which compiles what is not compiled and
-    measures how many (Gaussian, tile) pairs there are; the others replay it as one CUDA graph. Where that cannot be
+    measures how many (Gaussian, tile) pairs there are; the other steps replay it as one CUDA graph. If no graph can be
     captured, every step runs as it is written, and the log says so.
 
     Attributes:
-        losses: Mean squared error of each step done, or `path_loss`. [n_steps] float32.
-        needed_pairs: Most pairs that any step wanted. [1] int32; beyond the room for them a step was not right.
+        losses: Mean squared error, or `path_loss`, of each step that is done. [n_steps] float32.
+        needed_pairs: Largest number of pairs that any step needed; a step that needed more than there was room for
+            computed something wrong. [1] int32.
     """
 
     def __init__(self, phase: Phase, state: FitState, schedule: Schedule, first_step: int = 0) -> None:
-        """Be ready for `first_step`."""
+        """Prepare the run of a phase, to begin at `first_step`."""
         device = state.frames.device
         self.losses = torch.full((schedule.n_steps,), math.nan, device=device)
         self.needed_pairs = torch.zeros(1, dtype=torch.int32, device=device)
@@ -82,7 +84,7 @@ class PhaseRun:
         self._capacity = _FIRST_GUESS * schedule.picked.shape[1] * max(state.spec.n_gaussians, 1)
 
     def advance(self, n_steps: int, on_step: Callable[[], None] | None = None) -> None:
-        """Do steps, calling `on_step` after each is under way."""
+        """Run `n_steps` steps, and call `on_step` after each has been submitted."""
         for _ in range(n_steps):
             if self._graph is not None:
                 self._graph.replay()
@@ -94,14 +96,14 @@ class PhaseRun:
                 on_step()
 
     def rewind(self, step: int) -> None:
-        """Continue from `step`; with more room for pairs if they wanted more."""
+        """Go back to `step`; make more room for pairs if any step needed more."""
         self._cursor.fill_(step)
         if self.is_clamped():
             self._size_for(int(self.needed_pairs))
             self._graph = None
 
     def is_clamped(self) -> bool:
-        """Whether any step wanted more pairs than there was room for; waits for the device."""
+        """Tell whether any step needed more pairs than there was room for; waits for the device."""
         return int(self.needed_pairs) > self._capacity
 
     def _size_for(self, n_pairs: int) -> None:
@@ -126,7 +128,7 @@ class PhaseRun:
         self._cursor += 1
 
     def _picture_loss(self, picked: Tensor, moments: Moments) -> tuple[Tensor, Tensor]:
-        """What to minimise, and the mean squared error."""
+        """Return the loss to minimise and the mean squared error."""
         state, phase = self._state, self._phase
         parameters, penalty = state.model.gop_parameters(), None
         if phase.quantized:
@@ -153,7 +155,7 @@ class PhaseRun:
             self._size_for(int(self.needed_pairs))
         graph = torch.cuda.CUDAGraph()
         try:
-            # Not by torch.cuda.graph: that waits for the whole device, where other threads may be fitting other GoPs.
+            # torch.cuda.graph would wait for the whole device, where other threads may be fitting other GoPs.
             graph.capture_begin(capture_error_mode="relaxed")
             try:
                 self._step()

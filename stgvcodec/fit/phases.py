@@ -1,4 +1,4 @@
-"""Training as data: a phase is what is trained, on which frames, for how long, at which rates."""
+"""Training as data: a phase says what is trained, on which frames, for how many steps, at which learning rates."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class LearningRates:
     """Adam's learning rates at the start of a phase, each in the space of its parameters.
 
     Attributes:
-        means: Pixels a step; with `means_space="tanh"`, units of the tanh argument.
-        cholesky: Pixels a step.
-        colors: Units of [0, 1] colour.
-        hash_tables: Units of the table entries.
-        mlp: Units of the weights.
-        steps: Learned quantiser scales (in their logarithm) and offsets (in initial scales).
+        means: Rate of the means, in pixels; with `means_space="tanh"`, in units of the tanh argument.
+        cholesky: Rate of the Cholesky factors, in pixels.
+        colors: Rate of the colours, in units of [0, 1] colour.
+        hash_tables: Rate of the hash tables' entries, in their units.
+        mlp: Rate of the MLP's weights, in their units.
+        steps: Rate of the quantisers' learned scales (in their logarithm) and offsets (in initial scales).
     """
 
     means: float = 0.3
@@ -31,7 +31,7 @@ class LearningRates:
     steps: float = 1e-3
 
     def scaled(self, factor: float) -> LearningRates:
-        """All rates times `factor`."""
+        """Return all rates times `factor`."""
         return LearningRates(**{name: rate * factor for name, rate in vars(self).items()})
 
 
@@ -40,17 +40,17 @@ class Phase:
     """One stretch of training.
 
     Attributes:
-        name: As logged and shown.
+        name: Name in logs and in progress.
         frames: "key" trains the canonical Gaussians on the key frame alone; "all" trains everything jointly.
-        n_steps: Optimiser steps.
+        n_steps: Number of optimiser steps.
         rates: Learning rates at the first step.
-        final_rate: Rates at the last step over those at the first, reached exponentially.
+        final_rate: Ratio of the rates at the last step to those at the first; they fall exponentially.
         frames_per_step: Frames rendered a step ("all" only).
         quantized: Streams that run through their quantisers, out of `QUANTIZED_STREAMS`.
-        gaussian_final_rate: As `final_rate` for the Gaussians, where it differs.
+        gaussian_final_rate: `final_rate` of the Gaussians' parameters; None if it is that of the others.
         dssim_weight: Share of D-SSIM in the loss, 0 to 1; the rest is the squared error.
-        target: What the loss compares with: the "pictures", or, for the field alone, where points of the key frame go
-            by the frames' optical flow, their "paths" ("all" only).
+        target: "pictures" if the loss compares pictures; "paths" ("all" only) if the field alone is trained, to take
+            points of the key frame where the frames' optical flow takes them.
     """
 
     name: str
@@ -66,10 +66,10 @@ class Phase:
 
 
 def finetuning_phases(n_steps: int, rates: LearningRates, *, frames_per_step: int = 1) -> tuple[Phase, ...]:
-    """Fine-tuning through the quantisers, switched on one stream at a time; the last stretch has them all.
+    """Return phases of fine-tuning in which the quantisers are switched on one stream at a time.
 
     Args:
-        n_steps: Steps in all; half of them with every quantiser on.
+        n_steps: Steps of all phases together; half of them are in the last, in which every quantiser is on.
         rates: Learning rates at the first step.
         frames_per_step: Frames rendered a step.
 
@@ -91,21 +91,22 @@ def finetuning_phases(n_steps: int, rates: LearningRates, *, frames_per_step: in
     )
 
 
-# What fine-tuning at once wants besides a preset's rates: an end so slow that values settle on their symbols, and steps
-# that can change by this much in all, as a logarithm, however few there are.
+# Fine-tuning with all quantisers at once needs more than a preset's rates: it ends so slowly that parameters settle on
+# their symbols, and the logarithm of a quantiser's step can change by _STEPS_TRAVEL in all, however few the steps of
+# training are.
 _AT_ONCE_FINAL_RATE = 0.05
 _STEPS_TRAVEL = 4.0
 _STEPS_RATES = (1e-3, 5e-2)
 
 
 def one_finetuning_phase(phases: tuple[Phase, ...]) -> Phase:
-    """The same steps as some phases of fine-tuning, with every quantiser on from the first.
+    """Merge phases of fine-tuning into one with as many steps, in which every quantiser is on from the first.
 
     Args:
-        phases: One at least, of one batch size.
+        phases: One phase at least; all have the same batch size.
     """
     n_steps = sum(phase.n_steps for phase in phases)
-    # The rates fall exponentially; this is their mean over the first.
+    # The rates fall exponentially; this is the ratio of their mean to the first.
     mean = (1.0 - _AT_ONCE_FINAL_RATE) / math.log(1.0 / _AT_ONCE_FINAL_RATE)
     steps = min(max(_STEPS_TRAVEL / (mean * max(n_steps, 1)), _STEPS_RATES[0]), _STEPS_RATES[1])
     rates = replace(phases[-1].rates, steps=steps)

@@ -38,31 +38,31 @@ from stgvcodec.quant import (
 )
 
 COMMITMENT_WEIGHT = 0.1
-"""Of the colours' commitment loss, Eq. (13)."""
-# Of a payload's header, and of each of its scales.
+"""Weight of the colours' commitment loss, Eq. (13)."""
+# A payload's header, and each of its scales, take about this many bytes.
 _HEADER_BYTES = 100.0
 _SCALE_BYTES = 2.5
 
 
 @dataclass(frozen=True)
 class QuantizerConfig:
-    """Which quantisers, and their sizes. The defaults are profile `paper`.
+    """Kinds and sizes of the quantisers. The defaults are those of profile `paper`.
 
     Attributes:
-        points: Means as "half" floats, or on a "grid".
-        shapes: Covariances as "cholesky" factors in pixels, or as "log-shear".
-        colors: By residual vector quantisation ("rvq"), or on scalar steps ("ycocg").
+        points: Kind of the means: "half" floats, or a "grid".
+        shapes: Kind of the covariances: "cholesky" factors in pixels, or "log-shear" (log scales and shear).
+        colors: Kind of the colours: residual vector quantisation ("rvq"), or scalar steps ("ycocg").
         cholesky_bits: Bits of a Cholesky symbol.
         color_stages: Stages of the colours' residual vector quantiser.
         color_codebook_size: Codewords of each stage.
         weight_bits: Bits of a symbol of hash tables and MLP.
-        initial_weight_bits: Bits for which their scales are chosen to begin with.
+        initial_weight_bits: Bits for which the first scales of hash tables and MLP are chosen.
         grid_cell: Width of a grid cell, in median standard deviations of the Gaussians.
-        shape_step: Steps of log-shear symbols to begin with.
-        color_step: Step of luma on scalar steps to begin with, in units of [0, 1] colour.
+        shape_step: First steps of log-shear symbols.
+        color_step: First step of luma for "ycocg", in units of [0, 1] colour.
         relative_lmbda: Weight of the rate in the loss, as a ratio of relative changes: one per cent of the bits is held
             to be worth this many per cent of the squared error. 0 leaves the rate out of the loss.
-        seed: Of the k-means.
+        seed: Seed of the k-means.
     """
 
     points: Literal["half", "grid"] = "half"
@@ -81,11 +81,11 @@ class QuantizerConfig:
 
 
 class TensorSymbols(NamedTuple):
-    """What is transmitted of one tensor of the field.
+    """Symbols and scales that are transmitted for one tensor of the field.
 
     Attributes:
-        symbols: Shape of the tensor, int8.
-        scales: Step of each of its groups: the levels of a table, or all of an MLP tensor. [G] float32.
+        symbols: Symbols of the tensor's elements, in its shape. int8.
+        scales: Step of each group; every level of a table is a group, and every tensor of the MLP. [G] float32.
     """
 
     symbols: NDArray[np.int8]
@@ -96,8 +96,8 @@ class FieldQuantizer(nn.Module):
     """One symmetric quantiser for a field's tables, level by level, and the tensors of its MLP, all as one flat vector.
 
     Attributes:
-        flat: The quantiser. Tensors whose size has the larger power of two in it come first, so that each still starts
-            where its own size lets vectors be loaded.
+        flat: Quantiser of the flat vector. Tensors whose size has the larger power of two as a factor come first, so
+            that each starts at a multiple of its own power of two, from where vectors can be loaded.
     """
 
     def __init__(self, spec: FieldSpec, *, bits: int, initial_bits: int, backend: str = "auto") -> None:
@@ -125,26 +125,29 @@ class FieldQuantizer(nn.Module):
         self.flat.initialize(self._flattened(parameters).detach())
 
     def forward(self, parameters: FieldParameters) -> FieldParameters:
-        """The field that a decoder will have; its tensors are views of one."""
+        """Return the field that a decoder will have; its tensors are views of one vector."""
         return self._field(self.flat(self._flattened(parameters)))
 
     def rated(self, parameters: FieldParameters, tables: Tensor) -> tuple[FieldParameters, Tensor]:
-        """The same, and partial sums of the bits under a table for each group; see `SymmetricQuantizer.rated`."""
+        """Return the decoder's field, and partial sums of its bits under a table for each group.
+
+        `SymmetricQuantizer.rated` describes the tables and the bits.
+        """
         flat, bits = self.flat.rated(self._flattened(parameters), tables)
         return self._field(flat), bits
 
     @property
     def n_groups(self) -> int:
-        """Levels of the tables and tensors of the MLP."""
+        """Number of groups: the levels of both tables and the tensors of the MLP."""
         return self.flat.gain.numel()
 
     def segmented(self, parameters: FieldParameters) -> Segmented:
-        """The symbols as they are now, each level and each tensor with a model of its own."""
+        """Return the symbols as they are now; each level and each tensor of the MLP has a model of its own."""
         symbols = self.flat.symbol_tensor(self._flattened(parameters)).long() + (self.flat.max_symbol + 1)
         return Segmented(symbols, self.flat.group_of, self.n_groups)
 
     def symbols(self, parameters: FieldParameters) -> list[TensorSymbols]:
-        """What is transmitted of the static table, the dynamic table and the MLP's tensors, in this order."""
+        """Return what is transmitted for the static table, the dynamic table and the MLP's tensors, in this order."""
         symbols = np.split(self.flat.symbols(self._flattened(parameters)), np.cumsum(self._sizes)[:-1])
         scales = np.split(self.flat.side()["scales"], np.cumsum(self._n_groups)[:-1])
         at = {i: position for position, i in enumerate(self._order)}
@@ -162,13 +165,13 @@ class FieldQuantizer(nn.Module):
 
 
 class GopQuantizers(nn.Module):
-    """The quantisers of a GoP, and the rate of what they leave.
+    """The quantisers of a GoP, and the rate model of their symbols.
 
     Attributes:
-        config: Kinds and sizes.
-        means, cholesky, colors, field: One quantiser each.
-        rate: Bits of the symbols.
-        lmbda: Squared error per bit of the GoP, in the loss. Scalar float32.
+        config: Kinds and sizes of the quantisers.
+        means, cholesky, colors, field: Quantiser of each stream.
+        rate: Rate model of the symbols.
+        lmbda: Weight of a bit of the GoP in the loss, as squared error. Scalar float32.
     """
 
     lmbda: Tensor
@@ -179,10 +182,10 @@ class GopQuantizers(nn.Module):
         """Make quantisers for GoPs of these dimensions; `initialize` fits each to its data.
 
         Args:
-            spec: Dimensions; the number of Gaussians may change later.
-            config: Kinds and sizes.
-            device: Where the parameters live.
-            backend: Of the operators.
+            spec: Dimensions of the GoPs; the number of Gaussians may change later.
+            config: Kinds and sizes of the quantisers.
+            device: Device of the parameters.
+            backend: Back end of the operators.
         """
         super().__init__()
         self.config = config
@@ -233,8 +236,8 @@ class GopQuantizers(nn.Module):
         """Replace the enabled streams by what the decoder will have, without waiting for the device.
 
         Returns:
-            The parameters, and what the loss has besides the error: the commitment loss of the colours, the weighted
-            bits where `rates`. None while there is neither.
+            The parameters, and what is added to the error in the loss: the commitment loss of the colours, and the
+            weighted bits if `rates` says so. None if there is neither.
         """
         rates = self.rates(enabled)
         penalty: Tensor | None = None
@@ -288,7 +291,7 @@ class GopQuantizers(nn.Module):
 
     @torch.no_grad()
     def estimated_bits(self, parameters: GopParameters) -> Tensor:
-        """Bits of the streams that `refresh_rate` counted, under its tables. Scalar float32, on the device."""
+        """Bits of all that `refresh_rate` counted, under its tables. Scalar float32, on the device."""
         bits = [self.field_bits(parameters.field)[1]]
         if isinstance(self.cholesky, LogShearQuantizer):
             bits.append(self.cholesky.rated(parameters.cholesky, self._shape_lengths())[1])
@@ -297,17 +300,17 @@ class GopQuantizers(nn.Module):
         return self.rate.bits(bits)
 
     def update(self, parameters: GopParameters, enabled: Collection[str]) -> None:
-        """Move what moves by averages (the colour codebooks), after each optimiser step; it waits for nothing."""
+        """Move the colour codebooks, which are moving averages; called after each step, it waits for nothing."""
         if "colors" in enabled and isinstance(self.colors, ResidualVectorQuantizer):
             self.colors.update(parameters.colors.detach())
 
     def restart_unused(self, parameters: GopParameters, enabled: Collection[str]) -> None:
-        """Give colour codewords that are hardly ever chosen something to do; it waits for the device."""
+        """Move colour codewords that are hardly ever chosen to where colours need them; it waits for the device."""
         if "colors" in enabled and isinstance(self.colors, ResidualVectorQuantizer):
             self.colors.restart_unused(parameters.colors.detach())
 
     def step_parameters(self) -> dict[str, list[nn.Parameter]]:
-        """Learned steps by the names of `schedule.STEP_GROUPS`."""
+        """Return the learned steps, by the names of the groups in `schedule.STEP_GROUPS`."""
         return {
             "cholesky_steps": list(self.cholesky.parameters()),
             "color_steps": list(self.colors.parameters()),
@@ -317,22 +320,22 @@ class GopQuantizers(nn.Module):
     def scale_steps(self, factor: float) -> None:
         """Multiply the steps of the Gaussians' scalar quantisers, within their limits.
 
-        The field's stay, points stay on their grid, and the paper's quantisers as they are.
+        The field's steps, the grid of the points and the quantisers of profile `paper` do not change.
         """
         for quantizer in (self.cholesky, self.colors):
             if isinstance(quantizer, LogShearQuantizer | YcocgQuantizer):
                 quantizer.unit.mul_(factor)
 
     def rates(self, enabled: Collection[str]) -> bool:
-        """Whether bits are part of the loss while these streams are quantised: all of them, and counted."""
+        """Tell whether bits are part of the loss: all streams are quantised, and their symbols have been counted."""
         return self.rate.is_ready and len(enabled) == len(QUANTIZED_STREAMS)
 
     def field_bits(self, parameters: FieldParameters) -> tuple[FieldParameters, Tensor]:
-        """The field that a decoder will have, and partial sums of its bits as counted."""
+        """Return the field that a decoder will have, and partial sums of its bits under the rate model."""
         return self.field.rated(parameters, self.rate.of_groups(self.field.n_groups))
 
     def _fixed_bytes(self) -> float:
-        """Headers and side information, about."""
+        """Approximate size of headers and side information, bytes."""
         return _HEADER_BYTES + _SCALE_BYTES * sum(step.numel() for step in self.parameters())
 
     def _shape_lengths(self) -> CodeLengths:

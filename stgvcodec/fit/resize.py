@@ -15,15 +15,15 @@ _SPLIT_SHRINK = 0.98
 
 
 def resized_gaussians(gaussians: CanonicalGaussians, n_gaussians: int, spec: GopSpec) -> CanonicalGaussians:
-    """A set of `n_gaussians` that renders as close to the given one as simple edits allow.
+    """Make `n_gaussians` Gaussians that render as close to the given ones as simple edits allow.
 
     Args:
-        gaussians: A trained set of N.
-        n_gaussians: Size wanted, at least 1 and at most 2 N.
+        gaussians: N trained Gaussians.
+        n_gaussians: Number of Gaussians wanted, at least 1 and at most 2 N.
         spec: Dimensions of the GoP.
 
     Returns:
-        A new set with new parameters; the order of what is kept does not change.
+        A new set with new parameters; Gaussians that are kept keep their order.
     """
     with torch.no_grad():
         order = by_importance(gaussians, spec.low_pass)
@@ -38,7 +38,7 @@ def resized_gaussians(gaussians: CanonicalGaussians, n_gaussians: int, spec: Gop
 
 
 def by_importance(gaussians: CanonicalGaussians, low_pass: float = 0.0) -> Tensor:
-    """Indices by the energy of each splat, |c|^2 times its area: what the picture would lose if it stood alone."""
+    """Indices by falling energy of the splats, |c|^2 times area, which the picture would lose if none overlapped."""
     cholesky = bounded_cholesky(gaussians.cholesky, low_pass)
     energy = (gaussians.colors**2).sum(1) * cholesky[:, 0] * cholesky[:, 2]
     return torch.argsort(energy, descending=True, stable=True)
@@ -51,7 +51,7 @@ def _split(gaussians: CanonicalGaussians, parents: Tensor) -> tuple[Tensor, Tens
     first, second = factors[:, :2], torch.stack((torch.zeros_like(factors[:, 2]), factors[:, 2]), dim=1)
     longer = torch.where((first.norm(dim=1) >= second.norm(dim=1))[:, None], first, second)
     offset = longer * (2.0 / gaussians.size_px) * _SPLIT_OFFSET_SIGMAS  # [-1, 1] units
-    # Two children of this size at half the parent's integral each.
+    # Each of the two children has this size and half the parent's integral.
     child_cholesky = factors * _SPLIT_SHRINK
     child_cholesky[:, [0, 2]] -= MIN_DIAGONAL_PX
     child_colors = colors[parents] * (0.5 / _SPLIT_SHRINK**2)

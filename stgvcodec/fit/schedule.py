@@ -1,4 +1,4 @@
-"""What changes from step to step of a phase, laid out ahead on the device: frames and learning rates."""
+"""The schedule of a phase: frames and learning rates of every step, laid out ahead on the device."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ FIELD_GROUPS = ("hash_tables", "mlp")
 STEP_GROUPS = {"cholesky": "cholesky_steps", "colors": "color_steps", "field": "field_steps"}
 """Learned scales and offsets of the quantisers, by stream."""
 GROUPS = (*GAUSSIAN_GROUPS, *FIELD_GROUPS, *STEP_GROUPS.values())
-"""Parameter groups of a fit, each with a rate of its own."""
+"""Parameter groups of a fit, each with a learning rate of its own."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """A phase's steps.
+    """Frames, times and learning rates of a phase's steps.
 
     Attributes:
         picked: Frames of each step. [n_steps, B] int64.
-        numbers: What a step reads besides, in one row: the learning rate of each of `GROUPS`, the times of its frames
-            and their encodings. [n_steps, len(GROUPS) + B + B * n_time] float32.
+        numbers: One row a step: the learning rate of each of `GROUPS`, the times of the step's frames and the encodings
+            of these times. [n_steps, len(GROUPS) + B + B * n_time] float32.
     """
 
     picked: Tensor
@@ -44,7 +44,10 @@ class Schedule:
         return self.numbers[:, : len(GROUPS)]
 
     def at(self, cursor: Tensor, rates: Tensor) -> tuple[Tensor, Moments]:
-        """Frames of a step and their times; its rates go into `rates`. The cursor is [1] int64, on the device."""
+        """Return a step's frames and their times, and copy its learning rates into `rates`.
+
+        `cursor` is the index of the step, [1] int64 on the device.
+        """
         batch = self.picked.shape[1]
         row = self.numbers.index_select(0, cursor)[0]
         rates.copy_(row[: len(GROUPS)])
@@ -53,7 +56,7 @@ class Schedule:
         return self.picked.index_select(0, cursor)[0], moments
 
     def with_half_the_batch(self, clock: Clock) -> Schedule:
-        """The same frames in the same order, half as many a step and twice as many steps. B must be even."""
+        """Return a schedule of the same frames in the same order, half as many a step; B must be even."""
         n_steps, batch = self.picked.shape
         return _schedule(self.picked.reshape(2 * n_steps, batch // 2), self.rates.repeat_interleave(2, dim=0), clock)
 
@@ -62,8 +65,8 @@ def make_schedule(phase: Phase, picked: Sequence[Sequence[int]], clock: Clock) -
     """Lay out a phase.
 
     Args:
-        phase: Its rates fall exponentially, from the first step to the last.
-        picked: Frames of each of its steps.
+        phase: Phase whose learning rates fall exponentially, from the first step to the last.
+        picked: Frames of each step of the phase.
         clock: Times of the frames, on the device where the schedule is read.
     """
     progress = torch.arange(phase.n_steps, dtype=torch.float64) / max(phase.n_steps - 1, 1)

@@ -1,4 +1,4 @@
-"""The training of one GoP: runs phases, switches quantisers on and logs what each costs, takes back what went wrong."""
+"""The training of one GoP, which runs phases, switches quantisers on, logs what each costs and rolls back failures."""
 
 from __future__ import annotations
 
@@ -25,16 +25,17 @@ logger = logging.getLogger(__name__)
 
 StepCallback = Callable[[Phase, int, Tensor], None]
 
-# Steps between two checks of the losses, each of which waits for the device.
+# Training checks the losses after each stretch of this many steps; a check waits for the device.
 STRETCH = 100
-# Progress of the learned steps at which the rate is updated: its tables and lmbda follow what the symbols do. Half of
-# the progress lies in the first fifth of a phase. On a GPU each update takes as long as tens of steps.
+# Progress of the learned steps at which a rate update takes place; the tables and lmbda then follow what the symbols
+# do. Half of the progress lies in the first fifth of a phase. On a GPU each update takes as long as tens of steps.
 _RATE_UPDATES = (0.2, 0.4, 0.6, 0.8, 0.93)
-# A stretch whose last losses are this many times those before it has diverged, unless they are as small as this still.
+# A stretch has diverged if the mean of its _N_LAST last losses is this many times that before it, and _SMALL_LOSS more.
 _DIVERGED_RATIO = 10.0
 _SMALL_LOSS = 1e-5
 _N_LAST = 10
-# At every update lmbda is multiplied by (bits / expected)^gain, by this much at most either way.
+# Every rate update multiplies lmbda_scale by (bits / expected)^_LMBDA_GAIN, and keeps it from 1 / _MAX_LMBDA_SCALE to
+# _MAX_LMBDA_SCALE.
 _LMBDA_GAIN = 6.0
 _MAX_LMBDA_SCALE = 8.0
 _MOST_ROLLBACKS = 4
@@ -46,18 +47,18 @@ def mse_to_psnr_db(mse: float) -> float:
 
 
 class GopTrainer:
-    """Trains one GoP's model against its frames with the L2 loss of the paper.
+    """Trainer of one GoP's model against its frames, with the L2 loss of the paper unless a phase adds D-SSIM.
 
     Attributes:
-        model: The parameters.
-        spec: Their dimensions.
-        quantizers: Their quantisers; each is fitted to its stream when it is switched on.
-        quantizer_cost_db: Stream -> PSNR lost at the moment its quantiser was switched on.
-        optimizer: Over `schedule.GROUPS`; another may be put in its place between phases.
-        n_rollbacks: How often training was taken back to its last good state.
-        paths: Of points of the key frame, if any.
-        target_bits: What the rated streams are to take; the rate weighs more in the loss while they take more. None
-            leaves its weight to the quantisers' relative_lmbda alone.
+        model: Model that is trained.
+        spec: Dimensions of the model.
+        quantizers: Quantisers of the model; each is fitted to its stream when it is switched on.
+        quantizer_cost_db: PSNR that each stream lost at the moment its quantiser was switched on, dB.
+        optimizer: Optimiser of the groups in `schedule.GROUPS`; another may be put in its place between phases.
+        n_rollbacks: Number of rollbacks.
+        paths: Paths of the key frame's points, if there are any.
+        target_bits: Bits that the rated streams are to take; bits weigh more in the loss while the streams take more.
+            None leaves the weight to the quantisers' relative_lmbda alone.
     """
 
     def __init__(
@@ -77,12 +78,12 @@ class GopTrainer:
         Args:
             frames: RGB. [T, H, W, 3] uint8.
             model: Initial parameters, on the frames' device.
-            spec: Dimensions.
+            spec: Dimensions of the model.
             key_frame: Index of the frame that key phases train on.
-            quantizers: Sizes of the quantisers.
-            rng: Picks the frames of each step.
-            backend: Of the operators.
-            paths: What phases with that target train on; wanted only for those.
+            quantizers: Kinds and sizes of the quantisers.
+            rng: Generator that picks the frames of each step.
+            backend: Back end of the operators.
+            paths: Paths for phases whose target is "paths"; only these need them.
         """
         self.model = model
         self.spec = spec
@@ -109,14 +110,14 @@ class GopTrainer:
     def run(self, phase: Phase, on_step: StepCallback | None = None) -> None:
         """Train for one phase.
 
-        Every hundred steps the losses are checked. Where one is not a number, or they have grown severalfold, the
-        parameters go back to where they were a hundred steps ago and continue at half the rate; where the memory of the
-        device ran out, with half as many frames a step. Both are logged.
+        Every hundred steps the losses are checked. If one is not a number, or they have grown tenfold, the parameters
+        go back to where they were a hundred steps ago, and training goes on at half the learning rates (a rollback). If
+        the memory of the device runs out, training goes on with half as many frames a step. Both are logged.
 
         Args:
-            phase: What to do.
-            on_step: Called after each step with the phase, the number of steps done and the loss, a 0-d tensor that is
-                still on the device: fetching it waits for the step.
+            phase: Phase to run.
+            on_step: Callback after each step, with the phase, the number of steps done and the loss, a 0-d tensor that
+                is still on the device: fetching it waits for the step.
 
         Raises:
             torch.OutOfMemoryError: not even one frame a step fits into the device's memory.
@@ -130,25 +131,25 @@ class GopTrainer:
         torch.cuda.current_stream().wait_stream(self._stream)
 
     def psnr_db(self, quantized: Collection[str] = ()) -> float:
-        """Mean over the GoP's frames of PSNR of the float pictures, with the named quantisers on."""
+        """Mean over the GoP's frames of the float pictures' PSNR, with the named quantisers on, dB."""
         psnrs = [mse_to_psnr_db(mse) for mse in self._mses(range(self.spec.n_frames), quantized)]
         return sum(psnrs) / len(psnrs)
 
     def resize(self, n_gaussians: int) -> None:
-        """Drop the Gaussians that matter least, or split those that matter most, until `n_gaussians` are left."""
+        """Drop the Gaussians that matter least, or split those that matter most, until there are `n_gaussians`."""
         if n_gaussians == self.spec.n_gaussians:
             return
         self.replace_gaussians(resized_gaussians(self.model.gaussians, n_gaussians, self.spec))
 
     def replace_gaussians(self, gaussians: CanonicalGaussians) -> None:
-        """Continue with another set, and with the field as it is; the optimiser forgets what it knew."""
+        """Continue with other Gaussians and the field as it is; the optimiser starts anew, without moments."""
         self.model = GopModel(gaussians, self.model.field)
         self.spec = dataclasses.replace(self.spec, n_gaussians=gaussians.raw_means.shape[0])
         self.quantizers.rate.forget()
         self.optimizer = make_optimizer(self.parameter_groups(), backend=self._backend)
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Parameters by the names of `schedule.GROUPS`."""
+        """Return the parameters by the names in `schedule.GROUPS`."""
         gaussians, field = self.model.gaussians, self.model.field
         return {
             "means": [gaussians.raw_means],
@@ -164,7 +165,7 @@ class GopTrainer:
         schedule = make_schedule(phase, self._picked(phase), self._clock)
         schedule.rates.mul_(self._rate_factor)
         run = self._phase_run(phase, schedule)
-        # With this the end of the next stretch is compared.
+        # The end of the next stretch is compared with this loss.
         before = self._probed_loss(phase) if phase.n_steps else 0.0
         self._start_bits, self._lmbda_scale = None, 1.0
         self._update_rate(before, phase.quantized, 0.0)
@@ -232,7 +233,7 @@ class GopTrainer:
         return PhaseRun(phase, state, schedule, first_step)
 
     def _picked(self, phase: Phase) -> list[list[int]]:
-        """Frames of each step: the key frame, or all in random order, each once before any comes again."""
+        """Pick the frames of each step: the key frame, or all in random order, each once before any comes again."""
         if phase.frames == "key":
             return [[self._key_frame]] * phase.n_steps
         picked = []
@@ -248,7 +249,7 @@ class GopTrainer:
         return self.quantizers.quantize(parameters, quantized)[0] if quantized else parameters
 
     def _probed_loss(self, phase: Phase) -> float:
-        """What a phase's steps report, before its first; waits for the device."""
+        """Return the loss before the first step of a phase, in its steps' measure; waits for the device."""
         probes = self._probes(phase)
         if phase.target == "pictures":
             return float(np.mean(self._mses(probes, phase.quantized)))
@@ -259,12 +260,12 @@ class GopTrainer:
             return float(path_loss(self.paths, field, self.spec, picked, self._clock.at(picked), backend=self._backend))
 
     def _probes(self, phase: Phase) -> list[int]:
-        """A few frames that stand for all that a phase trains on."""
+        """Choose a few frames that stand for all that a phase trains on."""
         last = self.spec.n_frames - 1
         return [self._key_frame] if phase.frames == "key" else sorted({0, last // 2, last})
 
     def _mses(self, frames: Iterable[int], quantized: Collection[str]) -> list[float]:
-        """Mean squared error of each of some frames, clamped, with the named quantisers on; waits for the device."""
+        """Return the mean squared error of each frame, clamped, with the named quantisers on; waits for the device."""
         with torch.no_grad():
             parameters = self._quantized_parameters(quantized)
             mses = []
@@ -289,11 +290,14 @@ class GopTrainer:
             psnr_before = psnr_after
 
     def _is_rated(self, quantized: Collection[str]) -> bool:
-        # The streams share one count, which is worth something once none of them is missing.
+        # The streams share one count, which means something only if none of them is missing.
         return self.quantizers.config.relative_lmbda > 0 and len(quantized) == len(QUANTIZED_STREAMS)
 
     def _update_rate(self, mse: float, quantized: Collection[str], progress: float) -> None:
-        """Count the symbols anew, and set lmbda from them and the error; `progress` is that of the learned steps."""
+        """Count the symbols anew, and set lmbda from them and the error.
+
+        `progress` is the progress of the learned steps, 0 to 1.
+        """
         if not self._is_rated(quantized):
             return
         parameters = self.model.gop_parameters()
@@ -301,7 +305,8 @@ class GopTrainer:
         bits = float(self.quantizers.estimated_bits(parameters))
         if self.target_bits is not None:
             self._start_bits = self._start_bits or bits
-            # Bits are on their way, at even steps of their logarithm; only what leaves that way is pressed upon.
+            # The logarithm of the bits is expected to go to its target in proportion to the progress; lmbda_scale only
+            # corrects departures from that.
             expected = self._start_bits ** (1.0 - progress) * self.target_bits**progress
             change = (bits / expected) ** _LMBDA_GAIN
             self._lmbda_scale = min(max(self._lmbda_scale * change, 1.0 / _MAX_LMBDA_SCALE), _MAX_LMBDA_SCALE)
@@ -332,27 +337,27 @@ class GopTrainer:
         def report() -> None:
             nonlocal step
             step += 1
-            # With a smaller batch there are more steps; a user counts those of the phase.
+            # A smaller batch makes more steps than the phase has; `on_step` is told the steps of the phase.
             on_step(phase, -(-step * phase.n_steps // n_steps), run.losses[step - 1])
 
         return report
 
 
 def _progress(schedule: Schedule) -> Tensor:
-    """How far learned steps have come, after each step, of what they will in all: by the sum of their rates. [n]."""
+    """Progress of the learned steps: the sum of their learning rates up to each step over that of all steps. [n]."""
     rates = schedule.rates[:, GROUPS.index("field_steps")].double()
     return rates.cumsum(0) / rates.sum().clamp_min(1e-30)
 
 
 def _steps_at(schedule: Schedule, progresses: Sequence[float]) -> list[int]:
-    """Steps after which learned steps have come so far; those of a phase too short to tell them apart are one."""
+    """Return the steps after which the progress is reached; in a short phase several of them may be one step."""
     progress = _progress(schedule)
     steps = torch.searchsorted(progress, progress.new_tensor(progresses)) + 1
     return sorted({step for step in steps.tolist() if step < schedule.n_steps})
 
 
 def _has_diverged(losses: list[float], before: float) -> bool:
-    """Whether a stretch ended far worse than it began."""
+    """Tell whether a stretch ended far worse than it began."""
     if not all(math.isfinite(loss) for loss in losses):
         return True
     return float(np.mean(losses[-_N_LAST:])) > _DIVERGED_RATIO * before + _SMALL_LOSS
