@@ -18,7 +18,7 @@ from stgvcodec.ops.hash_encode import HashGridSpec, hash_encode
 
 @dataclass(frozen=True)
 class FieldSpec:
-    """Dimensions of a field, all of them transmitted.
+    """Dimensions of a field, all of which are transmitted.
 
     Attributes:
         static_grid: 2D encoding over (x, y).
@@ -57,12 +57,12 @@ FieldWeightShapes = tuple[tuple[int, ...], ...]
 class DeformationField(nn.Module):
     """Trainable field of one GoP.
 
-    Tables start at zero, so that entries no Gaussian ever reads stay zero and cost next to nothing; the heads start at
-    zero, so that training starts from the canonical picture. The hidden layers start as torch's linear layers do.
+    The tables start at zero, so that entries that no Gaussian ever reads stay zero and cost next to nothing. The heads
+    start at zero, so that training starts from the canonical picture. The hidden layers start as torch's linear layers.
     """
 
     def __init__(self, spec: FieldSpec, *, generator: torch.Generator, device: torch.device) -> None:
-        """Initialise for `spec`; `generator` (on the CPU) draws the hidden layers."""
+        """Make the field that `spec` describes; `generator` (on the CPU) draws the hidden layers."""
         super().__init__()
         static, dynamic = spec.static_grid, spec.dynamic_grid
         self.static_table = nn.Parameter(torch.zeros(static.n_entries, static.n_features_per_level, device=device))
@@ -88,7 +88,7 @@ class DeformationField(nn.Module):
 def time_encoding(times: Sequence[float], n_frequencies: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
     """Frequency encoding gamma(t): sin(2^j pi t), cos(2^j pi t) for j = 0, 1, ...
 
-    Computed in float64 on the host and rounded once, so that every back end sees the same numbers.
+    It is computed in float64 on the host and rounded once, so that every back end sees the same values.
 
     Args:
         times: Times in [0, 1]. B values.
@@ -102,9 +102,11 @@ def time_encoding(times: Sequence[float], n_frequencies: int) -> np.ndarray[tupl
 
 
 class Moments(NamedTuple):
-    """Times at which the field is evaluated, where the Gaussians lie.
+    """Times at which the field is evaluated, on the device of the Gaussians.
 
-    times [B] in [0, 1], gamma [B, 2 * n_frequencies] their encoding.
+    Attributes:
+        times: Times in [0, 1]. [B].
+        gamma: Encodings of the times. [B, 2 * n_frequencies].
     """
 
     times: Tensor
@@ -118,7 +120,7 @@ def moments(times: Sequence[float], n_frequencies: int, *, dtype: torch.dtype, d
 
 
 def static_features(means: Tensor, table: Tensor, spec: FieldSpec, *, backend: str) -> Tensor:
-    """f_s of Eq. (6), the same for every frame. Means in [-1, 1]^2 [N, 2] -> [N, L * F]."""
+    """Features f_s of Eq. (6), which are the same for every frame. Means in [-1, 1]^2 [N, 2] -> [N, L * F]."""
     return hash_encode((means + 1.0) * 0.5, table, spec.static_grid, backend=backend)
 
 
@@ -142,12 +144,12 @@ def deform(
         colors: Canonical weighted RGB. [N, 3].
         static_table: Entries of the 2D encoding. [n_entries, F].
         dynamic_table: Entries of the 3D encoding. [n_entries, F].
-        weights: The MLP.
-        spec: Dimensions.
+        weights: Weights and biases of the MLP.
+        spec: Dimensions of the field.
         at: B times.
         size_px: Width and height of the output, pixels.
-        static: `static_features` of the same means where the caller keeps them.
-        backend: Of the operators.
+        static: `static_features` of these means, if the caller keeps them.
+        backend: Back end of the operators.
 
     Returns:
         Means in pixels of the output [B, N, 2], colours [B, N, 3].

@@ -71,7 +71,7 @@ class CanonicalGaussians(nn.Module):
 
 
 class _LowerBound(torch.autograd.Function):
-    """max(x, floor) whose gradient is also let through below the floor where it would lift x back over it."""
+    """max(x, floor), whose gradient passes below the floor as well if it would lift x back over the floor."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, floor: Tensor) -> Tensor:
@@ -87,7 +87,7 @@ class _LowerBound(torch.autograd.Function):
 
 @lru_cache(maxsize=8)
 def _bounds(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Floor and offset of (l1, l2, l3). Kept: a CUDA graph cannot copy them from the host each time."""
+    """Floor and offset of (l1, l2, l3), which are cached since a CUDA graph cannot copy them from the host."""
     with torch.inference_mode(False):
         floor = torch.tensor([0.0, -math.inf, 0.0], dtype=dtype, device=device)
         offset = torch.tensor([MIN_DIAGONAL_PX, 0.0, MIN_DIAGONAL_PX], dtype=dtype, device=device)
@@ -95,7 +95,7 @@ def _bounds(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def bounded_cholesky(cholesky: Tensor, low_pass: float = 0.0) -> Tensor:
-    """Factors as rendered: diagonal at least `MIN_DIAGONAL_PX`, covariance plus `low_pass` times the identity.
+    """Return the factors as rendered: diagonal at least `MIN_DIAGONAL_PX`, covariance with the low pass added.
 
     Args:
         cholesky: Transmitted (l1, l2, l3), pixels. [N, 3].
@@ -113,10 +113,10 @@ def bounded_cholesky(cholesky: Tensor, low_pass: float = 0.0) -> Tensor:
 
 
 def scale_splats(cholesky: Tensor, colors: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    """Gaussians for a picture rendered `scale` times as large.
+    """Scale Gaussians for a picture that is rendered `scale` times as large.
 
-    Enlarging scales the factors. Reducing also widens each Gaussian by the footprint of the larger output pixel, with
-    its weight lowered so that its integral stays: rendered without that, details finer than the new pixels alias.
+    Enlarging scales the factors. Reducing also widens each Gaussian by the footprint of the larger output pixel, and
+    lowers its weight so that its integral stays; without that, details finer than the new pixels would alias.
 
     Args:
         cholesky: (l1, l2, l3) in pixels of the encoded size. [N, 3].

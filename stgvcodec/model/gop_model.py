@@ -1,4 +1,4 @@
-"""One group of pictures as a model: what is transmitted, and how any of its frames is rendered from it."""
+"""The model of a group of pictures: what is transmitted, and how any of its frames is rendered from it."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class GopSpec:
     Attributes:
         width: Picture width, pixels.
         height: Picture height, pixels.
-        n_frames: Frames in the GoP, T.
-        n_gaussians: Canonical Gaussians, N.
+        n_frames: Number of frames in the GoP, T.
+        n_gaussians: Number of canonical Gaussians, N.
         field: Dimensions of the field.
         low_pass: s in Sigma = L L^T + s I, square pixels.
     """
@@ -38,7 +38,7 @@ class GopSpec:
 
 
 class FieldParameters(NamedTuple):
-    """A field's numbers: tables [n_entries, F] and MLP."""
+    """Parameters of a field: the hash tables [n_entries, F] and the weights and biases of the MLP."""
 
     static_table: Tensor
     dynamic_table: Tensor
@@ -46,9 +46,13 @@ class FieldParameters(NamedTuple):
 
 
 class GopParameters(NamedTuple):
-    """The numbers of a GoP, trained or dequantised: all that a frame is rendered from.
+    """Parameters of a GoP, trained or dequantised, from which its frames are rendered.
 
-    means [N, 2] in [-1, 1]^2, cholesky [N, 3] in pixels before the lower bound, colors [N, 3], and the field.
+    Attributes:
+        means: Centres in [-1, 1]^2 over the picture. [N, 2].
+        cholesky: (l1, l2, l3) before the lower bound of `bounded_cholesky`, pixels. [N, 3].
+        colors: Weighted RGB. [N, 3].
+        field: Parameters of the field.
     """
 
     means: Tensor
@@ -67,7 +71,7 @@ class GopModel(nn.Module):
         self.field = field
 
     def gop_parameters(self) -> GopParameters:
-        """The numbers as they would be transmitted, before any quantiser."""
+        """Return the parameters as they are before any quantiser."""
         field = FieldParameters(self.field.static_table, self.field.dynamic_table, self.field.weights)
         return GopParameters(self.gaussians.means, self.gaussians.cholesky, self.gaussians.colors, field)
 
@@ -81,16 +85,16 @@ class Clock:
     """Times of a GoP's frames and their encodings, on a device, where a step picks frames by index.
 
     Attributes:
-        moments: Of all frames, in order.
+        moments: Times of all frames in order, and their encodings.
     """
 
     def __init__(self, spec: GopSpec, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
-        """Compute them once for the frames of `spec`."""
+        """Compute the times and encodings of the frames of `spec`."""
         times = [frame_time(k, spec.n_frames) for k in range(spec.n_frames)]
         self.moments = moments(times, spec.field.n_frequencies, dtype=dtype, device=device)
 
     def at(self, picked: Tensor) -> Moments:
-        """Times of some frames, without waiting for the device. Indices [B] int64."""
+        """Return the times of the frames with the indices `picked` ([B] int64), without waiting for the device."""
         return Moments(*(tensor.index_select(0, picked) for tensor in self.moments))
 
 
@@ -106,12 +110,12 @@ def render(
     """Render frames of a GoP at any times and any size (Eqs. 2-9).
 
     Args:
-        parameters: The parameters of the GoP.
-        spec: Its dimensions.
-        times: B times in [0, 1]; `frame_time` gives those of the frames.
-        backend: Of the operators.
+        parameters: Parameters of the GoP.
+        spec: Dimensions of the GoP's model.
+        times: B times in [0, 1]; `frame_time` gives the time of a frame.
+        backend: Back end of the operators.
         scale: Output size over encoded size.
-        static: `static_features` of these parameters where the caller keeps them, else computed here.
+        static: `gop_static_features` of these parameters; None computes them here.
 
     Returns:
         image: Unclamped RGB, nominal [0, 1]. [B, round(H * scale), round(W * scale), 3].
@@ -130,15 +134,15 @@ def deformed_px(
     scale: float = 1.0,
     static: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Gaussians of some frames, Eq. (9), from times that lie on the device: nothing here waits for it.
+    """Move and recolour the Gaussians for some frames, Eq. (9), without waiting for the device.
 
     Args:
-        parameters: The parameters of the GoP.
-        spec: Its dimensions.
-        at: B times, as of `Clock.at`.
-        backend: Of the operators.
+        parameters: Parameters of the GoP.
+        spec: Dimensions of the GoP's model.
+        at: B times on the device, which `Clock.at` returns.
+        backend: Back end of the operators.
         scale: Output size over encoded size.
-        static: `static_features` of these parameters where the caller keeps them.
+        static: `gop_static_features` of these parameters, if the caller keeps them.
 
     Returns:
         Means in pixels of the output [B, N, 2], colours [B, N, 3].
@@ -159,18 +163,18 @@ def deformed_px(
 
 
 def canonical_px(parameters: GopParameters, spec: GopSpec) -> tuple[Tensor, Tensor]:
-    """Undeformed Gaussians as one frame. Means in pixels [1, N, 2], colours [1, N, 3]."""
+    """Return the Gaussians of one undeformed frame. Means in pixels [1, N, 2], colours [1, N, 3]."""
     return to_pixels(parameters.means[None], (spec.width, spec.height)), parameters.colors[None]
 
 
 def render_canonical(parameters: GopParameters, spec: GopSpec, *, backend: str = "auto") -> Tensor:
-    """Render the canonical Gaussians undeformed, as the key-frame phase trains them. Returns [1, H, W, 3]."""
+    """Render the canonical Gaussians undeformed, as the key-frame phase trains them. [1, H, W, 3]."""
     means_px, colors = canonical_px(parameters, spec)
     return _splat(means_px, parameters.cholesky, colors, spec, backend=backend, scale=1.0)
 
 
 def gop_static_features(parameters: GopParameters, spec: GopSpec, *, backend: str = "auto") -> Tensor:
-    """f_s of every Gaussian, computed once a GoP. [N, L * F]."""
+    """Return f_s, Eq. (6), of every Gaussian, which is the same for all frames of a GoP. [N, L * F]."""
     return static_features(parameters.means, parameters.field.static_table, spec.field, backend=backend)
 
 

@@ -1,4 +1,4 @@
-"""Spaces in which parameters are trained; named here, without torch, so that presets can say them."""
+"""Names of the spaces in which the means are trained; no torch is needed here, so that presets can use them."""
 
 from __future__ import annotations
 
