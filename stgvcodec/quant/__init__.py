@@ -1,6 +1,6 @@
-"""From parameters to integer symbols and back, one quantiser a file.
+"""Quantisers: parameters to integer symbols and back, one quantiser a file.
 
-Profile `paper` of Lin et al. 2026 (arXiv 2604.10910), appendix A-C:
+Profile `paper` has the quantisers of Lin et al. 2026 (arXiv 2604.10910), appendix A-C:
 
 | stream | quantiser | symbols | side information |
 |---|---|---|---|
@@ -9,7 +9,7 @@ Profile `paper` of Lin et al. 2026 (arXiv 2604.10910), appendix A-C:
 | colours | `residual_vq.ResidualVectorQuantizer`, Eqs. (11)-(12) | uint8 indices | codebooks as half bit patterns |
 | hash tables, MLP | `symmetric.SymmetricQuantizer` | int8 | one float32 scale per group |
 
-Profile `compact` replaces the first three, and chooses coarser scales for the last:
+Profile `compact` replaces the quantisers of the Gaussians, and chooses coarser scales for the field:
 
 | stream | quantiser | symbols | side information |
 |---|---|---|---|
@@ -17,15 +17,15 @@ Profile `compact` replaces the first three, and chooses coarser scales for the l
 | covariances | `log_shear.LogShearQuantizer` | uint8 | float32 step per component |
 | colours | `ycocg.YcocgQuantizer` | uint8 | float32 step per component |
 
-The last two and the symmetric one have a second call, `rated`, which takes tables of code lengths
-and returns the bits of the symbols beside the same values.
+The log-shear, the YCoCg and the symmetric quantiser have a second call, `rated`, which takes tables of code lengths and
+returns the bits of the symbols beside the same values.
 
 Each class is a `torch.nn.Module` that follows `Quantizer`, on top of `ops.half_round`, `ops.lsq`, `ops.residual_vq`,
 `ops.log_shear` and `ops.ycocg`; the residual vector quantiser's forward also returns the commitment loss, its `update`
-moves the codebooks and its `restart_unused` those codewords that nothing chooses. Beside each class stands a function
-`dequantize(symbols, **side, device=...)`, all that the decoder needs.
+moves the codebooks and its `restart_unused` moves those codewords that nothing chooses. Beside each class stands a
+function `dequantize(symbols, **side, device=...)`, which does what the decoder does.
 
-Four rules hold for all of them:
+Four rules hold for all quantisers:
 
 - **One value.** `q(x)` runs `dequantize`'s arithmetic on the symbols themselves and equals `dequantize(q.symbols(x),
   **q.side())` bit for bit, on every device; a gradient never changes a value (no `x + (v - x).detach()`). A
@@ -34,14 +34,13 @@ Four rules hold for all of them:
 - **Always finite.** NaN counts as zero and infinities saturate, so that every input has symbols. Empty, constant and
   single-row inputs work.
 - **Learned steps are relative.** `gain` (scale = unit * exp(gain)) and `shift` (offset = anchor + unit * shift) start
-  at zero, where `unit` and `anchor` are what `initialize` found in the data. One learning rate thus means the same for
-  every stream: 1e-3 under Adam moves a scale by 0.1 % and an offset by a thousandth of a step per update.
-
+  at zero; `initialize` finds `unit` and `anchor` in the data. One learning rate thus means the same for every stream:
+  1e-3 under Adam moves a scale by 0.1 % and an offset by a thousandth of a step per update.
 - **Nothing waits in a training step.** Calling a quantiser, its backward pass and `update` leave everything on the
   device, so that a step can be one CUDA graph; buffers and parameters keep their addresses. `initialize`,
   `restart_unused`, `symbols` and `side` may wait.
 
-Which quantiser is on is the trainer's business: it calls `initialize` and then the quantiser for one stream at a time,
+The trainer decides which quantisers are on: it initialises and switches on the quantiser of one stream after another,
 passes the other streams through unchanged, and logs what each switch costs in dB.
 """
 
@@ -81,16 +80,16 @@ __all__ = [
 
 
 class Quantizer(Protocol):
-    """What the trainer and the codec may ask of any quantiser, beside calling it."""
+    """The methods that every quantiser has beside its forward call."""
 
     def initialize(self, x: Tensor) -> None:
         """Choose scales, offsets or codebooks from the data, once, before the first forward."""
         ...
 
     def symbols(self, x: Tensor) -> NDArray[Any]:
-        """Integers to transmit for `x`."""
+        """Return the symbols to transmit for `x`, integers."""
         ...
 
     def side(self) -> dict[str, NDArray[Any]]:
-        """Side parameters as transmitted, under the names that the file's `dequantize` takes."""
+        """Return the side information as transmitted, by the names of the arguments of the file's `dequantize`."""
         ...

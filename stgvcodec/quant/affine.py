@@ -35,16 +35,16 @@ def dequantize(
     *,
     device: torch.device | str = "cpu",
 ) -> Tensor:
-    """Values of affine symbols: float32(q) * scale + offset, rounded to float32 after the product and after the sum.
+    """Dequantise affine symbols: float32(q) * scale + offset, rounded to float32 after the product and after the sum.
 
     Args:
         symbols: Symbols. [N, C] uint8.
         scale: Step per component. [C] float32.
         offset: Value of symbol 0 per component. [C] float32.
-        device: Where the result lives.
+        device: Device of the result.
 
     Returns:
-        [N, C] float32.
+        Values. [N, C] float32.
 
     Raises:
         ValueError: a shape or dtype differs from the above.
@@ -61,14 +61,15 @@ def dequantize(
 
 
 def _fit_window(x: Tensor, max_symbol: int) -> tuple[Tensor, Tensor]:
-    """Scale and offset per component with the least squared error among percentile windows, refined by least squares.
+    """Find the scale and offset of least squared error among percentile windows, and refine them by least squares.
 
     Args:
         x: Values, N >= 1. [N, C] float32.
         max_symbol: Largest symbol.
 
     Returns:
-        scale [C], offset [C], float32, within the transmitted limits.
+        scale: Step per component, within the transmitted limits. [C] float32.
+        offset: Value of symbol 0 per component, within the transmitted limits. [C] float32.
     """
     x = torch.nan_to_num(x, nan=0.0).clamp(-MAGNITUDE_MAX, MAGNITUDE_MAX)
     ordered = x.sort(dim=0).values
@@ -80,7 +81,7 @@ def _fit_window(x: Tensor, max_symbol: int) -> tuple[Tensor, Tensor]:
     best_scale, best_offset = idle_scale, ordered[0]
 
     def consider(scale: Tensor, offset: Tensor) -> Tensor:
-        """Keep the candidate where it is better; return its symbols."""
+        """Keep the candidate in the components where it is better, and return its symbols."""
         nonlocal best_error, best_scale, best_offset
         symbols = symbols_of(x, scale, offset, 0, max_symbol)
         error = (values_of(symbols, scale, offset).double() - x).square_().mean(dim=0)  # [C]
@@ -111,16 +112,16 @@ def _fit_window(x: Tensor, max_symbol: int) -> tuple[Tensor, Tensor]:
 class AffineQuantizer(nn.Module):
     """q = clamp(round((x - offset) / scale), 0, 2^bits - 1), value = float32(q) * scale + offset.
 
-    Implements Eq. (10) of Lin et al. 2026 (arXiv 2604.10910), read as rounding (half to even); as a floor it costs four
-    times the error. Before `initialize`, scale is 1 and offset 0.
+    This implements Eq. (10) of Lin et al. 2026 (arXiv 2604.10910), read as rounding (half to even); as a floor it would
+    cost four times the error. Before `initialize`, scale is 1 and offset 0.
 
     Args:
-        n_components: C, each with its own scale and offset.
+        n_components: Number of components C, each of which has its own scale and offset.
         bits: Bits a symbol, 1 to 8.
-        backend: Of the operator.
+        backend: Back end of the operator.
 
     Raises:
-        ValueError: an argument outside its range.
+        ValueError: an argument is outside its range.
     """
 
     unit: Tensor

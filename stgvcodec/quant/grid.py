@@ -1,4 +1,4 @@
-"""Means on a uniform grid, so that they can be coded as a set of cells."""
+"""Means on a uniform grid, so that their cells can be coded as gaps in Morton order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ __all__ = ["MAX_CELL", "GridQuantizer", "dequantize"]
 MAX_CELL = 2**15 - 1
 """Largest cell along an axis: half-pixel cells span the widest picture that the format allows."""
 
-# On either side of the means, which move while they are fine-tuned; the offset's rounding takes less than half of it.
+# The grid reaches this far beyond the means on either side, since they move while they are fine-tuned. The rounding of
+# the offset takes less than half of it.
 _SLACK = 0.02
 
 
@@ -25,16 +26,16 @@ def dequantize(
     *,
     device: torch.device | str = "cpu",
 ) -> Tensor:
-    """Values of cells: float32(k) * scale + offset, rounded to float32 after the product and after the sum.
+    """Dequantise cells: float32(k) * scale + offset, rounded to float32 after the product and after the sum.
 
     Args:
         symbols: Cells along (x, y). [N, 2] uint16.
         scale: Width of a cell, in units of the means. [2] float32.
         offset: Value of cell 0. [2] float32.
-        device: Where the result lives.
+        device: Device of the result.
 
     Returns:
-        [N, 2] float32.
+        Means. [N, 2] float32.
 
     Raises:
         ValueError: a shape or dtype differs from the above.
@@ -51,11 +52,11 @@ def dequantize(
 class GridQuantizer(nn.Module):
     """k = clamp(round((x - offset) / scale), 0, MAX_CELL), value = float32(k) * scale + offset, per axis.
 
-    The width of a cell is chosen once, from how large the Gaussians are, and not learned: halving it costs one bit a
+    The width of a cell is chosen once, by the size of the Gaussians, and not learned: halving it costs one bit a
     Gaussian and axis, whatever the data.
 
     Args:
-        backend: Of the operator.
+        backend: Back end of the operator.
     """
 
     _scale: Tensor
@@ -75,14 +76,14 @@ class GridQuantizer(nn.Module):
 
         Args:
             x: Means. [N, 2] float32.
-            cell: Width of a cell along each axis, in units of the means, positive; widened where `MAX_CELL` would not
-                reach. [2] float32.
+            cell: Width of a cell along each axis, in units of the means, positive; it is widened if the grid would need
+                more than `MAX_CELL` cells. [2] float32.
         """
         if x.shape[0] == 0:
             return
         clean = torch.nan_to_num(x, nan=0.0).clamp(-4.0, 4.0)
         low, high = clean.amin(dim=0), clean.amax(dim=0)
-        # As bfloat16, since half of each number then costs nothing to transmit; never narrower than needed.
+        # Scale and offset are bfloat16, so that half of their bytes cost nothing; no cell is narrower than needed.
         scale = torch.maximum(cell, (high - low + 3.0 * _SLACK) / MAX_CELL) * (1.0 + 2.0**-8)
         self._scale.copy_(scale.bfloat16())
         self._offset.copy_((low - _SLACK).bfloat16())

@@ -13,35 +13,35 @@ __all__ = ["HALF_MAX", "HalfFloatQuantizer", "bit_patterns", "dequantize", "orde
 
 
 def bit_patterns(halves: Tensor) -> NDArray[np.uint16]:
-    """Bit patterns of a float16 tensor.
+    """Return the bit patterns of a float16 tensor.
 
     Args:
-        halves: Any shape, float16.
+        halves: Half floats. Any shape, float16.
 
     Returns:
-        uint16 array of the same shape, in the machine's byte order.
+        Bit patterns, in the machine's byte order. Same shape, uint16.
     """
     return halves.detach().cpu().contiguous().numpy().view(np.uint16)
 
 
 def ordered_patterns(patterns: NDArray[np.uint16]) -> NDArray[np.uint16]:
-    """Bit patterns as integers in the order of their numbers: 0xFFFF - p where p >= 0x8000, else p + 0x8000.
+    """Map bit patterns to integers in the order of their values: 0xFFFF - p where p >= 0x8000, else p + 0x8000.
 
     Args:
-        patterns: Of finite halves. Any shape, uint16.
+        patterns: Bit patterns of finite halves. Any shape, uint16.
     """
     return np.where(patterns >= 0x8000, 0xFFFF - patterns, patterns + np.uint16(0x8000)).astype(np.uint16)
 
 
 def dequantize(symbols: NDArray[np.uint16], *, device: torch.device | str = "cpu") -> Tensor:
-    """Values of half bit patterns.
+    """Dequantise half bit patterns.
 
     Args:
         symbols: Bit patterns, finite. Any shape, uint16.
-        device: Where the result lives.
+        device: Device of the result.
 
     Returns:
-        float32 tensor of the same shape; every half is exact in float32.
+        Values; every half is exact in float32. Same shape, float32.
 
     Raises:
         ValueError: symbols are not uint16.
@@ -52,12 +52,12 @@ def dequantize(symbols: NDArray[np.uint16], *, device: torch.device | str = "cpu
 
 
 class HalfFloatQuantizer(nn.Module):
-    """Rounds to half precision; meant for means in [-1, 1]^2, where a step is at most 2^-11.
+    """Quantiser that rounds to half precision; it is meant for means in [-1, 1]^2, where a step is at most 2^-11.
 
     Nothing is learned and nothing is transmitted beside the symbols. The sign of zero is kept.
 
     Args:
-        backend: Of the operator.
+        backend: Back end of the operator.
     """
 
     def __init__(self, *, backend: str = "auto") -> None:
@@ -81,9 +81,9 @@ class HalfFloatQuantizer(nn.Module):
         return half_round(x, backend=self.backend)
 
     def symbols(self, x: Tensor) -> NDArray[np.uint16]:
-        """Half bit patterns to transmit. Same shape as `x`, uint16."""
+        """Return the half bit patterns to transmit. Same shape as `x`, uint16."""
         return bit_patterns(round_to_half(x))
 
     def side(self) -> dict[str, NDArray[np.float32]]:
-        """Nothing but the symbols is transmitted."""
+        """Return no side information, since nothing but the symbols is transmitted."""
         return {}

@@ -11,19 +11,19 @@ from stgvcodec.ops.residual_vq import cluster_sums, nearest
 def kmeans(
     points: Tensor, n_clusters: int, generator: torch.Generator, *, n_iterations: int = 50
 ) -> tuple[Tensor, Tensor]:
-    """Cluster centres by Lloyd's iterations from k-means++ seeds.
+    """Find cluster centres by Lloyd's iterations from k-means++ seeds.
 
     Clusters that run empty move to the points farthest from their centres. With fewer distinct points than clusters the
     surplus centres repeat the first one and own no points.
 
     Args:
-        points: [N, D] float, finite; the work is done on their device in float64.
-        n_clusters: K >= 1.
+        points: Points, finite; the work is done on their device in float64. [N, D] float.
+        n_clusters: Number of clusters, K >= 1.
         generator: CPU generator that the seeds are drawn from.
-        n_iterations: Upper bound; stops when no point changes its cluster.
+        n_iterations: Upper bound; the iterations stop when no point changes its cluster.
 
     Returns:
-        centroids: [K, D] float64; zeros when N = 0.
+        centroids: Cluster centres; zeros when N = 0. [K, D] float64.
         counts: Points of each cluster. [K] float64.
     """
     points = points.detach().double()
@@ -43,7 +43,7 @@ def kmeans(
 
 
 def _refill(centroids: Tensor, counts: Tensor, points: Tensor, distances: Tensor) -> None:
-    """Move the centres of empty clusters, in place, to the points that are farthest from theirs (not to exact ones)."""
+    """Move the centres of empty clusters, in place, to the points farthest from their centres, if these are apart."""
     empty = torch.nonzero(counts == 0).flatten().tolist()
     if not empty:
         return
@@ -54,7 +54,7 @@ def _refill(centroids: Tensor, counts: Tensor, points: Tensor, distances: Tensor
 
 
 def _plus_plus_seeds(points: Tensor, n_clusters: int, generator: torch.Generator) -> Tensor:
-    """Seeds drawn in proportion to the squared distance from earlier ones (Arthur and Vassilvitskii 2007). [K, D]."""
+    """Draw seeds in proportion to the squared distance from earlier ones (Arthur and Vassilvitskii 2007). [K, D]."""
     first = int(torch.randint(points.shape[0], (1,), generator=generator))
     centroids = points[first].repeat(n_clusters, 1)
     distances = (points - centroids[0]).square().sum(dim=1)
@@ -64,7 +64,7 @@ def _plus_plus_seeds(points: Tensor, n_clusters: int, generator: torch.Generator
         if total <= 0:
             break
         threshold = torch.rand((), generator=generator, dtype=torch.float64).to(points.device) * total
-        # right=True skips points of zero weight; the minimum is for a threshold that rounds up to the total.
+        # right=True skips points of zero weight; the minimum catches a threshold that rounds up to the total.
         drawn = min(int(torch.searchsorted(cumulative, threshold, right=True)), points.shape[0] - 1)
         centroids[cluster] = points[drawn]
         distances = torch.minimum(distances, (points - centroids[cluster]).square().sum(dim=1))

@@ -14,12 +14,12 @@ __all__ = ["SCALE_LIMITS", "LogShearQuantizer", "dequantize"]
 
 
 def dequantize(symbols: NDArray[np.uint8], scale: NDArray[np.float32], *, device: torch.device | str = "cpu") -> Tensor:
-    """Raw Cholesky factors of symbols (a, b, s): logarithms of l1 and l3, and the shear.
+    """Dequantise symbols (a, b, s), the log scales of l1 and l3 and the shear, to raw Cholesky factors.
 
     Args:
         symbols: Symbols. [N, 3] uint8.
-        scale: Relative steps of l1 and l3, step of the shear. [3] float32.
-        device: Where the result lives.
+        scale: Relative steps of l1 and l3, and step of the shear. [3] float32.
+        device: Device of the result.
 
     Returns:
         (l1, l2, l3) before the lower bound of `bounded_cholesky`, pixels. [N, 3] float32.
@@ -31,19 +31,20 @@ def dequantize(symbols: NDArray[np.uint8], scale: NDArray[np.float32], *, device
         raise ValueError(f"log-shear symbols are {symbols.dtype} {list(symbols.shape)}, expected uint8 [N, 3]")
     if scale.dtype != np.float32 or scale.shape != (3,):
         raise ValueError(f"log-shear scale is {scale.dtype} {list(scale.shape)}, expected float32 [3]")
-    # On the host, whose table of 256 products takes microseconds; every operation rounds as on any device.
+    # This runs on the host, where a table of 256 products takes microseconds; every operation rounds as on any device.
     return decoded(torch.from_numpy(np.ascontiguousarray(symbols)), torch.tensor(scale)).to(device)
 
 
 class LogShearQuantizer(nn.Module):
-    """l1 and l3 in equal ratios from half a pixel up, l2 as a shear l2 / l3 in equal steps, all three steps learned.
+    """Quantiser of l1 and l3 in equal ratios from half a pixel up, and of the shear l2 / l3 in equal steps.
 
-    An error of a symbol changes the distances inside the Gaussian, in its own standard deviations, by as much in a
-    large Gaussian as in a small one; steps in pixels would spend bits on large ones that nobody sees.
+    All three steps are learned. An error of a symbol changes the distances inside the Gaussian, in its own standard
+    deviations, by as much in a large Gaussian as in a small one; steps in pixels would spend bits on large ones that
+    nobody sees.
 
     Args:
-        initial_step: All three steps at the start.
-        backend: Of the operator.
+        initial_step: Value of all three steps at the start.
+        backend: Back end of the operator.
     """
 
     unit: Tensor
@@ -57,7 +58,7 @@ class LogShearQuantizer(nn.Module):
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
-        """Start from the same steps for any data.
+        """Set the steps to `initial_step`, whatever the data.
 
         Args:
             x: Raw factors, pixels. [N, 3] float32.
@@ -67,7 +68,7 @@ class LogShearQuantizer(nn.Module):
         self.gain.zero_()
 
     def scale(self) -> Tensor:
-        """Steps as transmitted: relative ones of l1 and l3, of the shear. [3] float32, without a gradient."""
+        """Steps as transmitted: relative ones of l1 and l3, and that of the shear. [3] float32, without a gradient."""
         return log_shear_scale(self.gain, self.unit, backend=self.backend)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -90,17 +91,17 @@ class LogShearQuantizer(nn.Module):
         """Return the decoder's values and what their symbols cost.
 
         Args:
-            x: As for calling it.
-            lengths: Tables, and rows of the symbols (a, b, s). Rows [3, N].
+            x: Raw factors (l1, l2, l3), pixels. [N, 3] float32.
+            lengths: Tables, and the table row of each of the symbols (a, b, s). Rows [3, N].
 
         Returns:
-            values: As calling it returns them.
-            bits: Partial sums. [n] float32.
+            values: Values as decoded. [N, 3] float32.
+            bits: Partial sums of the bits of all symbols. [n] float32.
 
         Raises:
             ValueError: a shape or dtype differs from the above.
 
-        Gradients: of both to x and gain. Deterministic: yes.
+        Gradients: to x and gain, from both values and bits. Deterministic: yes.
         """
         values, bits = log_shear_round(x, self.gain, self.unit, lengths=lengths, backend=self.backend)
         assert bits is not None

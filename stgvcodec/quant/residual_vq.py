@@ -22,23 +22,23 @@ from stgvcodec.ops.residual_vq import (
 from stgvcodec.quant import half_float
 from stgvcodec.quant.kmeans import kmeans
 
-# In samples. A new codeword starts with a usage of 1, so with a decay of 0.99 it has 69 updates to win a sample before
-# a restart would move it again.
+# A codeword counts as unused below this usage, in samples. A new codeword starts with a usage of 1, so with a decay of
+# 0.99 it has 69 updates to win a sample before a restart would move it again.
 _UNUSED_BELOW = 0.5
 
 
 def dequantize(
     symbols: NDArray[np.uint8], codebooks: NDArray[np.uint16], *, device: torch.device | str = "cpu"
 ) -> Tensor:
-    """Values of codeword indices: zero, plus the codeword of each stage in order, one float32 addition a stage.
+    """Dequantise codeword indices: zero, plus the codeword of each stage in order, one float32 addition a stage.
 
     Args:
         symbols: Codeword index per stage. [N, M] uint8.
-        codebooks: Half bit patterns, finite. [M, K, 3] uint16.
-        device: Where the result lives.
+        codebooks: Codewords as half bit patterns, finite. [M, K, 3] uint16.
+        device: Device of the result.
 
     Returns:
-        [N, 3] float32.
+        Weighted RGB. [N, 3] float32.
 
     Raises:
         ValueError: a shape or dtype differs from the above, or an index is not below K.
@@ -57,20 +57,21 @@ def dequantize(
 
 
 class ResidualVectorQuantizer(nn.Module):
-    """M stages, each coding what the stages before it left with the nearest of K codewords.
+    """Quantiser of M stages, each of which codes what the stages before it left by the nearest of K codewords.
 
-    Implements Eqs. (11)-(12) of Lin et al. 2026 (arXiv 2604.10910). The printed (12) stops the gradient of the
-    residual, which leaves none when codebooks are moving averages; here it stops that of the codeword, the usual
-    commitment loss. Codewords are rounded to half precision in every use. They are no parameters: `update` moves them.
+    It implements Eqs. (11)-(12) of Lin et al. 2026 (arXiv 2604.10910). Eq. (12) as printed stops the gradient of the
+    residual, which leaves none when codebooks are moving averages; here the gradient of the codeword is stopped, as in
+    the usual commitment loss. Codewords are rounded to half precision in every use. They are no parameters of the
+    module: `update` moves them.
 
     Args:
-        n_stages: M, 1 to 8.
-        codebook_size: K, 1 to 256.
+        n_stages: Number of stages M, 1 to 8.
+        codebook_size: Codewords of each stage K, 1 to 256.
         decay: Share of the old average that one `update` keeps.
-        backend: Of the operator.
+        backend: Back end of the operator.
 
     Raises:
-        ValueError: an argument outside its range.
+        ValueError: an argument is outside its range.
     """
 
     codebooks: Tensor
@@ -99,7 +100,7 @@ class ResidualVectorQuantizer(nn.Module):
 
         Args:
             x: Colours. [N, 3] float32; fewer than K distinct ones are fine, N = 0 gives zeros.
-            seed: Of the k-means++ seeding; the same seed and colours give the same codebooks.
+            seed: Seed of k-means++; the same seed and colours give the same codebooks.
 
         Raises:
             ValueError: a shape or dtype differs from the above.
@@ -128,8 +129,8 @@ class ResidualVectorQuantizer(nn.Module):
 
         Returns:
             x_hat: Values as decoded. [N, 3] float32.
-            commitment_loss: 1 / (N K) times the sum over colours and stages of ||target - sg[codeword]||^2, target
-                being x less the sum of the earlier stages; 0 when N = 0. Scalar float32.
+            commitment_loss: 1 / (N K) times the sum over colours and stages of ||target - sg[codeword]||^2, where the
+                target is x less the sum of the earlier stages; 0 when N = 0. Scalar float32.
 
         Raises:
             ValueError: a shape or dtype differs from the above.
@@ -144,8 +145,8 @@ class ResidualVectorQuantizer(nn.Module):
     def update(self, x: Tensor) -> None:
         """Move the codewords towards the means of the targets they stand for; nothing here waits for the device.
 
-        The trainer calls it once a step, after the optimiser; codebooks freeze when it stops calling. Moving averages
-        of counts and sums, as in VQ-VAE.
+        The codebooks follow moving averages of counts and sums, as in VQ-VAE. The trainer calls this once a step, after
+        the optimiser; the codebooks freeze when it stops calling.
 
         Args:
             x: Colours. [N, 3] float32; with N = 0 nothing changes.
@@ -160,13 +161,14 @@ class ResidualVectorQuantizer(nn.Module):
     def restart_unused(self, x: Tensor) -> int:
         """Move codewords that are hardly ever chosen to the samples that are reconstructed worst.
 
-        The worst first, each sample at most once. It waits for the device, so the trainer calls it now and then.
+        The worst sample comes first, and each is used at most once. The call waits for the device, so the trainer makes
+        it only now and then.
 
         Args:
             x: Colours. [N, 3] float32; with N = 0 nothing changes.
 
         Returns:
-            How many codewords restarted.
+            Number of codewords that were moved.
 
         Raises:
             ValueError: a shape or dtype differs from the above.
@@ -189,7 +191,7 @@ class ResidualVectorQuantizer(nn.Module):
 
     @torch.no_grad()
     def symbols(self, x: Tensor) -> NDArray[np.uint8]:
-        """Codeword indices to transmit. [N, M] uint8."""
+        """Return the codeword indices to transmit. [N, M] uint8."""
         self._check(x)
         indices: NDArray[np.uint8] = residual_vq_encode(x, self.codebooks, backend=self.backend).indices.cpu().numpy()
         return indices

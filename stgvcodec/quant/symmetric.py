@@ -32,7 +32,7 @@ _IDLE_SCALE = 2.0**-14
 # The search shrinks the full-range scale by sixteenths of an octave, down to 1/16.
 _SHRINK_STEPS = 64
 _STEPS_PER_OCTAVE = 16
-# Candidates are tried together as long as they and the values fit this: a cache's worth, or some megabytes on a GPU.
+# Candidates are tried together as long as candidates times values fit this: a cache, or some megabytes on a GPU.
 _SEARCH_ELEMENTS = 1 << 20
 
 
@@ -43,19 +43,19 @@ def dequantize(
     group_sizes: Sequence[int] | None = None,
     device: torch.device | str = "cpu",
 ) -> Tensor:
-    """Values of signed symbols: float32(q) * scale of its group, one float32 rounding.
+    """Dequantise signed symbols: float32(q) times the scale of the group, one float32 rounding.
 
     Args:
         symbols: Symbols. Any shape, int8.
         scales: Step per group. [G] float32.
         group_sizes: Rows (of the first dimension) in each group, in order; None: everything is one group.
-        device: Where the result lives.
+        device: Device of the result.
 
     Returns:
-        float32 tensor of the symbols' shape.
+        Values. Shape of the symbols, float32.
 
     Raises:
-        ValueError: a dtype differs, or scales, groups and rows don't match.
+        ValueError: a dtype differs from the above, or scales, groups and rows don't match.
     """
     n_groups = 1 if group_sizes is None else len(group_sizes)
     if symbols.dtype != np.int8:
@@ -84,28 +84,28 @@ def _row_groups(group_sizes: Sequence[int]) -> Tensor:
 
 
 def _per_row(scale: Tensor, row_group: Tensor | None, n_dims: int) -> Tensor:
-    """Scale in a shape that broadcasts against the values: [G] -> [] or [rows, 1, ...]."""
+    """Bring scales into a shape that broadcasts against the values: [G] -> [] or [rows, 1, ...]."""
     if row_group is None:
         return scale[0]
     return scale[row_group].reshape(-1, *(1,) * (n_dims - 1))
 
 
 def _fit_scale(values: Tensor, max_symbol: int) -> Tensor:
-    """Scale with the least squared error among LSQ's start value and shrunken full-range scales.
+    """Find the scale with the least squared error among LSQ's start value and shrunken full-range scales.
 
     Args:
-        values: One group. [n_values] float32.
+        values: Values of one group. [n_values] float32.
         max_symbol: Largest symbol.
 
     Returns:
-        Positive scale, on the device of the values, without waiting for it. Scalar float32.
+        Positive scale, on the device of the values, which is not waited for. Scalar float32.
     """
     if values.numel() == 0:
         return values.new_tensor(_IDLE_SCALE)
     values = torch.nan_to_num(values, nan=0.0).clamp(-MAGNITUDE_MAX, MAGNITUDE_MAX)
     magnitude = values.abs()
     shrink = torch.exp2(-torch.arange(_SHRINK_STEPS + 1, device=values.device) / _STEPS_PER_OCTAVE)
-    # In float64, so that the order of summation, which depends on threads, is rounded away.
+    # The mean is in float64, so that the order of summation, which depends on threads, is rounded away.
     lsq_start = (2.0 * magnitude.double().mean() / math.sqrt(max_symbol)).float()
     full_range = magnitude.max() / max_symbol
     candidates = torch.cat([lsq_start.reshape(1), full_range * shrink]).clamp(SCALE_MIN, MAGNITUDE_MAX)
@@ -116,7 +116,7 @@ def _fit_scale(values: Tensor, max_symbol: int) -> Tensor:
 
 
 def _squared_error(values: Tensor, scales: Tensor, max_symbol: int) -> Tensor:
-    """Mean squared error of [n_values] under each of [n, 1] scales. [n] float64."""
+    """Mean squared error of the values [n_values] under each of the scales [n, 1]. [n] float64."""
     decoded = values_of(symbols_of(values, scales, None, -max_symbol - 1, max_symbol), scales, None)
     return (decoded.double() - values).square_().mean(dim=1)
 
@@ -124,16 +124,17 @@ def _squared_error(values: Tensor, scales: Tensor, max_symbol: int) -> Tensor:
 class SymmetricQuantizer(nn.Module):
     """q = clamp(round(w / scale), -2^(bits-1), 2^(bits-1) - 1), value = float32(q) * scale, one scale per group.
 
-    Rounds half to even. Zero stays exactly zero. Before `initialize`, scales are 1.
+    Ties round to even, and zero stays exactly zero. Before `initialize`, scales are 1.
 
     Args:
-        group_sizes: Values in each group of a flat vector, in order; None: a tensor of any shape is one group.
+        group_sizes: Number of values in each group of a flat vector, in order; with None a tensor of any shape is one
+            group.
         bits: Bits a symbol, 2 to 8.
-        initial_bits: Bits for which `initialize` chooses scales, where symbols are to be fewer than there is room for.
-        backend: Of the operator.
+        initial_bits: Bits for which `initialize` chooses scales, if fewer symbols are to be used than `bits` allows.
+        backend: Back end of the operator.
 
     Raises:
-        ValueError: an argument outside its range.
+        ValueError: an argument is outside its range.
 
     Attributes:
         group_of: Group of each value. [n_values] int64.
@@ -228,13 +229,13 @@ class SymmetricQuantizer(nn.Module):
             tables: Bits of the symbols from -2^(bits-1) on, one row a group. [G, 2^bits or more] float32.
 
         Returns:
-            values: As calling it returns them.
-            bits: Partial sums. [n] float32.
+            values: Values as decoded. [n_values] float32.
+            bits: Partial sums of the bits of all symbols. [n] float32.
 
         Raises:
             ValueError: a shape or dtype differs from the above.
 
-        Gradients: of both to x and gain, as `lsq_round_rated` says. Deterministic: yes.
+        Gradients: to x and gain, from both values and bits, as `lsq_round_rated` says. Deterministic: yes.
         """
         self._check(x)
         segments = self._segments()
@@ -273,7 +274,7 @@ class SymmetricQuantizer(nn.Module):
         return {"scales": self.scales().cpu().numpy()}
 
     def _laid_out(self, x: Tensor) -> Tensor:
-        """As the operator takes it: without groups, one column."""
+        """Return `x` in the shape that the operator takes: one column if there are no groups."""
         return x.reshape(-1, 1) if self.group_sizes is None else x
 
     def _steps(self) -> LsqSteps:

@@ -12,17 +12,17 @@ from stgvcodec.ops.ycocg import MAX_SYMBOL, ZERO, to_ycocg, values_of, ycocg_rou
 
 __all__ = ["YcocgQuantizer", "dequantize"]
 
-# An error of Y or Cg shows in three channels, one of Co in two.
+# An error of Y or Cg shows in three channels, an error of Co in two.
 _STEP_RATIOS = (1.0, 1.2, 1.0)
 
 
 def dequantize(symbols: NDArray[np.uint8], scale: NDArray[np.float32], *, device: torch.device | str = "cpu") -> Tensor:
-    """Colours of symbols: float32(q - 128) * scale per component of (Y, Co, Cg), then to RGB by four additions.
+    """Dequantise colours: float32(q - 128) * scale per component of (Y, Co, Cg), then to RGB by four additions.
 
     Args:
         symbols: Symbols of (Y, Co, Cg). [N, 3] uint8.
-        scale: Step of each. [3] float32.
-        device: Where the result lives.
+        scale: Step of each component. [3] float32.
+        device: Device of the result.
 
     Returns:
         Weighted RGB. [N, 3] float32.
@@ -39,11 +39,11 @@ def dequantize(symbols: NDArray[np.uint8], scale: NDArray[np.float32], *, device
 
 
 class YcocgQuantizer(nn.Module):
-    """q = clamp(round(component / step), -128, 127) for Y, Co and Cg of a weighted colour, steps learned.
+    """q = clamp(round(component / step), -128, 127) for Y, Co and Cg of a weighted colour; the steps are learned.
 
     Args:
-        initial_step: Of luma at the start, in units of [0, 1] colour.
-        backend: Of the operator.
+        initial_step: Step of luma at the start, in units of [0, 1] colour.
+        backend: Back end of the operator.
     """
 
     unit: Tensor
@@ -57,7 +57,7 @@ class YcocgQuantizer(nn.Module):
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
-        """Start from the same steps for any data, wider only where a colour would not be reached.
+        """Set the steps to the initial ones, and widen those with which colours could not be reached.
 
         Args:
             x: Weighted RGB. [N, 3] float32.
@@ -65,7 +65,7 @@ class YcocgQuantizer(nn.Module):
         self._check(x)
         steps = torch.tensor(self._initial_steps, device=x.device)
         if x.shape[0]:
-            # The largest few may saturate: one that is far out would coarsen all others.
+            # The largest 0.1 % may saturate: one colour that is far out would coarsen all others.
             magnitude = torch.nan_to_num(to_ycocg(x)).abs().float()
             rank = max(1, round(0.999 * x.shape[0]))
             reach = magnitude.kthvalue(rank, dim=0).values
@@ -97,17 +97,17 @@ class YcocgQuantizer(nn.Module):
         """Return the decoder's values and what their symbols cost.
 
         Args:
-            x: As for calling it.
-            lengths: Tables, and rows of the symbols of (Y, Co, Cg). Rows [3, N].
+            x: Weighted RGB. [N, 3] float32.
+            lengths: Tables, and the table row of each of the symbols of (Y, Co, Cg). Rows [3, N].
 
         Returns:
-            values: As calling it returns them.
-            bits: Partial sums. [n] float32.
+            values: Values as decoded. [N, 3] float32.
+            bits: Partial sums of the bits of all symbols. [n] float32.
 
         Raises:
             ValueError: a shape or dtype differs from the above.
 
-        Gradients: of both to x and gain. Deterministic: yes.
+        Gradients: to x and gain, from both values and bits. Deterministic: yes.
         """
         values, bits = ycocg_round(x, self.gain, self.unit, lengths=lengths, backend=self.backend)
         assert bits is not None
