@@ -1,4 +1,4 @@
-"""Adam over one flat vector of parameters, with a rate and a count of steps for each group. Maths: README.md."""
+"""Adam over one flat vector of parameters, with a learning rate and a count of steps for each group (see README.md)."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ MAX_GROUPS = 32
 
 
 class AdamState(NamedTuple):
-    """What Adam remembers, all on the device of the parameters.
+    """The state that Adam keeps between steps, on the device of the parameters.
 
     Attributes:
-        exp_avg: Mean of the gradients. [P] float32.
-        exp_avg_sq: Mean of their squares. [P] float32.
-        n_steps: Steps that each group has made. [G] int32.
-        n_nonfinite: Elements of gradients that were NaN or Inf, and counted as 0, since the beginning. [1] int32.
-        n_arrived: The kernel's own: its programs that are done with a group in this step; 0 between steps. [G] int32.
+        exp_avg: Moving average of the gradients. [P] float32.
+        exp_avg_sq: Moving average of the squared gradients. [P] float32.
+        n_steps: Number of steps that each group has made. [G] int32.
+        n_nonfinite: Number of gradient elements since the beginning that were NaN or Inf and counted as 0. [1] int32.
+        n_arrived: Number of the kernel's programs that are done with a group in this step, for the kernel's own use; 0
+            between steps. [G] int32.
     """
 
     exp_avg: Tensor
@@ -32,7 +33,7 @@ class AdamState(NamedTuple):
 
     @staticmethod
     def zeros(n_parameters: int, n_groups: int, device: torch.device) -> AdamState:
-        """The state before the first step."""
+        """Make the state before the first step."""
         exp_avg, exp_avg_sq = (torch.zeros(n_parameters, device=device) for _ in range(2))
         n_steps, n_nonfinite, n_arrived = (
             torch.zeros(n, dtype=torch.int32, device=device) for n in (n_groups, 1, n_groups)
@@ -52,26 +53,27 @@ def adam_step(
     eps: float = 1e-15,
     backend: str = "auto",
 ) -> None:
-    """One step of Adam (Kingma and Ba 2015) in place, for the active groups alone.
+    """Make one step of Adam (Kingma and Ba 2015), in place, for the active groups alone.
 
-    Rates and counts of steps are read on the device, so that a call captured in a CUDA graph follows them. A gradient's
-    element that is NaN or Inf counts as 0 and is counted in `state.n_nonfinite`. The first call for a layout of groups
+    Rates and counts of steps are read on the device, so that a call captured in a CUDA graph follows them. A gradient
+    element that is NaN or Inf is taken as 0 and counted in `state.n_nonfinite`. The first call for a layout of groups
     must not lie in a capture: it compiles the kernel and puts `group_ends` on the device.
 
     Args:
-        params: Parameters, group after group. [P] float32, contiguous; changed.
-        grads: Their gradients. [P] float32, contiguous.
-        state: Changed; `AdamState.zeros` before the first step.
-        group_ends: Where each group ends, ascending, the last one at P; G <= 32. An empty group makes no steps.
-        active: Which groups make a step. The parameters, moments and counts of the others are left as they are.
+        params: Parameters, group after group, changed in place. [P] float32, contiguous.
+        grads: Gradients of the parameters. [P] float32, contiguous.
+        state: State that the step changes; `AdamState.zeros` makes it before the first step.
+        group_ends: End of each group in `params`, ascending, the last one at P; G <= 32. An empty group makes no steps.
+        active: Whether each group makes a step. The parameters, moments and counts of the others do not change.
         rates: Learning rate of each group. [G] float32.
-        betas: Decay of the two means, each in (0, 1).
-        eps: Added to the root of the mean square, > 0.
+        betas: Decays of the two moving averages, each in (0, 1).
+        eps: Term that is added to the root of the mean square, > 0.
         backend: "auto", "reference" or "triton".
 
     Raises:
         ValueError: a shape, dtype, device or layout differs from the above.
-        BackendUnavailableError: an explicit back end that this machine or release cannot run.
+        BackendUnavailableError: `backend` cannot run here.
+
     Gradients: none. Deterministic: yes.
     """
     _check(params, grads, state, group_ends, active, rates)
@@ -98,7 +100,7 @@ def _triton() -> _Step:
     return triton_kernel.adam_step
 
 
-# Imported at their first use: triton is not everywhere.
+# The implementations are imported at their first use, since triton is not everywhere.
 _IMPLEMENTATIONS: dict[str, Callable[[], _Step]] = {"reference": _reference, "triton": _triton}
 
 

@@ -1,4 +1,4 @@
-"""Adam in plain torch, on any device and without waiting for it: the truth that the kernel is held against."""
+"""Adam in plain torch, on any device and without waiting for it: the reference that the kernel is held against."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def adam_step(
     betas: tuple[float, float],
     eps: float,
 ) -> None:
-    """Twin of `stgvcodec.ops.adam.adam_step`, for checked inputs."""
+    """Make one step as `stgvcodec.ops.adam.adam_step` does; the inputs have been checked."""
     beta1, beta2 = betas
     for g, (start, end) in enumerate(zip((0, *group_ends), group_ends, strict=False)):
         if not active[g] or start == end:

@@ -1,4 +1,4 @@
-"""Adam as one Triton launch. README.md says why it looks like this."""
+"""Adam as one Triton launch; README.md says why the kernel looks like this."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def adam_step(
     betas: tuple[float, float],
     eps: float,
 ) -> None:
-    """Twin of `reference.adam_step`."""
+    """Make one step, as the twin of `reference.adam_step`."""
     starts = (0, *group_ends[:-1])
     n_blocks = sum(triton.cdiv(end - start, _BLOCK) for start, end in zip(starts, group_ends, strict=True))
     mask = sum(1 << g for g, is_active in enumerate(active) if is_active)
@@ -103,7 +103,7 @@ def _step_kernel(  # type: ignore[no-untyped-def]
 
         finite = tl.abs(grad) <= 3.4028234663852886e38  # A NaN fails every comparison.
         grad = tl.where(finite, grad, 0.0)
-        # float64: 1 - 0.99^t loses digits in float32, and a program does this once.
+        # This is in float64, since 1 - 0.99^t loses digits in float32, and a program does it only once.
         steps = n_done.to(tl.float64)
         correction1 = (1.0 - tl.exp(steps * LOG_BETA1)).to(tl.float32)
         correction2 = (1.0 - tl.exp(steps * LOG_BETA2)).to(tl.float32)
@@ -120,7 +120,7 @@ def _step_kernel(  # type: ignore[no-untyped-def]
         n_bad = tl.sum((inside & (finite == 0)).to(tl.int32), 0)
         if n_bad > 0:
             tl.atomic_add(n_nonfinite, n_bad, sem="relaxed")
-        # The last program of a group counts its step, when all have read the count; hence the barrier.
+        # The last program of a group counts the step when all threads have read the count; hence the barrier.
         tl.debug_barrier()
         if tl.atomic_add(n_arrived + group, 1, sem="acq_rel") == n_group_blocks - 1:
             tl.store(n_arrived + group, 0)

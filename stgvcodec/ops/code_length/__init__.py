@@ -1,4 +1,4 @@
-"""Bits of rounded numbers under tables of code lengths, with a gradient to the numbers. Maths: README.md."""
+"""Bits of rounded values under tables of code lengths, with a gradient to the values (see README.md)."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from stgvcodec.ops.code_length import reference
 __all__ = ["MOST_PARTS", "CodeLengths", "check_lengths", "code_length", "total_bits"]
 
 MOST_PARTS = 3
-"""Streams that `total_bits` adds up."""
+"""Number of streams that `total_bits` can add up."""
 
 
 class CodeLengths(NamedTuple):
-    """What symbols cost.
+    """Code lengths of symbols, as tables and the table row of each symbol.
 
     Attributes:
         tables: Bits of symbols 0 to A - 1 in each class, finite. [R, A] float32.
-        rows: Row of `tables` for each number, whatever shape those have. int32.
+        rows: Row of `tables` for each symbol, in the shape of the symbols. int32.
     """
 
     tables: Tensor
@@ -30,14 +30,14 @@ class CodeLengths(NamedTuple):
 
 
 def code_length(positions: Tensor, lengths: CodeLengths, *, first: int = 0, n_symbols: int | None = None) -> Tensor:
-    """Bits that an entropy coder takes for the symbols nearest to some numbers.
+    """Bits that an entropy coder takes for the symbols nearest to the positions.
 
     Args:
-        positions: Numbers in units of symbols; those outside the alphabet count as its ends, NaN as 0. Any shape,
-            float32.
-        lengths: Tables, and the row of each number in the shape of `positions`.
-        first: Number that symbol 0 stands for.
-        n_symbols: Size of the alphabet, 2 to A; None: A.
+        positions: Values in units of symbols, before rounding; values outside the alphabet count as its ends, NaN as 0.
+            Any shape, float32.
+        lengths: Tables, and the table row of each position in the shape of `positions`.
+        first: Integer that the first symbol of a table stands for.
+        n_symbols: Size of the alphabet, 2 to A; None stands for A.
 
     Returns:
         Sum of tables[row, clamp(round(position)) - first]. Scalar float32.
@@ -45,8 +45,8 @@ def code_length(positions: Tensor, lengths: CodeLengths, *, first: int = 0, n_sy
     Raises:
         ValueError: a shape or dtype differs from the above.
 
-    Gradients: to positions, the slope of the code length between the two symbols around each, zero outside the
-    alphabet. Deterministic: yes. Nothing waits for the device.
+    Gradients: to positions, the slope of the code length between the two symbols around each position, zero outside
+    the alphabet. Deterministic: yes. Nothing waits for the device.
     """
     if positions.dtype != torch.float32:
         raise ValueError(f"positions are {positions.dtype}, expected torch.float32")
@@ -62,14 +62,14 @@ def total_bits(parts: Sequence[Tensor], fixed: Tensor, *, backend: str = "auto")
 
     Args:
         parts: Partial sums of each stream, `MOST_PARTS` streams at most. [n_i] float32.
-        fixed: What is added to them. Scalar float32.
+        fixed: Bits without a gradient, which are added to the streams' bits. Scalar float32.
         backend: One of `stgvcodec.ops.backends.BACKENDS`.
 
     Returns:
-        Scalar float32.
+        Bits. Scalar float32.
 
     Raises:
-        ValueError: there are more streams, or a shape or dtype differs from the above.
+        ValueError: there are more streams than that, or a shape or dtype differs from the above.
         BackendUnavailableError: `backend` cannot run here.
 
     Gradients: to parts. Deterministic: yes, both passes.
@@ -88,10 +88,10 @@ def total_bits(parts: Sequence[Tensor], fixed: Tensor, *, backend: str = "auto")
 
 
 def check_lengths(lengths: CodeLengths, shape: Sequence[int]) -> None:
-    """Check tables and rows against the shape of the numbers they are for.
+    """Check tables and rows against the shape of the positions that they are for.
 
     Raises:
-        ValueError: a shape or dtype is not that of `CodeLengths`.
+        ValueError: a shape or dtype is not as `CodeLengths` says.
     """
     tables, rows = lengths
     if tables.ndim != 2 or tables.shape[1] < 2 or tables.dtype != torch.float32:

@@ -1,4 +1,4 @@
-"""Code lengths in torch: the truth."""
+"""The reference of code lengths, in torch."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import Tensor
 
 
 def code_length(positions: Tensor, tables: Tensor, rows: Tensor, first: int, n_symbols: int) -> Tensor:
-    """Sum of the code lengths; see the contract."""
+    """Sum of the code lengths, as `ops.code_length.code_length` describes it."""
     result: Tensor = _CodeLength.apply(positions, tables, rows, first, n_symbols)
     return result
 
 
 def total_bits(parts: Sequence[Tensor], fixed: Tensor) -> Tensor:
-    """Sum of the parts; see the contract."""
+    """Sum of the bits of all streams, as `ops.code_length.total_bits` describes it."""
     return torch.cat([*parts, fixed.reshape(1)]).sum()
 
 
@@ -28,7 +28,7 @@ class _CodeLength(torch.autograd.Function):
         flat = tables.reshape(-1)
         at = rows.long() * tables.shape[1] + (lower - first).long()
         below, above = flat[at], flat[at + 1]
-        # Half to even, as the quantisers round.
+        # torch rounds half to even, as the quantisers do.
         is_above = bounded.round() > lower
         ctx.save_for_backward(torch.where(bounded == positions, above - below, 0.0))
         return torch.where(is_above, above, below).sum()

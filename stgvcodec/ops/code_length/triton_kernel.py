@@ -1,4 +1,4 @@
-"""One launch that adds up the bits of all streams."""
+"""Triton kernel that adds up the bits of all streams in one launch."""
 
 # mypy: disable-error-code="no-untyped-def"
 
@@ -25,7 +25,7 @@ def _total_kernel(part_1_ptr, part_2_ptr, part_3_ptr, fixed_ptr, total_ptr, n_1,
 
 
 def total_bits(parts: Sequence[Tensor], fixed: Tensor) -> Tensor:
-    """Sum of the parts; see the contract."""
+    """Sum of the bits of all streams, as `ops.code_length.total_bits` describes it."""
     result: Tensor = _Total.apply(fixed, *parts)
     return result
 
@@ -35,7 +35,7 @@ class _Total(torch.autograd.Function):
     def forward(ctx: Any, fixed: Tensor, *parts: Tensor) -> Tensor:
         ctx.sizes = [len(part) for part in parts]
         total = torch.empty_like(fixed)
-        # For streams that there are not, something to point to.
+        # A stream that does not exist gets any pointer and the size 0.
         three = [*(part.contiguous() for part in parts), fixed, fixed, fixed][:3]
         sizes = [*ctx.sizes, 0, 0, 0][:3]
         _total_kernel[(1,)](*three, fixed, total, *sizes, _BLOCK, num_warps=_N_WARPS)

@@ -1,4 +1,4 @@
-"""Rounding to half precision with a straight-through gradient. Maths: README.md."""
+"""Rounding to half precision with a straight-through gradient (see README.md)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["HALF_MAX", "half_round", "round_to_half"]
 
 
 def half_round(x: Tensor, *, backend: str = "auto") -> Tensor:
-    """Nearest finite IEEE half of each value, ties to even, as float32.
+    """Round each value to the nearest finite IEEE half, ties to even, as float32.
 
     Args:
         x: Values; NaN counts as zero, larger magnitudes than `HALF_MAX` saturate to it. Any shape, float32.
@@ -25,7 +25,7 @@ def half_round(x: Tensor, *, backend: str = "auto") -> Tensor:
         Values that a half holds exactly, the same bits on every back end. Same shape, float32.
 
     Raises:
-        ValueError: another dtype.
+        ValueError: the dtype is not float32.
         BackendUnavailableError: `backend` cannot run here.
 
     Gradients: straight-through (identity) to x, not through the conversion. Deterministic: yes.
@@ -53,7 +53,7 @@ class _StraightThrough(torch.autograd.Function):
 
 
 def _triton_half_values(x: Tensor) -> Tensor:
-    # Imported here, as in every operator: users of other back ends need not have triton.
+    # The import is here, as in every operator, since users of other back ends need not have triton.
     from stgvcodec.ops.half_round import triton_kernel
 
     return triton_kernel.half_values(x)

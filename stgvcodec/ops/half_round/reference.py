@@ -1,4 +1,4 @@
-"""Rounding to half precision in torch: the truth."""
+"""The reference of rounding to half precision, in torch."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ HALF_MAX = 65504.0
 
 
 def round_to_half(x: Tensor) -> Tensor:
-    """Nearest finite IEEE half, ties to even; NaN counts as zero. Any shape, float32 -> float16, no gradient."""
-    # What overflows to infinity comes back as the largest half, as if it had been clamped before.
+    """Round to the nearest finite half, ties to even, without a gradient; NaN counts as zero. float32 -> float16."""
+    # A value that overflows to infinity comes back as the largest half, as if it had been clamped before.
     return torch.nan_to_num(x.detach().to(torch.float16), nan=0.0)
 
 
 def half_values(x: Tensor) -> Tensor:
-    """`round_to_half` as float32; see the contract."""
+    """Round to half precision, as `ops.half_round.half_round` describes it, without a gradient."""
     return round_to_half(x).to(torch.float32)

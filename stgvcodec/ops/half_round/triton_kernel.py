@@ -1,4 +1,4 @@
-"""The four steps of rounding to half in one launch."""
+"""Triton kernel that does the four steps of rounding to half in one launch."""
 
 # The interpreter and the compiler both read types from annotations, and only constexpr means anything to them.
 # mypy: disable-error-code="no-untyped-def"
@@ -19,7 +19,7 @@ _HALF_MAX = tl.constexpr(reference.HALF_MAX)
 
 @triton.jit
 def half_of(x):
-    """Nearest finite half as float32; NaN counts as zero."""
+    """Round to the nearest finite half, as float32; NaN counts as zero."""
     x = tl.where(x != x, 0.0, x)
     return tl.minimum(tl.maximum(x, -_HALF_MAX), _HALF_MAX).to(tl.float16).to(tl.float32)
 
@@ -32,7 +32,7 @@ def _half_kernel(x_ptr, values_ptr, n, BLOCK: tl.constexpr):
 
 
 def half_values(x: Tensor) -> Tensor:
-    """Nearest finite halves; see the contract."""
+    """Round to half precision, as `ops.half_round.half_round` describes it, without a gradient."""
     x = x.detach().contiguous()
     values = torch.empty_like(x)
     if x.numel() > 0:

@@ -1,4 +1,4 @@
-"""Covariances to log-scale and shear symbols and back, with their bits, fused with what makes the steps: README.md."""
+"""Covariances to log-scale and shear symbols and back, with the symbols' bits (see README.md)."""
 
 from __future__ import annotations
 
@@ -27,17 +27,18 @@ __all__ = [
 def log_shear_round(
     x: Tensor, gain: Tensor, unit: Tensor, *, lengths: CodeLengths | None = None, backend: str = "auto"
 ) -> tuple[Tensor, Tensor | None]:
-    """Values that a decoder has of raw Cholesky factors, and what an entropy coder takes for their symbols.
+    """Quantise and dequantise raw Cholesky factors, and return the bits of their symbols.
 
     Args:
         x: Raw factors (l1, l2, l3), pixels. [N, 3] float32.
         gain: Logarithms by which the steps of (l1, l3, shear) differ from `unit`. [3] float32.
         unit: Steps found in the data, positive. [3] float32.
-        lengths: Tables of 256 symbols, and rows of the symbols (a, b, s). Rows [3, N]. None: bits are not asked for.
+        lengths: Tables of 256 symbols, and the table row of each of the symbols (a, b, s). Rows [3, N]. With None no
+            bits are returned.
         backend: One of `stgvcodec.ops.backends.BACKENDS`.
 
     Returns:
-        values: As decoded from the symbols; the same bits as the decoder's, from `log_shear_scale` and
+        values: Factors as decoded; they have the bits that the decoder gets from `log_shear_scale` and
             `log_shear_symbols` of the same back end. [N, 3] float32.
         bits: Partial sums of the bits of all symbols. [n] float32, n >= 1; None without `lengths`.
 
@@ -45,9 +46,10 @@ def log_shear_round(
         ValueError: a shape, dtype or device differs from the above.
         BackendUnavailableError: `backend` cannot run here.
 
-    Gradients: of the values straight-through to x within the symbols and zero outside, except that an l1 or l3 that is
-    not positive always gets its own; of the bits to x as `ops.code_length` says, with the decoded l3 that scales the
-    shear held; both to gain, zero where a step stands at its limit. Deterministic: yes, both passes.
+    Gradients: from the values to x, straight-through within the symbols and zero outside, except that an l1 or l3 that
+    is not positive always gets the gradient of its value; from the bits to x, as `ops.code_length` says, with the
+    decoded l3 that scales the shear held fixed; from both to gain, zero where a step stands at its limit.
+    Deterministic: yes, both passes.
     """
     _check(x, gain, unit)
     if lengths is not None:
@@ -64,16 +66,16 @@ def log_shear_round(
 
 @torch.no_grad()
 def log_shear_symbols(x: Tensor, gain: Tensor, unit: Tensor, *, backend: str = "auto") -> Tensor:
-    """Symbols (a, b, s) to transmit, those of `log_shear_round` of the same back end.
+    """Return the symbols (a, b, s) to transmit, which are those of `log_shear_round` of the same back end.
 
     Args:
-        x: As for `log_shear_round`.
-        gain: As for `log_shear_round`.
-        unit: As for `log_shear_round`.
-        backend: As for `log_shear_round`; logarithms of two back ends may differ in the last place.
+        x: Raw factors (l1, l2, l3), pixels. [N, 3] float32.
+        gain: Logarithms by which the steps of (l1, l3, shear) differ from `unit`. [3] float32.
+        unit: Steps found in the data, positive. [3] float32.
+        backend: One of `stgvcodec.ops.backends.BACKENDS`; logarithms of two back ends may differ in the last place.
 
     Returns:
-        0 to 255. [N, 3] int64.
+        Symbols, 0 to 255. [N, 3] int64.
 
     Raises:
         ValueError: a shape, dtype or device differs from the above.
@@ -90,7 +92,7 @@ def log_shear_symbols(x: Tensor, gain: Tensor, unit: Tensor, *, backend: str = "
 
 @torch.no_grad()
 def log_shear_scale(gain: Tensor, unit: Tensor, *, backend: str = "auto") -> Tensor:
-    """Steps as transmitted, the very numbers with which `log_shear_round` of that back end computes. [3] float32."""
+    """Return the steps as transmitted, exactly those of `log_shear_round` of that back end. [3] float32."""
     implementations = {
         "reference": reference.transmitted_scale,
         "numba": reference.transmitted_scale,
@@ -102,7 +104,7 @@ def log_shear_scale(gain: Tensor, unit: Tensor, *, backend: str = "auto") -> Ten
 def _triton_log_shear_round(
     x: Tensor, gain: Tensor, unit: Tensor, lengths: CodeLengths | None
 ) -> tuple[Tensor, Tensor | None]:
-    # Imported here, as in every operator: users of other back ends need not have triton.
+    # The import is here, as in every operator, since users of other back ends need not have triton.
     from stgvcodec.ops.log_shear import triton_kernel
 
     return triton_kernel.log_shear_round(x, gain, unit, lengths)

@@ -1,4 +1,4 @@
-"""Symbols to raw Cholesky factors, as every decoder computes them."""
+"""Log-scale and shear symbols to raw Cholesky factors, as every decoder computes them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from stgvcodec.ops.log_shear.limits import MAX_DIAGONAL_PX, MIN_DIAGONAL_PX, N_S
 
 
 def diagonal_tables(scale: Tensor) -> Tensor:
-    """Diagonal entries of all symbols k before the lower bound: p_k - 0.5.
+    """Make the tables of diagonal entries before the lower bound: symbol k has p_k - 0.5.
 
     Here p_0 = 0.5 and p_(k+1) = min(p_k (1 + scale), 2^20).
 
@@ -17,10 +17,11 @@ def diagonal_tables(scale: Tensor) -> Tensor:
         scale: Relative steps. [n] float32.
 
     Returns:
-        [n, 256] float32, rounded once from binary64; the products are taken one after the other on every device.
+        Tables, rounded once from binary64; the products are taken one after the other on every device. [n, 256]
+        float32.
     """
     ratios = 1.0 + scale.double()
-    # Not one element set to a number, which would copy from the host in a captured step.
+    # Setting one element to a constant would copy it from the host in a captured step.
     start = torch.full_like(ratios, MIN_DIAGONAL_PX)
     if scale.device.type == "cpu":
         powers = torch.cat((start[:, None], ratios[:, None].expand(-1, N_SYMBOLS - 1)), dim=1).cumprod(dim=1)
@@ -34,7 +35,7 @@ def diagonal_tables(scale: Tensor) -> Tensor:
 
 
 def decoded(symbols: Tensor, scale: Tensor) -> Tensor:
-    """Raw factors of symbols (a, b, s) as every decoder computes them. [N, 3] integers to [N, 3] float32."""
+    """Dequantise symbols (a, b, s) to raw factors, as every decoder does. [N, 3] integers to [N, 3] float32."""
     tables = diagonal_tables(scale[:2])
     a, b, s = symbols.long().unbind(1)
     first, third = tables[0][a], tables[1][b]

@@ -1,4 +1,4 @@
-"""What log-scale and shear symbols can say."""
+"""Limits of log-scale and shear symbols and of their steps."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ SCALE_LIMITS = (2.0**-10, 0.5)
 SHEAR_LIMITS = (2.0**-10, 2.0**10)
 """Smallest and largest step of the shear."""
 MIN_DIAGONAL_PX = 0.5
-"""Lower bound of l1 and l3, symbol 0."""
+"""Lower bound of l1 and l3, for which symbol 0 stands."""
 MAX_DIAGONAL_PX = 2.0**20
-"""Where their symbols stop growing, and l2 saturates."""
+"""Largest l1 and l3 that symbols stand for; the quantiser clamps l2 to this magnitude."""
 N_SYMBOLS = 256
 SHEAR_ZERO = 128
-"""Code of no shear."""
+"""Symbol of a shear of zero."""

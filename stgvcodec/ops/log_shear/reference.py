@@ -1,4 +1,4 @@
-"""Log-scale and shear symbols in torch: the truth, on the decoder's arithmetic of `decoding`."""
+"""The reference of log-scale and shear symbols, in torch, with the decoder's arithmetic of `decoding`."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from stgvcodec.ops.log_shear.limits import (
 
 
 def transmitted_scale(gain: Tensor, unit: Tensor) -> Tensor:
-    """Steps as transmitted; see `log_shear_scale`."""
+    """Return the steps as transmitted, as `ops.log_shear.log_shear_scale` describes them."""
     return bounded(unit * gain.exp())
 
 
 def bounded(scale: Tensor) -> Tensor:
-    """Steps within their limits. [3]."""
+    """Clamp the steps to their limits. [3]."""
     return torch.cat((scale[:2].clamp(*SCALE_LIMITS), scale[2:].clamp(*SHEAR_LIMITS)))
 
 
 def log_shear_symbols(x: Tensor, gain: Tensor, unit: Tensor) -> Tensor:
-    """Symbols to transmit; see the contract."""
+    """Return the symbols to transmit, as `ops.log_shear.log_shear_symbols` describes them."""
     return _parts(x, transmitted_scale(gain, unit)).symbols
 
 
 def log_shear_round(x: Tensor, gain: Tensor, unit: Tensor, lengths: CodeLengths | None) -> tuple[Tensor, Tensor | None]:
-    """Values as decoded, and bits; see the contract."""
+    """Return values as decoded and the bits of their symbols, as `ops.log_shear.log_shear_round` describes them."""
     values, positions = _Round.apply(x, transmitted_scale(gain, unit))
     return values, None if lengths is None else code_length(positions.t(), lengths).reshape(1)
 
 
 class _Parts(NamedTuple):
-    """Symbols (a, b, s), what they were rounded from, and pixels of l1, l3 and l2 for a step of each. [N, 3] each."""
+    """Symbols (a, b, s), the positions they were rounded from, and the pixels of l1, l3, l2 per symbol. [N, 3] each."""
 
     symbols: Tensor
     positions: Tensor
@@ -50,7 +50,7 @@ class _Parts(NamedTuple):
 
 def _parts(x: Tensor, scale: Tensor) -> _Parts:
     clean = torch.nan_to_num(x, nan=0.0)
-    # Beyond all symbols the logarithm would only overflow.
+    # Clamping beyond all symbols keeps the logarithm from overflowing.
     diagonal = clean[:, ::2].clamp(0.0, MAX_DIAGONAL_PX) + MIN_DIAGONAL_PX  # [N, 2]: l1, l3
     per_code = torch.log1p(scale[:2])
     along = torch.log(diagonal * (1.0 / MIN_DIAGONAL_PX)) / per_code
@@ -67,7 +67,7 @@ def _parts(x: Tensor, scale: Tensor) -> _Parts:
 
 
 class _Round(torch.autograd.Function):
-    """Values and positions; each gradient by hand, since symbols have none."""
+    """Values and positions, with gradients by hand, since symbols have none."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
@@ -83,12 +83,12 @@ class _Round(torch.autograd.Function):
         inside = (positions >= 0.0) & (positions <= N_SYMBOLS - 1.0)
         in_pixels = torch.stack((v1, v3, v2), dim=1)
         first, third, shear = (torch.where(inside, in_pixels, 0.0) + grad_positions / per_position).unbind(1)
-        # As a shear of zero is in the middle of its symbols.
+        # A shear of zero lies in the middle of its symbols.
         origin = torch.zeros_like(scale)
         origin[2:].fill_(SHEAR_ZERO)
         moved = torch.where(inside, symbols - positions, symbols - origin)
         sums = (in_pixels * per_position * moved - grad_positions * (positions - origin)).sum(dim=0)
-        # Those are by the logarithms of 1 + step and of the step.
+        # The sums are derivatives by the logarithms of 1 + step and of the step.
         by_step = torch.cat(((1.0 + scale[:2]) * torch.log1p(scale[:2]), scale[2:]))
         # A diagonal entry under its bound lies on symbol 0 whatever it is; only the error may lift it.
         first = torch.where(x[:, 0] > 0, first, v1)

@@ -1,4 +1,4 @@
-"""One launch forward, one backward; the last block of the backward pass adds up the steps' gradients."""
+"""Triton kernels, one launch forward and one backward, whose last block adds up the steps' gradients."""
 
 # The interpreter and the compiler both read types from annotations, and only constexpr means anything to them.
 # mypy: disable-error-code="no-untyped-def"
@@ -17,7 +17,7 @@ from stgvcodec.ops.code_length.triton_device import code_length, rounded, sum_in
 from stgvcodec.ops.log_shear import limits
 from stgvcodec.ops.lsq.triton_kernel import free_scale
 
-# One item a thread: the chain of products is what a program waits for.
+# Each thread has one item, since the chain of products is what a program waits for.
 _BLOCK = 128
 _N_WARPS = 4
 _SUM_BLOCK = 256
@@ -42,19 +42,19 @@ def _clamp(x, low, high):
 
 @triton.jit
 def _log_ratio(scale):
-    """log(1 + scale), of which float32 would lose half the places."""
+    """Return log(1 + scale), of which float32 would lose half the digits."""
     return tl.log(1.0 + scale.to(tl.float64)).to(tl.float32)
 
 
 @triton.jit
 def _diagonal(x):
-    """A factor in reach of the symbols, above its bound."""
+    """Clamp a diagonal entry to the reach of the symbols, and add its lower bound."""
     return _clamp(tl.where(x != x, 0.0, x), 0.0, _MAX_DIAGONAL) + _MIN_DIAGONAL
 
 
 @triton.jit
 def _powers(codes_1, codes_3, scale_1, scale_3):
-    """Factors of diagonal symbols: products taken one after the other, as in the decoder's table."""
+    """Dequantise diagonal symbols by products that are taken one after the other, as in the decoder's table."""
     ratio_1 = 1.0 + scale_1.to(tl.float64)
     ratio_3 = 1.0 + scale_3.to(tl.float64)
     codes_1, codes_3 = codes_1.to(tl.int32), codes_3.to(tl.int32)
@@ -66,7 +66,7 @@ def _powers(codes_1, codes_3, scale_1, scale_3):
         power_1 = tl.where(k < codes_1, power_1 * ratio_1, power_1)
         power_3 = tl.where(k < codes_3, power_3 * ratio_3, power_3)
         k += 1
-    # Bounded once at the end: products only grow, so that it comes to the same.
+    # The bound is applied once at the end, which comes to the same, since products only grow.
     raw_1 = (tl.minimum(power_1, _MAX_DIAGONAL) - _MIN_DIAGONAL).to(tl.float32)
     return raw_1, (tl.minimum(power_3, _MAX_DIAGONAL) - _MIN_DIAGONAL).to(tl.float32)
 
@@ -113,7 +113,7 @@ def _forward_kernel(x_ptr, values_ptr, positions_ptr, gain_ptr, unit_ptr, arrive
 
 @triton.jit
 def _component(position, grad, grad_position, per_position, mask, ORIGIN: tl.constexpr):
-    """Gradient to the factor, and this block's sum of that to the logarithm on which the symbols are equal steps."""
+    """Gradient to the factor, and the block's sum of that to the logarithm on which symbols are equal steps."""
     inside = (position >= 0.0) & (position <= _TOP)
     symbols = rounded(position, 0, _N_SYMBOLS)
     moved = tl.where(inside, symbols - position, symbols - ORIGIN)
@@ -172,7 +172,7 @@ def _backward_kernel(grad_ptr, x_ptr, values_ptr, positions_ptr, grad_x_ptr, gai
     if n_before == n_blocks - 1:
         tl.debug_barrier()
         tl.store(arrived_ptr, 0)
-        # Sums are by the logarithms of 1 + step and of the step.
+        # The sums are derivatives by the logarithms of 1 + step and of the step.
         factor_1 = scale_1 / ((1.0 + scale_1) * log_1)
         factor_3 = scale_3 / ((1.0 + scale_3) * log_3)
         _store_grad_gain(grad_gain_ptr, partials_ptr, n_blocks, free_1, _SCALE_MIN, _SCALE_MAX, factor_1, SUM_BLOCK)
@@ -183,13 +183,13 @@ def _backward_kernel(grad_ptr, x_ptr, values_ptr, positions_ptr, grad_x_ptr, gai
 
 
 def log_shear_symbols(x: Tensor, gain: Tensor, unit: Tensor) -> Tensor:
-    """Symbols to transmit, by the forward kernel; see the contract."""
+    """Return the symbols by the forward kernel, as `ops.log_shear.log_shear_symbols` describes them."""
     positions = _forward(x.contiguous(), gain, unit, None)[1]
     return positions.t().round().clamp_(0, limits.N_SYMBOLS - 1).long()
 
 
 def log_shear_round(x: Tensor, gain: Tensor, unit: Tensor, lengths: CodeLengths | None) -> tuple[Tensor, Tensor | None]:
-    """Values as decoded, and bits; see the contract."""
+    """Return values as decoded and the bits of their symbols, as `ops.log_shear.log_shear_round` describes them."""
     values, bits = _Round.apply(x, gain, unit, lengths)
     return values, bits
 
@@ -197,7 +197,7 @@ def log_shear_round(x: Tensor, gain: Tensor, unit: Tensor, lengths: CodeLengths 
 def _forward(
     x: Tensor, gain: Tensor, unit: Tensor, lengths: CodeLengths | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
-    """Values [N, 3], positions [3, N], count of blocks that have added up, slopes [3, N], bits [n_programs]."""
+    """Return values [N, 3], positions [3, N], the counter of blocks, slopes [3, N] and bits [n_programs]."""
     n = x.shape[0]
     n_programs = max(triton.cdiv(n, _BLOCK), 1)
     values, positions = torch.empty_like(x), torch.empty(3, n, device=x.device)

@@ -1,4 +1,4 @@
-"""Uniform fake quantisation with learned steps (LSQ, LSQ+), fused with what makes the steps. Maths: README.md."""
+"""Uniform fake quantisation with learned steps (LSQ, LSQ+), fused with the making of the steps (see README.md)."""
 
 from __future__ import annotations
 
@@ -35,30 +35,30 @@ def lsq_round(
     max_symbol: int,
     backend: str = "auto",
 ) -> Tensor:
-    """Values that a decoder has of `x`: symbol * scale + offset, symbol = clamp(round((x - offset) / scale)).
+    """Quantise and dequantise: value = symbol * scale + offset, symbol = clamp(round((x - offset) / scale)).
 
-    Rounds half to even; the product and the sum are two float32 roundings. NaN counts as zero, infinities saturate.
+    Ties round to even; the product and the sum are two float32 roundings. NaN counts as zero, infinities saturate.
 
     Args:
         x: Values. [n_values] float32 with `segments`, else [N, G] float32, one group a column.
-        steps: Scale and offset of each group, and what they are made of.
-        segments: Groups of a flat `x`.
+        steps: Parameters that make the scale and offset of each group.
+        segments: Groups of a flat `x`; with None each column of `x` is a group.
         min_symbol: Smallest symbol, -2^15 at least.
         max_symbol: Largest symbol, 1 to 2^15 - 1.
         backend: One of `stgvcodec.ops.backends.BACKENDS`.
 
     Returns:
-        Values as decoded. Shape of `x`, float32; the same bits as the decoder's, from `lsq_steps` and `lsq_symbols` of
-        the same back end.
+        Values as decoded; they have the bits that the decoder gets from `lsq_steps` and `lsq_symbols` of the same back
+        end. Shape of `x`, float32.
 
     Raises:
         ValueError: a shape, dtype or device differs from the above.
         BackendUnavailableError: `backend` cannot run here.
 
-    Gradients: to x, straight-through where min_symbol <= (x - offset) / scale <= max_symbol and zero elsewhere; to
-    scale, symbol - (x - offset) / scale inside and symbol outside, to offset, 0 inside and 1 outside, both summed over
-    the group times 1 / sqrt(values in the group * max_symbol), and through them to gain and shift, zero where scale or
-    offset stand at their limits. None to unit and anchor. Deterministic: yes, both passes.
+    Gradients: to x, straight-through where min_symbol <= (x - offset) / scale <= max_symbol and zero elsewhere. To
+    scale, symbol - (x - offset) / scale inside and symbol outside; to offset, 0 inside and 1 outside; both are summed
+    over the group times 1 / sqrt(values in the group * max_symbol), and go on to gain and shift, zero where scale or
+    offset stand at their limits. There is none to unit and anchor. Deterministic: yes, both passes.
     """
     _check(x, steps, segments, min_symbol, max_symbol)
     implementations = {"reference": reference.lsq_round, "numba": reference.lsq_round, "triton": _triton_lsq_round}
@@ -75,29 +75,29 @@ def lsq_round_rated(
     max_symbol: int,
     backend: str = "auto",
 ) -> tuple[Tensor, Tensor]:
-    """`lsq_round` without offsets, and what an entropy coder takes for its symbols; in one pass either way.
+    """Quantise and dequantise as `lsq_round` without offsets, and return the bits of the symbols from the same pass.
 
     Args:
         x: Values. [n_values] float32.
-        steps: Scale of each group.
+        steps: Parameters that make the scale of each group; shift and anchor are None.
         tables: Bits of the symbols from `min_symbol` on, one row a group. [G, A] float32, with
             A >= max_symbol - min_symbol + 1.
         segments: Groups of `x`.
         min_symbol: Smallest symbol.
         max_symbol: Largest symbol.
-        backend: As for `lsq_round`.
+        backend: One of `stgvcodec.ops.backends.BACKENDS`.
 
     Returns:
-        values: As `lsq_round` returns them.
+        values: Values as decoded. [n_values] float32.
         bits: Partial sums of tables[group, symbol - min_symbol]. [n] float32, n >= 1.
 
     Raises:
         ValueError: a shape, dtype or device differs from the above.
         BackendUnavailableError: `backend` cannot run here.
 
-    Gradients: of the values as `lsq_round` says; of the bits to x, the slope of `ops.code_length` at x / scale over the
-    scale, and to scale, minus the sum of those times x / scale, damped as those of the values are. Deterministic: yes,
-    both passes.
+    Gradients: from the values as `lsq_round` says; from the bits to x, the slope of `ops.code_length` at x / scale
+    divided by the scale, and to scale, minus the sum of these times x / scale, damped as the gradients of the values
+    are. Deterministic: yes, both passes.
     """
     _check(x, steps, segments, min_symbol, max_symbol)
     n_codes = max_symbol - min_symbol + 1
@@ -118,15 +118,15 @@ def lsq_round_rated(
 
 @torch.no_grad()
 def lsq_steps(steps: LsqSteps, *, backend: str = "auto") -> tuple[Tensor, Tensor | None]:
-    """Scale and offset as transmitted, the very numbers with which `lsq_round` of the same back end computes.
+    """Return scale and offset as transmitted, exactly those with which `lsq_round` of the same back end computes.
 
     Args:
-        steps: What they are made of.
-        backend: As for `lsq_round`; exponentials of two back ends may differ in the last place.
+        steps: Parameters that make scale and offset.
+        backend: One of `stgvcodec.ops.backends.BACKENDS`; exponentials of two back ends may differ in the last place.
 
     Returns:
-        scale: Positive and finite. [G] float32, no gradient.
-        offset: Finite; None without `shift`. [G] float32, no gradient.
+        scale: Scale of each group, positive and finite. [G] float32, no gradient.
+        offset: Offset of each group, finite; None without `shift`. [G] float32, no gradient.
 
     Raises:
         BackendUnavailableError: `backend` cannot run here.
@@ -143,13 +143,13 @@ def lsq_steps(steps: LsqSteps, *, backend: str = "auto") -> tuple[Tensor, Tensor
 def lsq_symbols(
     x: Tensor, scale: Tensor, offset: Tensor | None, *, segments: Segments | None, min_symbol: int, max_symbol: int
 ) -> Tensor:
-    """Integers to transmit for `x` under transmitted steps; the symbols of `lsq_round` on every back end.
+    """Return the symbols to transmit for `x` under transmitted steps; on every back end they are those of `lsq_round`.
 
     Args:
-        x: As for `lsq_round`.
-        scale: [G] float32.
-        offset: [G] float32, or None.
-        segments: As for `lsq_round`.
+        x: Values. [n_values] float32 with `segments`, else [N, G] float32, one group a column.
+        scale: Scale of each group. [G] float32.
+        offset: Offset of each group, or None. [G] float32.
+        segments: Groups of a flat `x`; with None each column of `x` is a group.
         min_symbol: Smallest symbol.
         max_symbol: Largest symbol.
 
@@ -163,7 +163,7 @@ def lsq_symbols(
 def _triton_lsq_round(
     x: Tensor, steps: LsqSteps, segments: Segments | None, min_symbol: int, max_symbol: int
 ) -> Tensor:
-    # Imported here, as in every operator: users of other back ends need not have triton.
+    # The import is here, as in every operator, since users of other back ends need not have triton.
     from stgvcodec.ops.lsq import triton_kernel
 
     return triton_kernel.lsq_round(x, steps, segments, min_symbol, max_symbol)

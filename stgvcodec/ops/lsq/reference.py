@@ -1,4 +1,4 @@
-"""Uniform fake quantisation in torch: the truth, on the arithmetic of `rounding`."""
+"""The reference of uniform fake quantisation, in torch, with the arithmetic of `rounding`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stgvcodec.ops.lsq.steps import MAGNITUDE_MAX, SCALE_MIN, LsqSteps
 
 
 def transmitted_steps(steps: LsqSteps) -> tuple[Tensor, Tensor | None]:
-    """Scale and offset as transmitted; see `lsq_steps`."""
+    """Return scale and offset as transmitted, as `ops.lsq.lsq_steps` describes them."""
     scale = (steps.unit * steps.gain.exp()).clamp(SCALE_MIN, MAGNITUDE_MAX)
     if steps.shift is None or steps.anchor is None:
         return scale, None
@@ -23,7 +23,7 @@ def transmitted_steps(steps: LsqSteps) -> tuple[Tensor, Tensor | None]:
 
 
 def lsq_round(x: Tensor, steps: LsqSteps, segments: Segments | None, min_symbol: int, max_symbol: int) -> Tensor:
-    """Values as decoded; see the contract."""
+    """Return values as decoded, as `ops.lsq.lsq_round` describes them."""
     scale, offset = transmitted_steps(steps)
     result: Tensor = _Round.apply(x, scale, offset, segments, min_symbol, max_symbol)
     return result
@@ -32,7 +32,7 @@ def lsq_round(x: Tensor, steps: LsqSteps, segments: Segments | None, min_symbol:
 def lsq_round_rated(
     x: Tensor, steps: LsqSteps, tables: Tensor, segments: Segments, min_symbol: int, max_symbol: int
 ) -> tuple[Tensor, Tensor]:
-    """Values as decoded, and their bits; see the contract."""
+    """Return values as decoded and the bits of their symbols, as `ops.lsq.lsq_round_rated` describes them."""
     scale, offset = transmitted_steps(steps)
     positions: Tensor = _Positions.apply(x, scale, segments, min_symbol, max_symbol)
     rows = torch.cat([torch.full((size,), i, device=x.device) for i, size in enumerate(segments.sizes)])
@@ -43,7 +43,7 @@ def lsq_round_rated(
 
 
 def per_value(step: Tensor, segments: Segments | None) -> Tensor:
-    """Steps in a shape that broadcasts against the values: [G] -> [n_values], or unchanged for columns."""
+    """Bring steps into a shape that broadcasts against the values: [G] -> [n_values], or unchanged for columns."""
     if segments is None:
         return step
     return torch.cat([one.expand(size) for one, size in zip(step, segments.sizes, strict=True)])
@@ -88,7 +88,7 @@ class _Round(torch.autograd.Function):
 
 
 class _Positions(torch.autograd.Function):
-    """x / scale; its gradient to the scale is damped as LSQ damps that of the values."""
+    """x / scale, whose gradient to the scale is damped as LSQ damps the gradient of the values."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor, segments: Segments, min_symbol: int, max_symbol: int) -> Tensor:
@@ -104,14 +104,14 @@ class _Positions(torch.autograd.Function):
         (grad,) = grad_outputs
         scale, ratio = ctx.saved_tensors
         grad_x = grad / scale
-        # Outside the symbols nothing comes back, but a ratio may be infinite.
+        # Outside the symbols the gradient is zero, but a ratio may be infinite.
         inside = (ratio >= ctx.min_symbol) & (ratio <= ctx.max_symbol)
         by_scale = torch.where(inside, grad_x * ratio, 0.0)
         return grad_x, -_damped_sums(by_scale, ctx.segments, ctx.max_symbol), None, None, None
 
 
 def _damped_sums(contributions: Tensor, segments: Segments | None, max_symbol: int) -> Tensor:
-    """Sum of each group over the square root of its number of values and of its symbols, as in LSQ. [G]."""
+    """Sum of each group, divided by the root of its number of values times the largest symbol, as in LSQ. [G]."""
     if segments is None:
         return contributions.sum(dim=0) * (1.0 / math.sqrt(max(contributions.shape[0], 1) * max_symbol))
     # Contiguous groups are summed one by one: index_add_ would not be repeatable on CUDA.

@@ -1,4 +1,4 @@
-"""Values to integer symbols and back under given scales and offsets: what is transmitted, and what is decoded."""
+"""Values to integer symbols, which are transmitted, and symbols to values, under given scales and offsets."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from torch import Tensor
 
 
 def symbols_of(x: Tensor, scale: Tensor, offset: Tensor | None, min_symbol: int, max_symbol: int) -> Tensor:
-    """Symbols of values under scales and offsets that broadcast against them. Shape of `x`, int16."""
+    """Quantise values under scales and offsets that broadcast against them. Shape of `x`, int16."""
     return ratio_of(x, scale, offset).round_().clamp_(min_symbol, max_symbol).to(torch.int16)
 
 
 def values_of(symbols: Tensor, scale: Tensor, offset: Tensor | None) -> Tensor:
-    """Values of integer symbols, as every decoder computes them. Shape of `symbols`, float32."""
-    # From the integers, so that no negative zero survives that the decoder could not know of.
+    """Dequantise integer symbols, as every decoder does. Shape of `symbols`, float32."""
+    # The product starts from the integers, so that no negative zero survives that the decoder could not know of.
     product = symbols.to(torch.float32) * scale
-    # Two separate operations, hence two roundings; addcmul could contract them.
+    # Product and sum are separate operations, hence two roundings; addcmul could contract them.
     return product if offset is None else product + offset
 
 
 def ratio_of(x: Tensor, scale: Tensor, offset: Tensor | None) -> Tensor:
-    """Values as multiples of their scale, before rounding; NaN counts as zero. Shape of `x`."""
+    """Divide values, less their offset, by their scale, before rounding; NaN counts as zero. Shape of `x`."""
     clean = torch.nan_to_num(x, nan=0.0)
     return (clean if offset is None else clean - offset) / scale

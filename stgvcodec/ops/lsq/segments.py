@@ -1,4 +1,4 @@
-"""Groups of a flat vector, and the blocks in which a kernel walks them."""
+"""Groups of a flat vector, and the blocks in which a kernel processes them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 SEGMENT_BLOCK = 512
-"""Values of a block. At 18 groups of 72 K values that is about one block a multiprocessor."""
+"""Number of values in a block. With 72 K values in 18 groups this makes about one block a multiprocessor."""
 BLOCK_COLUMNS = ("start", "count", "group", "first block of the group", "blocks of the group", "values of the group")
 
 
@@ -18,7 +18,7 @@ class Segments:
     """Contiguous groups of a flat vector.
 
     Attributes:
-        sizes: Values in each group, in order; none is fine.
+        sizes: Number of values in each group, in order; a group may be empty.
         blocks: `segment_blocks(sizes)`, on the device of the values. [n_blocks, 6] int32.
     """
 
@@ -27,16 +27,16 @@ class Segments:
 
 
 def segment_blocks(sizes: Sequence[int]) -> Tensor:
-    """Cut every group into blocks, an empty group into one empty block.
+    """Cut every group into blocks; an empty group gets one empty block.
 
     Args:
-        sizes: Values in each group.
+        sizes: Number of values in each group.
 
     Returns:
-        `BLOCK_COLUMNS` of every block, in order. [n_blocks, 6] int32.
+        Table with one row a block, in order, and the columns `BLOCK_COLUMNS`. [n_blocks, 6] int32.
 
     Raises:
-        ValueError: no group, a negative size, or 2^31 values or more.
+        ValueError: there is no group, a size is negative, or there are 2^31 values or more.
     """
     if len(sizes) == 0 or min(sizes) < 0 or sum(sizes) >= 2**31:
         raise ValueError(f"sizes are {list(sizes)}, expected at least one group, none negative, below 2^31 in all")

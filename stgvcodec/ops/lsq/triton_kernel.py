@@ -1,4 +1,4 @@
-"""One launch forward, one backward: blocks of one group each, the last block of a group adds up its sums."""
+"""Triton kernels, one launch forward and one backward; the last block of a group adds up the group's sums."""
 
 # The interpreter and the compiler both read types from annotations, and only constexpr means anything to them.
 # mypy: disable-error-code="no-untyped-def"
@@ -31,7 +31,7 @@ _N_BLOCK_COLUMNS = tl.constexpr(len(BLOCK_COLUMNS))
 
 @triton.jit
 def free_scale(gain, unit):
-    """A scale before it is kept within its limits; every kernel that makes a scale makes it by this line."""
+    """Make a scale, without its limits; every kernel that makes a scale makes it by this line."""
     return unit * tl.exp(gain)
 
 
@@ -66,7 +66,11 @@ def _steps_kernel(gain_ptr, unit_ptr, shift_ptr, anchor_ptr, scale_ptr, offset_p
 
 @triton.jit
 def _block(blocks_ptr, n_rows, n_columns, SEGMENTED: tl.constexpr, BLOCK: tl.constexpr):
-    """Where this program's values lie, which are there, their group, its first slot, its slots, its size, own slot."""
+    """Return what a program needs to know of its block.
+
+    This is: offsets of its values, their mask, their group, the group's first slot, its number of slots and its size,
+    and the program's own slot.
+    """
     program = tl.program_id(0)
     lanes = tl.arange(0, BLOCK)
     if SEGMENTED:
@@ -89,7 +93,7 @@ def _block(blocks_ptr, n_rows, n_columns, SEGMENTED: tl.constexpr, BLOCK: tl.con
 
 @triton.jit
 def _clamped_symbols(x, scale, offset, MIN_SYMBOL: tl.constexpr, MAX_SYMBOL: tl.constexpr, HAS_OFFSET: tl.constexpr):
-    """Symbols and the ratios they are rounded from."""
+    """Return the symbols and the ratios from which they are rounded."""
     x = tl.where(x != x, 0.0, x)
     if HAS_OFFSET:
         x = x - offset
@@ -148,7 +152,7 @@ def _backward_kernel(grad_ptr, x_ptr, grad_x_ptr, gain_ptr, unit_ptr, shift_ptr,
         slopes = tl.load(slopes_ptr + offsets, mask=mask, other=0.0)
         rated = tl.div_rn(tl.load(grad_bits_ptr + slot * bits_stride) * slopes, tl.zeros_like(x) + scale)
         grad_x += rated
-        # Outside a slope is zero, but a ratio may be infinite.
+        # Outside the symbols a slope is zero, but a ratio may be infinite.
         by_scale -= tl.where(inside, rated * ratio, 0.0)
     tl.store(grad_x_ptr + offsets, grad_x, mask=mask)
 
@@ -172,7 +176,7 @@ def _backward_kernel(grad_ptr, x_ptr, grad_x_ptr, gain_ptr, unit_ptr, shift_ptr,
 
 
 def transmitted_steps(steps: LsqSteps) -> tuple[Tensor, Tensor | None]:
-    """Scale and offset by the arithmetic of the kernels; see `lsq_steps`."""
+    """Return scale and offset by the arithmetic of the kernels, as `ops.lsq.lsq_steps` describes them."""
     n_groups = steps.gain.numel()
     scale = torch.empty_like(steps.gain)
     offset = None if steps.shift is None else torch.empty_like(steps.gain)
@@ -184,7 +188,7 @@ def transmitted_steps(steps: LsqSteps) -> tuple[Tensor, Tensor | None]:
 
 
 def lsq_round(x: Tensor, steps: LsqSteps, segments: Segments | None, min_symbol: int, max_symbol: int) -> Tensor:
-    """Values as decoded; see the contract."""
+    """Return values as decoded, as `ops.lsq.lsq_round` describes them."""
     values: Tensor = _Round.apply(x, *steps, None, segments, min_symbol, max_symbol)[0]
     return values
 
@@ -192,7 +196,7 @@ def lsq_round(x: Tensor, steps: LsqSteps, segments: Segments | None, min_symbol:
 def lsq_round_rated(
     x: Tensor, steps: LsqSteps, tables: Tensor, segments: Segments, min_symbol: int, max_symbol: int
 ) -> tuple[Tensor, Tensor]:
-    """Values as decoded, and their bits; see the contract."""
+    """Return values as decoded and the bits of their symbols, as `ops.lsq.lsq_round_rated` describes them."""
     values, bits = _Round.apply(x, *steps, tables, segments, min_symbol, max_symbol)
     return values, bits
 
@@ -213,7 +217,7 @@ class _Round(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor | None]:
         x = x.contiguous()
         steps = _contiguous(LsqSteps(gain, unit, shift, anchor))
-        # Blocks of each group that have added up their gradients so far; the backward kernel leaves it at zero.
+        # It counts the blocks of each group that have added up their gradients; the backward kernel leaves it at zero.
         arrived = torch.empty(gain.shape, dtype=torch.int32, device=x.device)
         blocks, n_rows, n_columns, n_programs = _grid(x, segments)
         values = torch.empty_like(x)
@@ -252,13 +256,13 @@ class _Round(torch.autograd.Function):
 
 
 def _contiguous(steps: LsqSteps) -> tuple[Tensor, ...]:
-    """The four tensors, with stand-ins that no kernel reads for those that are None."""
+    """Return the four tensors contiguous, with stand-ins that no kernel reads for those that are None."""
     gain = steps.gain.contiguous()
     return tuple(gain if step is None else step.contiguous() for step in steps)
 
 
 def _grid(x: Tensor, segments: Segments | None) -> tuple[Tensor, int, int, int]:
-    """Table of blocks (a stand-in for columns), rows, columns and number of programs."""
+    """Return the table of blocks (a stand-in for columns), and the numbers of rows, columns and programs."""
     if segments is not None:
         return segments.blocks, 1, 1, segments.blocks.shape[0]
     n_rows, n_columns = x.shape

@@ -1,4 +1,4 @@
-"""Residual vector quantisation of colours, Eqs. (11)-(12) of Lin et al. 2026 (arXiv 2604.10910). Maths: README.md."""
+"""Residual vector quantisation of colours, Eqs. (11)-(12) of Lin et al. 2026 (arXiv 2604.10910). See README.md."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ __all__ = [
 
 
 def residual_vq(x: Tensor, codebooks: Tensor, *, backend: str = "auto") -> tuple[Tensor, Tensor]:
-    """Code each colour with the nearest codeword, what that leaves with the next stage's, and so on.
+    """Code each colour by the nearest codeword of the first stage, what is left by that of the next, and so on.
 
     Args:
         x: Weighted colours; NaN counts as zero, magnitudes beyond a half saturate. [N, 3] float32.
@@ -45,10 +45,10 @@ def residual_vq(x: Tensor, codebooks: Tensor, *, backend: str = "auto") -> tuple
         backend: One of `stgvcodec.ops.backends.BACKENDS`.
 
     Returns:
-        x_hat: Zero, plus the codeword of each stage in order, one float32 addition a stage; the same bits on every back
-            end. [N, 3] float32.
-        commitment_loss: 1 / (N K) times the sum over colours and stages of ||target - sg[codeword]||^2, target being x
-            less the sum of the earlier stages; 0 when N = 0. Scalar float32.
+        x_hat: Colours as decoded: zero, plus the codeword of each stage in order, one float32 addition a stage. The
+            bits are the same on every back end. [N, 3] float32.
+        commitment_loss: 1 / (N K) times the sum over colours and stages of ||target - sg[codeword]||^2, where the
+            target is x less the sum of the earlier stages; 0 when N = 0. Scalar float32.
 
     Raises:
         ValueError: a shape, dtype or device differs from the above.
@@ -68,7 +68,7 @@ def residual_vq(x: Tensor, codebooks: Tensor, *, backend: str = "auto") -> tuple
 
 @torch.no_grad()
 def residual_vq_encode(x: Tensor, codebooks: Tensor, *, backend: str = "auto") -> Encoding:
-    """Indices that `residual_vq` chooses, and its values; arguments and errors as there. No gradient."""
+    """Return the indices that `residual_vq` chooses and its x_hat, without a gradient, for the same arguments."""
     _check(x, codebooks)
     implementations = {"reference": reference.encode, "numba": reference.encode, "triton": _triton_encode}
     return select(implementations, backend, x.device)(x, codebooks)
@@ -84,9 +84,9 @@ def residual_vq_update(x: Tensor, codebooks: Tensor, usage: Tensor, *, decay: fl
     Args:
         x: Colours. [N, 3] float32; with N = 0 nothing changes.
         codebooks: Codewords before rounding, contiguous. [M, K, 3] float32.
-        usage: Moving average of the colours that choose each, contiguous. [M, K] float32.
+        usage: Moving average of the number of colours that choose each codeword, contiguous. [M, K] float32.
         decay: Share of the old average that is kept, in [0, 1).
-        backend: As for `residual_vq`.
+        backend: One of `stgvcodec.ops.backends.BACKENDS`.
 
     Raises:
         ValueError: a shape, dtype or device differs from the above.
@@ -106,7 +106,7 @@ def residual_vq_update(x: Tensor, codebooks: Tensor, usage: Tensor, *, decay: fl
 
 
 def _triton_residual_vq(x: Tensor, codebooks: Tensor) -> tuple[Tensor, Tensor]:
-    # Imported here, as in every operator: users of other back ends need not have triton.
+    # The import is here, as in every operator, since users of other back ends need not have triton.
     from stgvcodec.ops.residual_vq import triton_kernel
 
     return triton_kernel.residual_vq(x, codebooks)

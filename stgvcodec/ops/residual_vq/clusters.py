@@ -1,26 +1,26 @@
-"""Points and the centroids nearest to them: the same choice and the same sums for any number of threads."""
+"""Nearest centroids of points, and sums of clusters, which are the same for any number of threads."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-# Bounds the [K, rows] block of distances to what stays in a cache. No result depends on it: rows are independent.
+# This bounds the [K, rows] block of distances to what stays in a cache. No result depends on it: rows are independent.
 _BLOCK_ELEMENTS = {"cpu": 1 << 16, "cuda": 1 << 24}
 
 
 def nearest(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
-    """Index of and squared distance to the nearest centroid; the first among equals.
+    """Find the nearest centroid of each point; among equals it is the first.
 
     Args:
-        points: [N, D] float.
-        centroids: [K, D], K >= 1, same dtype.
+        points: Points. [N, D] float.
+        centroids: Centroids, K >= 1. [K, D], same dtype.
 
     Returns:
-        indices: [N] int64.
-        squared_distances: [N], same dtype.
+        indices: Index of the nearest centroid. [N] int64.
+        squared_distances: Squared distance to the nearest centroid. [N], same dtype.
     """
-    # Differences, not the expanded square: no cancellation, and no matrix product that rounds by threads or TF32.
+    # Differences avoid the cancellation of the expanded square, and a matrix product that rounds by threads or TF32.
     rows = max(_BLOCK_ELEMENTS.get(points.device.type, 1 << 16) // centroids.shape[0], 1)
     blocks = [_block_distances(block, centroids).min(dim=0) for block in points.split(rows)]
     return torch.cat([block.indices for block in blocks]), torch.cat([block.values for block in blocks])
@@ -35,18 +35,18 @@ def _block_distances(points: Tensor, centroids: Tensor) -> Tensor:
 
 
 def cluster_sums(points: Tensor, indices: Tensor, n_clusters: int) -> tuple[Tensor, Tensor]:
-    """Number and sum of the points in each cluster, without waiting for the device.
+    """Count and add up the points of each cluster, without waiting for the device.
 
     Args:
-        points: [N, D] float.
+        points: Points. [N, D] float.
         indices: Cluster of each point. [N] int64.
-        n_clusters: K.
+        n_clusters: Number of clusters, K.
 
     Returns:
-        counts: [K] float64.
-        sums: [K, D] float64.
+        counts: Number of points in each cluster. [K] float64.
+        sums: Sum of the points in each cluster. [K, D] float64.
     """
-    # One-dimensional index_add_ is serial on a CPU: the same bits for any number of threads.
+    # One-dimensional index_add_ is serial on a CPU, so it gives the same bits for any number of threads.
     n_dims = points.shape[1]
     flat = (indices[:, None] * n_dims + torch.arange(n_dims, device=points.device)).reshape(-1)
     sums = torch.zeros(n_clusters * n_dims, dtype=torch.float64, device=points.device)

@@ -28,12 +28,12 @@ class Encoding(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """An encoding with all that happened on the way.
+    """An encoding with the targets and the errors of its stages.
 
     Attributes:
         indices: Codeword of each stage. [N, M] int64.
         decoded: Sum of the codewords, as the decoder adds them. [N, 3].
-        targets: What each stage approximates: x less the sum of the earlier stages. M times [N, 3].
+        targets: Target of each stage, which is x less the sum of the earlier stages. M times [N, 3].
         errors: Squared error that each stage leaves. [M, N].
     """
 
@@ -44,12 +44,12 @@ class Trace(NamedTuple):
 
 
 def bounded(x: Tensor) -> Tensor:
-    """Colours within the range of codewords, so that no distance overflows; NaN counts as zero."""
+    """Clamp colours to the range of codewords, so that no distance overflows; NaN counts as zero."""
     return torch.nan_to_num(x, nan=0.0).clamp(-HALF_MAX, HALF_MAX)
 
 
 def trace(x: Tensor, codebooks: Tensor) -> Trace:
-    """Code colours [N, 3] with codebooks [M, K, 3] rounded to half."""
+    """Code colours [N, 3] by codebooks [M, K, 3], which are rounded to half."""
     colors = bounded(x)
     decoded = torch.zeros_like(colors)
     indices, targets, errors = [], [], []
@@ -64,7 +64,7 @@ def trace(x: Tensor, codebooks: Tensor) -> Trace:
 
 
 def sum_codewords(indices: Tensor, codebooks: Tensor) -> Tensor:
-    """Decoded colours: zero, plus the codeword of each stage in order. [N, M] int64, [M, K, 3] float32 -> [N, 3]."""
+    """Decode colours: zero, plus the codeword of each stage in order. [N, M] int64, [M, K, 3] float32 -> [N, 3]."""
     total = torch.zeros(indices.shape[0], codebooks.shape[2], device=codebooks.device)
     for stage, codebook in enumerate(codebooks):
         total = total + codebook.index_select(0, indices[:, stage])

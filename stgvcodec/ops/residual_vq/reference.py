@@ -1,4 +1,4 @@
-"""Residual vector quantisation in torch: the truth, on the stages of `encoding`."""
+"""The reference of residual vector quantisation, in torch, with the stages of `encoding`."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from stgvcodec.ops.residual_vq.encoding import Encoding, bounded, trace
 
 
 def encode(x: Tensor, codebooks: Tensor) -> Encoding:
-    """Code colours; see the contract."""
+    """Code colours, as `ops.residual_vq.residual_vq_encode` describes it."""
     encoded = trace(x, codebooks)
     return Encoding(encoded.indices.to(torch.uint8), encoded.decoded)
 
 
 def residual_vq(x: Tensor, codebooks: Tensor) -> tuple[Tensor, Tensor]:
-    """Values as decoded and the commitment loss; see the contract."""
+    """Return values as decoded and the commitment loss, as `ops.residual_vq.residual_vq` describes them."""
     decoded, loss = _Quantize.apply(x, codebooks)
     return decoded, loss
 
 
 def update(x: Tensor, codebooks: Tensor, usage: Tensor, decay: float) -> None:
-    """Move codebooks and usage, in place; see the contract."""
+    """Move codebooks and usage, in place, as `ops.residual_vq.residual_vq_update` describes it."""
     encoded = trace(x, codebooks)
     for stage, target in enumerate(encoded.targets):
         counts, sums = cluster_sums(target, encoded.indices[:, stage], codebooks.shape[1])
@@ -37,13 +37,13 @@ def update(x: Tensor, codebooks: Tensor, usage: Tensor, decay: float) -> None:
 
 
 class _Quantize(torch.autograd.Function):
-    """The decoder's values and the commitment loss, both differentiable in x only."""
+    """The decoder's values and the commitment loss, both of which are differentiable in x only."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, codebooks: Tensor) -> tuple[Tensor, Tensor]:
         encoded = trace(x, codebooks)
         ctx.weight = 1.0 / (max(x.shape[0], 1) * codebooks.shape[1])
-        # What stage m leaves is what stage m + 1 aims at; the last stage's is taken from the sum.
+        # What stage m leaves is the target of stage m + 1; what the last stage leaves is computed from the sum.
         left = [*encoded.targets[1:], bounded(x) - encoded.decoded]
         ctx.save_for_backward(torch.stack(left).sum(dim=0))
         return encoded.decoded, encoded.errors.sum() * ctx.weight

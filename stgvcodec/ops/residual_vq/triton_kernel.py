@@ -1,4 +1,4 @@
-"""All stages in one launch: a lane keeps its colour and walks the codewords, which every lane reads alike."""
+"""Triton kernels that do all stages in one launch: a lane has one colour and tries all codewords in turn."""
 
 # The interpreter and the compiler both read types from annotations, and only constexpr means anything to them.
 # mypy: disable-error-code="no-untyped-def"
@@ -16,10 +16,10 @@ from stgvcodec.ops.half_round.reference import HALF_MAX
 from stgvcodec.ops.half_round.triton_kernel import half_of
 from stgvcodec.ops.residual_vq.encoding import N_CHANNELS, Encoding
 
-# Colours of a program. 20 000 of them are 157 programs, a little over one a multiprocessor.
+# Each program has this many colours; 20 000 colours make 157 programs, a little over one a multiprocessor.
 _BLOCK = 128
 _N_WARPS = 4
-# Codewords whose members are summed at a time: [128, 32] values live in 32 registers a lane.
+# The members of this many codewords are summed at a time: [128, 32] values live in 32 registers a lane.
 _CHUNK = 32
 _AVERAGE_BLOCK = 256
 _AVERAGE_WARPS = 1
@@ -39,7 +39,7 @@ def _color(x_ptr, offsets, mask):
 
 @triton.jit
 def _nearest(red, green, blue, codebook_ptr, K: tl.constexpr):
-    """Index of, squared distance to and channels of the nearest codeword; the first among equals."""
+    """Find the nearest codeword, the first among equals: its index, squared distance and channels."""
     best = tl.zeros_like(red) + _INFINITY
     index = tl.zeros_like(red).to(tl.int32)
     best_red, best_green, best_blue = tl.zeros_like(red), tl.zeros_like(red), tl.zeros_like(red)
@@ -98,7 +98,7 @@ def _store_sums(cells_ptr, values, is_member, inside):
 @triton.jit(do_not_specialize=["n"])
 def _members_kernel(x_ptr, codebooks_ptr, sums_ptr, n, M: tl.constexpr, K: tl.constexpr, CHUNK: tl.constexpr,
                     BLOCK: tl.constexpr):  # fmt: skip
-    """Number and sum of this program's targets at each codeword, into [M, K, 4, programs]."""
+    """Count and add up the program's targets at each codeword, into `sums_ptr`, [M, K, 4, programs]."""
     program, n_programs = tl.program_id(0), tl.num_programs(0)
     rows = program * BLOCK + tl.arange(0, BLOCK)
     mask = rows < n
@@ -146,7 +146,7 @@ def _move(code_ptr, total, count, pull):
 @triton.jit(do_not_specialize=["n_programs"])
 def _average_kernel(sums_ptr, codebooks_ptr, usage_ptr, n_programs, DECAY: tl.constexpr,
                     BLOCK: tl.constexpr):  # fmt: skip
-    """Add up one codeword's members and move it."""
+    """Add up the members of one codeword, and move the codeword."""
     codeword = tl.program_id(0)
     sums_ptr += codeword * 4 * n_programs
     count = _total(sums_ptr, n_programs, BLOCK)
@@ -161,19 +161,19 @@ def _average_kernel(sums_ptr, codebooks_ptr, usage_ptr, n_programs, DECAY: tl.co
 
 
 def residual_vq(x: Tensor, codebooks: Tensor) -> tuple[Tensor, Tensor]:
-    """Values as decoded and the commitment loss; see the contract."""
+    """Return values as decoded and the commitment loss, as `ops.residual_vq.residual_vq` describes them."""
     decoded, loss = _Quantize.apply(x, codebooks)
     return decoded, loss
 
 
 def encode(x: Tensor, codebooks: Tensor) -> Encoding:
-    """Code colours; see the contract."""
+    """Code colours, as `ops.residual_vq.residual_vq_encode` describes it."""
     indices, decoded, _, _ = _encode(x, codebooks)
     return Encoding(indices, decoded)
 
 
 def update(x: Tensor, codebooks: Tensor, usage: Tensor, decay: float) -> None:
-    """Move codebooks and usage, in place; see the contract."""
+    """Move codebooks and usage, in place, as `ops.residual_vq.residual_vq_update` describes it."""
     n_stages, n_codewords = usage.shape
     n_programs = triton.cdiv(x.shape[0], _BLOCK)
     sums = torch.empty(n_stages, n_codewords, 1 + N_CHANNELS, n_programs, device=x.device)
@@ -207,7 +207,7 @@ def _weight(x: Tensor, codebooks: Tensor) -> float:
 
 
 def _encode(x: Tensor, codebooks: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Indices [N, M] uint8, decoded [N, 3], sum of what the stages leave [N, 3], each program's share of the loss."""
+    """Return indices [N, M] uint8, decoded [N, 3], the sum of the stages' errors [N, 3] and shares of the loss."""
     n_stages, n_codewords = codebooks.shape[:2]
     x = x.detach().contiguous()
     n_programs = triton.cdiv(x.shape[0], _BLOCK)

@@ -1,4 +1,4 @@
-"""Colours to luma and chroma symbols and back, with their bits, fused with what makes the steps. Maths: README.md."""
+"""Colours to luma and chroma symbols and back, with the symbols' bits (see README.md)."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ __all__ = [
 def ycocg_round(
     x: Tensor, gain: Tensor, unit: Tensor, *, lengths: CodeLengths | None = None, backend: str = "auto"
 ) -> tuple[Tensor, Tensor | None]:
-    """Values that a decoder has of colours, and what an entropy coder takes for their symbols.
+    """Quantise and dequantise colours, and return the bits of their symbols.
 
     Args:
         x: Weighted RGB. [N, 3] float32.
         gain: Logarithms by which the steps of (Y, Co, Cg) differ from `unit`. [3] float32.
         unit: Steps found in the data, positive. [3] float32.
-        lengths: Tables of 256 symbols, of which 128 is zero, and rows of the symbols. Rows [3, N]. None: bits are not
-            asked for.
+        lengths: Tables of 256 symbols, of which 128 stands for zero, and the table row of each of the symbols of
+            (Y, Co, Cg). Rows [3, N]. With None no bits are returned.
         backend: One of `stgvcodec.ops.backends.BACKENDS`.
 
     Returns:
-        values: As decoded from the symbols; the same bits as the decoder's, from `ycocg_scale` and `ycocg_symbols` of
+        values: Colours as decoded; they have the bits that the decoder gets from `ycocg_scale` and `ycocg_symbols` of
             the same back end. [N, 3] float32.
         bits: Partial sums of the bits of all symbols. [n] float32, n >= 1; None without `lengths`.
 
@@ -48,9 +48,9 @@ def ycocg_round(
         ValueError: a shape, dtype or device differs from the above.
         BackendUnavailableError: `backend` cannot run here.
 
-    Gradients: of the values straight-through to x where a component lies within the symbols and zero outside; of the
-    bits to x as `ops.code_length` says; both to gain, zero where a step stands at its limit. Deterministic: yes, both
-    passes.
+    Gradients: from the values to x, straight-through where a component lies within the symbols and zero outside; from
+    the bits to x, as `ops.code_length` says; from both to gain, zero where a step stands at its limit. Deterministic:
+    yes, both passes.
     """
     _check(x, gain, unit)
     if lengths is not None:
@@ -67,21 +67,21 @@ def ycocg_round(
 
 @torch.no_grad()
 def ycocg_symbols(x: Tensor, scale: Tensor) -> Tensor:
-    """Symbols of (Y, Co, Cg) under transmitted steps; those of `ycocg_round` on every back end.
+    """Return the symbols of (Y, Co, Cg) under transmitted steps; on every back end they are those of `ycocg_round`.
 
     Args:
-        x: As for `ycocg_round`.
-        scale: [3] float32.
+        x: Weighted RGB. [N, 3] float32.
+        scale: Steps of (Y, Co, Cg). [3] float32.
 
     Returns:
-        -128 to 127. [N, 3] int64.
+        Symbols, -128 to 127. [N, 3] int64.
     """
     return reference.symbols_of(reference.ratios_of(x, scale)).long()
 
 
 @torch.no_grad()
 def ycocg_scale(gain: Tensor, unit: Tensor, *, backend: str = "auto") -> Tensor:
-    """Steps as transmitted, the very numbers with which `ycocg_round` of the same back end computes. [3] float32."""
+    """Return the steps as transmitted, exactly those of `ycocg_round` of the same back end. [3] float32."""
     implementations = {
         "reference": reference.transmitted_scale,
         "numba": reference.transmitted_scale,
@@ -93,7 +93,7 @@ def ycocg_scale(gain: Tensor, unit: Tensor, *, backend: str = "auto") -> Tensor:
 def _triton_ycocg_round(
     x: Tensor, gain: Tensor, unit: Tensor, lengths: CodeLengths | None
 ) -> tuple[Tensor, Tensor | None]:
-    # Imported here, as in every operator: users of other back ends need not have triton.
+    # The import is here, as in every operator, since users of other back ends need not have triton.
     from stgvcodec.ops.ycocg import triton_kernel
 
     return triton_kernel.ycocg_round(x, gain, unit, lengths)

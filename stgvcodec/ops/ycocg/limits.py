@@ -1,4 +1,4 @@
-"""What luma and chroma symbols can say."""
+"""Limits of luma and chroma symbols and of their steps."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ __all__ = ["MAGNITUDE_MAX", "MAX_SYMBOL", "MIN_SYMBOL", "N_SYMBOLS", "SCALE_MAX"
 MIN_SYMBOL, MAX_SYMBOL = -128, 127
 N_SYMBOLS = 256
 ZERO = 128
-"""Symbol of the number 0."""
+"""Transmitted symbol that stands for a component of zero."""
 SCALE_MAX = 2.0**10

@@ -1,4 +1,4 @@
-"""Luma and chroma symbols in torch: the truth, on the decoder's arithmetic of `transform`."""
+"""The reference of luma and chroma symbols, in torch, with the decoder's arithmetic of `transform`."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from stgvcodec.ops.ycocg.transform import to_ycocg, values_of
 
 
 def transmitted_scale(gain: Tensor, unit: Tensor) -> Tensor:
-    """Steps as transmitted; see `ycocg_scale`."""
+    """Return the steps as transmitted, as `ops.ycocg.ycocg_scale` describes them."""
     return (unit * gain.exp()).clamp(SCALE_MIN, SCALE_MAX)
 
 
 def ratios_of(x: Tensor, scale: Tensor) -> Tensor:
-    """Components over their steps. [N, 3]."""
-    # Far beyond all symbols sums would only overflow.
+    """Divide the components (Y, Co, Cg) by their steps. [N, 3]."""
+    # Clamping far beyond all symbols keeps sums from overflowing.
     return to_ycocg(torch.nan_to_num(x, nan=0.0).clamp(-MAGNITUDE_MAX, MAGNITUDE_MAX)) / scale
 
 
 def symbols_of(ratios: Tensor) -> Tensor:
-    """Symbols as whole numbers. [N, 3] float32."""
+    """Round ratios to symbols. [N, 3] float32."""
     # Without the sum with 0 a negative zero would survive, of which the decoder knows nothing.
     return ratios.round().clamp_(MIN_SYMBOL, MAX_SYMBOL) + 0.0
 
 
 def ycocg_round(x: Tensor, gain: Tensor, unit: Tensor, lengths: CodeLengths | None) -> tuple[Tensor, Tensor | None]:
-    """Values as decoded, and bits; see the contract."""
+    """Return values as decoded and the bits of their symbols, as `ops.ycocg.ycocg_round` describes them."""
     values, ratios = _Round.apply(x, transmitted_scale(gain, unit))
     return values, None if lengths is None else code_length(ratios.t(), lengths, first=MIN_SYMBOL).reshape(1)
 
 
 class _Round(torch.autograd.Function):
-    """Values and ratios; each gradient by hand, since symbols have none."""
+    """Values and ratios, with gradients by hand, since symbols have none."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:

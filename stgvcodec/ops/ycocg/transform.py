@@ -13,9 +13,9 @@ def to_ycocg(rgb: Tensor) -> Tensor:
 
 
 def values_of(symbols: Tensor, scale: Tensor) -> Tensor:
-    """RGB of symbols as every decoder computes it. [N, 3] integers or whole numbers to [N, 3] float32.
+    """Dequantise symbols to RGB, as every decoder does. [N, 3] integers, of any dtype, to [N, 3] float32.
 
-    Each product, then G = Y + Cg, t = Y - Cg, R = t + Co, B = t - Co, each rounded to float32.
+    The products come first, then G = Y + Cg, t = Y - Cg, R = t + Co and B = t - Co, each rounded to float32.
     """
     y, co, cg = (symbols.float() * scale).unbind(1)
     base = y - cg

@@ -1,4 +1,4 @@
-"""One launch forward, one backward; the last block of the backward pass adds up the steps' gradients."""
+"""Triton kernels, one launch forward and one backward, whose last block adds up the steps' gradients."""
 
 # The interpreter and the compiler both read types from annotations, and only constexpr means anything to them.
 # mypy: disable-error-code="no-untyped-def"
@@ -33,7 +33,7 @@ _N_SYMBOLS = tl.constexpr(limits.N_SYMBOLS)
 
 @triton.jit
 def _scale(gain_ptr, unit_ptr):
-    """A step, before and after it is kept within its limits."""
+    """Return a step before and after it is clamped to its limits."""
     free = free_scale(tl.load(gain_ptr), tl.load(unit_ptr))
     return free, tl.minimum(tl.maximum(free, _SCALE_MIN), _SCALE_MAX)
 
@@ -56,7 +56,7 @@ def _ratios(x_ptr, items, mask, scale_y, scale_co, scale_cg):
 
 @triton.jit
 def _rated(ratio, component_ptrs, rows_ptrs, tables_ptr, mask):
-    """Bits of a component's symbols; keeps their slopes."""
+    """Return the bits of a component's symbols, and store their slopes."""
     row = tables_ptr + tl.load(rows_ptrs, mask=mask, other=0) * _N_SYMBOLS
     bits, slopes = code_length(ratio, row, mask, _MIN_SYMBOL, _N_SYMBOLS)
     tl.store(component_ptrs, slopes, mask=mask)
@@ -91,7 +91,7 @@ def _forward_kernel(x_ptr, values_ptr, gain_ptr, unit_ptr, arrived_ptr, tables_p
 
 @triton.jit
 def _component(ratio, along, slopes_ptrs, grad_bits, scale, mask, RATED: tl.constexpr):
-    """Gradient to the component, and this block's sum of that to its step."""
+    """Gradient to the component, and the block's sum of the gradient to the component's step."""
     inside = (ratio >= _MIN_SYMBOL) & (ratio <= _MAX_SYMBOL)
     symbols = rounded(ratio, _MIN_SYMBOL, _N_SYMBOLS)
     grad = tl.where(inside, along, 0.0)
@@ -149,7 +149,7 @@ def _backward_kernel(grad_ptr, x_ptr, grad_x_ptr, gain_ptr, unit_ptr, arrived_pt
 
 
 def ycocg_round(x: Tensor, gain: Tensor, unit: Tensor, lengths: CodeLengths | None) -> tuple[Tensor, Tensor | None]:
-    """Values as decoded, and bits; see the contract."""
+    """Return values as decoded and the bits of their symbols, as `ops.ycocg.ycocg_round` describes them."""
     values, bits = _Round.apply(x, gain, unit, lengths)
     return values, bits
 
