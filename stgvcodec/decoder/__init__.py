@@ -1,1 +1,1 @@
-"""From a `.stgv` file to frames; nothing here needs the encoder or the fit."""
+"""Decoding: a `.stgv` file in, frames out; nothing here needs the encoder or the fit."""

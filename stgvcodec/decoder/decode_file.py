@@ -25,14 +25,14 @@ class DecodeReport:
 
     Attributes:
         path: The video file or folder written.
-        width: Pixels.
-        height: Pixels.
-        n_frames: Frames written.
-        seconds: Wall-clock time, reading, rendering and writing.
-        render_seconds: The part spent from bytes to 8-bit RGB frames.
-        damage: With keep_going, what was skipped and why.
-        device: Where it ran.
-        backend: Operators used.
+        width: Width of the frames written, pixels.
+        height: Height of the frames written, pixels.
+        n_frames: Number of frames written.
+        seconds: Wall-clock time of reading, rendering and writing.
+        render_seconds: The part of `seconds` in which bytes became 8-bit RGB frames.
+        damage: Damaged parts that keep_going skipped, each with the reason.
+        device: The device on which it ran.
+        backend: Name of the back end that rendered.
     """
 
     path: Path
@@ -60,23 +60,23 @@ def decode(
     """Decode a `.stgv` file.
 
     Args:
-        source: The file.
-        destination: A video file, or without a suffix a folder of PNGs; moved into place when complete.
+        source: The `.stgv` file.
+        destination: A video file, or without a suffix a folder of PNGs. It is moved into place when it is complete.
         scale: Output size over encoded size. The Gaussians are rendered at that size; nothing is resampled.
-        keep_going: Render every GoP of a damaged file that is intact.
-        selection: Which frames; crop and resize are refused, since a decoder renders whole pictures (see `scale`).
+        keep_going: Whether to render every intact GoP of a damaged file.
+        selection: Range of frames. Crop and resize are refused, since a decoder renders whole pictures (see `scale`).
         device: "auto", "cpu" or "cuda".
         backend: "auto", "reference", "numba" or "triton".
-        progress: Called after each frame.
+        progress: Function that is called after each frame.
 
     Returns:
         Sizes, times, and what was damaged.
 
     Raises:
-        BitstreamError: not a `.stgv` file, or damaged.
-        ConfigError: options that cannot be met.
-        OutputError: a destination that cannot be written.
-        BackendUnavailableError: device or back end is not to be had here.
+        BitstreamError: the source is not a `.stgv` file, or is damaged.
+        ConfigError: the options cannot be met.
+        OutputError: the destination cannot be written.
+        BackendUnavailableError: the device or the back end is not available here.
     """
     started = time.perf_counter()
     selection = selection or Selection()

@@ -1,4 +1,4 @@
-"""From the bytes of one GoP to its frames: the path of every decoder, and of every figure the encoder reports."""
+"""Renders the frames of one GoP from its bytes, for every decoder and for every figure that the encoder reports."""
 
 from __future__ import annotations
 
@@ -23,40 +23,41 @@ from stgvcodec.ops.threads import one_torch_thread, run_chunks
 
 logger = logging.getLogger(__name__)
 
-# Bytes that are rendered at once: few, to stay in a CPU's caches; many, to keep a GPU busy.
+# Bytes of frames that are rendered at once: few on a CPU, to stay in its caches; many on a GPU, to keep it busy.
 _BATCH_BYTES = {"cpu": 4 << 20, "cuda": 1 << 30}
-# A float picture and, on a GPU, where it matters, the 8-bit one. The triton back end makes no float picture, but keeps
-# each Gaussian's features, its deformed forms and each pair twice.
+# A pixel takes 12 bytes in a float picture and 3 in the 8-bit one, which is counted on a GPU, where it matters. The
+# triton back end makes no float picture, but keeps each Gaussian's features, its deformed forms and each pair twice.
 _PIXEL_BYTES = {"cpu": 12, "cuda": 15}
 _TRITON_PIXEL_BYTES, _TRITON_GAUSSIAN_BYTES, _TRITON_PAIR_BYTES = 3, 320, 8
-# What a call can list for certain. A frame of more, of Gaussians as large as the picture, is measured first.
+# Number of pairs that a call of the rasteriser can list for certain. Where a frame may have more, because its Gaussians
+# are as large as the picture, its pairs are counted first.
 _MAX_PAIRS = 1 << 29
 
 
 @dataclass
 class RenderBudget:
-    """How much is rendered at once, learnt as memory runs out; the GoPs of a decoder share one.
+    """How much is rendered at once. It shrinks when memory runs out, and the GoPs of a decoder share one.
 
     Attributes:
-        n_bytes: Of the frames of a batch.
+        n_bytes: Memory that the frames of a batch may take while they are rendered, bytes.
     """
 
     n_bytes: int
 
     @classmethod
     def of(cls, device: torch.device) -> RenderBudget:
-        """What suits a device to begin with."""
+        """Return the budget with which rendering on a device begins."""
         return cls(_BATCH_BYTES[device.type])
 
 
 @dataclass(frozen=True)
 class UnpackedGop:
-    """A GoP after entropy decoding, before it is on the device. Made in any thread by `unpack`.
+    """A GoP that is dequantised but not yet on the device. `unpack` makes it, in any thread.
 
     Attributes:
-        spec: Dimensions.
-        staged: The parameters, in memory that is pinned for a GPU.
-        extents: Of the Gaussians, where the back end needs room for pairs.
+        spec: Dimensions of the model.
+        staged: Parameters in host memory, which is pinned if they go to a GPU.
+        extents: Extents of the Gaussians, from which the triton back end bounds its pairs; None for other back ends.
     """
 
     spec: GopSpec
@@ -70,12 +71,12 @@ def unpack(
     """Decode and dequantise a GoP's symbols: all that the host has to do, and nothing that touches the GPU's queue.
 
     Args:
-        payload: As written by `pack_gop`.
+        payload: A payload that `pack_gop` wrote.
         width: Picture width, pixels.
         height: Picture height, pixels.
-        device: Where it will be rendered.
-        backend: What will render it.
-        run: Decides on threads.
+        device: Device on which the GoP will be rendered.
+        backend: Back end that will render the GoP.
+        run: Function that runs the entropy decoder's jobs, in threads or one after the other.
 
     Raises:
         BitstreamError: the payload is damaged.
@@ -86,7 +87,7 @@ def unpack(
     if backend != "triton":
         return UnpackedGop(spec, staged)
     extents = SplatExtents.of(staged.cholesky, spec.low_pass)
-    _most_pairs(extents, spec, 1.0)  # Kept there: here it costs the renderer nothing.
+    _most_pairs(extents, spec, 1.0)  # `extents` remembers the result, so that the renderer need not compute it.
     return UnpackedGop(spec, staged, extents)
 
 
@@ -101,8 +102,8 @@ class GopRenderer:
     """A decoded GoP that renders any of its frames, at any scale.
 
     Attributes:
-        spec: Dimensions.
-        parameters: Its parameters.
+        spec: Dimensions of the model.
+        parameters: Parameters of the GoP, on the device.
     """
 
     def __init__(
@@ -118,12 +119,12 @@ class GopRenderer:
         """Put a GoP on the device.
 
         Args:
-            gop: Its payload, or what `unpack` made of it for the same size and device.
+            gop: The GoP's payload, or what `unpack` made of it for the same size and device.
             width: Picture width, pixels.
             height: Picture height, pixels.
-            device: Where to render.
-            backend: Of the operators.
-            budget: Shared with other GoPs; one of its own by default.
+            device: Device on which to render.
+            backend: Back end of the operators.
+            budget: Budget that is shared with other GoPs; by default the GoP gets its own.
 
         Raises:
             BitstreamError: the payload is damaged.
@@ -137,7 +138,7 @@ class GopRenderer:
         with torch.no_grad():
             self.parameters, self._times = gop.staged.to(device)
             self._cholesky = bounded_cholesky(self.parameters.cholesky, self.spec.low_pass)
-            # The triton kernel looks the static features up again, which is cheaper than to read them.
+            # The triton kernel computes the static features anew for each frame, which is cheaper than reading them.
             self._static = (
                 None if backend == "triton" else gop_static_features(self.parameters, self.spec, backend=backend)
             )
@@ -156,7 +157,7 @@ class GopRenderer:
             yield from pictures
 
     def frames_tensor(self, indices: Sequence[int], *, scale: float = 1.0) -> Tensor:
-        """Render frames into one tensor; never waits for a GPU.
+        """Render frames into one tensor, without waiting for a GPU.
 
         Args:
             indices: Frames of this GoP, 0 to T - 1.
@@ -196,7 +197,8 @@ class GopRenderer:
         first = 0
         while first < len(indices):
             part = indices[first : first + max(1, self._budget.n_bytes // frame_bytes)]
-            # Not in a generator's own block: one that waits in it would switch gradients off for its caller.
+            # The block that switches gradients off is in another function: a generator that pauses inside such a block
+            # would switch them off for its caller too.
             pictures = self._render_if_it_fits(part, scale, width, height)
             if pictures is None:
                 self._budget.n_bytes = frame_bytes * (len(part) // 2)
@@ -213,7 +215,7 @@ class GopRenderer:
             first += len(part)
 
     def gaussians(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Deformed Gaussians of frame `index`.
+        """Return the deformed Gaussians of frame `index`.
 
         Returns:
             Centres [N, 2] and Cholesky factors [N, 3] in pixels, weighted colours [N, 3].
@@ -223,7 +225,7 @@ class GopRenderer:
         return means_px[0], self._cholesky, colors[0]
 
     def _render_if_it_fits(self, indices: Sequence[int], scale: float, width: int, height: int) -> Tensor | None:
-        """[b, height, width, 3] uint8; None where memory runs out and there are fewer frames to try with."""
+        """Render frames; None if memory runs out and fewer frames at once may do. [b, height, width, 3] uint8."""
         try:
             with torch.no_grad(), self._own_threads():
                 means_px, colors = self._deformed(indices, scale)
@@ -247,11 +249,11 @@ class GopRenderer:
         return None
 
     def _own_threads(self) -> AbstractContextManager[None]:
-        # The numba kernels bring their own threads; the reference is torch's and wants all of them.
+        # The numba kernels bring their own threads; the reference runs in torch's and wants all of them.
         return one_torch_thread() if self._backend == "numba" else nullcontext()
 
     def _frame_bytes(self, scale: float) -> int:
-        """Memory that a frame takes while it is rendered, with others."""
+        """Memory that each frame of a batch takes while it is rendered, bytes."""
         width, height = output_size(self.spec, scale)
         if self._backend != "triton":
             return width * height * _PIXEL_BYTES[self.parameters.means.device.type]
@@ -259,18 +261,18 @@ class GopRenderer:
         return width * height * _TRITON_PIXEL_BYTES + gaussians + self._pairs_of_a_frame(scale) * _TRITON_PAIR_BYTES
 
     def _pairs_of_a_frame(self, scale: float) -> int:
-        """Pairs of the rasteriser's at most; 0 where that is not known."""
+        """Upper bound of the rasteriser's pairs in a frame; 0 if it is not known."""
         return 0 if self._extents is None else _most_pairs(self._extents, self.spec, scale)
 
     def _pair_budget(self, n_frames: int, scale: float) -> PairBudget | None:
-        """Room for whatever these frames need; None where there may be more pairs than a call can list."""
+        """Room for all pairs of these frames; None if it is not known or may exceed what a call can list."""
         n_pairs = n_frames * self._pairs_of_a_frame(scale)
         if not 0 < n_pairs <= _MAX_PAIRS:
             return None
         return PairBudget.of(n_pairs, self.parameters.means.device)
 
     def _deformed(self, indices: Sequence[int], scale: float) -> tuple[Tensor, Tensor]:
-        """Means in pixels of the output [B, N, 2] and colours [B, N, 3] of some frames."""
+        """Deform the Gaussians for B frames: means in pixels of the output [B, N, 2] and colours [B, N, 3]."""
         parameters, field, spec = self.parameters, self.parameters.field, self.spec
         times = self._picked(indices)
         return deform(

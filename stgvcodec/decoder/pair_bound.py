@@ -1,7 +1,8 @@
-"""How many (Gaussian, tile) pairs a frame can have at most, known before anything is on the device.
+"""Upper bound of the (Gaussian, tile) pairs of a frame, known before anything is on the device.
 
-A field moves Gaussians but never widens them, so the transmitted factors bound every frame of a GoP. With room for that
-many, the Triton rasteriser need not ask the device how much room it wants: rendering never waits.
+The deformation field moves Gaussians but never widens them, so the transmitted Cholesky factors bound every frame of a
+GoP. With room for that many pairs, the Triton rasteriser need not ask the device for their number, and rendering never
+waits.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class SplatExtents:
 
     Attributes:
         x: Variances along x, low-pass included, square pixels of the encoded size. [N] float32.
-        y: Along y.
+        y: Variances along y in the same form.
     """
 
     x: NDArray[np.float32]
@@ -33,7 +34,12 @@ class SplatExtents:
 
     @classmethod
     def of(cls, cholesky: NDArray[np.float32], low_pass: float) -> SplatExtents:
-        """Those of transmitted factors before the lower bound, pixels. [N, 3] float32."""
+        """Compute the extents.
+
+        Args:
+            cholesky: Transmitted factors (l1, l2, l3), before their lower bound is added, pixels. [N, 3] float32.
+            low_pass: Variance that is added to each Gaussian, square pixels.
+        """
         floor = np.float32(MIN_DIAGONAL_PX)
         with np.errstate(over="ignore"):
             l1, l2, l3 = cholesky.T
@@ -42,22 +48,23 @@ class SplatExtents:
         return cls(x, y)
 
     def most_pairs(self, scale: float, *, width: int, height: int, tile_width: int, tile_height: int) -> int:
-        """Pairs of a frame at most, wherever its Gaussians are; remembered.
+        """Bound the pairs of a frame, wherever its Gaussians are. Results are remembered.
 
         Args:
             scale: Output size over encoded size.
-            width: Of the output, pixels.
-            height: Of the output, pixels.
-            tile_width: Pixels.
-            tile_height: Pixels.
+            width: Output width, pixels.
+            height: Output height, pixels.
+            tile_width: Tile width, pixels.
+            tile_height: Tile height, pixels.
         """
         key = (scale, width, height, tile_width, tile_height)
         if key not in self._known:
-            # As `scale_splats` widens what is rendered smaller.
+            # `scale_splats` adds this variance to Gaussians that are rendered smaller than encoded.
             footprint = MIN_DIAGONAL_PX**2 * max(0.0, 1.0 - scale * scale)
             columns = _tiles(self.x, scale, footprint, width, tile_width)
             rows = _tiles(self.y, scale, footprint, height, tile_height)
-            # No BLAS: it wakes threads for this. Rows and columns are few, so their products are exact.
+            # A dot product would go to BLAS, which wakes threads for it. Rows and columns are few, so that their
+            # products are exact.
             self._known[key] = int((columns * rows).sum(dtype=np.float64))
         return self._known[key]
 
@@ -65,7 +72,8 @@ class SplatExtents:
 def _tiles(
     variances: NDArray[np.float32], scale: float, footprint: float, size_px: int, tile_px: int
 ) -> NDArray[np.float32]:
-    # Squares of reaches in halves of a tile.
+    # A support reaches sqrt(2 SIGMA_MAX variance) to either side. `reach` begins as its square in halves of a tile, so
+    # that its root is the width of the support in tiles.
     per_variance = 2.0 * SIGMA_MAX * (2.0 / tile_px) ** 2
     with np.errstate(over="ignore"):
         reach: NDArray[np.float32] = variances * np.float32(per_variance * scale**2)

@@ -1,4 +1,4 @@
-"""GoPs as a renderer wants them: read and entropy-decoded ahead of time, while the one before is rendered."""
+"""Decoder prefetch: GoPs are read and entropy-decoded ahead of time, while the one before is rendered."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from stgvcodec.errors import naming_file
 from stgvcodec.ops.threads import n_threads, run_chunks
 
 LOOK_AHEAD = 6
-"""GoPs that are kept ready at most."""
+"""Largest number of GoPs that are kept ready."""
 
 # One thread unpacks 500 GoPs of 20 000 Gaussians a second (2-core CPU, measured); about a tenth of that holds the GIL.
 _MAX_WORKERS = 4
 
 
 class GopPrefetcher:
-    """Reads and unpacks GoPs, those that are announced in threads of its own.
+    """Reads and unpacks GoPs. Those that are announced are unpacked in threads of the prefetcher.
 
-    Threads are started as things are announced, up to four and no more than STGV_THREADS, and none with
-    STGV_THREADS=1. They end with `close`, or with the prefetcher. GoPs are given out in the order in which they are
-    asked for, and an error in one that was announced is raised when that GoP is asked for.
+    Threads are started as GoPs are announced: up to four, no more than STGV_THREADS, and none with STGV_THREADS=1. They
+    end with `close`, or with the prefetcher. GoPs are given out in the order in which they are asked for, and an error
+    in one that was announced is raised when that GoP is asked for.
     """
 
     def __init__(self, reader: StgvReader, device: torch.device, backend: str) -> None:
@@ -43,15 +43,15 @@ class GopPrefetcher:
 
     @contextmanager
     def reading(self) -> Iterator[StgvReader]:
-        """The reader, with no other thread at it."""
+        """Hold the reader while no other thread uses it."""
         with self._lock:
             yield self._reader
 
     def get(self, index: int, upcoming: Sequence[int] = ()) -> UnpackedGop:
-        """A GoP.
+        """Return a GoP, and announce those that come next.
 
         Args:
-            index: Into the reader's GoPs.
+            index: Index among the reader's GoPs.
             upcoming: GoPs that will be asked for next, in that order; others that were announced are given up.
 
         Raises:
@@ -109,6 +109,6 @@ class GopPrefetcher:
 
 
 def _in_this_thread(work: Callable[[int], None], n: int) -> None:
-    """Several GoPs at once keep the cores busy; the streams of one need no threads of their own."""
+    """Run the jobs one after the other: several GoPs at once keep the cores busy, so that streams need no threads."""
     for i in range(n):
         work(i)

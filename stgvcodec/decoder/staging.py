@@ -1,6 +1,7 @@
 """A GoP's parameters as one block of floats: made by any thread, sent to a GPU in one copy that nobody waits for.
 
-The modes are many and the symbols few, so the host makes the parameters, in the time in which a GPU renders other GoPs.
+The host dequantises, since the modes of quantisation are many and the symbols few. It does so in the time in which a
+GPU renders other GoPs.
 """
 
 from __future__ import annotations
@@ -25,20 +26,20 @@ from stgvcodec.ops.hash_encode import HashGridSpec
 
 
 class GopTimes(NamedTuple):
-    """What the field sees of the GoP's frames: times [T] in [0, 1] and their encoding gamma [T, n_time]; float32."""
+    """The field's input for the GoP's frames: times [T] in [0, 1] and their encoding gamma [T, n_time]; float32."""
 
     times: Tensor
     gamma: Tensor
 
 
 class _Plan(NamedTuple):
-    """What is where in the block of a header's GoPs: parameters, then what all of them share."""
+    """Layout of the block of GoPs with one header: parameters, then the times and gamma, which these GoPs share."""
 
     parameters: ParameterLayout
     times_shape: tuple[int, ...]
     gamma_shape: tuple[int, ...]
-    first_gamma: int  # In floats; the times begin behind the parameters.
-    times: NDArray[np.float32]  # Times and gamma, as they stand in the block.
+    first_gamma: int  # Where gamma begins, counted in floats; the times begin behind the parameters.
+    times: NDArray[np.float32]  # Times and gamma, copied into the block as they are.
 
 
 @dataclass(frozen=True)
@@ -50,22 +51,23 @@ class StagedGop:
 
     @property
     def cholesky(self) -> NDArray[np.float32]:
-        """(l1, l2, l3) before the lower bound, pixels. [N, 3], a view."""
+        """Cholesky factors (l1, l2, l3) before their lower bound is added, pixels. [N, 3], a view."""
         n, width = self._plan.parameters.shapes["cholesky"]
         first = self._plan.parameters.firsts["cholesky"]
         floats: NDArray[np.float32] = self._floats.numpy()
         return floats[first : first + n * width].reshape(n, width)
 
     def to(self, device: torch.device) -> tuple[GopParameters, GopTimes]:
-        """Send the parameters.
+        """Send the parameters to a device.
 
-        One copy, asynchronous where the memory is pinned, on the device's current stream; none on a CPU.
+        They go in one copy on the device's current stream, asynchronous if the memory is pinned. On a CPU nothing is
+        copied.
 
         Args:
-            device: Where the parameters are wanted.
+            device: Device on which the parameters are wanted.
 
         Returns:
-            The GoP's parameters, and times of its frames.
+            The GoP's parameters, and the times of its frames.
         """
         sent, plan = self._floats.to(device, non_blocking=True), self._plan
         layout = plan.parameters
@@ -82,8 +84,8 @@ def stage(symbols: GopSymbols, *, pinned: bool) -> StagedGop:
     """Compute a GoP's parameters into one block of memory.
 
     Args:
-        symbols: Of the GoP.
-        pinned: Use page-locked memory, from which a GPU copies while the host goes on.
+        symbols: Symbols of the GoP.
+        pinned: Whether to use page-locked memory, from which a GPU copies while the host goes on.
     """
     plan = _plan(symbols.header)
     n_parameters = plan.parameters.n_floats
@@ -97,10 +99,10 @@ def stage(symbols: GopSymbols, *, pinned: bool) -> StagedGop:
 # The GoPs of a file mostly have the same header.
 @lru_cache(maxsize=16)
 def spec_of(header: GopHeader, width: int, height: int) -> GopSpec:
-    """Dimensions of the model that a transmitted header describes.
+    """Return the dimensions of the model that a transmitted header describes.
 
     Args:
-        header: Of the GoP.
+        header: Header of the GoP's payload.
         width: Picture width, pixels.
         height: Picture height, pixels.
     """
@@ -138,6 +140,6 @@ def _plan(header: GopHeader) -> _Plan:
 
 
 def _strided(flat: Tensor, shape: tuple[int, ...], first: int) -> Tensor:
-    """A contiguous tensor of `shape` inside `flat`; one call of torch, where slicing and reshaping are three."""
+    """View a part of `flat` as a contiguous tensor, by one call of torch where slicing and reshaping would be three."""
     strides = tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
     return flat.as_strided(shape, strides, first)

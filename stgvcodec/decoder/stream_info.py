@@ -1,4 +1,4 @@
-"""`read_info`: what a `.stgv` file holds and what decoding it needs, without decoding it."""
+"""`read_info`: describes what a `.stgv` file holds and what decoding it needs, without decoding it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from stgvcodec.bitstream.container.reader import StgvReader, stream_bytes
 from stgvcodec.bitstream.payload.head import GopHeader, payload_stream_bytes, read_header
 from stgvcodec.bitstream.syntax.limits import LIMITS
 
-# The streams that each Gaussian makes longer.
+# Streams whose length grows with the number of Gaussians.
 _GAUSSIAN_STREAMS = ("points", "point_bits", "shapes", "colors")
-# Names of the modes, by number.
+# Names of the modes; the index is the mode's number in the header.
 _MODES = {
     "point_mode": ("half", "grid"),
     "shape_mode": ("affine", "log-shear"),
@@ -29,11 +29,11 @@ class GopInfo:
 
     Attributes:
         first_frame: Index of its first frame.
-        n_frames: Frames in it.
-        n_gaussians: Canonical Gaussians.
-        bytes: Size of its chunk.
-        streams: Stream -> bytes.
-        header: Every field of its header by name.
+        n_frames: Number of its frames.
+        n_gaussians: Number of its canonical Gaussians.
+        bytes: Size of its chunk, bytes.
+        streams: Name of each stream -> its bytes.
+        header: Name of each syntax element of its header -> the value.
     """
 
     first_frame: int
@@ -50,25 +50,27 @@ class StreamInfo:
 
     Attributes:
         path: The file.
-        file_bytes: Its size.
-        width: Pixels.
-        height: Pixels.
-        n_frames: Frames.
-        frame_rate: Nominal, exact.
+        file_bytes: Size of the file, bytes.
+        width: Picture width, pixels.
+        height: Picture height, pixels.
+        n_frames: Number of frames.
+        frame_rate: Nominal frames per second, exact.
         time_base: Unit of the timestamps, seconds, exact.
         sample_aspect_ratio: Width over height of a sample as displayed, exact.
         variable_frame_rate: Whether the timestamps are uneven; the frame rate is then only a name.
-        duration_seconds: From the first frame's start to the last one's end.
-        bpp: 8 * file_bytes / (width * height * n_frames).
-        profile: e.g. "paper".
-        format_version: e.g. "2.0".
+        duration_seconds: Time between the start of the first frame and the end of the last.
+        bpp: Bits per pixel, 8 * file_bytes / (width * height * n_frames).
+        profile: Name of the profile, such as "paper".
+        format_version: Version of the format, such as "2.0".
         tool: Version string of the encoder.
         color: H.273 code points of the source, and its range.
-        streams: Stream -> bytes over the whole file; together exactly file_bytes ("container" is the framing).
-        bits_per_gaussian: Stream -> 8 * bytes / Gaussians of the GoPs that have it, for the Gaussians' own streams.
-        gops: One entry a GoP.
-        decode_memory_bytes: Estimate of what decoding the largest GoP needs, frames included.
-        limits: The format's limits, by name.
+        streams: Name of each stream -> its bytes over the whole file. Their sum is exactly file_bytes ("container" is
+            the framing).
+        bits_per_gaussian: Name of each stream that grows with the Gaussians -> 8 * its bytes / Gaussians of the GoPs
+            that have it.
+        gops: The GoPs in order.
+        decode_memory_bytes: Estimate of the memory that decoding the largest GoP needs, frames included, bytes.
+        limits: Name of each limit of the format -> the largest value.
     """
 
     path: Path
@@ -97,14 +99,14 @@ def read_info(path: str | Path) -> StreamInfo:
     """Describe a `.stgv` file.
 
     Args:
-        path: The file.
+        path: A `.stgv` file.
 
     Returns:
         Everything that `stgvcodec info` prints.
 
     Raises:
-        BitstreamError: not a `.stgv` file, or damaged.
-        InputVideoError: no such file.
+        BitstreamError: the file is not a `.stgv` file, or is damaged.
+        InputVideoError: there is no such file.
     """
     with StgvReader(path) as reader:
         return stream_info(reader, Path(path))
@@ -162,19 +164,19 @@ def stream_info(reader: StgvReader, path: Path) -> StreamInfo:
 
 
 def last_frame_seconds(header: StreamHeader) -> float:
-    """How long the last frame of a file is shown: as long as its header says, else one nominal frame interval."""
+    """Return how long a file's last frame is shown: as long as the header says, else one nominal frame interval."""
     return float(header.last_frame_duration * header.time_base if header.last_frame_duration else 1 / header.frame_rate)
 
 
 def _named(header: GopHeader) -> dict[str, object]:
-    """Every field of a GoP's header, modes by their names."""
+    """Return the syntax elements of a GoP's header by name, with the names of the modes as their values."""
     return {
         name: _MODES[name][value] if name in _MODES else value for name, value in dataclasses.asdict(header).items()
     }
 
 
 def _decode_memory_bytes(header: GopHeader, width: int, height: int) -> int:
-    """Estimate for one frame at a time: parameters, activations of the field, float and 8-bit frame, pixel buffers."""
+    """Estimate the memory for decoding frame by frame: parameters, activations of the field, the frame in its forms."""
     n_tables = (
         sum(header.static_entries) * header.static_features + sum(header.dynamic_entries) * header.dynamic_features
     )

@@ -1,4 +1,4 @@
-"""`VideoDecoder`: random access to the frames of a `.stgv` file, as tensors on the device."""
+"""`VideoDecoder`: random access to the frames of a `.stgv` file, which it returns as tensors on the device."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class Frame:
     """One decoded frame.
 
     Attributes:
-        data: RGB. [3, H, W] uint8, on the decoder's device.
-        pts_seconds: When it is shown.
-        duration_seconds: For how long.
+        data: RGB picture. [3, H, W] uint8, on the decoder's device.
+        pts_seconds: Time at which it begins to be shown, seconds.
+        duration_seconds: Time for which it is shown, seconds.
     """
 
     data: Tensor
@@ -40,7 +40,7 @@ class Frame:
     duration_seconds: float
 
     def __repr__(self) -> str:
-        """Shape and times, not pixels."""
+        """Print shape and times, not pixels."""
         return (
             f"Frame(data={_describe(self.data)}, pts_seconds={self.pts_seconds}, "
             f"duration_seconds={self.duration_seconds})"
@@ -52,9 +52,9 @@ class FrameBatch:
     """Several decoded frames.
 
     Attributes:
-        data: RGB. [n, 3, H, W] uint8, on the decoder's device.
-        pts_seconds: When each is shown. [n] float64.
-        duration_seconds: For how long. [n] float64.
+        data: RGB pictures. [n, 3, H, W] uint8, on the decoder's device.
+        pts_seconds: Time at which each begins to be shown, seconds. [n] float64.
+        duration_seconds: Time for which each is shown, seconds. [n] float64.
     """
 
     data: Tensor
@@ -66,7 +66,7 @@ class FrameBatch:
         return int(self.data.shape[0])
 
     def __repr__(self) -> str:
-        """Shapes, not pixels."""
+        """Print shapes, not pixels."""
         return f"FrameBatch(data={_describe(self.data)}, n_frames={len(self)})"
 
 
@@ -74,22 +74,22 @@ class _Run(NamedTuple):
     """Frames that follow one another and lie in one GoP."""
 
     gop: int
-    frames: list[int]  # Within the GoP.
+    frames: list[int]  # Indices within the GoP.
 
 
 class VideoDecoder:
-    """Decodes a `.stgv` file, any frame in any order, which changes none of them.
+    """Decodes any frames of a `.stgv` file in any order; the order changes no pixel.
 
     `d[i]` is a frame [3, H, W] uint8 and `d[a:b]` a batch [n, 3, H, W], both contiguous; negative indices count from
-    the end. The methods return `Frame` and `FrameBatch`, which carry times. The last GoP that was read stays decoded,
-    and while it is rendered a thread decodes the symbols of the GoPs that come next: those that the call in hand will
-    need, or the following one where GoPs are read one after the other. On a GPU no call waits for its frames.
+    the end. The methods return `Frame` and `FrameBatch`, which carry times. The last GoP that was read stays decoded.
+    While it is rendered, threads decode the symbols of GoPs that come next: those that the same call will need, or
+    else the following GoP if GoPs are read one after the other. On a GPU no call waits for its frames.
 
     Attributes:
         header: Size, frame rate, time base and colour of the stream.
-        damage: With `keep_going`, what was skipped and why.
-        device: Where frames are rendered.
-        backend: Name of the operators that render.
+        damage: Damaged parts that `keep_going` skipped, each with the reason.
+        device: Device on which frames are rendered.
+        backend: Name of the back end that renders.
     """
 
     def __init__(
@@ -101,12 +101,12 @@ class VideoDecoder:
             path: A `.stgv` file.
             device: "auto", "cpu" or "cuda".
             backend: "auto", "reference", "numba" or "triton".
-            keep_going: Read every GoP of a damaged file that is intact; frames then count only what is left.
+            keep_going: Whether to read every intact GoP of a damaged file; frames are then counted over these alone.
 
         Raises:
-            BitstreamError: not a `.stgv` file, or damaged.
-            InputVideoError: no such file.
-            BackendUnavailableError: device or back end is not to be had here.
+            BitstreamError: the file is not a `.stgv` file, or is damaged.
+            InputVideoError: there is no such file.
+            BackendUnavailableError: the device or the back end is not available here.
         """
         self.device, self.backend = resolve_device(device, backend)
         self._path = Path(path)
@@ -114,7 +114,7 @@ class VideoDecoder:
         self.damage: tuple[str, ...] = self._reader.damage
         self.header: StreamHeader = self._reader.header
         self._gops = self._reader.gops
-        # Frames are counted over the GoPs at hand, which in a damaged file are not all.
+        # Frames are counted over the GoPs that were read, which in a damaged file are not all.
         self._starts: list[int] = []
         n_frames = 0
         for gop in self._gops:
@@ -128,12 +128,12 @@ class VideoDecoder:
 
     @cached_property
     def metadata(self) -> StreamInfo:
-        """Everything the file says about itself; reads all of it the first time."""
+        """Description of the file. The first use reads the whole file."""
         with self._prefetcher.reading() as reader:
             return stream_info(reader, self._path)
 
     def __enter__(self) -> VideoDecoder:
-        """Return itself."""
+        """Return the decoder."""
         return self
 
     def __exit__(
@@ -157,18 +157,18 @@ class VideoDecoder:
     @overload
     def __getitem__(self, key: slice) -> Tensor: ...
     def __getitem__(self, key: int | slice) -> Tensor:
-        """Frame `d[i]` [3, H, W], or frames `d[a:b:step]` [n, 3, H, W]; uint8."""
+        """Return frame `d[i]` [3, H, W], or frames `d[a:b:step]` [n, 3, H, W]; uint8."""
         if isinstance(key, slice):
             return self._stack(range(*key.indices(self._n_frames)))
         return next(self.iter_frames([self._checked(key)])).permute(2, 0, 1).contiguous()
 
     def get_frame_at(self, index: int) -> Frame:
-        """Frame `index`, with its times."""
+        """Return frame `index` with its times."""
         index = self._checked(index)
         return Frame(self[index], self._seconds(index), self._duration(index))
 
     def get_frames_at(self, indices: Sequence[int]) -> FrameBatch:
-        """Frames at `indices`, in that order; repeated ones are allowed."""
+        """Return the frames at `indices` in that order; indices may repeat."""
         checked = [self._checked(i) for i in indices]
         return FrameBatch(
             self._stack(checked),
@@ -177,27 +177,28 @@ class VideoDecoder:
         )
 
     def get_frames_in_range(self, start: int, stop: int, step: int = 1) -> FrameBatch:
-        """Frames `start` to `stop`, half-open."""
+        """Return every `step`-th frame of the half-open range from `start` to `stop`."""
         return self.get_frames_at(range(*slice(start, stop, step).indices(self._n_frames)))
 
     def get_frame_played_at(self, seconds: float) -> Frame:
-        """The frame that is on the screen at a time.
+        """Return the frame that is on the screen at a time.
 
         Raises:
-            IndexError: before the first frame or after the last one's end.
+            IndexError: the time is before the first frame or after the end of the last.
         """
         last = self._n_frames - 1
         start, end = (self._seconds(0), self._seconds(last) + self._duration(last)) if self._n_frames else (0.0, 0.0)
         if not start <= seconds < end:
             raise IndexError(f"no frame is played at {seconds} s; the video runs from {start} s to {end} s")
-        # As `Frame.pts_seconds` has them: a frame is played at its own time, however that rounds.
+        # The times compared are those of `Frame.pts_seconds`, so that a frame is played at its own time, however that
+        # rounds.
         return self.get_frame_at(bisect_right(range(self._n_frames), seconds, key=self._seconds) - 1)
 
     def iter_frames(self, indices: Sequence[int] | None = None, *, scale: float = 1.0) -> Iterator[Tensor]:
         """Render frames one after the other.
 
         Args:
-            indices: Frames in the order wanted, negative ones counted from the end; all of them by default.
+            indices: Frames in the order wanted; negative indices count from the end. By default all frames in order.
             scale: Output size over encoded size; the Gaussians are rendered at that size, nothing is resampled.
 
         Yields:
@@ -213,11 +214,11 @@ class VideoDecoder:
             yield from self._open(run.gop, upcoming).frames(run.frames, scale=scale)
 
     def pts(self, index: int) -> int:
-        """Timestamp of a frame, in units of `header.time_base`."""
+        """Return the timestamp of a frame, in units of `header.time_base`."""
         return self._pts[self._checked(index)]
 
     def gaussians_at(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Gaussians from which a frame is rendered.
+        """Return the Gaussians from which a frame is rendered.
 
         Returns:
             Centres [N, 2] and Cholesky factors (l1, l2, l3) [N, 3] in pixels, weighted colours [N, 3].
@@ -233,12 +234,12 @@ class VideoDecoder:
         return wrapped
 
     def _open(self, gop: int, upcoming: Sequence[int] = ()) -> GopRenderer:
-        """The renderer of a GoP, which is kept until another GoP is opened.
+        """Return the renderer of a GoP, which is kept until another GoP is opened.
 
         Args:
             gop: Index of the GoP.
-            upcoming: GoPs that will be opened next, in that order: they are unpacked ahead of time. If there are none
-                and GoPs are opened one after the other, the following one is.
+            upcoming: GoPs that will be opened next, in that order; they are unpacked ahead of time. If there are none
+                and GoPs are opened one after the other, the following GoP is unpacked ahead of time.
 
         Raises:
             BitstreamError: the GoP is damaged.
@@ -248,7 +249,7 @@ class VideoDecoder:
         if not upcoming and self._opened is not None and self._opened[0] == gop - 1:
             upcoming = range(gop + 1, min(gop + 2, len(self._gops)))
         unpacked = self._prefetcher.get(gop, upcoming)
-        self._opened = None  # Before there is another: two do not have to fit into the memory of the device.
+        self._opened = None  # Freed before the next is made: two need not fit into the memory of the device.
         renderer = GopRenderer(
             unpacked,
             width=self.header.width,
@@ -296,7 +297,7 @@ class VideoDecoder:
 
 
 def _with_upcoming(runs: Iterator[_Run]) -> Iterator[tuple[_Run, list[int]]]:
-    """Each run with the GoPs of the next few."""
+    """Yield each run together with the GoPs of the next few runs."""
     window: deque[_Run] = deque()
     for run in runs:
         window.append(run)
