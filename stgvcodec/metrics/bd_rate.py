@@ -13,25 +13,25 @@ import numpy as np
 from stgvcodec.errors import StgvError
 
 METHOD = "SciPy's PCHIP (piecewise cubic) of log10 of the rate over quality, mean over the common range of quality"
-"""How `bd_rate` measures, as it is written beside its figures."""
+"""Description of what `bd_rate` computes, which is written beside its figures."""
 
 MIN_POINTS = 2
-"""Points that a curve needs at least; four or more are customary."""
+"""Smallest number of points of a curve; four or more are customary."""
 
 RdPair = tuple[float, float]
-"""(rate in bits per pixel, quality in dB)."""
+"""Point of a rate-distortion curve: (rate in bits per pixel, quality in dB)."""
 
 
 @dataclass(frozen=True)
 class BdRate:
-    """One curve against another.
+    """Difference of rate between a tested curve and an anchor.
 
     Attributes:
-        percent: Mean difference of rate at equal quality, percent of the anchor's rate: below 0 less, above 0 more than
-            the anchor needs. None where it cannot be measured.
-        reason: Why it cannot; None where it can.
-        overlap_db: Range of quality (low, high) that both curves cover, dB; None where there is none.
-        overlap_share: Part of the tested curve's own range of quality that lies in it, 0 to 1.
+        percent: Mean difference of rate at equal quality, percent of the anchor's rate. Below 0 the tested curve needs
+            fewer bits than the anchor, above 0 more. None if it cannot be measured.
+        reason: Why it cannot be measured; None if it can.
+        overlap_db: Range of quality (low, high) that both curves cover, dB; None if there is none.
+        overlap_share: Part of the tested curve's range of quality that lies in `overlap_db`, 0 to 1.
     """
 
     percent: float | None
@@ -41,7 +41,7 @@ class BdRate:
 
 
 def bd_rate(anchor: Sequence[RdPair], test: Sequence[RdPair]) -> BdRate:
-    """Rate of one curve against another at equal quality.
+    """Compare the rates of two curves at equal quality.
 
     The logarithm of each curve's rate is interpolated over quality by PCHIP, which follows rising points without
     overshoot. The mean difference of the two over the range of quality that both cover, as a factor of rate, is the
@@ -49,7 +49,7 @@ def bd_rate(anchor: Sequence[RdPair], test: Sequence[RdPair]) -> BdRate:
 
     Args:
         anchor: Points of the curve that is compared with, in any order; equal points count once.
-        test: Points of the curve that is measured, likewise.
+        test: Points of the curve that is measured, in any order; equal points count once.
 
     Returns:
         The difference, or the reason why there is none: too few points, a curve whose quality does not rise with its
@@ -83,7 +83,7 @@ def bd_rate(anchor: Sequence[RdPair], test: Sequence[RdPair]) -> BdRate:
             f"{anchor_high:.2f} dB of the anchor",
         )
     pchip = _pchip()
-    # The same operations in the same order as the package bjontegaard 1.3, so that figures agree to the last digit.
+    # The operations and their order are those of the package bjontegaard 1.3, so that figures agree to the last digit.
     anchor_area, test_area = (
         pchip([quality for _, quality in curve], np.log10([rate for rate, _ in curve])).integrate(low, high)
         for curve in curves

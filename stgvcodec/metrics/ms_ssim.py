@@ -14,14 +14,14 @@ MIN_SHORT_SIDE = 161
 
 
 def ms_ssim_rgb(reference: npt.NDArray[np.uint8], distorted: npt.NDArray[np.uint8]) -> float | None:
-    """MS-SSIM by pytorch_msssim: five scales, 11-pixel Gaussian window of sigma 1.5, mean over R, G and B.
+    """Measure MS-SSIM by pytorch_msssim: five scales, 11-pixel Gaussian window of sigma 1.5, mean over R, G and B.
 
     Args:
-        reference: [H, W, 3] uint8.
-        distorted: [H, W, 3] uint8.
+        reference: Original RGB picture. [H, W, 3] uint8.
+        distorted: Decoded RGB picture. [H, W, 3] uint8.
 
     Returns:
-        1 for identical pictures, less otherwise; None where the short side is 160 pixels or less.
+        1 for identical pictures, less otherwise; None if the short side is 160 pixels or less.
 
     Raises:
         ValueError: shapes or dtypes differ from the above.
@@ -36,6 +36,6 @@ def ms_ssim_rgb(reference: npt.NDArray[np.uint8], distorted: npt.NDArray[np.uint
 
 
 def _planes(rgb: npt.NDArray[np.uint8]) -> torch.Tensor:
-    # Channels last, on which torch's depthwise convolution is several times faster than on planes. The batch is added
-    # first: added last, its stride of one hides the layout.
+    # The memory stays channels-last, on which torch's depthwise convolution is several times faster than on planes. The
+    # batch dimension is added before the permutation: if it were added last, its stride of one would hide the layout.
     return torch.from_numpy(rgb.astype(np.float32)).unsqueeze(0).permute(0, 3, 1, 2)  # [1, 3, H, W]

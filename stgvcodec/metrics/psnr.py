@@ -11,21 +11,21 @@ PEAK = 255.0
 
 
 def psnr_db(reference: npt.NDArray[np.uint8], distorted: npt.NDArray[np.uint8]) -> float:
-    """10 log10(255^2 / MSE), the mean taken over all samples of all channels together.
+    """Measure PSNR, 10 log10(255^2 / MSE), with the mean over all samples of all channels together.
 
     Args:
-        reference: [H, W, 3] uint8 (any shape will do).
-        distorted: The same shape, uint8.
+        reference: Original picture, uint8. [H, W, 3], or any other shape.
+        distorted: Decoded picture, uint8, of the shape of `reference`.
 
     Returns:
-        Decibels; inf where the pictures are identical.
+        PSNR in dB; inf if the pictures are identical.
 
     Raises:
         ValueError: shapes or dtypes differ from the above, or the pictures are empty.
     """
     check_pair(reference, distorted)
     difference = reference.astype(np.int16) - distorted
-    # Whole numbers, so that the sum is exact and its order is of no concern.
+    # The sum is of integers, so that it is exact in any order.
     squares = int(np.square(difference, dtype=np.int32).sum(dtype=np.int64))
     if squares == 0:
         return math.inf
@@ -33,7 +33,7 @@ def psnr_db(reference: npt.NDArray[np.uint8], distorted: npt.NDArray[np.uint8]) 
 
 
 def check_pair(reference: npt.NDArray[np.uint8], distorted: npt.NDArray[np.uint8]) -> None:
-    """Refuse two pictures that cannot be compared, with a ValueError."""
+    """Raise ValueError for two pictures that cannot be compared."""
     for name, picture in (("reference", reference), ("distorted", distorted)):
         if picture.dtype != np.uint8:
             raise ValueError(f"{name}: got dtype {picture.dtype}, expected uint8")

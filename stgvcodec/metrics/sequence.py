@@ -1,4 +1,4 @@
-"""Figures of a whole video, gathered frame by frame."""
+"""PSNR and MS-SSIM of a whole video, gathered frame by frame."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from stgvcodec.metrics.psnr import psnr_db
 
 @dataclass(frozen=True)
 class FrameMetrics:
-    """One frame.
+    """Figures of one frame.
 
     Attributes:
-        psnr_db: PSNR over R, G and B together; None where the frames are identical.
-        ms_ssim: MS-SSIM; None where the short side is 160 pixels or less, or it was not asked for.
+        psnr_db: PSNR over R, G and B together, dB; None if the frames are identical.
+        ms_ssim: MS-SSIM, at most 1; None if the short side is 160 pixels or less, or MS-SSIM was not asked for.
     """
 
     psnr_db: float | None
@@ -27,14 +27,14 @@ class FrameMetrics:
 
 @dataclass(frozen=True)
 class SequenceResult:
-    """A video.
+    """Figures of a video.
 
     Attributes:
-        psnr_db: Mean of the frames' PSNR, identical frames left out; None where all are identical.
-        ms_ssim: Mean of the frames' MS-SSIM; None where they have none.
-        n_frames: Frames compared.
-        n_identical_frames: Frames without any difference.
-        per_frame: The frames, in order.
+        psnr_db: Mean of the frames' PSNR, dB, identical frames left out; None if all are identical.
+        ms_ssim: Mean of the frames' MS-SSIM; None if no frame has any.
+        n_frames: Number of frames compared.
+        n_identical_frames: Number of frames without any difference.
+        per_frame: Figures of each frame, in order.
     """
 
     psnr_db: float | None
@@ -59,8 +59,8 @@ class SequenceMetrics:
         """Measure one frame.
 
         Args:
-            reference: [H, W, 3] uint8.
-            distorted: [H, W, 3] uint8.
+            reference: Original RGB frame. [H, W, 3] uint8.
+            distorted: Decoded RGB frame. [H, W, 3] uint8.
 
         Returns:
             The frame's figures, which `result` will hold too.
@@ -75,7 +75,7 @@ class SequenceMetrics:
         return frame
 
     def result(self) -> SequenceResult:
-        """Figures of the frames so far."""
+        """Return the figures of the frames that were added so far."""
         psnrs = [frame.psnr_db for frame in self._frames if frame.psnr_db is not None]
         similarities = [frame.ms_ssim for frame in self._frames if frame.ms_ssim is not None]
         return SequenceResult(

@@ -1,4 +1,4 @@
-"""VMAF by an `ffmpeg` program that has the filter libvmaf, where there is one."""
+"""VMAF, measured by an `ffmpeg` program that has the filter libvmaf, if there is one."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class VmafProgram:
     """An `ffmpeg` with libvmaf.
 
     Attributes:
-        path: The program.
-        version: As it names itself.
+        path: Path of the program.
+        version: Name and version that the program prints.
     """
 
     path: str
@@ -27,7 +27,7 @@ class VmafProgram:
 
     @classmethod
     def find(cls) -> VmafProgram | None:
-        """The `ffmpeg` on the PATH; None if there is none, or it is built without libvmaf."""
+        """Return the `ffmpeg` on the PATH; None if there is none, or it is built without libvmaf."""
         path = shutil.which("ffmpeg")
         if path is None:
             return None
@@ -41,15 +41,15 @@ class VmafProgram:
         return cls(path, " ".join(version.stdout.split()[:3]))
 
     def score(self, reference: Path, distorted: Path, scratch: Path) -> float:
-        """Mean VMAF over the frames, libvmaf's default model.
+        """Measure the mean VMAF over the frames with libvmaf's default model.
 
         Args:
-            reference: A y4m file.
-            distorted: A y4m file of the same size and length.
+            reference: A y4m file of the original frames.
+            distorted: A y4m file of the decoded frames, of the same size and length.
             scratch: Folder for libvmaf's log.
 
         Returns:
-            0 to 100.
+            VMAF, 0 to 100.
 
         Raises:
             StgvError: the program fails.
