@@ -1,4 +1,4 @@
-"""Pictures in and out: video files, y4m, folders of images, colour, and output that is complete or not there."""
+"""Reading and writing of pictures: video files, y4m, folders of images, colour, and output that is all there or not."""
 
 from __future__ import annotations
 

@@ -39,22 +39,22 @@ class Anchor:
     """A classical codec and how it is run.
 
     Attributes:
-        name: As it is asked for.
-        label: As it is shown.
+        name: Name on the command line.
+        label: Name in tables and figures.
         encoder: FFmpeg's name of the encoder.
         preset: The encoder's preset.
         container: FFmpeg's name of the raw stream's format.
-        suffix: Of such files.
+        suffix: Suffix of the raw stream's file.
         options: Further options of the encoder, (name, value).
-        crf_parameters: Name of the option that takes parameters of the library, where it is by them alone that a
-            fraction of a CRF can be set; None where the option crf takes fractions.
-        crf_range: Best and worst constant quality.
-        crf_start: Where a search begins.
-        crf_step: Grid of the constant quality.
-        crf_per_octave: About how much CRF halves the rate.
+        crf_parameters: Name of the option that passes parameters to the library, if only these can set a fraction of a
+            CRF; None if the option crf takes fractions.
+        crf_range: Best and worst constant rate factor (CRF).
+        crf_start: CRF at which a search begins.
+        crf_step: Distance of two neighbouring CRFs of a search.
+        crf_per_octave: Increase of the CRF that about halves the rate.
         text_nal_type: Type of the NAL units in which the encoder leaves a text about itself, which is no part of the
-            video and not kept; None for formats without NAL units.
-        version_pattern: Finds the library's version in that text.
+            video and is not kept; None for formats without NAL units.
+        version_pattern: Regular expression that finds the library's version in that text.
     """
 
     name: str
@@ -73,7 +73,7 @@ class Anchor:
     version_pattern: bytes = b""
 
     def settings(self) -> dict[str, str | bool]:
-        """All that is fixed, for a report; versions of the libraries included."""
+        """Return all settings that are fixed, with the versions of the libraries, for a report."""
         library = ".".join(str(part) for part in av.library_versions["libavcodec"])
         return {
             "encoder": self.encoder,
@@ -91,7 +91,7 @@ class Anchor:
         """Refuse an encoder that this PyAV does not have.
 
         Raises:
-            BackendUnavailableError: it does not.
+            BackendUnavailableError: PyAV is built without the encoder.
         """
         try:
             av.Codec(self.encoder, "w")
@@ -136,7 +136,8 @@ ANCHORS = {
             preset="medium",
             container="hevc",
             suffix=".h265",
-            # Both follow the number of cores otherwise; the thread pool does not change the stream.
+            # Frame threads and lookahead slices follow the number of cores by default, and change the stream. The
+            # thread pool does not change it.
             options=(("x265-params", "log-level=error:frame-threads=1:lookahead-slices=1"),),
             crf_parameters=None,
             crf_range=(1.0, 51.0),
@@ -167,14 +168,14 @@ ANCHORS = {
 
 @dataclass(frozen=True)
 class AnchorEncode:
-    """A stream that was written.
+    """Result of `encode_anchor`.
 
     Attributes:
-        n_bytes: Size of the file.
+        n_bytes: Size of the file, bytes.
         seconds: Wall-clock time of encoding, conversion from RGB not included.
-        n_key_frames: Frames from which decoding can begin.
-        key_frame_interval: Most frames from one to the next, where the encoder says; else None.
-        version: Of the encoder's library; None where it is not known.
+        n_key_frames: Number of frames from which decoding can begin.
+        key_frame_interval: Largest number of frames from one key frame to the next; None if the encoder does not say.
+        version: Version of the encoder's library; None if it is not known.
     """
 
     n_bytes: int
@@ -189,9 +190,9 @@ class Yuv420Clip:
     """Frames as 8-bit 4:2:0 in a raw file, which every encode of a search reads again.
 
     Attributes:
-        path: The file.
-        width: Columns of the RGB frames; odd ones are coded with the last column repeated.
-        height: Rows, likewise.
+        path: The raw file.
+        width: Width of the RGB frames, pixels. If it is odd, the last column is coded twice.
+        height: Height of the RGB frames, pixels. If it is odd, the last row is coded twice.
         frame_rate: Frames per second.
     """
 
@@ -204,11 +205,11 @@ class Yuv420Clip:
     def write(
         cls, frames: Iterable[RgbImage], path: Path, *, size: tuple[int, int], frame_rate: Fraction
     ) -> Yuv420Clip:
-        """Convert frames.
+        """Convert frames into a raw file.
 
         Args:
-            frames: Each [H, W, 3] uint8.
-            path: File to be.
+            frames: RGB frames, each [H, W, 3] uint8.
+            path: File that will be written.
             size: (width, height) of the frames.
             frame_rate: Frames per second.
         """
@@ -223,11 +224,11 @@ class Yuv420Clip:
 
     @property
     def coded_size(self) -> tuple[int, int]:
-        """(width, height) rounded up to even numbers."""
+        """Width and height, rounded up to even numbers, pixels."""
         return self.width + self.width % 2, self.height + self.height % 2
 
     def pictures(self) -> Iterator[av.VideoFrame]:
-        """The frames, with timestamps that count them."""
+        """Yield the frames, with timestamps that count them."""
         width, height = self.coded_size
         shape = (height * 3 // 2, width)
         with self.path.open("rb") as file:
@@ -240,7 +241,7 @@ class Yuv420Clip:
                 index += 1
 
     def frames(self) -> Iterator[RgbImage]:
-        """The frames as RGB again, which is what no codec of this format can exceed. [H, W, 3] uint8."""
+        """Yield the frames converted back to RGB: no codec of this format can do better. [H, W, 3] uint8."""
         yield from _as_rgb(self.pictures(), self)
 
 
@@ -248,16 +249,16 @@ def encode_anchor(anchor: Anchor, clip: Yuv420Clip, crf: float, path: Path) -> A
     """Encode a clip at a constant quality.
 
     Args:
-        anchor: The codec.
-        clip: The frames.
-        crf: Constant quality, in the anchor's range and on its grid.
-        path: The raw stream to be.
+        anchor: Codec that encodes.
+        clip: Frames to encode.
+        crf: Constant rate factor, within the anchor's `crf_range` and on the grid of its `crf_step`.
+        path: File of the raw stream that will be written.
 
     Returns:
-        Its size and how it was made.
+        Size of the stream, and how it was made.
 
     Raises:
-        BackendUnavailableError: the encoder is not there, or refuses these frames.
+        BackendUnavailableError: the encoder is not available, or refuses these frames.
         OutputError: the disk is full.
     """
     anchor.check_available()
@@ -308,15 +309,15 @@ def decode_anchor(anchor: Anchor, clip: Yuv420Clip, path: Path) -> Iterator[RgbI
     """Decode a raw stream.
 
     Args:
-        anchor: The codec that wrote it.
-        clip: What it was made of, for its size.
-        path: The stream.
+        anchor: Codec that wrote the stream.
+        clip: Frames that were encoded, of which only the size is used.
+        path: File of the raw stream.
 
     Yields:
-        Frames in order. [H, W, 3] uint8.
+        RGB frames in order. [H, W, 3] uint8.
 
     Raises:
-        BackendUnavailableError: FFmpeg has no decoder for it, or it is damaged.
+        BackendUnavailableError: FFmpeg has no decoder for the stream, or the stream is damaged.
     """
     try:
         with av.open(f"file:{path}", format=anchor.container) as container:
@@ -334,13 +335,13 @@ def _as_rgb(pictures: Iterable[av.VideoFrame], clip: Yuv420Clip) -> Iterator[Rgb
 
 
 def _then_none(pictures: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame | None]:
-    """The pictures, then what makes an encoder hand out the rest."""
+    """Yield the pictures, then None, which makes an encoder flush its last packets."""
     yield from pictures
     yield None
 
 
 def _version(anchor: Anchor, head: bytes) -> str | None:
-    """Version of the encoder's library: from its text in the stream, else from the file name of the library."""
+    """Find the version of the encoder's library in its text in the stream, or else in the library's file name."""
     if anchor.version_pattern:
         found = re.search(anchor.version_pattern, head)
         return None if found is None else found[1].decode("ascii", "replace")

@@ -1,4 +1,4 @@
-"""Output that is complete or not there: written under a temporary name beside its destination, renamed at the end."""
+"""Output that is complete or not there: it is written beside its destination and renamed at the end."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def check_output_file(destination: PathLike) -> Path:
     """Refuse, before any work, a file that could not be written.
 
     Args:
-        destination: The file to be. An existing file will be replaced when the new one is complete.
+        destination: Name of the file. An existing file will be replaced when the new one is complete.
 
     Returns:
         The path with symbolic links followed.
 
     Raises:
-        OutputError: a directory, a device or the like, a missing or read-only parent.
+        OutputError: the name is that of a folder, a device or the like, or the parent is missing or read-only.
     """
     with _os_errors(destination):
         path = Path(os.path.realpath(destination))
@@ -43,13 +43,13 @@ def check_output_folder(destination: PathLike) -> Path:
     """Refuse, before any work, a folder that could not be written.
 
     Args:
-        destination: The folder to be: not there yet, or empty.
+        destination: Name of the folder, which does not exist yet or is empty.
 
     Returns:
         The path with symbolic links followed.
 
     Raises:
-        OutputError: a file, a folder with anything in it, a missing or read-only parent.
+        OutputError: the name is that of a file or of a folder that is not empty, or the parent is missing or read-only.
     """
     with _os_errors(destination):
         path = Path(os.path.realpath(destination))
@@ -63,7 +63,7 @@ def check_output_folder(destination: PathLike) -> Path:
 
 
 def refuse_same_file(source: PathLike, destination: PathLike) -> None:
-    """Refuse to write over what is read.
+    """Refuse a destination that would overwrite the source.
 
     Raises:
         ConfigError: both names are one file or folder, or the destination lies in the source folder.
@@ -78,18 +78,18 @@ def refuse_same_file(source: PathLike, destination: PathLike) -> None:
 
 @contextmanager
 def atomic_output(destination: PathLike) -> Iterator[Path]:
-    """A temporary path beside `destination` that takes its name when the block ends well.
+    """Give a `with` block a temporary path beside `destination`, and rename it when the block ends without an error.
 
     On any exception, KeyboardInterrupt included, the temporary file is removed and what was under the final name stays.
 
     Args:
-        destination: As for `check_output_file`.
+        destination: Name of the file, which `check_output_file` checks.
 
     Yields:
         A path that does not exist yet, `.NAME.part-XXXXXXXX`; the block creates the file.
 
     Raises:
-        OutputError: from `check_output_file`, or the file system refuses.
+        OutputError: `check_output_file` or the file system refuses.
     """
     path = check_output_file(destination)
     part = _part_name(path)
@@ -104,16 +104,18 @@ def atomic_output(destination: PathLike) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(destination: PathLike) -> Iterator[Path]:
-    """A new temporary folder beside `destination` that takes its name when the block ends well.
+    """Give a `with` block a temporary folder beside `destination`, and rename it when the block ends without an error.
+
+    On any exception the temporary folder is removed.
 
     Args:
-        destination: As for `check_output_folder`.
+        destination: Name of the folder, which `check_output_folder` checks.
 
     Yields:
         An empty folder.
 
     Raises:
-        OutputError: from `check_output_folder`, or the file system refuses.
+        OutputError: `check_output_folder` or the file system refuses.
     """
     path = check_output_folder(destination)
     part = _part_name(path)

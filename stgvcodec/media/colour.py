@@ -1,7 +1,8 @@
 """Colour descriptions, and the one place where YUV and RGB are converted into each other.
 
 The rules:
-    - A source without a matrix is BT.601, without a range limited, at any size: ffmpeg's default.
+    - A source without a tag for the matrix is taken for BT.601, and one without a tag for the range for limited range,
+      at any size. These are ffmpeg's defaults.
     - A tagged source is what its tags say; `--matrix` overrides the matrix, never the range.
     - RGB sources have matrix 0, are full range, and pass through unchanged.
 
@@ -24,12 +25,12 @@ from av.filter import Graph
 from stgvcodec.errors import ConfigError, InputVideoError
 
 RgbImage = npt.NDArray[np.uint8]
-"""[H, W, 3] uint8, contiguous, full range."""
+"""Full-range RGB picture. [H, W, 3] uint8, contiguous."""
 
 UNSPECIFIED = 2
 RGB_MATRIX = 0
 MATRICES = {"bt601": 6, "bt709": 1, "bt2020": 9}
-"""`--matrix` -> H.273 matrix coefficients."""
+"""Value of `--matrix` -> code point of H.273 MatrixCoefficients."""
 
 HDR_TRANSFERS = {16: "PQ (SMPTE ST 2084)", 18: "HLG (ARIB STD-B67)"}
 
@@ -44,10 +45,10 @@ class ColorTags:
     """Code points of ITU-T H.273; 2 is "unspecified".
 
     Attributes:
-        primaries: ColourPrimaries.
-        transfer: TransferCharacteristics.
-        matrix: MatrixCoefficients; 0 for RGB.
-        full_range: VideoFullRangeFlag.
+        primaries: Code point of ColourPrimaries.
+        transfer: Code point of TransferCharacteristics.
+        matrix: Code point of MatrixCoefficients; 0 for RGB.
+        full_range: Value of VideoFullRangeFlag.
     """
 
     primaries: int = UNSPECIFIED
@@ -61,10 +62,10 @@ class ColorTags:
 
 
 def check_matrix_option(matrix: str | None) -> int | None:
-    """Code point of `--matrix`, None if it is not given.
+    """Return the code point of a value of `--matrix`; None if the option is not given.
 
     Raises:
-        ConfigError: a matrix that does not exist.
+        ConfigError: the matrix does not exist.
     """
     if matrix is None:
         return None
@@ -74,34 +75,34 @@ def check_matrix_option(matrix: str | None) -> int | None:
 
 
 def is_rgb(picture: av.VideoFrame) -> bool:
-    """Whether the samples are red, green and blue (palettes included)."""
+    """Return whether the samples are red, green and blue (palettes included)."""
     return picture.format.is_rgb or picture.format.has_palette
 
 
 def has_alpha(picture: av.VideoFrame) -> bool:
-    """Whether the format carries transparency (a palette may)."""
+    """Return whether the format may carry transparency, as a palette may."""
     return picture.format.has_palette or any(part.is_alpha for part in picture.format.components)
 
 
 def bits_per_sample(picture: av.VideoFrame) -> int:
-    """Most bits of any component."""
+    """Return the largest number of bits of any component."""
     return max(part.bits for part in picture.format.components)
 
 
 def resolve_tags(picture: av.VideoFrame, tags: ColorTags, override: int | None, name: str) -> ColorTags:
-    """What a decoded picture is, after the rules for untagged sources.
+    """Return the colour tags of a decoded picture, after the rules for untagged sources.
 
     Args:
         picture: The decoded picture; its own matrix and range win over the stream's.
-        tags: The stream's tags; `full_range` is not looked at.
-        override: Matrix of `--matrix`; None to believe the tags.
-        name: What the picture is called in an error.
+        tags: The stream's tags; `full_range` is not read.
+        override: Code point of `--matrix`; None to believe the tags.
+        name: Name of the picture in error messages.
 
     Returns:
-        Tags with a matrix and a range that are certain.
+        Tags whose matrix and range are known.
 
     Raises:
-        InputVideoError: a matrix that cannot be converted.
+        InputVideoError: the matrix cannot be converted.
     """
     tags = replace(tags, primaries=tags.primaries or UNSPECIFIED, transfer=tags.transfer or UNSPECIFIED)
     if is_rgb(picture):
@@ -121,50 +122,50 @@ def resolve_tags(picture: av.VideoFrame, tags: ColorTags, override: int | None, 
 
 
 def output_matrix(tags: ColorTags) -> int:
-    """Matrix for writing RGB as YUV: the source's own, BT.709 where that cannot be written (RGB sources)."""
+    """Return the matrix for writing RGB as YUV: the source's, or BT.709 if that cannot be written (RGB sources)."""
     return tags.matrix if tags.matrix in _SWSCALE_MATRICES else MATRICES["bt709"]
 
 
 class ColorConverter:
-    """Converts and scales pictures, keeping the filter graph between equal ones. Bicubic where the size changes."""
+    """Converts and scales pictures, bicubic if the size changes. The filter graph is kept for pictures of one kind."""
 
     def __init__(self) -> None:
         self._key: tuple[object, ...] = ()
         self._graph: Graph | None = None
 
     def to_rgb(self, picture: av.VideoFrame, tags: ColorTags, size: tuple[int, int] | None = None) -> RgbImage:
-        """A decoded picture as RGB.
+        """Convert a decoded picture to RGB.
 
         Args:
             picture: Decoded picture of any format without alpha.
-            tags: From `resolve_tags`.
-            size: (width, height) of the result, scaled in the same pass; None keeps the size.
+            tags: Colour tags that `resolve_tags` returned.
+            size: Size (width, height) of the result, to which the same pass scales; None keeps the size.
 
         Returns:
-            [H, W, 3] uint8.
+            Full-range RGB picture. [H, W, 3] uint8.
         """
         if tags.full_range and bits_per_sample(picture) > 8:
             return _to_8_bits(self._convert(picture, "rgb48le", _source_options(picture, tags), tags, size))
         return _array(self._convert(picture, "rgb24", _source_options(picture, tags), tags, size))
 
     def to_rgba(self, picture: av.VideoFrame, tags: ColorTags) -> npt.NDArray[np.uint8]:
-        """A decoded picture with alpha. [H, W, 4] uint8."""
+        """Convert a decoded picture with alpha to full-range RGBA. [H, W, 4] uint8."""
         if tags.full_range and bits_per_sample(picture) > 8:
             return _to_8_bits(self._convert(picture, "rgba64le", _source_options(picture, tags), tags, None))
         return _array(self._convert(picture, "rgba", _source_options(picture, tags), tags, None))
 
     def resize(self, rgb: RgbImage, size: tuple[int, int]) -> RgbImage:
-        """RGB at another (width, height). [H, W, 3] uint8."""
+        """Scale an RGB picture to another (width, height). [H, W, 3] uint8."""
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
         return _array(self._convert(picture, "rgb24", [], ColorTags(matrix=RGB_MATRIX, full_range=True), size))
 
     def from_rgb(self, rgb: RgbImage, pixel_format: str, matrix: int) -> av.VideoFrame:
-        """RGB as limited-range YUV.
+        """Convert RGB to limited-range YUV.
 
         Args:
-            rgb: [H, W, 3] uint8.
+            rgb: Full-range RGB picture. [H, W, 3] uint8.
             pixel_format: "yuv420p" or "yuv444p".
-            matrix: H.273 matrix coefficients, from `output_matrix`.
+            matrix: Code point of H.273 MatrixCoefficients, one that `output_matrix` may return.
 
         Returns:
             A picture without a timestamp.
@@ -183,7 +184,7 @@ class ColorConverter:
     ) -> av.VideoFrame:
         if picture.format.name == pixel_format and size in (None, (picture.width, picture.height)):
             return picture
-        # Stated on the frame too, so that what the graph is told and what it sees agree.
+        # The picture gets the tags too, so that it agrees with the options of the graph.
         picture.colorspace = tags.matrix
         picture.color_range = _FULL if tags.full_range else _LIMITED
         width, height = size or (picture.width, picture.height)
@@ -203,7 +204,8 @@ def _array(picture: av.VideoFrame) -> npt.NDArray[np.uint8]:
 
 
 def _to_8_bits(picture: av.VideoFrame) -> npt.NDArray[np.uint8]:
-    # swscale takes deep full-range samples for 256ths, not 255ths: its own step to 8 bits is off by up to 1.5 levels.
+    # swscale takes full-range samples of more than 8 bits for 256ths, not 255ths, so that its own step to 8 bits is off
+    # by up to 1.5 levels.
     wide = np.asarray(picture.to_ndarray(), dtype=np.uint32)
     return ((wide + 128) // 257).astype(np.uint8)
 

@@ -1,4 +1,4 @@
-"""Folders of images, and single images: a video of one frame each."""
+"""Reading of a folder of images as a video, an image a frame, and of a single image as a video of one frame."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stgvcodec.media.colour import ColorTags
 from stgvcodec.media.orientation import orientation_by_angle
 from stgvcodec.media.source import DecodedPicture
 
-# Refuses whole files when it is strict; reports missing bytes all the same.
+# FFmpeg's TIFF decoder refuses intact files when it is strict, and reports missing bytes even when it is not.
 _LENIENT_CODECS = ("tiff",)
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
@@ -44,7 +44,7 @@ class ImageFolderSource:
         """Decode from the first image; one is held at a time.
 
         Raises:
-            InputVideoError: an image that is damaged or of another size than the first.
+            InputVideoError: an image is damaged or has another size than the first.
         """
         first: tuple[int, int] | None = None
         for index, path in enumerate(self._files):
@@ -60,13 +60,13 @@ class ImageFolderSource:
 
 
 def decode_image(path: Path) -> tuple[av.VideoFrame, ColorTags]:
-    """The first picture of an image file, unconverted, and its colour tags.
+    """Return the first picture of an image file, unconverted, and its colour tags.
 
     Raises:
-        InputVideoError: missing, damaged or not an image.
+        InputVideoError: the file is missing, damaged or not an image.
     """
     try:
-        # Opened as a stream of bytes: FFmpeg would read "%03d" in a name as a pattern, and the suffix as the format.
+        # FFmpeg gets a stream of bytes: it would read "%03d" in a file name as a pattern, and the suffix as the format.
         with path.open("rb") as file, av.open(file, "r", metadata_errors="replace") as container:
             context = container.streams.video[0].codec_context
             if context.name not in _LENIENT_CODECS:

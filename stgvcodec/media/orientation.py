@@ -1,4 +1,4 @@
-"""Pictures that are turned for display: a phone held sideways, EXIF orientation."""
+"""Turning of pictures for display, as a phone held sideways or an EXIF orientation asks for."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Orientation:
     """How a decoded picture is turned for display.
 
     Attributes:
-        transpose: Rows become columns, before the flips.
-        flip_rows: Upside down.
-        flip_columns: Left to right.
+        transpose: Whether rows become columns, before the flips.
+        flip_rows: Whether the order of the rows is reversed.
+        flip_columns: Whether the order of the columns is reversed.
     """
 
     transpose: bool = False
@@ -29,18 +29,18 @@ class Orientation:
     flip_columns: bool = False
 
     def size(self, width: int, height: int) -> tuple[int, int]:
-        """(width, height) on display of a decoded picture of `width` x `height`."""
+        """Return (width, height) on display of a decoded picture of `width` x `height` pixels."""
         return (height, width) if self.transpose else (width, height)
 
     def apply(self, rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """The picture as displayed. [H, W, 3] -> [H, W, 3] or [W, H, 3], a view."""
+        """Turn a picture for display. [H, W, 3] -> [H, W, 3] or [W, H, 3], a view."""
         turned = rgb.transpose(1, 0, 2) if self.transpose else rgb
         return turned[:: -1 if self.flip_rows else 1, :: -1 if self.flip_columns else 1]
 
 
 UPRIGHT = Orientation()
 _HALF_TURN = Orientation(False, flip_rows=True, flip_columns=True)
-# Counterclockwise, as av_display_rotation_get tells it.
+# Angles are in degrees counterclockwise, as FFmpeg's av_display_rotation_get returns them.
 _BY_ANGLE = {
     0: UPRIGHT,
     90: Orientation(True, flip_rows=True),
@@ -53,16 +53,16 @@ _BY_ANGLE = {
 def orientation_by_matrix(picture: av.VideoFrame, name: str) -> Orientation:
     """Read a picture's display matrix.
 
-    PyAV's `side_data` and its picture then refer to each other until the garbage collector comes by, so this is for the
-    first picture of a stream, not for each.
+    PyAV's `side_data` and its picture then refer to each other until the garbage collector runs, so this function is
+    called for the first picture of a stream, not for each.
 
     Raises:
-        InputVideoError: a rotation that is not a multiple of 90 degrees.
+        InputVideoError: the rotation is not a multiple of 90 degrees.
     """
     try:
         side_data: Any = picture.side_data.get("DISPLAYMATRIX")
     except ValueError:
-        # PyAV gives up where any entry is newer than its list of kinds, as EXIF is.
+        # PyAV fails if any entry is of a kind newer than its list, as EXIF is.
         return orientation_by_angle(picture, name)
     if side_data is None:
         return UPRIGHT
@@ -77,12 +77,12 @@ def orientation_by_matrix(picture: av.VideoFrame, name: str) -> Orientation:
 
 
 def orientation_by_angle(picture: av.VideoFrame, name: str) -> Orientation:
-    """Read the angle of a picture's display matrix; whether it is mirrored too is not told (cameras don't do that).
+    """Read the angle of a picture's display matrix. The angle does not tell mirroring, which cameras do not use.
 
     Raises:
-        InputVideoError: a rotation that is not a multiple of 90 degrees.
+        InputVideoError: the rotation is not a multiple of 90 degrees.
     """
-    # The first PyAV with FFmpeg 8, which reads EXIF orientation, has the attribute too.
+    # A PyAV without the attribute has an FFmpeg before 8, which does not read EXIF orientation either.
     angle = int(getattr(picture, "rotation", 0))
     if angle not in _BY_ANGLE:
         raise _unsupported(name, f"a rotation of {angle} degrees")

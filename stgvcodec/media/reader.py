@@ -1,4 +1,4 @@
-"""Reading video: one lazy stream of RGB frames with timestamps, whatever the source is."""
+"""Reading of video as a lazy stream of RGB frames with timestamps, whatever the source is."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ _EVERYTHING = Selection()
 
 @dataclass(frozen=True)
 class VideoFrame:
-    """One frame.
+    """One frame of a source.
 
     Attributes:
-        rgb: Full-range RGB, contiguous. [H, W, 3] uint8.
+        rgb: Full-range RGB picture, contiguous. [H, W, 3] uint8.
         pts: Timestamp in the reader's time base.
     """
 
@@ -56,12 +56,12 @@ class VideoReader:
     Use it in a `with` block, which closes the files of iterations that were left early.
 
     Attributes:
-        name: What the source is called in messages.
-        width: Columns of the frames, after crop and resize.
-        height: Rows of the frames, after crop and resize.
+        name: Name of the source in messages.
+        width: Width of the frames after crop and resize, pixels.
+        height: Height of the frames after crop and resize, pixels.
         frame_rate: Nominal frames per second.
         time_base: Seconds per unit of `VideoFrame.pts`.
-        color: What the source was, after the rules for untagged sources; the frames themselves are full-range RGB.
+        color: Colour tags of the source, after the rules for untagged sources; the frames are full-range RGB.
         n_frames: How many frames to expect, for a progress display; None if unknown.
         has_audio: Whether the source has sound too, which is not read.
     """
@@ -177,7 +177,7 @@ class VideoReader:
 
 
 def crop_and_resize(rgb: RgbImage, selection: Selection, converter: ColorConverter) -> RgbImage:
-    """The part of an RGB picture that a selection takes, at its size. [H, W, 3] uint8, contiguous.
+    """Return the part of an RGB picture that a selection takes, at the selected size. [H, W, 3] uint8, contiguous.
 
     Raises:
         ConfigError: the crop is not inside the picture.
@@ -203,14 +203,14 @@ def open_video(
     Args:
         source: Path of the file or folder.
         selection: Frames, crop and resize, applied in this order.
-        matrix: "bt601", "bt709" or "bt2020" to override the source's tag; None to believe it.
-        frame_rate: Frames per second of a folder of images; video files have their own.
+        matrix: "bt601", "bt709" or "bt2020" to override the source's tag; None to believe the tag.
+        frame_rate: Frames per second of a folder of images; video files have a frame rate of their own.
 
     Returns:
-        An iterable of `VideoFrame` and a context manager.
+        A reader, which is an iterable of `VideoFrame` and a context manager.
 
     Raises:
-        ConfigError: an impossible selection or matrix.
+        ConfigError: the selection or the matrix is impossible.
         InputVideoError: the source is missing, empty, damaged, interlaced, transparent, or not a video.
     """
     override = check_matrix_option(matrix)
@@ -231,16 +231,16 @@ def open_video(
 
 
 def read_image(path: PathLike) -> RgbImage:
-    """One image file as RGB, colour as in `open_video`.
+    """Read one image file as RGB; its colours are converted as `open_video` converts them.
 
     Args:
-        path: PNG, JPEG, BMP, TIFF or WebP.
+        path: A PNG, JPEG, BMP, TIFF or WebP file.
 
     Returns:
-        [H, W, 3] uint8.
+        Full-range RGB picture. [H, W, 3] uint8.
 
     Raises:
-        InputVideoError: missing, damaged, transparent, or not an image.
+        InputVideoError: the file is missing, damaged, transparent, or not an image.
     """
     if not Path(path).is_file():
         raise InputVideoError(f"{path}: does not exist; expected an image")

@@ -1,4 +1,4 @@
-"""Which frames and which part of the picture: `--frames`, `--crop`, `--resize`, applied in that order."""
+"""Choice of frames and of a part of the picture: `--frames`, `--crop` and `--resize`, applied in that order."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Crop:
     """A rectangle of the picture, pixels.
 
     Attributes:
-        width: Columns kept, at least 1.
-        height: Rows kept, at least 1.
-        x: First column kept; None centres, and then `y` is None too.
+        width: Number of columns kept, at least 1.
+        height: Number of rows kept, at least 1.
+        x: First column kept; None centres the rectangle, and then `y` is None too.
         y: First row kept.
     """
 
@@ -44,7 +44,7 @@ class Crop:
         return f"{self.width}x{self.height}{offset}"
 
     def place(self, width: int, height: int) -> tuple[int, int]:
-        """First column and row in a picture of `width` x `height` pixels.
+        """Return the first column and the first row in a picture of `width` x `height` pixels.
 
         Raises:
             ConfigError: the rectangle is not inside the picture.
@@ -61,12 +61,12 @@ class Crop:
 
 @dataclass(frozen=True)
 class Selection:
-    """Frames, then crop, then resize.
+    """What is taken of a source: frames, of these a rectangle, and of that a size.
 
     Attributes:
         frames: Half-open range in presentation order; either end may be None. None takes every frame.
-        crop: Rectangle of the source picture. None takes all of it.
-        resize: (width, height) after the crop, pixels. None keeps the size.
+        crop: Rectangle of the source picture. None takes the whole picture.
+        resize: Size (width, height) after the crop, pixels. None keeps the size.
     """
 
     frames: tuple[int | None, int | None] | None = None
@@ -83,10 +83,10 @@ class Selection:
 
     @classmethod
     def parse(cls, *, frames: str | None = None, crop: str | None = None, resize: str | None = None) -> Selection:
-        """From the command line's forms: `A:B`, `WxH[+X+Y]`, `WxH`.
+        """Read the texts of the command line: frames `A:B`, crop `WxH[+X+Y]`, resize `WxH`.
 
         Raises:
-            ConfigError: a text of another form, an empty range, or a size of zero.
+            ConfigError: a text has another form, a range is empty, or a size is zero.
         """
         return cls(
             frames=None if frames is None else parse_frames(frames),
@@ -101,17 +101,17 @@ class Selection:
 
     @property
     def end_frame(self) -> int | None:
-        """Index after the last frame taken; None reads to the end."""
+        """Index after the last frame taken; None if frames are read to the end."""
         return self.frames[1] if self.frames else None
 
     @property
     def frames_text(self) -> str:
-        """The range as it is typed."""
+        """The range of frames as it is typed after `--frames`."""
         start, stop = self.frames or (None, None)
         return f"{'' if start is None else start}:{'' if stop is None else stop}"
 
     def output_size(self, width: int, height: int) -> tuple[int, int]:
-        """(width, height) that a picture of `width` x `height` has after crop and resize.
+        """Return (width, height) of a picture of `width` x `height` pixels after crop and resize.
 
         Raises:
             ConfigError: the crop is not inside the picture.
@@ -123,13 +123,13 @@ class Selection:
         return (width, height) if self.crop is None else (self.crop.width, self.crop.height)
 
     def count(self, n_frames: int) -> int:
-        """How many of `n_frames` frames are taken."""
+        """Return how many of `n_frames` frames are taken."""
         stop = n_frames if self.end_frame is None else min(n_frames, self.end_frame)
         return max(0, stop - self.first_frame)
 
 
 def parse_frames(text: str) -> tuple[int | None, int | None]:
-    """`A:B` (half-open; A or B may be missing) as a pair. Raises ConfigError."""
+    """Read `A:B` (half-open; A or B may be missing) as a pair. Raises ConfigError."""
     match = _FRAMES.fullmatch(text.strip())
     if match is None:
         raise ConfigError(f"frames '{text}': expected A:B, the first frame and the one after the last, such as 0:100")
@@ -138,7 +138,7 @@ def parse_frames(text: str) -> tuple[int | None, int | None]:
 
 
 def parse_crop(text: str) -> Crop:
-    """`WxH[+X+Y]` (centred without an offset). Raises ConfigError."""
+    """Read `WxH[+X+Y]` (centred without an offset). Raises ConfigError."""
     match = _CROP.fullmatch(text.strip())
     if match is None:
         raise ConfigError(f"crop '{text}': expected WxH or WxH+X+Y in pixels, such as 1280x640 or 640x360+0+20")
@@ -147,7 +147,7 @@ def parse_crop(text: str) -> Crop:
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """`WxH` as (width, height). Raises ConfigError."""
+    """Read `WxH` as (width, height). Raises ConfigError."""
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise ConfigError(f"resize '{text}': expected WxH in pixels, such as 640x360")

@@ -18,11 +18,11 @@ class DecodedPicture:
     """One picture before any conversion.
 
     Attributes:
-        picture: As the decoder made it.
+        picture: Picture as FFmpeg's decoder returned it.
         pts: Timestamp in the source's time base.
         tags: The stream's colour tags, before the rules for untagged sources.
-        orientation: How it is turned for display.
-        name: What the picture is called in an error.
+        orientation: How the picture is turned for display.
+        name: Name of the picture in error messages.
     """
 
     picture: av.VideoFrame
@@ -36,7 +36,7 @@ class FrameSource(Protocol):
     """A video file or a folder of images.
 
     Attributes:
-        name: What the source is called in an error.
+        name: Name of the source in error messages.
         frame_rate: Nominal frames per second.
         time_base: Seconds per unit of the timestamps.
         n_frames: How many pictures there should be; None if that is not known before reading.

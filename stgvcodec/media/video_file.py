@@ -1,4 +1,4 @@
-"""Video files of any kind that FFmpeg reads, y4m included."""
+"""Reading of video files of any kind that FFmpeg reads, y4m included."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class VideoFileSource:
         """Decode from the beginning; at most a few pictures are held at a time.
 
         Raises:
-            InputVideoError: damaged, cut short, interlaced, or timestamps that do not rise.
+            InputVideoError: the file is damaged, cut short or interlaced, or its timestamps do not rise.
         """
         step = max(1, round(1 / (self.frame_rate * self.time_base)))
         n_read, pts, orientation = 0, -step, UPRIGHT
@@ -137,7 +137,7 @@ class VideoFileSource:
 
 
 def alpha_message(name: str) -> str:
-    """What a source with transparency is told."""
+    """Return the error message for a source with transparency."""
     return (
         f"{name}: got an alpha channel, expected opaque pictures; lay it over a background first, "
         "or drop the channel with ffmpeg -i IN -vf format=yuv444p OUT.mkv (format=rgb24 for PNG)"
@@ -161,7 +161,7 @@ def _estimate_n_frames(container: InputContainer, stream: VideoStream, frame_rat
 def _shortfall(
     container: InputContainer, stream: VideoStream, n_packets: int, end_seconds: float, frame_seconds: float
 ) -> str | None:
-    """What is missing from a file whose demuxer ends quietly where the bytes do; None if nothing is."""
+    """Say what a file lacks whose demuxer ends without an error where the bytes end; None if it lacks nothing."""
     if "avi" in container.format.name.split(",") and n_packets < stream.frames:
         return f"{n_packets} of {stream.frames} packets"
     if "matroska" in container.format.name:
@@ -174,7 +174,7 @@ def _shortfall(
 
 
 def _parse_clock(text: str) -> float | None:
-    """Seconds of "HH:MM:SS.fraction"; None for anything else."""
+    """Convert "HH:MM:SS.fraction" to seconds; None for any other text, or for no time above 0."""
     try:
         hours, minutes, seconds = (float(part) for part in text.split(":"))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Writing video: a file that is complete or not there, tagged as what it is."""
+"""Writing of video files and folders of PNGs that are complete or not there, with tags that say their colours."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from stgvcodec.media.colour import MATRICES, ColorConverter, ColorTags, RgbImage
 _log = logging.getLogger(__name__)
 
 VIDEO_SUFFIXES = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
-"""Suffix -> FFmpeg's muxer, all with H.264 inside."""
+"""Suffix -> FFmpeg's muxer. All of these hold H.264."""
 
-# Near-transparent: the loss is below that of 8-bit 4:2:0 itself.
+# The quality is near-transparent: the loss is below that of 8-bit 4:2:0 itself.
 _X264_OPTIONS = {"crf": "8", "preset": "fast"}
 _MAX_TIMESCALE = 2**31 - 1
 _MATROSKA_TIME_BASE = Fraction(1, 1000)
@@ -84,7 +84,7 @@ class VideoWriter:
         if error is not None:
             self._stack.__exit__(kind, error, traceback)
             return
-        # What fails from here on has to reach the stack, which then removes the temporary file, not renames it.
+        # An error from here on has to reach the stack, which then removes the temporary file instead of renaming it.
         with self._stack:
             if self._last_pts is None:
                 raise OutputError(f"{self._destination}: no frame was written; expected at least one")
@@ -98,11 +98,11 @@ class VideoWriter:
         """Append a frame.
 
         Args:
-            rgb: Full-range RGB. [H, W, 3] uint8.
-            pts: Timestamp in the writer's time base, later than the last one's.
+            rgb: Full-range RGB picture. [H, W, 3] uint8.
+            pts: Timestamp in the writer's time base, later than that of the frame before.
 
         Raises:
-            ValueError: another shape or dtype, or a timestamp that does not rise.
+            ValueError: the shape or dtype differs from the above, or the timestamp does not rise.
             OutputError: the file cannot be written.
         """
         if rgb.shape != self._shape or rgb.dtype != np.uint8:
@@ -131,28 +131,28 @@ def open_writer(
     time_base: Fraction,
     color: ColorTags,
 ) -> VideoWriter:
-    """A writer whose kind the destination's suffix picks.
+    """Create a writer; the destination's suffix decides its kind.
 
     - `.mp4`, `.mov`, `.mkv`: H.264 of near-transparent quality, 4:2:0 (4:4:4 where a side is odd), limited range, with
       the source's matrix (BT.709 for RGB sources), primaries and transfer. Timestamps are kept exactly (`.mkv` stores
       whole milliseconds; a negative start is moved to zero).
-    - `.y4m`: 8-bit 4:4:4, BT.601 limited, since the format cannot say another matrix. No timestamps.
-    - no suffix: a folder of lossless PNGs, `000000.png` and on. No timestamps.
+    - `.y4m`: 8-bit 4:4:4, BT.601 limited, since the format cannot say another matrix. Timestamps are not kept.
+    - no suffix: a folder of lossless PNGs, `000000.png` and on. Timestamps are not kept.
 
     Args:
-        destination: File or folder to be.
-        width: Columns of every frame.
-        height: Rows of every frame.
+        destination: File or folder that will be written.
+        width: Width of every frame, pixels.
+        height: Height of every frame, pixels.
         frame_rate: Nominal frames per second.
         time_base: Seconds per unit of the timestamps.
-        color: What the source was.
+        color: Colour tags of the source.
 
     Returns:
         A context manager that takes the frames.
 
     Raises:
-        ConfigError: an unknown suffix, or a size or rate that is not positive.
-        OutputError: the destination cannot be written. Nothing has been created then.
+        ConfigError: the suffix is unknown, or a size or rate is not positive.
+        OutputError: the destination cannot be written; nothing has been created.
     """
     path = Path(destination)
     suffix = path.suffix.lower()
@@ -177,11 +177,11 @@ def open_writer(
 
 
 def write_png(path: PathLike, rgb: RgbImage) -> None:
-    """Write one image, complete or not at all.
+    """Write one PNG image, complete or not at all.
 
     Args:
-        path: File to be.
-        rgb: [H, W, 3] uint8.
+        path: File that will be written.
+        rgb: RGB picture. [H, W, 3] uint8.
 
     Raises:
         OutputError: the file cannot be written.
@@ -191,7 +191,7 @@ def write_png(path: PathLike, rgb: RgbImage) -> None:
 
 
 def encode_png(rgb: RgbImage) -> bytes:
-    """An image as the bytes of a PNG file. [H, W, 3] uint8."""
+    """Encode an RGB picture [H, W, 3] uint8 as the bytes of a PNG file."""
     context = av.CodecContext.create("png", "w")
     assert isinstance(context, VideoCodecContext)
     context.height, context.width = rgb.shape[:2]
@@ -261,14 +261,15 @@ class _H264File:
             _log.warning(
                 "%s", "Matroska stores whole milliseconds: timestamps are rounded; write .mp4 to keep them exactly"
             )
-        # The start offset of MP4 lives in an edit list, which counts in the movie's units: make them the stream's.
+        # MP4 stores the start offset in an edit list, which counts in units of the movie. These are set to the units of
+        # the stream, so that the offset is exact.
         options = {} if muxer == "matroska" else {"movie_timescale": str(time_base.denominator)}
         self._container = av.open(f"file:{path}", "w", format=muxer, options=options)
         self._stream = self._container.add_stream("libx264", rate=frame_rate, options=dict(_X264_OPTIONS))
         context = self._stream.codec_context
         context.width, context.height, context.pix_fmt = width, height, self._pixel_format
         if self._pixel_format == "yuv420p":
-            # As it is made: chroma centred between its pixels.
+            # The stream is tagged with the chroma location that the converter makes: centred between its pixels.
             context.options = {**_X264_OPTIONS, "x264-params": "chromaloc=1"}
         context.time_base = self._stream.time_base = time_base
         context.color_range = 1

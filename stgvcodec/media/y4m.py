@@ -1,7 +1,7 @@
 """YUV4MPEG2: the uncompressed pipe format of mjpegtools, x264, VMAF and many more.
 
-Written here as 8-bit C444, BT.601, limited range: the format has no field for the matrix, so its readers (this
-package's included) take it for BT.601. It has no timestamps either: frames are at the nominal rate.
+This module writes 8-bit C444, BT.601, limited range. The format cannot say its matrix, so its readers (this package's
+included) take it for BT.601. It has no timestamps either: frames are at the nominal rate.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _CHROMA = re.compile(r"(420|422|444|mono)(?:jpeg|mpeg2|paldv)?(?:p?(\d+))?")
 
 
 def header(width: int, height: int, frame_rate: Fraction) -> bytes:
-    """The line before the frames."""
+    """Return the header line, which stands before the frames."""
     return (
         f"YUV4MPEG2 W{width} H{height} F{frame_rate.numerator}:{frame_rate.denominator} Ip A1:1 C444 "
         "XYSCSS=444 XCOLORRANGE=LIMITED\n"
@@ -28,16 +28,17 @@ def header(width: int, height: int, frame_rate: Fraction) -> bytes:
 
 
 def frame(picture: av.VideoFrame) -> bytes:
-    """One frame of format yuv444p with its marker."""
+    """Return a frame of format yuv444p as bytes, with the marker before it."""
     planes = picture.to_ndarray()  # [3, H, W]
     return _FRAME + np.ascontiguousarray(planes).tobytes()
 
 
 def shortfall(path: Path) -> str | None:
-    """What is missing at the end of a y4m file (FFmpeg drops a last partial frame without a word).
+    """Say how a y4m file is cut short, since FFmpeg drops a partial last frame without a message.
 
     Returns:
-        None for a whole file, for other formats, and where the frames carry parameters of their own.
+        Description of the partial frame; None for a whole file, for other formats, and if the frames carry parameters
+        of their own.
     """
     with path.open("rb") as file:
         start = file.read(_MAX_HEADER_BYTES)
