@@ -1,1 +1,1 @@
-"""Pictures that explain an encode: ellipses of the Gaussians, error images, labelled panels. numpy only."""
+"""Figures of an encode: frames with their errors and Gaussians (numpy alone), rate-distortion tables and curves."""

@@ -9,7 +9,8 @@ GLYPH_WIDTH_PX = 5
 GLYPH_HEIGHT_PX = 7
 ADVANCE_PX = GLYPH_WIDTH_PX + 1
 
-# Seven rows a glyph, five bits a row, the leftmost pixel in the highest bit; each row is two hexadecimal digits.
+# A glyph has seven rows of two hexadecimal digits. The lower five bits of a row are its pixels, the leftmost one in the
+# highest of them.
 _GLYPHS = {
     " ": "00000000000000",
     "!": "04040404040004",
@@ -65,13 +66,13 @@ _GLYPHS = {
 
 
 def text_mask(text: str) -> npt.NDArray[np.bool_]:
-    """Pixels set by a line of text.
+    """Draw a line of text.
 
     Args:
         text: One line; a character without a glyph is shown as a question mark.
 
     Returns:
-        [7, 6 * len(text)] bool; each glyph is followed by an empty column.
+        Mask of the pixels that are set. Each glyph is followed by an empty column. [7, 6 * len(text)] bool.
     """
     mask = np.zeros((GLYPH_HEIGHT_PX, ADVANCE_PX * len(text)), dtype=np.bool_)
     for i, character in enumerate(text.upper()):

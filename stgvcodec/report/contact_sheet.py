@@ -1,4 +1,4 @@
-"""Labelled pictures side by side."""
+"""Contact sheet: labelled pictures side by side."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def contact_sheet(panels: Sequence[tuple[str, npt.NDArray[np.uint8]]]) -> npt.ND
     """Put pictures in one row, each under its label.
 
     Args:
-        panels: (label, picture [H, W, 3] uint8), left to right; sizes may differ. A label is doubled in size where all
-            labels fit so, and cut where it is wider than its picture.
+        panels: Pairs of a label and a picture [H, W, 3] uint8, left to right; sizes may differ. Labels are doubled in
+            size if all of them fit so. A label that is wider than its picture is cut.
 
     Returns:
-        [H', W', 3] uint8, with a strip of labels on top and a gap around every picture.
+        Sheet with a strip of labels on top and a gap around every picture. [H', W', 3] uint8.
 
     Raises:
-        ValueError: no panels, or a picture that is not uint8 [H, W, 3] with at least one pixel.
+        ValueError: there are no panels, or a picture is not uint8 [H, W, 3] with at least one pixel.
     """
     if not panels:
         raise ValueError("no panels were given, expected at least one (label, picture)")

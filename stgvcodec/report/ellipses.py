@@ -1,4 +1,4 @@
-"""Outlines of Gaussians over a picture."""
+"""Drawing of the Gaussians' outlines over a picture."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 _SPACING_PX = 0.5
 _MIN_SAMPLES = 16
 _MAX_SAMPLES = 1 << 14
-# Bound of the working arrays: samples of one batch of ellipses.
+# The outlines of a batch have this many samples together at most, which bounds the working arrays.
 _BATCH_SAMPLES = 1 << 20
 
 
@@ -28,14 +28,14 @@ def draw_ellipses(
     averaged, so the order of the Gaussians does not matter.
 
     Args:
-        canvas: Picture drawn over, RGB; left as it is. [H, W, 3] uint8.
+        canvas: RGB picture over which outlines are drawn; it is not changed. [H, W, 3] uint8.
         means_px: Centres, pixels, x right, y down, the first pixel's centre at (0.5, 0.5). [N, 2] float.
         cholesky_px: Lower factors (l1, l2, l3) of the covariances, pixels. [N, 3] float.
         colors: RGB of each outline, nominal [0, 1], clipped. [N, 3] float.
         n_sigma: Radius of the outline, in standard deviations; above 0.
 
     Returns:
-        A new picture. [H, W, 3] uint8. Gaussians with a value that is not finite are left out.
+        A new picture, in which Gaussians with a value that is not finite are left out. [H, W, 3] uint8.
 
     Raises:
         ValueError: a shape or dtype differs from the above, or n_sigma is not above 0.

@@ -1,4 +1,4 @@
-"""One frame explained: source, decoded, error and the Gaussians, side by side."""
+"""Explanation of one frame: the source, the decoded frame, their error and the Gaussians, side by side."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _DIMMED = 0.25
 def error_image(
     source: npt.NDArray[np.uint8], decoded: npt.NDArray[np.uint8], *, gain: float = 8.0
 ) -> npt.NDArray[np.uint8]:
-    """Signed error around mid grey: 128 + gain * (decoded - source), clipped.
+    """Draw the signed error around mid grey: 128 + gain * (decoded - source), clipped.
 
     Args:
-        source: [H, W, 3] uint8.
-        decoded: Same shape, uint8.
+        source: Original picture. [H, W, 3] uint8.
+        decoded: Decoded picture. [H, W, 3] uint8.
         gain: Amplification, grey levels shown per level of error.
 
     Returns:
-        [H, W, 3] uint8; identical pictures give a flat 128.
+        Error picture; identical pictures give a flat 128. [H, W, 3] uint8.
 
     Raises:
         ValueError: the two pictures differ in shape, or are not uint8.
@@ -46,21 +46,21 @@ def explain_frame(
     magnification: int = 1,
     gain: float = 8.0,
 ) -> npt.NDArray[np.uint8]:
-    """Four labelled panels: the source, the decoded frame, their error, and the 1-sigma outlines of the Gaussians.
+    """Draw four labelled panels: the source, the decoded frame, their error, and the Gaussians' 1-sigma outlines.
 
     An outline has the colour of the decoded picture at the Gaussian's centre: a Gaussian's own weighted colour may be
     negative or far from what is seen where many overlap.
 
     Args:
-        source: [H, W, 3] uint8.
-        decoded: Same shape, uint8.
+        source: Original frame. [H, W, 3] uint8.
+        decoded: Decoded frame. [H, W, 3] uint8.
         means_px: Centres of the deformed Gaussians at this frame, pixels. [N, 2] float.
-        cholesky_px: Their lower factors (l1, l2, l3), pixels. [N, 3] float.
+        cholesky_px: Lower factors (l1, l2, l3) of the Gaussians' covariances, pixels. [N, 3] float.
         magnification: Whole number by which pictures are enlarged, pixel by pixel; outlines stay one pixel wide.
-        gain: Amplification of the error.
+        gain: Amplification of the error, grey levels shown per level of error.
 
     Returns:
-        [H', W', 3] uint8.
+        Contact sheet of the four panels. [H', W', 3] uint8.
 
     Raises:
         ValueError: a shape or dtype differs from the above.

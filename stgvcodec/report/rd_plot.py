@@ -1,4 +1,4 @@
-"""Rate-distortion curves as a figure for print: quality against rate, one pair of panels a clip."""
+"""Rate-distortion curves as a figure for print: quality against rate, with a pair of panels for each clip."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 FORMATS = (".png", ".pdf", ".svg")
 """Suffixes of the figures that can be written."""
 
-# Across both columns of a paper.
+# The figure spans both columns of a paper.
 _WIDTH_INCHES = 7.16
 _PANEL_HEIGHT_INCHES = 2.45
-# What a panel has around its axes: labels to the left and below, a title above; and between two, in widths of one.
+# Margins around a panel's axes: for labels to the left and below, for a title above. The gap between two panels is in
+# widths of their axes.
 _LEFT_INCHES, _RIGHT_INCHES, _BELOW_INCHES, _ABOVE_INCHES = 0.5, 0.08, 0.42, 0.26
 _BETWEEN = 0.21
 _LEGEND_INCHES = 0.26
@@ -50,7 +51,7 @@ _FONT = {
 
 
 class Style(NamedTuple):
-    """How a series is drawn: marker, line and brightness each tell it from the others."""
+    """Style of a series; marker, line and brightness each tell it from the others."""
 
     color: str
     line: Any
@@ -80,7 +81,7 @@ def check_figure(path: Path) -> None:
     """Refuse, before any work, a figure that could not be drawn.
 
     Raises:
-        ConfigError: a suffix that is none of `FORMATS`.
+        ConfigError: the suffix is none of `FORMATS`.
         StgvError: matplotlib is not installed.
     """
     if path.suffix.lower() not in FORMATS:
@@ -92,12 +93,12 @@ def draw_rd(results: Sequence[RdResult], path: Path, suffix: str) -> None:
     """Draw PSNR and MS-SSIM, both in dB, against bits per pixel on a logarithmic axis.
 
     Args:
-        results: One a clip, from top to bottom.
-        path: File to be.
-        suffix: One of `FORMATS`, which says what it will be.
+        results: Results, one for each clip, from top to bottom.
+        path: File that will be written.
+        suffix: Format of the file, one of `FORMATS`, whatever `path` ends with.
 
     Raises:
-        ValueError: no results.
+        ValueError: there are no results.
         StgvError: matplotlib is not installed.
     """
     if not results:
@@ -115,7 +116,7 @@ def draw_rd(results: Sequence[RdResult], path: Path, suffix: str) -> None:
         height = panels + legend + caption
         figure = Figure(figsize=(_WIDTH_INCHES, height))
         axes = figure.subplots(len(results), len(MEASURES), squeeze=False)
-        # By hand: matplotlib's own layouts collapse with several rows beside a legend and captions.
+        # The margins are set by hand: matplotlib's own layouts collapse with several rows beside a legend and captions.
         figure.subplots_adjust(
             left=_LEFT_INCHES / _WIDTH_INCHES,
             right=1.0 - _RIGHT_INCHES / _WIDTH_INCHES,
@@ -135,7 +136,7 @@ def draw_rd(results: Sequence[RdResult], path: Path, suffix: str) -> None:
 
 
 def series_styles(results: Sequence[RdResult]) -> dict[str, Style]:
-    """A style for each label of any clip, the same in all of them, in the order of the legend."""
+    """Choose a style for each label, the same in all clips, and return the styles in the order of the legend."""
     kinds: dict[str, str] = {}
     for result in results:
         for label, series in zip(result.labels, result.series, strict=True):
@@ -143,7 +144,7 @@ def series_styles(results: Sequence[RdResult]) -> dict[str, Style]:
     pools = {"own": cycle(_OWN_STYLES), "derived": cycle(_DERIVED_STYLES), "anchor": cycle(_ANCHOR_STYLES)}
     styles = {label: next(pools[kind]) for label, kind in kinds.items()}
     for label in (label for label, kind in kinds.items() if kind == "derived"):
-        # Another count of the same files has their colour.
+        # A derived series counts the files of another series, and is drawn in that one's colour.
         for other in (other for other, kind in kinds.items() if kind == "own" and label.startswith(other)):
             styles[label] = styles[label]._replace(color=styles[other].color)
     order = ("own", "derived", "anchor")
@@ -211,7 +212,7 @@ def _draw_legend(figure: Figure, styles: dict[str, Style]) -> None:
     ]
     n_columns = _legend_columns(len(handles))
     n_rows = -(-len(handles) // n_columns)
-    # matplotlib fills columns; the reading order is rows.
+    # matplotlib fills a legend column by column, but it is read row by row.
     by_rows = [handle for column in range(n_columns) for handle in islice(handles, column, None, n_columns)]
     figure.legend(
         handles=by_rows if n_rows > 1 else handles,
@@ -230,7 +231,7 @@ def _legend_columns(n_labels: int) -> int:
 
 
 def _captions(results: Sequence[RdResult]) -> list[str]:
-    """Lines under the figure: what is true of each clip."""
+    """Return the lines under the figure, which state the facts of each clip."""
     lines: list[str] = []
     for result in results:
         name = f"{clip_title(result).split(',')[0]}: " if len(results) > 1 else ""

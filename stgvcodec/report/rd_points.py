@@ -16,27 +16,27 @@ SCHEMA = "stgvcodec-rd/1"
 
 PSNR, MS_SSIM = "psnr_db", "ms_ssim_db"
 MEASURES = {PSNR: "PSNR", MS_SSIM: "MS-SSIM"}
-"""Measures that curves are drawn and BD-rates taken by -> their names; both in dB."""
+"""Measures of quality for curves and BD-rates, both in dB -> their names in tables and figures."""
 
 Setting: TypeAlias = "str | int | float | bool | None"
 
 
 @dataclass(frozen=True)
 class RdPoint:
-    """One encoded file and what it is worth.
+    """Rate, quality and times of one encoded file.
 
     Attributes:
         requested_bpp: Rate that was asked for, bits per pixel and frame; None for a further point of an anchor.
-        bytes: Size of the file on disk, all of it; of a derived count, its bits / 8 rounded up.
-        bpp: 8 * bytes / (width * height * n_frames).
-        psnr_db: Mean over the frames of RGB PSNR, 8-bit; None if all are identical.
-        ms_ssim: Mean over the frames of RGB MS-SSIM; None where frames are too small for it.
-        vmaf: Mean over the frames; None where it was not measured.
+        bytes: Size of the whole file on disk; for a derived count, its bits / 8 rounded up.
+        bpp: Bits per pixel and frame, 8 * bytes / (width * height * n_frames).
+        psnr_db: Mean of the frames' 8-bit RGB PSNR, dB; None if all frames are identical.
+        ms_ssim: Mean of the frames' RGB MS-SSIM; None if the frames are too small for it.
+        vmaf: Mean of the frames' VMAF; None if it was not measured.
         encode_seconds: Wall-clock time of the encoder.
-        decode_seconds: From the file's bytes to 8-bit RGB frames; None where that was not timed.
-        device: Where it was encoded.
-        file: The encoded file, beside the JSON; None for a derived count.
-        parameters: What varies from point to point, e.g. crf.
+        decode_seconds: Time from the file's bytes to 8-bit RGB frames; None if it was not measured.
+        device: Device on which the file was encoded.
+        file: Name of the encoded file, which lies beside the JSON; None for a derived count.
+        parameters: Settings that vary from point to point, such as crf.
     """
 
     requested_bpp: float | None
@@ -53,13 +53,13 @@ class RdPoint:
 
     @property
     def ms_ssim_db(self) -> float | None:
-        """-10 log10(1 - MS-SSIM); None where there is no MS-SSIM or the pictures are identical."""
+        """MS-SSIM in dB, -10 log10(1 - MS-SSIM); None if there is no MS-SSIM or the pictures are identical."""
         if self.ms_ssim is None or self.ms_ssim >= 1.0:
             return None
         return -10.0 * math.log10(1.0 - self.ms_ssim)
 
     def quality(self, measure: str) -> float | None:
-        """The point's value of a measure of `MEASURES`, dB."""
+        """Return the point's quality by a measure of `MEASURES`, dB."""
         return self.psnr_db if measure == PSNR else self.ms_ssim_db
 
 
@@ -69,10 +69,10 @@ class RdSeries:
 
     Attributes:
         codec: "stgv", or the anchor's name.
-        label: As it is shown.
-        settings: What all points have in common; equal settings are one series.
-        points: By rate.
-        derived: Whether it is another count of the bits of another series' files.
+        label: Name in tables and figures.
+        settings: Settings that all points have in common; points of one codec with equal settings are one series.
+        points: The points, from low to high rate.
+        derived: Whether the series counts the bits of another series' files in another way.
     """
 
     codec: str
@@ -82,33 +82,33 @@ class RdSeries:
     derived: bool = False
 
     def point_at(self, requested_bpp: float) -> RdPoint | None:
-        """The point that was made for this rate, if there is one."""
+        """Return the point that was made for a requested rate; None if there is none."""
         return next((point for point in self.points if point.requested_bpp == requested_bpp), None)
 
     def with_point(self, point: RdPoint) -> RdSeries:
-        """The same with one more point, in its place."""
+        """Return a copy of the series with one more point, sorted in by rate."""
         return dataclasses.replace(self, points=tuple(sorted((*self.points, point), key=lambda each: each.bpp)))
 
     def curve(self, measure: str) -> list[tuple[float, float]]:
-        """(bpp, quality in dB) of the points that have it, from low to high rate."""
+        """Return (bpp, quality in dB) of the points that have this quality, from low to high rate."""
         return [(point.bpp, quality) for point in self.points if (quality := point.quality(measure)) is not None]
 
 
 @dataclass(frozen=True)
 class RdSource:
-    """What was encoded.
+    """The frames that were encoded.
 
     Attributes:
         name: Name of the file or folder.
-        frames_sha256: Of the RGB frames after selection, 8-bit, one behind the other, with their size.
-        width: Pixels.
-        height: Pixels.
-        n_frames: Frames.
-        frame_rate: Exact, e.g. "24/1".
-        selection: --frames, --crop and --resize as text, None where not given; and the matrix.
-        yuv420_psnr_db: PSNR of RGB -> 8-bit 4:2:0 -> RGB without any coding, the ceiling of the anchors; None where
+        frames_sha256: SHA-256 of the 8-bit RGB frames after selection, one behind the other, with their size.
+        width: Width of the frames, pixels.
+        height: Height of the frames, pixels.
+        n_frames: Number of frames.
+        frame_rate: Exact frames per second, such as "24/1".
+        selection: Texts of --frames, --crop and --resize, None if not given; and the matrix.
+        yuv420_psnr_db: PSNR of RGB -> 8-bit 4:2:0 -> RGB without any coding, the ceiling of the anchors; None if
             nothing is lost.
-        yuv420_ms_ssim: MS-SSIM of the same; None where frames are too small.
+        yuv420_ms_ssim: MS-SSIM of this conversion; None if the frames are too small.
     """
 
     name: str
@@ -123,7 +123,7 @@ class RdSource:
 
     @property
     def pixels(self) -> int:
-        """Pixels of all frames together, what bpp is counted over."""
+        """Number of pixels of all frames together, by which bpp is computed."""
         return self.width * self.height * self.n_frames
 
 
@@ -132,13 +132,13 @@ class RdBdRate:
     """BD-rate of one series against another.
 
     Attributes:
-        series: Label of the series that is measured, as of `RdResult.labels`.
-        against: Label of the one it is measured against.
+        series: Label of the series that is measured, one of `RdResult.labels`.
+        against: Label of the series that it is compared with.
         measure: "psnr_db" or "ms_ssim_db".
-        percent: Rate at equal quality, percent more (above 0) or less (below 0); None where it cannot be measured.
-        reason: Why it cannot; None where it can.
-        overlap_db: Range of quality that both cover; None where there is none.
-        overlap_share: Part of the measured series' range of quality that lies in it.
+        percent: Rate at equal quality, percent more (above 0) or less (below 0); None if it cannot be measured.
+        reason: Why it cannot be measured; None if it can.
+        overlap_db: Range of quality (low, high) that both series cover, dB; None if there is none.
+        overlap_share: Part of the measured series' range of quality that lies in `overlap_db`, 0 to 1.
     """
 
     series: str
@@ -155,12 +155,12 @@ class RdResult:
     """Rate-distortion curves of one clip.
 
     Attributes:
-        source: What was encoded.
+        source: The frames that were encoded.
         tool: Program and version that wrote the file.
-        note: What a reader of the figures should know; empty without one.
-        measures: How each figure was taken, in words.
+        note: What a reader of the figures should know; empty if there is nothing.
+        measures: Name of each figure -> how it was measured, in words.
         series: The curves, this codec's first.
-        bd_rate: Every series against every other, by both measures.
+        bd_rate: BD-rates of every series against every other, by both measures.
     """
 
     source: RdSource
@@ -172,15 +172,15 @@ class RdResult:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """A label for each series; where two would have the same, with the settings in which they differ."""
+        """Labels of the series. Where two would have the same, the settings in which they differ are added to each."""
         return _distinct_labels(self.series)
 
     def find(self, codec: str, settings: Mapping[str, Setting]) -> RdSeries | None:
-        """The series of this codec with just these settings."""
+        """Return the series of a codec with exactly these settings; None if there is none."""
         return next((each for each in self.series if each.codec == codec and each.settings == settings), None)
 
     def with_series(self, series: RdSeries) -> RdResult:
-        """The same with this series, in place of the one of the same codec and settings or added."""
+        """Return a copy in which `series` replaces the series of the same codec and settings, or else is added."""
         keys = [(each.codec, each.settings) for each in self.series]
         key = (series.codec, series.settings)
         if key not in keys:
@@ -189,28 +189,28 @@ class RdResult:
         return dataclasses.replace(self, series=(*self.series[:at], series, *self.series[at + 1 :]))
 
     def bd_rate_of(self, series: str, against: str, measure: str) -> RdBdRate | None:
-        """The entry of two labels and a measure, if there is one."""
+        """Return the BD-rate of one label against another by a measure; None if there is none."""
         wanted = (series, against, measure)
         return next((each for each in self.bd_rate if (each.series, each.against, each.measure) == wanted), None)
 
 
 def rd_to_json(result: RdResult) -> str:
-    """The result as JSON text, with a trailing newline."""
+    """Write a result as JSON text, with a trailing newline."""
     return json.dumps({"schema": SCHEMA, **dataclasses.asdict(result)}, indent=1, allow_nan=False) + "\n"
 
 
 def rd_from_json(text: str, name: str) -> RdResult:
-    """Read what `rd_to_json` wrote.
+    """Read a result that `rd_to_json` wrote.
 
     Args:
         text: Contents of the file.
-        name: What the file is called in an error.
+        name: Name of the file in error messages.
 
     Returns:
         The result.
 
     Raises:
-        ConfigError: not JSON, another schema, or a field that is missing, unknown or of another type.
+        ConfigError: the text is not JSON or has another schema, or a field is missing, unknown or of another type.
     """
     try:
         values = json.loads(text)

@@ -8,24 +8,25 @@ from stgvcodec.errors import ConfigError
 from stgvcodec.report.rd_points import MEASURES, RdBdRate, RdResult
 
 NONE = "none"
-"""What stands where a BD-rate cannot be measured; the reason is said below the table."""
+"""Text of a cell whose BD-rate cannot be measured; the reason is said below the table."""
 
-# A BD-rate over less of a curve than this is said to be one: the customary threshold, that of the package bjontegaard.
+# A footnote says so if a BD-rate covers less than this share of a curve. The threshold is the customary one, that of
+# the package bjontegaard.
 _LEAST_OVERLAP = 0.75
 
 
 def markdown_tables(results: Sequence[RdResult], against: str) -> str:
-    """BD-rates of every series against one of them, a row a series and a column a clip and measure, and all points.
+    """Write a table of BD-rates, with a row for each series and a column for each clip and measure, and all points.
 
     Args:
-        results: One a clip.
-        against: Codec or label of the series that the others are measured against, e.g. "x264".
+        results: Results, one for each clip.
+        against: Codec or label of the series that the others are measured against, such as "x264".
 
     Returns:
-        Markdown, with a trailing newline. A positive BD-rate is a loss: that much more rate at equal quality.
+        Text in Markdown, with a trailing newline. A positive BD-rate is a loss: that much more rate at equal quality.
 
     Raises:
-        ConfigError: a clip without such a series, or with several of them.
+        ConfigError: a clip has no such series, or several of them.
     """
     anchors = [anchor_label(result, against) for result in results]
     lines = [
@@ -40,10 +41,10 @@ def markdown_tables(results: Sequence[RdResult], against: str) -> str:
 
 
 def anchor_label(result: RdResult, against: str) -> str:
-    """Label of the series that is meant by a codec's name or by a label.
+    """Return the label of the series that a codec's name or a label means.
 
     Raises:
-        ConfigError: there is none, or more than one.
+        ConfigError: there is no such series, or more than one.
     """
     labels = result.labels
     if against in labels:
@@ -58,14 +59,14 @@ def anchor_label(result: RdResult, against: str) -> str:
 
 
 def clip_title(result: RdResult) -> str:
-    """A clip in a few words: bunny, 1280x640, 132 frames."""
+    """Describe a clip in a few words: bunny, 1280x640, 132 frames."""
     source = result.source
     stem = source.name.rsplit(".", 1)[0]
     return f"{stem}, {source.width}x{source.height}, {source.n_frames} frame{'' if source.n_frames == 1 else 's'}"
 
 
 def clip_facts(result: RdResult) -> list[str]:
-    """What has to be said beside a clip's curves: the ceiling of 4:2:0, and the note."""
+    """Return the sentences that belong beside a clip's curves: on the ceiling of 4:2:0, and the note."""
     source = result.source
     ceiling = "no loss at all" if source.yuv420_psnr_db is None else f"{source.yuv420_psnr_db:.2f} dB"
     if source.yuv420_ms_ssim is not None:
@@ -77,7 +78,7 @@ def clip_facts(result: RdResult) -> list[str]:
 
 
 def percent(entry: RdBdRate | None) -> str:
-    """A BD-rate with its sign: +12.3 %, -4.0 %."""
+    """Write a BD-rate with its sign, such as +12.3 % or -4.0 %; `NONE` if there is none."""
     return NONE if entry is None or entry.percent is None else f"{entry.percent:+.1f} %"
 
 
@@ -129,7 +130,7 @@ def _point_table(result: RdResult) -> Iterator[str]:
 
 
 def number(value: float | None, n_digits: int, missing: str = "") -> str:
-    """A value with so many digits behind the point, or what stands for none."""
+    """Write a value with `n_digits` digits behind the point, or `missing` if there is no value."""
     return missing if value is None else f"{value:.{n_digits}f}"
 
 
