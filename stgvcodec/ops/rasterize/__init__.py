@@ -1,4 +1,4 @@
-"""Splatting: the plain, order-free sum of 2D Gaussians over a pixel grid. README.md has the maths."""
+"""Splatting: the plain, order-free sum of 2D Gaussians over a pixel grid. The maths is in README.md."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from stgvcodec.ops.rasterize.pair_budget import PairBudget
 __all__ = ["MAX_MAGNITUDE", "MIN_SCALE_PX", "SIGMA_MAX", "PairBudget", "rasterize", "rasterize_uint8"]
 
 SIGMA_MAX = 4.5
-"""The support is normative: a Gaussian ends where sigma reaches this, three standard deviations out."""
+"""Value of sigma at which a Gaussian ends, three standard deviations out. The format fixes it."""
 
 MIN_SCALE_PX = 2.0**-20
-"""A Gaussian whose l1 or l3 is smaller (or not positive) contributes nothing."""
+"""Smallest l1 and l3 of a Gaussian that is drawn, pixels. A Gaussian with a smaller one contributes nothing."""
 
 MAX_MAGNITUDE = 2.0**40
-"""A Gaussian with a larger number (or NaN, Inf) among its own contributes nothing; below it, no step overflows."""
+"""Largest magnitude of a Gaussian's numbers, below which no step overflows.
+
+A Gaussian with a larger number, a NaN or an Inf contributes nothing.
+"""
 
 
 def rasterize(
@@ -32,7 +35,7 @@ def rasterize(
     backend: str = "auto",
     budget: PairBudget | None = None,
 ) -> Tensor:
-    """Sum of Gaussians over a pixel grid, one picture for each of B frames.
+    """Sum Gaussians over a pixel grid, one picture for each of B frames.
 
     Implements Eq. (2) of arXiv 2604.10910 with the support of bitstream_spec.md:
     w = max(0, exp(-sigma) - exp(-SIGMA_MAX)), sigma = 0.5 |L^-1 d|^2 by forward substitution, d = pixel centre - mean.
@@ -47,8 +50,8 @@ def rasterize(
         width: Columns of the picture, pixels.
         backend: "auto", "reference", "numba" (CPU, float32) or "triton" (CUDA, float32); "auto" takes the reference
             for float64.
-        budget: Room for the pairs that "triton" lists; a call without one waits for the device, to learn how much it
-            needs. The other back ends list nothing and ignore it.
+        budget: Room for the pairs that "triton" lists; a call without a budget waits for the device, to learn how much
+            room it needs. The other back ends list nothing and ignore the budget.
 
     Returns:
         Unclamped sum, nominal [0, 1]. [B, height, width, 3], contiguous, dtype and device of the inputs.
@@ -56,9 +59,9 @@ def rasterize(
     Raises:
         ValueError: a shape, dtype or device differs from the above, the picture has no pixels, or there are more pairs
             than "triton" can list.
-        BackendUnavailableError: an explicit back end that this machine or release cannot run.
-    Gradients: to means, cholesky, colors. Deterministic: backward on every back end but the reference on CUDA; forward
-        on every back end, on triton where no gradients are asked for (else the order of the sums varies).
+        BackendUnavailableError: the back end that was asked for cannot run on this machine or in this release.
+    Gradients: to means, cholesky, colors. Deterministic: forward yes, on triton only if no gradients are asked for
+        (else the order of the sums varies); backward yes on every back end but the reference on CUDA.
     """
     check_inputs(means, cholesky, colors, height, width, budget)
     implementation = select(_RASTERIZE, _for_dtype(backend, means), means.device)
@@ -75,12 +78,12 @@ def rasterize_uint8(
     backend: str = "auto",
     budget: PairBudget | None = None,
 ) -> Tensor:
-    """The pictures of `rasterize` as 8-bit samples, floor(255 clamp(C, 0, 1) + 0.5): the same bits in every run.
+    """Sum Gaussians as `rasterize` does, but to 8-bit samples, floor(255 clamp(C, 0, 1) + 0.5).
 
-    Args, errors and defaults are those of `rasterize`.
+    Every run gives the same bits. Arguments, defaults and errors are those of `rasterize`. There are no gradients.
 
     Returns:
-        [B, height, width, 3] uint8, contiguous. No gradients.
+        8-bit RGB pictures. [B, height, width, 3] uint8, contiguous.
     """
     check_inputs(means, cholesky, colors, height, width, budget)
     implementation = select(_RASTERIZE_UINT8, _for_dtype(backend, means), means.device)
@@ -126,7 +129,7 @@ def _triton_uint8(
 
 
 def to_uint8(image: Tensor) -> Tensor:
-    """8-bit samples, as every decoder must round them: floor(255 clamp(C, 0, 1) + 0.5). Any shape -> uint8."""
+    """Round to 8-bit samples as every decoder must: floor(255 clamp(C, 0, 1) + 0.5). Any shape -> uint8."""
     return image.clamp(0.0, 1.0).mul_(255.0).add_(0.5).to(torch.uint8)
 
 
@@ -139,7 +142,7 @@ def _rounded(implementation: _Implementation) -> _Implementation:
     return rasterize_rounded
 
 
-# Imported at their first use: numba alone costs half a second.
+# Each back end is imported at its first use, since the import of numba alone takes half a second.
 _RASTERIZE: dict[str, _Implementation] = {"reference": _reference, "numba": _numba, "triton": _triton}
 _RASTERIZE_UINT8: dict[str, _Implementation] = {
     "reference": _rounded(_reference),
@@ -151,7 +154,7 @@ _RASTERIZE_UINT8: dict[str, _Implementation] = {
 def check_inputs(
     means: Tensor, cholesky: Tensor, colors: Tensor, height: int, width: int, budget: PairBudget | None
 ) -> None:
-    """Raise ValueError unless the inputs are as `rasterize` wants them."""
+    """Raise ValueError unless shapes, dtypes and devices are those that `rasterize` takes."""
     if means.ndim != 3 or means.shape[2] != 2:
         raise ValueError(f"means has shape {list(means.shape)}, expected [B, N, 2]; one frame needs a leading 1")
     n_frames, n_gaussians, _ = means.shape

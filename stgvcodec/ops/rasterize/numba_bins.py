@@ -1,4 +1,4 @@
-"""Where each Gaussian lies: its rows, its bands, an order that suits the cache. Made forward, used again backward."""
+"""Binning on a CPU: rows and bands of each Gaussian, and an order that suits the cache, for forward and backward."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from stgvcodec.ops.rasterize import MAX_MAGNITUDE, MIN_SCALE_PX, SIGMA_MAX
 from stgvcodec.ops.threads import run_chunks
 
-# Fixed, so that the split of the work is too.
+# Rows of a band. The number is fixed, so that the split of the work does not depend on the machine.
 BAND_ROWS = 16
 
 _RADIUS = math.sqrt(2 * SIGMA_MAX)
@@ -23,9 +23,9 @@ _kernel = njit(nogil=True, cache=True, error_model="numpy")
 
 @dataclass(frozen=True)
 class Plan:
-    """The layout of one call; see the columns of `shapes` in `_shapes`."""
+    """Bins of the Gaussians of one call."""
 
-    shapes: NDArray[np.float64]  # [N, 6]
+    shapes: NDArray[np.float64]  # [N, 6]: what `_shapes` computes for each Gaussian.
     rows: NDArray[np.int32]  # [B, N, 2]: rows that the support touches, half-open.
     offsets: NDArray[np.int64]  # [B, n_bands + 1]: where each band's Gaussians begin in `items`.
     items: list[NDArray[np.int32]]  # [B]: the Gaussians of each band, by index within a band.
@@ -35,7 +35,7 @@ class Plan:
 def make_plan(
     means: NDArray[np.float32], cholesky: NDArray[np.float32], colors: NDArray[np.float32], height: int
 ) -> Plan:
-    """Lay out means [B, N, 2], cholesky [N, 3] and colors [B, N, 3] over `height` rows."""
+    """Bin the Gaussians of means [B, N, 2], cholesky [N, 3] and colors [B, N, 3] over `height` rows."""
     n_frames, n_gaussians, _ = means.shape
     n_bands = -(-height // BAND_ROWS)
     shapes = np.empty((n_gaussians, 6), np.float64)
@@ -62,10 +62,11 @@ def _within_limits(values: NDArray[np.float32]) -> bool:
 
 @_kernel
 def _shapes(cholesky: NDArray[np.float32], shapes: NDArray[np.float64]) -> None:
-    """What a row's span and its first values need; a Gaussian that cannot be drawn gets a height of -1.
+    """Compute the numbers from which a row's span and first values follow.
 
-    With a = l2^2 + l3^2 = Sigma_yy, columns are: 9a; the shift of a row's middle per dy; its half width per
-    sqrt(9a - dy^2); and 1 / l1, 1 / l3, l2 / (l1 l3), each times sqrt(1/2), so that sigma = u^2 + v^2.
+    With a = l2^2 + l3^2 = Sigma_yy, the columns of `shapes` [N, 6] are: 9a; the shift of a row's middle per dy; its
+    half width per sqrt(9a - dy^2); and 1 / l1, 1 / l3, l2 / (l1 l3), each times sqrt(1/2), so that sigma = u^2 + v^2.
+    A Gaussian that cannot be drawn has -1 in place of 9a.
     """
     for n in range(cholesky.shape[0]):
         l1, l2, l3 = float(cholesky[n, 0]), float(cholesky[n, 1]), float(cholesky[n, 2])
@@ -91,10 +92,11 @@ def _bin(
     offsets: NDArray[np.int64],
     order: NDArray[np.int32],
 ) -> NDArray[np.int32]:
-    """Fill rows, offsets and order of one frame; return its items (see `Plan`)."""
+    """Fill `rows`, `offsets` and `order` of one frame and return its `items`, as `Plan` describes them."""
     n_gaussians = means.shape[0]
     n_bands = offsets.shape[0] - 1
-    starts = np.zeros(n_bands + 2, np.int64)  # By first band; the last is for those that touch no row.
+    # Where in `order` the Gaussians of each first band begin; the last band stands for those that touch no row.
+    starts = np.zeros(n_bands + 2, np.int64)
     offsets[:] = 0
     for n in range(n_gaussians):
         rows[n, 0] = rows[n, 1] = 0

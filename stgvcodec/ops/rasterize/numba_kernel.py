@@ -1,8 +1,9 @@
 """Splatting on a CPU: each Gaussian's exact row spans, sixteen pixels at a time, forward and backward.
 
 The inner loops run over aligned blocks of sixteen pixels, without a branch, so that LLVM turns each into vector
-instructions; exp is a polynomial. Set-up of a row is in float64, pixels in float32, sums over a Gaussian in float64
-after at most 64 float32 additions or one row. Kernels know nothing of threads (see `stgvcodec.ops.threads`).
+instructions; exp is a polynomial. A row is set up in float64 and its pixels are computed in float32. Sums over a
+Gaussian move to float64 after at most 64 float32 additions or one row. The kernels run on one thread each;
+`stgvcodec.ops.threads` calls them on several.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from stgvcodec.ops.threads import run_chunks
 _F32 = np.float32
 # Pixels in a block. Eight would waste less, but LLVM unrolls a loop of eight to scalar code before it can vectorise it.
 _LANES = 16
-# Gaussians in a chunk of the backward pass: fixed, so that the split is too.
+# Gaussians in a chunk of the backward pass. The number is fixed, so that the split does not depend on the machine.
 _CHUNK = 256
 # Pixels of a Gaussian after which its float32 sums move to float64.
 _FLUSH_PX = 1024
@@ -33,7 +34,8 @@ _SIGMA_MAX = _F32(SIGMA_MAX)
 _EXP_MAX = _F32(math.exp(-SIGMA_MAX))
 _SQRT_HALF = math.sqrt(0.5)
 _ZERO = _F32(0)
-# exp(-s / 4) on [0, SIGMA_MAX], least squares of the relative error: 7e-8 at most, 3e-7 after the two squarings.
+# Coefficients of a polynomial for exp(-s / 4) on [0, SIGMA_MAX], fitted by least squares of the relative error, which
+# is 7e-8 at most, and 3e-7 after the two squarings.
 _E0 = _F32(0.9999999347593813)
 _E1 = _F32(-0.9999951425668435 / 4)
 _E2 = _F32(0.4999386445698066 / 4**2)
@@ -42,7 +44,7 @@ _E4 = _F32(0.04094766573873039 / 4**4)
 _E5 = _F32(-0.007417354860107726 / 4**5)
 _E6 = _F32(0.0007723595387713082 / 4**6)
 
-# Multiply-adds may fuse; nothing else may move, so NaN and Inf keep their meaning.
+# Multiply-adds may fuse; no other rearrangement is allowed, so that NaN and Inf keep their meaning.
 _kernel = njit(nogil=True, cache=True, fastmath={"contract"}, error_model="numpy")
 
 
@@ -133,7 +135,7 @@ def _backward(
 def _row(
     y: int, mean_x: float, mean_y: float, shape: NDArray[np.float64], width: int
 ) -> tuple[int, int, int, np.float32, np.float32]:
-    """The pixels [first, end) of row y that the support may touch, a pixel in their middle, and u and v there.
+    """Return the pixels [first, end) of row y that the support may touch, a pixel in their middle, and u and v there.
 
     The support ends where sigma = SIGMA_MAX, a quadratic in x whose roots have this closed form without cancellation.
     The margin covers rounding: w vanishes at the ends, so that a thousandth of a pixel shows nowhere. Counted from
@@ -152,7 +154,7 @@ def _row(
 
 @_kernel
 def _exp_minus(sigma: np.float32) -> np.float32:
-    """exp(-sigma) for sigma in [0, SIGMA_MAX]."""
+    """Compute exp(-sigma) for sigma in [0, SIGMA_MAX]."""
     root = _E0 + sigma * (_E1 + sigma * (_E2 + sigma * (_E3 + sigma * (_E4 + sigma * (_E5 + sigma * _E6)))))
     return root * root * (root * root)
 
@@ -181,7 +183,7 @@ def _draw_band(
             first, end, centre, u0, v0 = _row(y, mean_x, mean_y, shape, width)
             for x in range(first, end, _LANES):
                 begin = _F32(x - centre)
-                # Unsigned: numba would look for negative indices otherwise.
+                # Indices are unsigned: for signed ones numba would check whether they are negative.
                 r = np.uint64((y - first_row) * row_size + 3 * x)
                 g, b = r + np.uint64(_LANES), r + np.uint64(2 * _LANES)
                 for k in range(_LANES):
@@ -251,7 +253,7 @@ def _collect_chunk(
                     dx = begin + _F32(k)
                     u, v = u0 + dx * step_u, v0 - dx * step_v
                     sigma = u * u + v * v
-                    # Outside, all is zeroed by choice, not by a product: 0 * Inf is not 0.
+                    # Outside the support all is zeroed by a select, not by a product: 0 * Inf is not 0.
                     inside = sigma < _SIGMA_MAX
                     e = _exp_minus(sigma) if inside else _ZERO
                     w = e - _EXP_MAX if inside else _ZERO
@@ -284,12 +286,12 @@ def _write_gradients(
     grad_cholesky: NDArray[np.float64],
     grad_color: NDArray[np.float32],
 ) -> None:
-    """From the moments (w g, t u, t v, t u u, t u v, t v v), u and v times sqrt(1/2), to the gradients."""
+    """Turn the moments (w g, t u, t v, t u u, t u v, t v v), with u and v times sqrt(1/2), into gradients."""
     l1, l2, l3 = float(cholesky[0]), float(cholesky[1]), float(cholesky[2])
     for channel in range(3):
         grad_color[channel] = sums[channel]
     drawn = sums[3] != 0 or sums[4] != 0 or sums[5] != 0 or sums[6] != 0 or sums[7] != 0
-    if not drawn:  # Nor divide by what may be 0 or NaN.
+    if not drawn:  # There is no division then, since l1 and l3 may be 0 or NaN.
         grad_mean[:] = 0
         grad_cholesky[:] = 0
         return

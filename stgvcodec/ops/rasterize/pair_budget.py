@@ -1,4 +1,4 @@
-"""How many (Gaussian, tile) pairs a call of the Triton rasteriser may list."""
+"""Budget of (Gaussian, tile) pairs that a call of the Triton rasteriser may list."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class PairBudget:
     """Room for (Gaussian, tile) pairs fixed ahead, so that a call never waits for the device.
 
     Attributes:
-        capacity: Pairs that a call can list, over all of its frames. What does not fit is not drawn.
-        need: The most pairs that any call wanted so far, kept on the device. Beyond `capacity`, a call was clamped:
-            call again with room for as many. [1] int32.
+        capacity: Number of pairs that a call can list, over all of its frames. What does not fit is not drawn.
+        need: Largest number of pairs that any call needed so far, kept on the device. If it exceeds `capacity`, a call
+            dropped pairs and must be made again with room for `need` pairs. [1] int32.
     """
 
     capacity: int
@@ -23,5 +23,5 @@ class PairBudget:
 
     @classmethod
     def of(cls, capacity: int, device: torch.device) -> PairBudget:
-        """A budget that no call has used yet."""
+        """Return a budget that no call has used yet."""
         return cls(capacity, torch.zeros(1, dtype=torch.int32, device=device))

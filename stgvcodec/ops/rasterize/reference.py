@@ -1,4 +1,4 @@
-"""Splatting in plain torch, on any device, in float32 or float64: the truth that the kernels are held against.
+"""Splatting in plain torch, on any device, in float32 or float64: the reference that the kernels are tested against.
 
 It culls by 16x16 tiles and works in chunks of (Gaussian, tile) pairs; each chunk is computed again in the backward pass
 instead of being kept, so memory is bounded by the chunk, whatever the number of Gaussians.
@@ -17,7 +17,8 @@ from torch.utils.checkpoint import checkpoint
 from stgvcodec.ops.rasterize import MAX_MAGNITUDE, MIN_SCALE_PX, SIGMA_MAX
 
 _TILE = 16
-# Pairs evaluated at once: on a CPU [pairs, 256] numbers should stay in the cache, on a GPU launches should be few.
+# Pairs evaluated at once: on a CPU a chunk's [pairs, 256] values should stay in the cache, on a GPU there should be few
+# launches.
 _CHUNK_CPU = 1024
 _CHUNK_GPU = 65536
 _EXP_MAX = math.exp(-SIGMA_MAX)
@@ -36,7 +37,7 @@ def rasterize(means: Tensor, cholesky: Tensor, colors: Tensor, height: int, widt
 
     tiles = gaussians.new_zeros(n_frames * n_tiles_y * n_tiles_x, _TILE * _TILE, 3)
     chunk = _CHUNK_CPU if means.device.type == "cpu" else _CHUNK_GPU
-    # One (empty) chunk at least, so that a picture without a visible Gaussian has gradients, zeros, as well.
+    # There is at least one chunk, if an empty one, so that a picture without a visible Gaussian has gradients (zeros).
     for first in range(0, max(n_pairs, 1), chunk):
         pairs = torch.arange(first, min(first + chunk, n_pairs), device=means.device)
         gaussian, tile_y, tile_x = _locate(pairs, boxes)
@@ -48,18 +49,18 @@ def rasterize(means: Tensor, cholesky: Tensor, colors: Tensor, height: int, widt
         if means.device.type == "cpu":
             tiles.index_add_(0, tile, values)
         else:
-            tiles.index_put_((tile,), values, accumulate=True)  # Unlike index_add_, it sorts first: no atomics.
+            tiles.index_put_((tile,), values, accumulate=True)  # Unlike index_add_, this sorts and needs no atomics.
     image = tiles.view(n_frames, n_tiles_y, n_tiles_x, _TILE, _TILE, 3).transpose(2, 3)
     image = image.reshape(n_frames, n_tiles_y * _TILE, n_tiles_x * _TILE, 3)
     return image[:, :height, :width].contiguous()
 
 
 class _TileBoxes(NamedTuple):
-    first_y: Tensor  # [B * N] int64: the first row of tiles.
-    first_x: Tensor  # [B * N] int64
-    n_x: Tensor  # [B * N] int64: tiles in a row.
-    pairs_before: Tensor  # [B * N] int64: the running total of pairs, this Gaussian's own included.
-    n_pairs: Tensor  # [B * N] int64
+    first_y: Tensor  # [B * N] int64: first row of tiles.
+    first_x: Tensor  # [B * N] int64: first column of tiles.
+    n_x: Tensor  # [B * N] int64: number of tiles in a row.
+    pairs_before: Tensor  # [B * N] int64: running total of pairs, those of the Gaussian itself included.
+    n_pairs: Tensor  # [B * N] int64: number of pairs.
 
 
 def _drawable(gaussians: Tensor) -> Tensor:
@@ -69,7 +70,7 @@ def _drawable(gaussians: Tensor) -> Tensor:
 
 
 def _tile_boxes(gaussians: Tensor, drawable: Tensor, n_tiles_y: int, n_tiles_x: int) -> _TileBoxes:
-    """The tiles that the bounding box of each Gaussian's support touches."""
+    """Find the tiles that the bounding box of each Gaussian's support touches."""
     mean_x, mean_y, l1, l2, l3 = gaussians[:, :5].double().unbind(1)
     radius = math.sqrt(2 * SIGMA_MAX)
     spans = []
@@ -83,7 +84,7 @@ def _tile_boxes(gaussians: Tensor, drawable: Tensor, n_tiles_y: int, n_tiles_x: 
 
 
 def _locate(pairs: Tensor, boxes: _TileBoxes) -> tuple[Tensor, Tensor, Tensor]:
-    """Gaussian, tile row and tile column of pairs that are numbered Gaussian by Gaussian, rows first."""
+    """Find Gaussian, tile row and tile column of pairs, which are numbered Gaussian by Gaussian and row by row."""
     gaussian = torch.searchsorted(boxes.pairs_before, pairs, right=True)
     first_y, first_x, n_x, pairs_before, n_pairs = (column.index_select(0, gaussian) for column in boxes)
     within = pairs - (pairs_before - n_pairs)
@@ -91,8 +92,8 @@ def _locate(pairs: Tensor, boxes: _TileBoxes) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _splat(gaussians: Tensor, gaussian: Tensor, tile_y: Tensor, tile_x: Tensor) -> Tensor:
-    """What each pair adds to its tile: [pairs, 256, 3]."""
-    # F.embedding: its backward is deterministic on a CPU, that of gaussians[gaussian] is not.
+    """Compute what each pair adds to its tile. [pairs, 256, 3]."""
+    # The backward of F.embedding is deterministic on a CPU; that of gaussians[gaussian] is not.
     mean_x, mean_y, l1, l2, l3, *color = F.embedding(gaussian, gaussians)[:, None, :].unbind(2)  # each [pairs, 1]
     pixel = torch.arange(_TILE * _TILE, device=gaussian.device)
     x = (tile_x[:, None] * _TILE + pixel % _TILE).to(gaussians.dtype) + 0.5  # [pairs, 256]

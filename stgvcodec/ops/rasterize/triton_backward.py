@@ -1,10 +1,10 @@
-"""The gradients, Gaussian by Gaussian, on the device: no atomics, so that they are the same in every run.
+"""Backward kernels: gradients Gaussian by Gaussian, without atomics, so that they are the same in every run.
 
 The picture's gradient lies in *gradient blocks*, [B, rows / 8, columns / 8, 3, 8 * 8] with zeros beyond the picture's
 edge: a warp reads a block's three channels as whole lines at fixed distances, without a mask.
 """
 
-# The interpreter and the compiler both read types from annotations, and only constexpr means anything to them.
+# Triton's interpreter and compiler both read types from annotations, and constexpr is the only one that they know.
 # mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from stgvcodec.ops.rasterize import triton_bins
 from stgvcodec.ops.rasterize.triton_bins import Bins
 from stgvcodec.ops.rasterize.triton_device import EXP_MAX, MARGIN_PX, RECORD, SCALE, box_px, reach_of, span_at
 
-# Gradient blocks side by side that a step takes, for a Gaussian of its own and for a strip of a large one.
+# Gradient blocks side by side that a step takes, for a Gaussian that is not split and for a strip of a large one.
 STEP_BLOCKS, STRIP_STEP_BLOCKS = 1, 2
-# Programs that share the strips: a few for each of a large GPU's multiprocessors.
+# Programs that share the strips. Each multiprocessor of a large GPU gets a few.
 _STRIP_PROGRAMS = 2048
 _PACK_BLOCKS = 8
-# A program's eight sums, padded or not: the moments of README.md, "Gradients".
+# Number of sums of a Gaussian, which README.md lists under "Gradients".
 _MOMENTS = tl.constexpr(8)
 
 
 def new_blocks(n_frames: int, height: int, width: int, device: torch.device) -> Tensor:
-    """Room for gradient blocks, not written: [B, rows / 8, columns / 8, 3, 64] float32."""
+    """Allocate gradient blocks, without writing them. [B, rows / 8, columns / 8, 3, 64] float32."""
     rows, columns = triton.cdiv(height, triton_bins.GRADIENT_ROWS), triton.cdiv(width, triton_bins.GRADIENT_COLUMNS)
     return torch.empty(
         n_frames, rows, columns, 3, triton_bins.GRADIENT_ROWS * triton_bins.GRADIENT_COLUMNS, device=device
@@ -38,7 +38,10 @@ def new_blocks(n_frames: int, height: int, width: int, device: torch.device) -> 
 def pack(
     grad_image: Tensor, residual: Tensor | None = None, scale: Tensor | None = None, factor: float = 0.0
 ) -> Tensor:
-    """Gradient blocks of `grad_image` [B, H, W, 3], of any strides, plus `residual` (blocks) x `scale` x `factor`."""
+    """Pack `grad_image` [B, H, W, 3], of any strides, into gradient blocks.
+
+    If `residual`, in gradient blocks, is given, it is multiplied by `scale` and `factor` and added.
+    """
     n_frames, height, width, _ = grad_image.shape
     blocks = new_blocks(n_frames, height, width, grad_image.device)
     n_blocks = blocks.shape[1] * blocks.shape[2]
@@ -59,23 +62,23 @@ def backward(
     scale: Tensor | None = None,
     factor: float = 1.0,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients to means [B, N, 2], cholesky [N, 3] and colors [B, N, 3].
+    """Compute the gradients to means [B, N, 2], cholesky [N, 3] and colors [B, N, 3].
 
     Args:
-        bins: The layout, with strips.
-        shape: B, N.
-        blocks: Gradient blocks.
+        bins: Bins of the call, with strips.
+        shape: The sizes B and N.
+        blocks: Gradient of the pictures, in gradient blocks.
         height: Rows of the picture, pixels.
         width: Columns of the picture, pixels.
-        scale: A factor of all gradients, on the device; None for 1. [] float32.
-        factor: Another.
+        scale: Factor of all gradients, on the device; None for 1. [] float32.
+        factor: Further factor of all gradients.
     """
     n_frames, n_gaussians = shape
     total, device = n_frames * n_gaussians, bins.gaussians.device
     assert bins.strips is not None
     grad_means = torch.empty(n_frames, n_gaussians, 2, device=device)
     grad_colors = torch.empty(n_frames, n_gaussians, 3, device=device)
-    grad_cholesky = torch.empty(n_frames, n_gaussians, 3, device=device)  # Summed over the frames below.
+    grad_cholesky = torch.empty(n_frames, n_gaussians, 3, device=device)  # The return sums it over the frames.
     if total:
         places, items, n_items = bins.strips
         sums = torch.empty(len(items), int(_MOMENTS), device=device)
@@ -189,7 +192,7 @@ def _gradients_kernel(
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    """Go over the rows of one Gaussian, or gather what its strips came to, and write its gradients."""
+    """Add up the rows of one Gaussian, or the sums of its strips, and write its gradients."""
     g = tl.program_id(0)
     strip, n_strips = tl.load(places + 2 * g), tl.load(places + 2 * g + 1)
     x, y, inverse_l1, ratio, inverse_l3, red, green, blue = _load_record(gaussians, g)
@@ -220,7 +223,7 @@ def _gradients_kernel(
         l1_by_q, frame, width, blocks_x, STEP, ROWS, COLUMNS,
     )  # fmt: skip
 
-    # From moments in units of K to README.md's formulas: 1 / l1 and 1 / l3 hold a K as well.
+    # The moments are in units of K, and so are inverse_l1 and inverse_l3; README.md's formulas are not.
     unit = factor * 1.0
     if scale is not None:
         unit *= tl.load(scale)
@@ -280,7 +283,8 @@ def _add_rows(
     lane_y = ((lane % area) // COLUMNS).to(tl.float32) + 0.5
     lane_dx = (lane // area * COLUMNS + lane % COLUMNS).to(tl.float32) + 0.5 - x
     lane_at = lane // area * (3 * area) + lane % area
-    # In blocks: a column begins where its last pixel's centre does, and ends where its first one's does.
+    # Columns are counted in blocks. A block counts as touched if the support's left end lies before the centre of the
+    # block's last pixel and its right end behind the centre of the first.
     left_block, right_block = (x + (0.5 - MARGIN_PX)) / COLUMNS, (x - (0.5 - MARGIN_PX)) / COLUMNS
     width_by_q, last_block = l1_by_q / COLUMNS, blocks_x - 1.0
     y_top, y_bottom = y - (0.5 - MARGIN_PX), y - (ROWS - 0.5 + MARGIN_PX)
@@ -310,7 +314,7 @@ def _add_rows(
             s0 += weight * grad_red
             s1 += weight * grad_green
             s2 += weight * grad_blue
-            # Outside the support t is a zero, which survives the products: u and v are finite.
+            # Outside the support t is zero, and so are its products, since u and v are finite.
             t = tl.where(weight > 0.0, e, 0.0) * (red * grad_red + green * grad_green + blue * grad_blue)
             tu, tv = t * u, t * v
             s3 += tu

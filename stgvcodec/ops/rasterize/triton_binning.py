@@ -1,10 +1,10 @@
-"""The kernels of the binning: count the pairs, give each tile its place, scatter, order; and split large Gaussians.
+"""Binning kernels: they count the pairs, give each tile its place, scatter and order, and split large Gaussians.
 
-Counting and scattering must come to the same tiles, so both work on the record's numbers and are launched with
+Count and scatter must find the same tiles, so both compute from the record and are launched with
 `enable_fp_fusion=False`. Loops are `while`: under numpy 2.4 the interpreter's `range` takes no bound that is computed.
 """
 
-# The interpreter and the compiler both read types from annotations, and only constexpr means anything to them.
+# Triton's interpreter and compiler both read types from annotations, and constexpr is the only one that they know.
 # mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
@@ -90,14 +90,14 @@ def count_kernel(
 
 @triton.jit
 def starts_kernel(ends, starts, n_pairs, n_tiles, BLOCK: tl.constexpr, MAX_PAIRS: tl.constexpr):
-    """Give each tile its place among the pairs; `ends` holds the counts and becomes the starts, for the scattering.
+    """Give each tile its place among the pairs. `ends` holds the counts and becomes the starts, for the scatter.
 
-    Which place is no matter, so that no program waits for another.
+    The places may be in any order, so that no program waits for another.
     """
     tile = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     counts = tl.load(ends + tile, mask=tile < n_tiles, other=0).to(tl.int64)
     first = tl.atomic_add(n_pairs, tl.sum(counts, 0), sem="relaxed")
-    # Beyond MAX_PAIRS nothing is listed; the limit leaves room to count on within 32 bits.
+    # Beyond MAX_PAIRS nothing is listed. The scatter counts on from the start, which the limit keeps within 32 bits.
     start = tl.minimum(first + tl.cumsum(counts, 0) - counts, MAX_PAIRS).to(tl.int32)
     tl.store(starts + tile, start, mask=tile < n_tiles)
     tl.store(ends + tile, start, mask=tile < n_tiles)
@@ -106,7 +106,7 @@ def starts_kernel(ends, starts, n_pairs, n_tiles, BLOCK: tl.constexpr, MAX_PAIRS
 @triton.jit(do_not_specialize=["capacity"])
 def scatter_kernel(
     gaussians,  # [B * N, 8] float32
-    ends,  # [B * tiles] int32: the starts, in, and the ends, out
+    ends,  # [B * tiles] int32: the starts before the kernel, the ends after it
     pairs,  # [capacity] int32, out
     n_pairs,  # [1] int64
     need,  # [1] int32, or None
@@ -164,7 +164,7 @@ def _walk(
     MANY_TILES: tl.constexpr,
     MANY_LANES: tl.constexpr,
 ):
-    """Touch the tiles of GROUP Gaussians: each on LANES lanes of its own, those of many tiles one by one on all."""
+    """Count or list the tiles of GROUP Gaussians, each on LANES lanes; those of many tiles, one by one on all lanes."""
     z_max, l1_by_q = reach_of(inverse_l1, ratio)
     first_row, end_row, first_column, end_column = box_px(x, y, inverse_l1, inverse_l3, z_max, height, width)
     is_empty = (first_row >= end_row) | (first_column >= end_column)
@@ -231,7 +231,7 @@ def _touch(
     TILE_HEIGHT: tl.constexpr,
     TILE_WIDTH: tl.constexpr,
 ):
-    """Count a pair for each `place` in a box of tiles whose tile meets the support; list it if there is a list."""
+    """Count a pair for each `place` in a box of tiles whose tile meets the support, and list it if `pairs` is given."""
     tile_row, tile_column = row + place // n_columns, column + place % n_columns
     top, left = tile_row * TILE_HEIGHT, tile_column * TILE_WIDTH
     top_px = top.to(tl.float32)
@@ -262,7 +262,7 @@ def _split(
     BLOCK_ROWS: tl.constexpr,
     BLOCK_COLUMNS: tl.constexpr,
 ):
-    """List the strips of the Gaussians of many gradient blocks; one whose strips find no room has none."""
+    """List the strips of Gaussians with many gradient blocks. A Gaussian whose strips find no room gets none."""
     z_max, _ = reach_of(inverse_l1, ratio)
     first_row, end_row, first_column, end_column = box_px(x, y, inverse_l1, inverse_l3, z_max, height, width)
     row, end = first_row // BLOCK_ROWS, (end_row + (BLOCK_ROWS - 1)) // BLOCK_ROWS
@@ -290,7 +290,7 @@ def _split(
 
 @triton.jit(do_not_specialize=["capacity"])
 def order_kernel(unordered, pairs, starts, ends, capacity, BLOCK: tl.constexpr):
-    """Copy one tile's pairs in the order of their index: an entry's place is the number of smaller ones."""
+    """Copy one tile's pairs in the order of their index: the place of a pair is the number of smaller ones."""
     tile = tl.program_id(0)
     first, end = tl.minimum(tl.load(starts + tile), capacity), tl.minimum(tl.load(ends + tile), capacity)
     lane = tl.arange(0, BLOCK)

@@ -1,4 +1,4 @@
-"""Which Gaussians each tile shows. Sizes stay on the device (README.md, "triton: binning")."""
+"""Binning on a GPU: lists which Gaussians each tile shows. Sizes stay on the device (README.md, "triton: binning")."""
 
 from __future__ import annotations
 
@@ -12,37 +12,39 @@ from stgvcodec.ops.rasterize.pair_budget import PairBudget
 from stgvcodec.ops.rasterize.triton_binning import count_kernel, order_kernel, scatter_kernel, starts_kernel
 from stgvcodec.ops.rasterize.triton_device import RECORD
 
-# Pixels; multiples of GRADIENT_ROWS and GRADIENT_COLUMNS.
+# Size of a tile, pixels: multiples of GRADIENT_ROWS and GRADIENT_COLUMNS.
 TILE_HEIGHT, TILE_WIDTH = 16, 16
-# The gradient's picture is laid out in blocks of so many pixels, two a lane.
+# Size of a gradient block, pixels, of which a lane takes two.
 GRADIENT_ROWS, GRADIENT_COLUMNS = 8, 8
 
-# Gaussians of a program, and tiles of each at a time; one of more than _MANY_TILES is left to all lanes together.
+# A program takes _GROUP Gaussians, and of each _LANES tiles at a time. A Gaussian of more than _MANY_TILES tiles is
+# done by all lanes together, _MANY_LANES tiles at a time.
 _GROUP, _LANES, _MANY_TILES, _MANY_LANES = 16, 8, 64, 1024
 _WALK_WARPS = 4
 _STARTS_BLOCK = 1024
 _ORDER_BLOCK = 32
-# Gradient blocks of a bounding box beyond which a Gaussian is split into strips; those of a strip; strips beyond N / 2.
+# A Gaussian whose bounding box has more than _MANY_BLOCKS gradient blocks is split into strips of about _STRIP_BLOCKS.
+# There is room for _SPARE_STRIPS strips beside one for every two Gaussians.
 _MANY_BLOCKS, _STRIP_BLOCKS, _SPARE_STRIPS = 96, 64, 4096
 MAX_PAIRS = 2**30
 
 
 class Strips(NamedTuple):
-    """The parts of the Gaussians that are too large for one warp: rows of gradient blocks."""
+    """Strips of the Gaussians that are too large for one warp. A strip is a range of rows of gradient blocks."""
 
-    places: Tensor  # [B * N, 2] int32: a Gaussian's first strip and how many it has, 0 for the small ones.
-    items: Tensor  # [room, 4] int32: index in `gaussians`, rows of blocks [first, end), nothing.
-    n_items: Tensor  # [1] int32, maybe more than there is room for.
+    places: Tensor  # [B * N, 2] int32: first strip of each Gaussian and number of its strips, 0 for a small Gaussian.
+    items: Tensor  # [room, 4] int32: index in `gaussians`, rows of blocks [first, end), unused.
+    n_items: Tensor  # [1] int32: number of strips, which may exceed the room.
 
 
 class Bins(NamedTuple):
-    """The layout of one call. The Gaussians of all frames are numbered frame by frame, and so are the tiles."""
+    """Bins of one call. The Gaussians of all frames are numbered frame by frame, and so are the tiles."""
 
-    gaussians: Tensor  # [B * N, 8] float32, records (`triton_device`).
+    gaussians: Tensor  # [B * N, 8] float32: records (`triton_device`).
     pairs: Tensor  # [capacity] int32: indices in `gaussians`, tile by tile.
     starts: Tensor  # [B * tiles] int32: where each tile's pairs begin.
-    ends: Tensor  # [B * tiles] int32
-    strips: Strips | None
+    ends: Tensor  # [B * tiles] int32: where each tile's pairs end.
+    strips: Strips | None  # None if no gradients will be asked for.
 
 
 def make_bins(
@@ -56,33 +58,33 @@ def make_bins(
     ordered: bool,
     with_strips: bool,
 ) -> Bins:
-    """Lay out contiguous float32 inputs over a picture.
+    """Bin contiguous float32 Gaussians into the tiles of a picture.
 
     Args:
-        means: [B, N, 2].
-        cholesky: [N, 3].
-        colors: [B, N, 3].
-        height: Rows, pixels.
-        width: Columns, pixels.
-        budget: Room for pairs; None waits for the device once, to learn how many there are.
-        ordered: Whether each tile's pairs are in the order of their index, the same in every run.
-        with_strips: Whether the gradients will be asked for.
+        means: Centres, pixels. [B, N, 2].
+        cholesky: Lower factors (l1, l2, l3), pixels. [N, 3].
+        colors: Weighted RGB. [B, N, 3].
+        height: Rows of the picture, pixels.
+        width: Columns of the picture, pixels.
+        budget: Room for pairs. With None the call waits for the device once, to learn how many pairs there are.
+        ordered: Whether to order each tile's pairs by index, so that they are the same in every run.
+        with_strips: Whether gradients will be asked for, which need the strips of large Gaussians.
 
     Raises:
-        ValueError: without a budget, more than MAX_PAIRS pairs.
+        ValueError: there is no budget, and there are more than MAX_PAIRS pairs.
     """
     n_frames, n_gaussians, _ = means.shape
     total, device = n_frames * n_gaussians, means.device
     tiles_y, tiles_x = triton.cdiv(height, TILE_HEIGHT), triton.cdiv(width, TILE_WIDTH)
     n_tiles = n_frames * tiles_y * tiles_x
-    # Two counters, of pairs (64 bits) and of strips, before the tiles' own.
+    # The counters of pairs (64 bits) and of strips come before those of the tiles.
     counters = torch.zeros(4 + n_tiles, dtype=torch.int32, device=device)
     n_pairs, n_strips, ends = counters[:2].view(torch.int64), counters[2:3], counters[4:]
     gaussians = torch.empty(total, int(RECORD), device=device)
     starts = torch.empty(n_tiles, dtype=torch.int32, device=device)
     strips: Strips | None = None
     if with_strips:
-        # A Gaussian has a strip a row of blocks at most; what finds no room is walked by one warp.
+        # A Gaussian has at most one strip for each row of blocks. One whose strips find no room is left to one warp.
         room = min(total * triton.cdiv(height, GRADIENT_ROWS), total // 2 + _SPARE_STRIPS)
         places, items = (torch.empty(n, k, dtype=torch.int32, device=device) for n, k in ((total, 2), (room, 4)))
         strips = Strips(places, items, n_strips)
@@ -92,7 +94,7 @@ def make_bins(
     shape = {
         "TILE_HEIGHT": TILE_HEIGHT, "TILE_WIDTH": TILE_WIDTH, "GROUP": _GROUP, "LANES": _LANES,
         "MANY_TILES": _MANY_TILES, "MANY_LANES": _MANY_LANES, "num_warps": _WALK_WARPS,
-        # Fused or not, both walks must come to the same tiles.
+        # Count and scatter must find the same tiles to the last bit, so neither may fuse multiply-adds.
         "enable_fp_fusion": False,
     }  # fmt: skip
     if total:

@@ -1,11 +1,11 @@
-"""A Gaussian's shape inside a Triton kernel: its record, its rows and its columns, on scalars or on blocks.
+"""Device functions of the rasteriser: a Gaussian's record, its rows and its columns, for scalars and for blocks.
 
 A record is eight floats: mean x, mean y, K / l1, l2 / l3, K / l3, red, green, blue, with K = sqrt(log2(e) / 2). So
 u = dx K / l1 and v = dy K / l3 - u l2 / l3 give exp(-sigma) = 2^-(u^2 + v^2), and the support is u^2 + v^2 < REACH^2.
 A Gaussian that is not to be drawn has the record of a small black one far above the picture.
 """
 
-# The interpreter and the compiler both read types from annotations, and only constexpr means anything to them.
+# Triton's interpreter and compiler both read types from annotations, and constexpr is the only one that they know.
 # mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ REACH = tl.constexpr(math.sqrt(SIGMA_MAX * math.log2(math.e)))
 EXP_MAX = tl.constexpr(math.exp(-SIGMA_MAX))
 _MAX_MAGNITUDE = tl.constexpr(MAX_MAGNITUDE)
 _MIN_SCALE_PX = tl.constexpr(MIN_SCALE_PX)
-# Pixels by which rows and columns are widened: float32's rounding at 16 384, doubled. w vanishes there.
+# Pixels by which rows and columns are widened: twice the rounding of float32 at 16 384. The weight w vanishes there.
 MARGIN_PX = tl.constexpr(2.0**-9)
 NOWHERE_PX = tl.constexpr(-1e9)
 
 
 @triton.jit
 def is_within_limits(x):
-    """Whether a number may be drawn; False for a NaN."""
+    """Return whether a number of a Gaussian may be drawn; False for a NaN."""
     return tl.abs(x) <= _MAX_MAGNITUDE
 
 
 @triton.jit
 def is_drawable(x, y, l1, l2, l3):
-    """Whether a place and a shape may be drawn."""
+    """Return whether a Gaussian's mean and Cholesky factor may be drawn."""
     is_small = is_within_limits(x) & is_within_limits(y)
     is_small &= is_within_limits(l1) & is_within_limits(l2) & is_within_limits(l3)
     return is_small & (l1 >= _MIN_SCALE_PX) & (l3 >= _MIN_SCALE_PX)
@@ -44,7 +44,7 @@ def is_drawable(x, y, l1, l2, l3):
 
 @triton.jit
 def make_record(x, y, l1, l2, l3, drawable):
-    """The first five numbers of the record; the divisions are exact to the last bit, as long thin shapes need them."""
+    """Return the record's first five numbers. Divisions are correctly rounded, which long thin Gaussians need."""
     x = tl.where(drawable, x, 0.0)
     y = tl.where(drawable, y, NOWHERE_PX)
     l1, l2, l3 = tl.where(drawable, l1, 1.0), tl.where(drawable, l2, 0.0), tl.where(drawable, l3, 1.0)
@@ -54,7 +54,7 @@ def make_record(x, y, l1, l2, l3, drawable):
 
 @triton.jit
 def pixels_between(low, high, size):
-    """Pixels [first, end) of a line of `size` pixels whose centres lie within [low, high]; first >= end for none."""
+    """Return the pixels [first, end) of a line of `size` whose centres lie in [low, high]; first >= end for none."""
     limit = size * 1.0
     first = tl.ceil(tl.minimum(tl.maximum(low - (0.5 + MARGIN_PX), 0.0), limit)).to(tl.int32)
     last = tl.floor(tl.minimum(tl.maximum(high - (0.5 - MARGIN_PX), -1.0), limit - 1.0)).to(tl.int32)
@@ -63,14 +63,14 @@ def pixels_between(low, high, size):
 
 @triton.jit
 def reach_of(inverse_l1, ratio):
-    """What `rows_px` and `columns_px` need: the largest dy K / l3 of the support, and l1 / K over 1 + (l2 / l3)^2."""
+    """Return z_max, the largest dy K / l3 of the support, and l1_by_q, which is l1 / K over q = 1 + (l2 / l3)^2."""
     q = 1.0 + ratio * ratio
     return tl.sqrt(q) * REACH, 1.0 / q / inverse_l1
 
 
 @triton.jit
 def box_px(x, y, inverse_l1, inverse_l3, z_max, height, width):
-    """Rows [first, end) and columns [first, end) of the picture within the support's bounding box."""
+    """Return the rows [first, end) and columns [first, end) of the picture in the support's bounding box."""
     reach_x, reach_y = 1.0 / inverse_l1 * REACH, z_max / inverse_l3
     first_row, end_row = pixels_between(y - reach_y, y + reach_y, height)
     first_column, end_column = pixels_between(x - reach_x, x + reach_x, width)
@@ -79,11 +79,12 @@ def box_px(x, y, inverse_l1, inverse_l3, z_max, height, width):
 
 @triton.jit
 def span_at(z_top, z_bottom, ratio, z_max):
-    """How far left and right of its mean the support reaches where z_top <= dy K / l3 <= z_bottom, over `l1_by_q`.
+    """Return how far left and right of its mean the support reaches where z_top <= z <= z_bottom, over `l1_by_q`.
 
     With z = dy K / l3, r = l2 / l3 and q = 1 + r^2 the support's right end in a row is at
-    u = (r z + sqrt(z_max^2 - z^2)) / q: concave in z, largest where z = r REACH. The left end is its mirror image. So
-    the extreme over an interval of z is where z comes nearest to that. Both are to be clamped to +-z_max.
+    u = (r z + sqrt(z_max^2 - z^2)) / q, which is concave in z and largest where z = r REACH. The left end is its mirror
+    image. So the extreme over an interval of z is where z comes nearest to that. The caller clamps z_top and z_bottom
+    to +-z_max.
     """
     tip, limit = ratio * REACH, z_max * z_max
     z_left = tl.minimum(tl.maximum(-tip, z_top), z_bottom)
@@ -95,7 +96,7 @@ def span_at(z_top, z_bottom, ratio, z_max):
 
 @triton.jit
 def columns_px(top, bottom, x, y, ratio, inverse_l3, z_max, l1_by_q, width):
-    """Columns [first, end) of the picture that the support touches in the rows [top, bottom]."""
+    """Return the columns [first, end) of the picture that the support touches in the rows [top, bottom]."""
     z_top = tl.maximum((top + (0.5 - MARGIN_PX) - y) * inverse_l3, -z_max)
     z_bottom = tl.minimum((bottom + (0.5 + MARGIN_PX) - y) * inverse_l3, z_max)
     left, right = span_at(z_top, z_bottom, ratio, z_max)

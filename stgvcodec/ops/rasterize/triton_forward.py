@@ -1,6 +1,6 @@
-"""The picture, tile by tile, on the device: as floats, as 8-bit samples, or as what a loss needs of it."""
+"""Forward kernel: draws the picture tile by tile, as floats, as 8-bit samples, or as the residual of a loss."""
 
-# The interpreter and the compiler both read types from annotations, and only constexpr means anything to them.
+# Triton's interpreter and compiler both read types from annotations, and constexpr is the only one that they know.
 # mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ def forward(bins: Bins, image: Tensor) -> None:
 def draw_residual(
     bins: Bins, blocks: Tensor, frames: Tensor, picked: Tensor, size: tuple[int, int, int], image: Tensor | None
 ) -> Tensor:
-    """Write how far the pictures are from their frames into `blocks`, and, if wanted, `image` [B, H, W, 3] float32.
+    """Draw pictures and write how far they are from their frames.
 
     Args:
-        bins: The layout.
-        blocks: Room for C - frame / 255, in gradient blocks (`triton_backward.new_blocks`).
-        frames: [T, H, W, 3] uint8, contiguous.
-        picked: [B] int64.
-        size: B, H, W.
-        image: Room for the picture, or None.
+        bins: Bins of the call.
+        blocks: Output for C - frame / 255, in gradient blocks (`triton_backward.new_blocks`).
+        frames: All frames. [T, H, W, 3] uint8, contiguous.
+        picked: Index into `frames` for each picture. [B] int64.
+        size: The sizes B, H and W.
+        image: Output for the pictures, [B, H, W, 3] float32; None if they are not wanted.
 
     Returns:
-        Each tile's sum of squares. [B * tiles] float32.
+        Sum of squared differences of each tile. [B * tiles] float32.
     """
     squares = torch.empty(len(bins.starts), device=blocks.device)
     _launch(bins, *size, image, blocks, squares, frames, picked)
@@ -59,7 +59,7 @@ def _launch(
         return
     tile_height, tile_width = triton_bins.TILE_HEIGHT, triton_bins.TILE_WIDTH
     _forward_kernel[(len(bins.starts),)](
-        # As pairs of floats, so that a record is read by four loads.
+        # The records are passed as pairs of floats, so that each is read by four loads.
         bins.gaussians.view(torch.int64), bins.pairs, bins.starts, bins.ends, image, blocks, squares, frames, picked,
         len(bins.pairs), height, width, len(bins.starts) // n_frames, triton.cdiv(width, tile_width),
         TILE_HEIGHT=tile_height, TILE_WIDTH=tile_width, BLOCK_ROWS=triton_bins.GRADIENT_ROWS,
@@ -79,7 +79,7 @@ def _high(pair):
 
 @triton.jit(do_not_specialize=["capacity"])
 def _forward_kernel(
-    gaussians,  # [B * N, 4] int64: records, two floats each
+    gaussians,  # [B * N, 4] int64: records, with two floats in each int64
     pairs,  # [capacity] int32
     starts,  # [B * tiles] int32
     ends,  # [B * tiles] int32
@@ -98,7 +98,7 @@ def _forward_kernel(
     BLOCK_ROWS: tl.constexpr,
     BLOCK_COLUMNS: tl.constexpr,
 ):
-    """Sum the Gaussians of one tile. Each record is asked for one step, its index two steps before it is used."""
+    """Sum the Gaussians of one tile. A record is loaded one step before it is used, its index two steps before."""
     tile = tl.program_id(0)
     frame = tile // n_tiles
     row = (tile % n_tiles) // tiles_x * TILE_HEIGHT + tl.arange(0, TILE_HEIGHT)[:, None]
@@ -107,7 +107,7 @@ def _forward_kernel(
     red = tl.zeros([TILE_HEIGHT, TILE_WIDTH], tl.float32)
     green, blue = red, red
 
-    # A tile beyond the room has neither beginning nor end in it.
+    # The pairs of a tile that lie beyond the capacity are not drawn.
     first, end = tl.minimum(tl.load(starts + tile), capacity), tl.minimum(tl.load(ends + tile), capacity)
     record = gaussians + 4 * tl.load(pairs + first, mask=first < end, other=0).to(tl.int64)
     mean = tl.load(record, mask=first < end, other=0)
@@ -150,7 +150,7 @@ def _forward_kernel(
         blue -= tl.load(sample + 2, mask=is_shown, other=0).to(tl.float32) * (1.0 / 255.0)
         red, green, blue = tl.where(is_shown, red, 0.0), tl.where(is_shown, green, 0.0), tl.where(is_shown, blue, 0.0)
         tl.store(squares + tile, tl.sum(red * red + green * green + blue * blue))
-        # [frame, block row, block column, channel, row, column]; what lies in a block but not in the picture is 0.
+        # Gradient blocks are [frame, block row, block column, channel, row, column]; beyond the picture they are 0.
         blocks_y, blocks_x = tl.cdiv(height, BLOCK_ROWS), tl.cdiv(width, BLOCK_COLUMNS)
         block = row // BLOCK_ROWS * blocks_x + column // BLOCK_COLUMNS
         within = row % BLOCK_ROWS * BLOCK_COLUMNS + column % BLOCK_COLUMNS

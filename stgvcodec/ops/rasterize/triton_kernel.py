@@ -1,6 +1,6 @@
 """Splatting on a GPU: pairs of Gaussians and tiles, a picture by tile, gradients by Gaussian. README.md says why.
 
-Nothing here waits for the device, unless it must learn how many pairs there are (no budget).
+No call waits for the device, except one without a budget, which must learn how many pairs there are.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def rasterize(
     """Twin of `reference.rasterize`, for float32 tensors.
 
     Raises:
-        ValueError: the tensors are not float32, or without a budget there are more pairs than a call can list.
+        ValueError: the tensors are not float32, or there is no budget and there are more pairs than a call can list.
     """
     check_float32(means)
     with launching_on(means.device):
@@ -37,33 +37,33 @@ def rasterize(
 def rasterize_uint8(
     means: Tensor, cholesky: Tensor, colors: Tensor, height: int, width: int, budget: PairBudget | None
 ) -> Tensor:
-    """The same as 8-bit samples; raises as `rasterize` does."""
+    """Rasterise to 8-bit samples. The errors are those of `rasterize`."""
     check_float32(means)
     with launching_on(means.device):
         return _drawn_in_order(means.detach(), cholesky.detach(), colors.detach(), height, width, budget, torch.uint8)
 
 
 def check_float32(means: Tensor) -> None:
-    """Refuse what the kernels cannot take."""
+    """Raise ValueError unless `means` is float32, the only dtype that the kernels take."""
     if means.dtype != torch.float32:
         raise ValueError(f"means is {means.dtype}, but the triton kernels take torch.float32; use backend='reference'")
 
 
 def launching_on(device: torch.device) -> AbstractContextManager[object]:
-    """Triton launches on the current device, which need not be the tensors'."""
+    """Make `device` current: Triton launches on the current device, which need not be that of the tensors."""
     if device.type != "cuda" or device.index == torch.cuda.current_device():
         return nullcontext()
     return torch.cuda.device(device)
 
 
 def save_bins(ctx: Any, bins: Bins, *more: Tensor) -> None:
-    """Keep what the gradients need of a layout, and `more`, until the backward pass."""
+    """Keep `more`, and what the gradients need of the bins, until the backward pass."""
     assert bins.strips is not None
     ctx.save_for_backward(bins.gaussians, *bins.strips, *more)
 
 
 def saved_bins(ctx: Any) -> tuple[Bins, tuple[Tensor, ...]]:
-    """What `save_bins` kept. The pairs are not among it: the gradients go by Gaussian."""
+    """Return what `save_bins` kept, which does not include the pairs: the gradients go by Gaussian."""
     records, places, items, n_items, *more = ctx.saved_tensors
     nothing = records.new_empty(0, dtype=torch.int32)
     return Bins(records, nothing, nothing, nothing, Strips(places, items, n_items)), tuple(more)
