@@ -1,4 +1,4 @@
-"""The whole deformation field, Eqs. (6)-(9) of Lin et al. 2026 (arXiv 2604.10910). Maths: README.md."""
+"""The whole deformation field, Eqs. (6)-(9) of Lin et al. 2026 (arXiv 2604.10910). The maths is in README.md."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ def deform(
     static_features: Tensor | None = None,
     backend: str = "auto",
 ) -> tuple[Tensor, Tensor]:
-    """Where every Gaussian lies in every frame, and its colour there.
+    """Compute where every Gaussian lies in every frame, and its colour there.
 
     Args:
         means: Canonical centres in [-1, 1]^2 over the picture; may lie outside. [N, 2] float32 or float64.
         colors: Canonical weighted RGB. [N, 3].
         static_table: Entries of the 2D encoding. [n_entries, F].
         dynamic_table: Entries of the 3D encoding. [n_entries, F].
-        weights: The network.
-        times: Times in [0, 1]. [B].
+        weights: Weights of the network.
+        times: Times of the frames in [0, 1]. [B].
         gamma: Frequency encoding of each time. [B, n_time].
-        static_grid: The 2D encoding, over (x, y).
-        dynamic_grid: The 3D encoding, over (x, y, t).
+        static_grid: Grid of the 2D encoding, over (x, y).
+        dynamic_grid: Grid of the 3D encoding, over (x, y, t).
         size_px: Width and height of the output, pixels; may be fractional.
-        static_features: Encoding of the means by the static grid where the caller keeps it (it is the same in every
+        static_features: Encoding of the means by the static grid, if the caller keeps it (it is the same in every
             frame); `static_table` is not read then. [N, Fs].
         backend: One of `stgvcodec.ops.backends.BACKENDS`; `auto` takes the reference for float64.
 
@@ -55,13 +55,13 @@ def deform(
         colors: Weighted RGB, colors + delta. [B, N, 3].
 
     Raises:
-        ValueError: a shape, dtype or device differs from the above; float64 with `numba` or `triton`.
+        ValueError: a shape, dtype or device differs from the above, or the dtype is float64 with `numba` or `triton`.
         BackendUnavailableError: `backend` cannot run here.
 
     Gradients: to means (through the sum and through both encodings), colors, tables, weights and static_features; times
     and gamma are constants. Deterministic: forward yes, and a frame's result has the same bits alone and in a batch;
-    backward as the parts are, and `triton` but for the tables' gradients (atomic adds). A NaN mean stays NaN; as an
-    input of the encodings it counts as 0, so it poisons nothing else.
+    backward as `hash_encode` and `field_mlp` are, and on `triton` all but the tables' gradients (atomic adds). A NaN
+    mean stays NaN; as an input of the encodings it counts as 0, so that no other Gaussian becomes NaN.
     """
     _check(
         means, colors, static_table, dynamic_table, weights, times, gamma, static_grid, dynamic_grid, static_features
@@ -92,7 +92,7 @@ def deform(
 def _triton(
     weights: FieldWeights, static_grid: HashGridSpec, dynamic_grid: HashGridSpec, n_time: int
 ) -> _Implementation:
-    # Imported here: triton exists only beside CUDA builds of torch, and defines its kernels on import.
+    # The import is here because triton exists only beside CUDA builds of torch, and defines its kernels on import.
     from stgvcodec.ops.deform import triton_field, triton_kernel
 
     fits = triton_field.fits(weights, static_grid, dynamic_grid, n_time)

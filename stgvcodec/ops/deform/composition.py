@@ -1,4 +1,4 @@
-"""The field put together from the operators of each back end: the truth (`reference`), and the CPU path (`numba`)."""
+"""The field composed of `hash_encode` and `field_mlp`: the reference, and the path of CPUs (`numba`)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from stgvcodec.ops.hash_encode import HashGridSpec, hash_encode
 
 
 def to_pixels(means: Tensor, size_px: tuple[float, float]) -> Tensor:
-    """Centres in [-1, 1]^2 over a picture of (width, height) -> pixels, x right, y down. [..., 2] -> [..., 2]."""
-    # Axis by axis: so the sizes are arguments of kernels, where a CUDA graph could not copy them from the host.
+    """Convert centres in [-1, 1]^2 to pixels of a picture of (width, height), x right, y down. [..., 2] -> [..., 2]."""
+    # The axes are computed apart, so that the sizes are arguments of kernels: a CUDA graph could not copy them from the
+    # host.
     x, y = (means + 1.0).unbind(-1)
     width, height = size_px
     return torch.stack((x * (0.5 * width), y * (0.5 * height)), dim=-1)
@@ -35,7 +36,7 @@ def _compose(
     encoder: str,
     network: str,
 ) -> tuple[Tensor, Tensor]:
-    """See `stgvcodec.ops.deform.deform`; `encoder` and `network` name the back ends of the parts."""
+    """Twin of `stgvcodec.ops.deform.deform`; `encoder` and `network` name the back ends of the two operators."""
     n_frames, n = len(times), len(means)
     unit = (means + 1.0) * 0.5
     if static_features is None:
@@ -49,5 +50,5 @@ def _compose(
 
 reference = partial(_compose, encoder="reference", network="reference")
 numba = partial(_compose, encoder="numba", network="numba")
-# For networks wider than the fused kernel takes: matrix products of that size are the library's to do.
+# This composition is for networks that are too wide for the fused kernel; torch does matrix products of that size well.
 triton = partial(_compose, encoder="triton", network="reference")

@@ -1,4 +1,4 @@
-"""The backward kernels of the fused field. Why there are three and what each does is in README.md."""
+"""The backward kernels of the fused field. README.md says why there are three and what each does."""
 
 # mypy: disable-error-code="no-untyped-def"
 
@@ -45,11 +45,12 @@ def backward_network(
     PRECISION: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Gradients of the encodings of blocks of points, and this program's share of the weights' gradients.
+    """Compute gradients of the encodings of blocks of points, and this program's share of the weights' gradients.
 
-    Hidden layers lie across: units in rows, points in columns. So every left factor is a matrix of weights or a layer
-    just computed, which is where the matrix units want it, and nothing is transposed in registers. They are computed
-    again as precisely as in the forward: else a ReLU near its kink would pass a gradient that it did not pass there.
+    Hidden layers have units in rows and points in columns. So every left factor is a matrix of weights or a layer just
+    computed, which is where the matrix units want it, and nothing is transposed in registers. The layers are computed
+    again as precisely as in the forward: otherwise a ReLU near its kink would pass a gradient where the forward did not
+    pass its input.
     """
     w1, w1_low = packed_matrix(packed, W_PAD, K_PAD, PACKED)
     w2, w2_low = packed_matrix(packed + W_PAD * K_PAD, W_PAD, W_PAD, PACKED)
@@ -78,7 +79,7 @@ def backward_network(
         of_frame = grad_colors + frame * n_points * 3
         upstream += tl.load(of_frame + point[:, None] * 3 + o[None, :] - 2, mask=of_colors, other=0.0)
         sum_outputs += upstream
-        # The column that counts points meets a row of zeros in the heads, and gives the bias's gradient in the sums.
+        # The column that counts points meets a row of zeros in the heads. In the sums it gives the bias's gradient.
         e, e_low = halves(tl.where(alive & (o == N_OUTPUTS)[None, :], 1.0, upstream), PRECISION)
 
         zeros = tl.zeros([W_PAD, BLOCK], tl.float32)
@@ -142,9 +143,9 @@ def backward_encodings(
     HAS_STATIC: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Scatter the encodings' gradients of all frames into table and planes; gradients of a block's means and colours.
+    """Scatter a block's encoding gradients into table and planes; compute the gradients of its means and colours.
 
-    `grad_static` is the 2D table's gradient, or where HAS_STATIC that of the features that were given.
+    `grad_static` is the gradient of the 2D table, or with HAS_STATIC the gradient of the features that were given.
     """
     S_COLUMNS: tl.constexpr = S_LEVELS * S_FEATURES
     ENCODED: tl.constexpr = S_COLUMNS + D_LEVELS * D_FEATURES
@@ -241,7 +242,7 @@ def finish_backward(
     WEIGHTS: tl.constexpr,
     ROWS: tl.constexpr,
 ):
-    """Add the programs' weight gradients in order, and hand the planes' gradients to the rows they were mixed from."""
+    """Add the programs' weight gradients in order, and hand the planes' gradients on to the rows of the 3D table."""
     n_sums = tl.cdiv(n_weights, WEIGHTS)
     program = tl.program_id(0)
     if program < n_sums:

@@ -1,4 +1,4 @@
-"""What the fused kernels know of a field before any of its numbers: sizes, level tables, and where things go."""
+"""Constants of a field that follow from its sizes alone: padded sizes, level tables and places of the gradients."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from stgvcodec.ops.field_mlp import FieldWeights
 from stgvcodec.ops.hash_encode import HASH_PRIMES, HashGridSpec
 from stgvcodec.ops.hash_encode.triton_kernel import level_table
 
-# Widest network and most inputs, padded, that one program holds on the chip.
+# Largest width and largest padded number of inputs of a network that one program can hold on the chip.
 MAX_WIDTH = 128
 MAX_INPUTS = 128
 _OUTPUTS = int(OUTPUTS.value)
@@ -24,27 +24,27 @@ _N_OUTPUTS = int(N_OUTPUTS.value)
 
 
 def fits(weights: FieldWeights, static_grid: HashGridSpec, dynamic_grid: HashGridSpec, n_time: int) -> bool:
-    """Whether the fused kernels take a field of this size."""
+    """Return whether the fused kernels take a field of this size."""
     return weights.w1.shape[0] <= MAX_WIDTH and _padded_inputs(static_grid, dynamic_grid, n_time) <= MAX_INPUTS
 
 
 @dataclass(frozen=True)
 class Field:
-    """What the kernels need to know of a field, on a device.
+    """Constants of a field, on a device.
 
     Attributes:
         constants: Compile-time sizes of both grids, for `forward` and `backward_encodings`.
         encoded: Length of (f_s, f_d).
         k_pad, w_pad: Padded lengths of the network's inputs (a one, for the bias, among them) and of its hidden layers.
         width, n_time: Lengths of the hidden layers and of gamma.
-        n_rows: Rows of a plane.
-        packed: Elements of the packed weights.
-        partial: Elements of a program's share of the weights' gradients.
-        weight_shapes: Of the network's tensors.
-        static_levels, plane_levels, dynamic_levels: Level tables.
-        row_bases, row_levels: For each plane row, its row of the 3D table before time comes in, and its level.
+        n_rows: Number of rows of a plane.
+        packed: Number of elements of the packed weights.
+        partial: Number of elements of a program's share of the weights' gradients.
+        weight_shapes: Shapes of the network's tensors, in the order of `FieldWeights`.
+        static_levels, plane_levels, dynamic_levels: Level tables of the three grids (`hash_encode.triton_kernel`).
+        row_bases, row_levels: Row of the 3D table before time is added, and level, of each row of a plane.
             [n_rows] int32.
-        partial_places: Where in a share the gradient of each weight lies, weight after weight. [n_weights] int32.
+        partial_places: Place of each weight's gradient in a share, in the order of the weights. [n_weights] int32.
     """
 
     constants: dict[str, int]
@@ -69,7 +69,7 @@ class Field:
 def field_of(
     static_grid: HashGridSpec, dynamic_grid: HashGridSpec, width: int, n_time: int, device: torch.device
 ) -> Field:
-    """What the kernels need to know of a field; cached, since it lies on the device and never changes."""
+    """Return the constants of a field. They are cached, since they lie on the device and never change."""
     s_levels, d_levels = (triton.next_power_of_2(grid.n_levels) for grid in (static_grid, dynamic_grid))
     encoded = static_grid.n_features + dynamic_grid.n_features
     k_pad = _padded_inputs(static_grid, dynamic_grid, n_time)
@@ -79,7 +79,7 @@ def field_of(
         dynamic_grid.log2_hashmap_size,
         tuple((x, y) for x, y, _ in dynamic_grid.resolutions),
     )
-    # Cached across calls, so never inference tensors: a later backward could not use those.
+    # These tensors are cached across calls and must not be inference tensors, which a later backward could not use.
     with torch.inference_mode(False):
         bases, levels, places = (
             torch.from_numpy(array).to(device)
@@ -127,13 +127,13 @@ def field_of(
 
 
 def _padded_inputs(static_grid: HashGridSpec, dynamic_grid: HashGridSpec, n_time: int) -> int:
-    """Inputs of the network and a one for its bias, padded to what the matrix units take."""
+    """Return the number of the network's inputs and a one for its bias, padded to what the matrix units take."""
     n_inputs: int = triton.next_power_of_2(static_grid.n_features + dynamic_grid.n_features + n_time + 1)
     return max(16, n_inputs)
 
 
 def _plane_rows(plane_grid: HashGridSpec, dynamic_grid: HashGridSpec) -> tuple[np.ndarray, np.ndarray]:
-    """For each plane row, its row in its level of the 3D table before time comes in, and its level. [n_rows] int32."""
+    """Return each plane row's row in its level of the 3D table, before time is added, and its level. [n_rows] int32."""
     bases, levels = [], []
     for level, (x_cells, _) in enumerate(plane_grid.resolutions):
         row = np.arange(plane_grid.level_entries[level], dtype=np.int64)
@@ -146,7 +146,7 @@ def _plane_rows(plane_grid: HashGridSpec, dynamic_grid: HashGridSpec) -> tuple[n
 
 
 def _partial_places(width: int, n_inputs: int, w_pad: int, k_pad: int) -> np.ndarray:
-    """Where `backward_network` leaves each weight's gradient, in the order of `FieldWeights`. [n_weights] int32."""
+    """Return where `backward_network` writes each weight's gradient, ordered as `FieldWeights`. [n_weights] int32."""
     shapes = [(w_pad, n) for n in (k_pad, w_pad, _OUTPUTS, _OUTPUTS)]
     starts = list(itertools.accumulate((rows * columns for rows, columns in shapes), initial=0))
     w1, w2, b2, heads = (

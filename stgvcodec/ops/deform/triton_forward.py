@@ -1,4 +1,4 @@
-"""The forward kernels of the fused field. Why there are two and what each does is in README.md."""
+"""The forward kernels of the fused field. README.md says why there are two and what each does."""
 
 # mypy: disable-error-code="no-untyped-def"
 
@@ -35,12 +35,13 @@ def prepare(
     PACKED: tl.constexpr,
     CHUNK: tl.constexpr,
 ):
-    """What is the same for all points: packed weights, and the 3D table mixed at each frame's time."""
+    """Compute what is the same for all points: packed weights, and the 3D table mixed at each frame's time."""
     program = tl.program_id(0)
     n_chunks: tl.constexpr = (PACKED + CHUNK - 1) // CHUNK
     if program < n_chunks:
         i = program * CHUNK + tl.arange(0, CHUNK)
-        # [w1 and b1 | w2 | both heads], row by row; one load at most is not masked out.
+        # The packed weights are [w1 and b1 | w2 | both heads], row by row. For each element at most one of these loads
+        # is not masked out.
         r, column = i // K_PAD, i % K_PAD
         own = (i < W_PAD * K_PAD) & (r < width)
         value = tl.load(w1 + r * n_inputs + column, mask=own & (column < n_inputs), other=0.0)
@@ -113,9 +114,9 @@ def forward(
     PRECISION: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """A block of points in some frames. `static` is the 2D table, or where HAS_STATIC the features themselves.
+    """Deform a block of points in some frames. `static` is the 2D table, or with HAS_STATIC the features themselves.
 
-    What the encodings give stays in `encoded`. [B, N, Fs + Fd].
+    The encodings are written to `encoded` [B, N, Fs + Fd], for the network and for the backward.
     """
     S_COLUMNS: tl.constexpr = S_LEVELS * S_FEATURES
     ENCODED: tl.constexpr = S_COLUMNS + D_LEVELS * D_FEATURES
@@ -156,7 +157,8 @@ def forward(
             D_FEATURES_PAD,
             D_FEATURES_PAD,
         )
-        # Through memory: converted in registers, the compiler would look everything up once per layout that it wants.
+        # The features go through memory: to convert them in registers, the compiler would do every lookup once for each
+        # layout that it wants.
         of_frame = encoded + frame * n_points * ENCODED
         rows = of_frame + point[:, None, None] * ENCODED
         tl.store(rows + s_column, static_tile, mask=alive[:, :, None] & s_present)
@@ -164,7 +166,7 @@ def forward(
         tl.debug_barrier()
         inputs = network_inputs(of_frame + point[:, None] * ENCODED, gamma + b * n_time, alive, n_time, ENCODED, K_PAD)
         high, low = halves(inputs, PRECISION)
-        # Loaded for every frame anew: kept, they would take the shared memory of a second program.
+        # The weights are loaded anew for every frame: if kept, they would take the shared memory of a second program.
         w1, w1_low = packed_matrix(packed, W_PAD, K_PAD, PACKED)
         zeros = tl.zeros([BLOCK, W_PAD], tl.float32)
         hidden = relu(dot(high, low, tl.trans(w1), tl.trans(w1_low), zeros, PRECISION))

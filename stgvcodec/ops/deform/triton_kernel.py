@@ -1,4 +1,4 @@
-"""The fused field on CUDA: two launches forward, three backward and a fill. Which and why: README.md."""
+"""The fused field on CUDA: two launches forward, three backward and a fill, for which README.md gives the reasons."""
 
 from __future__ import annotations
 
@@ -23,22 +23,25 @@ from stgvcodec.ops.hash_encode import HashGridSpec
 
 @dataclass(frozen=True)
 class Tuning:
-    """How the kernels are launched.
+    """Launch parameters of the kernels.
 
     Attributes:
-        forward_precision: Of the forward's matrix products: "bf16", "bf16x3" (three products of bfloat16 halves,
-            nearly float32), "tf32", "tf32x3" or "ieee". Training and decoding share it, so that a fit sees what a
-            decoder will show.
-        backward_precision: Of the products of gradients; a bfloat16 kind exactly where the forward's is one.
-        forward_block: Points of a forward program, at least 64 for the fast matrix units.
-        forward_warps: Its warps.
-        forward_frames: Frames of a forward program.
-        forward_registers: Most registers of one of its threads; None leaves it to the compiler.
-        network_block: Points that a program of the network's backward takes at a time. Not 32: for it Triton 3.6 makes
-            code that reads shared memory out of bounds (compute-sanitizer, H100).
-        network_warps: Its warps.
-        encodings_block: Points of a program of the encodings' backward.
-        encodings_warps: Its warps.
+        forward_precision: Precision of the forward's matrix products: "bf16", "bf16x3" (three products of bfloat16
+            halves, nearly float32), "tf32", "tf32x3" or "ieee". Training and decoding share it, so that a fit sees what
+            a decoder will show.
+        backward_precision: Precision of the products of gradients. It must be a bfloat16 kind if the forward's is one,
+            and only then.
+        forward_block: Number of points of a program of `forward`, at least 64 for the fast matrix units.
+        forward_warps: Number of warps of a program of `forward`.
+        forward_frames: Number of frames of a program of `forward`.
+        forward_registers: Largest number of registers of a thread of `forward`; None leaves it to the compiler.
+        network_block: Number of points that a program of `backward_network` takes at a time. It must not be 32, for
+            which Triton 3.6 makes code that reads shared memory out of bounds (compute-sanitizer, H100).
+        network_warps: Number of warps of a program of `backward_network`.
+        network_registers: Largest number of registers of a thread of `backward_network`; None leaves it to the
+            compiler.
+        encodings_block: Number of points of a program of `backward_encodings`.
+        encodings_warps: Number of warps of a program of `backward_encodings`.
     """
 
     forward_precision: str = "bf16x3"
@@ -55,7 +58,7 @@ class Tuning:
 
 
 TUNING = Tuning()
-# Triton's interpreter has no bfloat16 products; small blocks there keep tests with several of them quick.
+# Triton's interpreter has no bfloat16 products. Blocks are small there, so that tests with several blocks are quick.
 INTERPRETED = Tuning(
     forward_precision="ieee",
     backward_precision="ieee",
@@ -65,7 +68,7 @@ INTERPRETED = Tuning(
     encodings_block=32,
 )
 _INTERPRETED_PROGRAMS = 3
-# Elements of the small kernels' tiles.
+# Numbers of elements, weights and rows that a program of `prepare` or `finish_backward` takes.
 _PREPARE_CHUNK = 1024
 _FINISH_WEIGHTS = 64
 _FINISH_ROWS = 128
@@ -88,8 +91,8 @@ def deform(
 ) -> tuple[Tensor, Tensor]:
     """Triton twin of `stgvcodec.ops.deform.deform`, float32 on CUDA, for fields that `fits` takes.
 
-    Everything stays on the current stream and no size depends on data: it can be captured in a CUDA graph, once a first
-    call has compiled the kernels and cached the grids' constants.
+    Everything stays on the current stream and no size depends on data. So a call can be captured in a CUDA graph, once
+    a first call has compiled the kernels and cached the field's constants.
 
     Raises:
         ValueError: the tensors are not float32.
@@ -146,7 +149,7 @@ class _Deform(torch.autograd.Function):
         def empty(*shape: int) -> Tensor:
             return torch.empty(shape, dtype=torch.float32, device=means.device)
 
-        # One fill for all that is added to atomically; sizes rounded up, so that each part starts on 16 bytes.
+        # One fill clears all that is added to atomically. Sizes are rounded up, so that each part starts on 16 bytes.
         sizes = (math.prod(ctx.dynamic_shape), static_table.numel(), planes.numel())
         starts = list(itertools.accumulate((-(-size // 4) * 4 for size in sizes), initial=0))
         sums = torch.zeros(starts[-1], dtype=torch.float32, device=means.device)
@@ -161,7 +164,7 @@ class _Deform(torch.autograd.Function):
         grad_means, grad_colors = empty(n_points, 2), empty(n_points, 3)
         grad_features = None if static_features is None else empty(*static_features.shape)
         with torch.cuda.device_of(means):
-            # Launched with no points at all too: the shares of the weights' gradients must be written.
+            # This is launched even if there are no points, since the shares of the weights' gradients must be written.
             backward_network[(n_programs,)](
                 encoded,
                 gamma,
@@ -254,7 +257,7 @@ def _run_forward(
     gamma: Tensor,
     *weights: Tensor,
 ) -> tuple[Tensor, ...]:
-    """Means in pixels and colours; then what the backward needs of the forward's inner results."""
+    """Return means in pixels, colours, and what the backward needs: planes, packed weights and encodings."""
     field, tuning = call.field, call.tuning
     n_frames, n_points = len(times), len(means)
     w1, b1, w2, b2, w_means, b_means, w_colors, b_colors = weights
