@@ -1,4 +1,4 @@
-"""Multiresolution hash encoding of positions, Eqs. (3)-(6) of Lin et al. 2026 (arXiv 2604.10910). Maths: README.md."""
+"""Multiresolution hash encoding of positions, Eqs. (3)-(6) of Lin et al. 2026 (arXiv 2604.10910); see README.md."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ __all__ = ["HASH_PRIMES", "HashGridSpec", "hash_encode"]
 
 
 def hash_encode(positions: Tensor, table: Tensor, spec: HashGridSpec, *, backend: str = "auto") -> Tensor:
-    """Features of each position: on every level, the multilinear mix of its cell's vertices.
+    """Encode positions: on every level, mix the features of the cell's vertices multilinearly.
 
     Positions are clamped to [0, 1]; NaN counts as 0.
 
     Args:
         positions: Points (x, y) or (x, y, t), nominally in [0, 1]. [M, n_dims] float32 or float64.
-        table: Vertex features, level after level. [n_entries, F], dtype and device of `positions`.
-        spec: The grid.
+        table: Features of the vertices, level after level. [n_entries, F], dtype and device of `positions`.
+        spec: Levels of the grid.
         backend: One of `stgvcodec.ops.backends.BACKENDS`; `auto` takes the reference for float64.
 
     Returns:
         encoding: Features, level-major. [M, n_levels * F], dtype of `table`.
 
     Raises:
-        ValueError: a shape, dtype or device differs from the above; float64 with `numba` or `triton`.
+        ValueError: a shape, dtype or device differs from the above, or the dtype is float64 with `numba` or `triton`.
         BackendUnavailableError: `backend` cannot run here.
 
     Gradients: to table, and to positions (zero where clamped). Deterministic: on a CPU both passes, for any number of
-    threads; `triton` forward and for positions, not for the table (atomic adds). Each position's encoding does not
-    depend on the others in the call.
+    threads; on `triton` the forward and the gradient to positions, not the gradient to the table (atomic adds). The
+    encoding of a position does not depend on the others in the call.
     """
     _check(positions, table, spec)
     if backend == "auto" and table.dtype == torch.float64:
@@ -46,14 +46,14 @@ def hash_encode(positions: Tensor, table: Tensor, spec: HashGridSpec, *, backend
 
 
 def _numba_hash_encode(positions: Tensor, table: Tensor, spec: HashGridSpec) -> Tensor:
-    # Imported here: numba takes half a second that users of other back ends need not spend.
+    # The import is here because numba takes half a second, which users of other back ends need not spend.
     from stgvcodec.ops.hash_encode import numba_kernel
 
     return numba_kernel.hash_encode(positions, table, spec)
 
 
 def _triton_hash_encode(positions: Tensor, table: Tensor, spec: HashGridSpec) -> Tensor:
-    # Imported here: triton exists only beside CUDA builds of torch, and defines its kernels on import.
+    # The import is here because triton exists only beside CUDA builds of torch, and defines its kernels on import.
     from stgvcodec.ops.hash_encode import triton_kernel
 
     return triton_kernel.hash_encode(positions, table, spec)

@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 from stgvcodec.ops.hash_encode.spec import HASH_PRIMES, HashGridSpec
 from stgvcodec.ops.threads import run_chunks
 
-# Splits of the work. They depend on the data alone, so results do not depend on the machine's threads.
+# Splits of the work. They depend on the data alone, so that results do not depend on the machine's threads.
 _POINTS_PER_CHUNK = 256
 _MAX_CHUNKS = 16
 _POINTS_PER_PARTIAL = 4096
@@ -65,7 +65,7 @@ class _HashEncode(torch.autograd.Function):
             n_chunks = _n_chunks(n_points)
             run_chunks(lambda i: _grad_positions(*arrays, grad_array, *_span(i, n_chunks, n_points)), n_chunks)
         if ctx.needs_input_grad[1]:
-            # A chunk is one level of one part of the points: levels own their rows, so only parts need adding.
+            # A chunk is one level of one part of the points. Levels have rows of their own, so only parts are added up.
             n_parts = min(max(n_points // _POINTS_PER_PARTIAL, 1), _MAX_PARTIALS)
             partials = np.zeros((n_parts, *table.shape), dtype=np.float32)
 
@@ -88,7 +88,7 @@ def _span(chunk: int, n_chunks: int, n_points: int) -> tuple[int, int]:
 
 @lru_cache(maxsize=64)
 def _levels(spec: HashGridSpec) -> np.ndarray:
-    """Per level: cells in x, y, z (1 in two dimensions), first row, dense strides of y and z, mask (0 if dense)."""
+    """Return a row for each level: cells in x, y, z (z 1 in 2D), first row, dense strides of y and z, mask or 0."""
     rows = []
     for cells, offset, is_dense in zip(spec.resolutions, spec.level_offsets, spec.level_is_dense, strict=True):
         x, y, z = (*cells, 1)[:3]
@@ -99,7 +99,7 @@ def _levels(spec: HashGridSpec) -> np.ndarray:
 
 @njit(nogil=True, cache=True)
 def _unit(x):  # type: ignore[no-untyped-def]
-    # Written so that NaN becomes 0: it must not become a row of the table.
+    # The comparison turns NaN into 0, since NaN must not become a row of the table.
     if not x > _ZERO:
         return _ZERO
     return min(x, _ONE)
@@ -109,7 +109,7 @@ def _unit(x):  # type: ignore[no-untyped-def]
 def _corners(positions, m, grid, rows, weights):  # type: ignore[no-untyped-def]
     """Fill table rows and weights of the vertices around point m; bit a of a vertex's number is its side on axis a.
 
-    Returns the point's place inside its cell, (x, y, z).
+    The return value is the point's place inside its cell, (x, y, z).
     """
     n_dims = positions.shape[1]
     x = _unit(positions[m, 0]) * np.float32(grid[0])
@@ -134,7 +134,7 @@ def _corners(positions, m, grid, rows, weights):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _corner_buffers():  # type: ignore[no-untyped-def]
-    # Unsigned rows: numba then leaves out the check for negative indices, a tenth of the time.
+    # The rows are unsigned, so that numba leaves out the check for negative indices, which takes a tenth of the time.
     return np.empty(8, np.uint64), np.empty(8, np.float32)
 
 

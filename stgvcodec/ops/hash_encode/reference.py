@@ -1,4 +1,4 @@
-"""The hash encoding in torch: the truth, on any device, vectorised over points, levels and vertices."""
+"""The hash encoding in torch: the reference, on any device, vectorised over points, levels and vertices."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _UINT32 = 0xFFFFFFFF
 
 
 def hash_encode(positions: Tensor, table: Tensor, spec: HashGridSpec) -> Tensor:
-    """Reference of `stgvcodec.ops.hash_encode.hash_encode`: same arguments, result and gradients."""
+    """Reference of `stgvcodec.ops.hash_encode.hash_encode`, with the same arguments, result and gradients."""
     grid = _grid(spec, table.dtype, table.device)
     unit = positions.nan_to_num(nan=0.0, posinf=1.0, neginf=0.0).clamp(0.0, 1.0)
     scaled = unit[:, None, :] * grid.cells  # [M, L, d]
@@ -33,13 +33,13 @@ def hash_encode(positions: Tensor, table: Tensor, spec: HashGridSpec) -> Tensor:
 
     corners = (spec.n_levels, 2**spec.n_dims)
     rows = torch.where(grid.is_dense, dense.reshape(-1, *corners), hashed.reshape(-1, *corners)) + grid.offsets
-    # F.embedding, not table[rows]: the backward of indexing is not repeatable on a CPU.
+    # The backward of F.embedding is deterministic on a CPU; that of table[rows] is not.
     features = F.embedding(rows, table)  # [M, L, 2**d, F]
     return (weights.reshape(-1, *corners, 1) * features).sum(dim=2).reshape(-1, spec.n_features)
 
 
 def _axes_apart(parts: Tensor) -> list[Tensor]:
-    """Parts of a vertex per axis, [M, L, d, 2], as d tensors that broadcast to [M, L, 2 (last axis), .., 2 (x)]."""
+    """Split values for each axis, [M, L, d, 2], into d tensors that broadcast to [M, L, 2 (last axis), .., 2 (x)]."""
     n_dims = parts.shape[2]
     return [
         parts[:, :, axis].reshape(
@@ -61,7 +61,7 @@ class _Grid:
 
 @lru_cache(maxsize=64)
 def _grid(spec: HashGridSpec, dtype: torch.dtype, device: torch.device) -> _Grid:
-    # Cached across calls, so never as inference tensors: a later backward could not use those.
+    # These tensors are cached across calls and must not be inference tensors, which a later backward could not use.
     with torch.inference_mode(False):
         strides = torch.tensor([[1, x + 1, (x + 1) * (y + 1)] for x, y, *_ in spec.resolutions], device=device)
         # A hashed level's strides are not used; zero keeps their product from overflowing.

@@ -7,11 +7,11 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
-# Factors of the hash, one an axis (x, y, t), as in Mueller et al. 2022 (arXiv 2201.05989), Eq. (4).
+# Factors of the hash for the axes x, y and t, those of Mueller et al. 2022 (arXiv 2201.05989), Eq. (4).
 HASH_PRIMES = (1, 2654435761, 805459861)
 MAX_FEATURES_PER_LEVEL = 8
 MAX_LOG2_HASHMAP_SIZE = 30
-# float32 positions still tell cells apart well inside this.
+# Largest number of cells along an axis, well below the number that float32 positions can tell apart.
 MAX_RESOLUTION = 2**20
 
 
@@ -20,12 +20,13 @@ class HashGridSpec:
     """Levels of a hash grid over [0, 1]^n_dims; its integers come from the GoP header.
 
     Attributes:
-        n_features_per_level: Features of a vertex, F, in 1..8.
-        log2_hashmap_size: Largest number of entries of a level, T = 2**log2_hashmap_size, log2 in 1..30.
-        resolutions: Cells of each level along each axis (x, y) or (x, y, t), [n_levels][n_dims], each in 1..2**20.
+        n_features_per_level: Number of features of a vertex, F, in 1..8.
+        log2_hashmap_size: Binary logarithm, in 1..30, of the largest number of entries of a level, T.
+        resolutions: Number of cells of each level along each axis (x, y) or (x, y, t), [n_levels][n_dims], each in
+            1..2**20.
 
     Raises:
-        ValueError: a field lies outside these ranges, or levels differ in their number of axes.
+        ValueError: an attribute lies outside these ranges, or levels differ in their number of axes.
     """
 
     n_features_per_level: int
@@ -63,7 +64,7 @@ class HashGridSpec:
 
     @cached_property
     def level_entries(self) -> tuple[int, ...]:
-        """Table rows of each level: one a vertex where they all fit 2**log2_hashmap_size (dense), else that many."""
+        """Table rows of each level: one for each vertex if that fits 2**log2_hashmap_size (dense), else that many."""
         hashmap_size = 2**self.log2_hashmap_size
         return tuple(min(math.prod(cells + 1 for cells in level), hashmap_size) for level in self.resolutions)
 
@@ -82,5 +83,5 @@ class HashGridSpec:
 
     @cached_property
     def n_entries(self) -> int:
-        """Rows of the whole table."""
+        """Number of rows of the whole table."""
         return sum(self.level_entries)

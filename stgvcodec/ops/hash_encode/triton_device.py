@@ -1,10 +1,11 @@
-"""The hash encoding inside a Triton kernel, on tiles of [points, levels, features]: for `hash_encode` and `deform`.
+"""Device functions of the hash encoding, on tiles of [points, levels, features], for `hash_encode` and `deform`.
 
-Kernels that use these are launched with `enable_fp_fusion=False`: fused, x * N - floor(x * N) would be another number
-than the one whose floor chose the cell. Sizes in capitals are compile-time constants; `_PAD` marks powers of two.
+Kernels that use these are launched with `enable_fp_fusion=False`: with a fused multiply-add, x * N - floor(x * N) would
+be computed from another x * N than the one whose floor chose the cell. Sizes in capitals are compile-time constants;
+`_PAD` marks powers of two.
 """
 
-# The interpreter and the compiler both read types from annotations, and only constexpr means anything to them.
+# Triton's interpreter and compiler both read types from annotations, and constexpr is the only one that they know.
 # mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
@@ -12,28 +13,28 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-# Columns of a grid's level table (`level_table`).
+# Number of columns of a grid's level table, which `triton_kernel.level_table` describes.
 LEVEL_COLUMNS = tl.constexpr(8)
-# The hash's factors of `spec.HASH_PRIMES` as int32: their products wrap to the same 32 bits.
+# Factors of the hash (`spec.HASH_PRIMES`) as int32. Their products wrap to the same 32 bits.
 PRIME_Y = tl.constexpr(2654435761 - 2**32)
 PRIME_Z = tl.constexpr(805459861)
 
 
 @triton.jit
 def unit_position(x):
-    """Position x clamped to [0, 1]; NaN becomes 0."""
+    """Clamp a position to [0, 1]; NaN becomes 0."""
     return tl.where(x > 0.0, tl.where(x < 1.0, x, 1.0), 0.0)
 
 
 @triton.jit
 def passes_gradient(x):
-    """Whether x was not clamped: at 0 and 1 themselves the gradient passes."""
+    """Return whether a position gets a gradient, which is so in [0, 1] with both ends: there it is not clamped."""
     return (x >= 0.0) & (x <= 1.0)
 
 
 @triton.jit
 def cell_and_fraction(unit, cells):
-    """Cell of a clamped position along one axis, and the place inside it."""
+    """Return the cell of a clamped position along one axis, and the place inside the cell, 0 to 1."""
     scaled = unit * cells.to(tl.float32)
     cell = tl.minimum(scaled.to(tl.int32), cells - 1)
     return cell, scaled - cell.to(tl.float32)
@@ -41,7 +42,7 @@ def cell_and_fraction(unit, cells):
 
 @triton.jit
 def side_weight(fraction, SIDE: tl.constexpr):
-    """Linear weight of a cell's lower (0) or upper (1) vertex."""
+    """Return the linear weight of a cell's lower (0) or upper (1) vertex."""
     return fraction if SIDE == 1 else 1.0 - fraction
 
 
@@ -49,7 +50,7 @@ def side_weight(fraction, SIDE: tl.constexpr):
 def tile_columns(
     N_LEVELS: tl.constexpr, N_FEATURES: tl.constexpr, LEVELS_PAD: tl.constexpr, FEATURES_PAD: tl.constexpr
 ):
-    """Columns of an encoding for a tile of [1, levels, features], and which of the tile's elements exist."""
+    """Return the columns of an encoding for a tile of [1, levels, features], and which of its elements exist."""
     level = tl.arange(0, LEVELS_PAD)[None, :, None]
     feature = tl.arange(0, FEATURES_PAD)[None, None, :]
     return level * N_FEATURES + feature, (level < N_LEVELS) & (feature < N_FEATURES)
@@ -69,7 +70,7 @@ def encode(
     FEATURES_PAD: tl.constexpr,
     ROW_STRIDE: tl.constexpr,
 ):
-    """Features of points: x, y, z [M] (z is ignored in two dimensions) -> [M, LEVELS_PAD, FEATURES_PAD], padding 0."""
+    """Encode points x, y, z [M], z being ignored in two dimensions. [M, LEVELS_PAD, FEATURES_PAD], padding 0."""
     level = tl.arange(0, LEVELS_PAD)[None, :, None]
     feature = tl.arange(0, FEATURES_PAD)[None, None, :]
     present = (level < N_LEVELS) & (feature < N_FEATURES)
@@ -122,7 +123,8 @@ def encode_backward(
 ):
     """Add to the table's gradient (relaxed atomics) where `alive` [M]; return the positions' gradients, three of [M].
 
-    `gradient` is of the features, [M, LEVELS_PAD, FEATURES_PAD]. What clamping does to positions is left to the caller.
+    `gradient` is the features' gradient [M, LEVELS_PAD, FEATURES_PAD]. The caller sets the gradients of clamped
+    positions to zero.
     """
     level = tl.arange(0, LEVELS_PAD)[None, :, None]
     feature = tl.arange(0, FEATURES_PAD)[None, None, :]
@@ -176,7 +178,7 @@ def encode_backward(
 
 @triton.jit
 def _row(x, y, z, offset, stride_y, stride_z, mask, N_DIMS: tl.constexpr):
-    """Table row of a vertex; a level whose mask is 0 is dense."""
+    """Return the table row of a vertex; a level whose mask is 0 is dense."""
     if N_DIMS == 3:
         hashed = x ^ (y * PRIME_Y) ^ (z * PRIME_Z)
         dense = x + y * stride_y + z * stride_z

@@ -1,4 +1,4 @@
-"""The hash encoding on CUDA: float32, forward and backward, one program a block of points, all levels at once."""
+"""The hash encoding on CUDA: float32, forward and backward; a program takes a block of points on all levels at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from torch.autograd.function import once_differentiable
 from stgvcodec.ops.hash_encode.spec import HashGridSpec
 from stgvcodec.ops.hash_encode.triton_device import encode, encode_backward, passes_gradient, tile_columns
 
-# Elements of a [points, levels, features] tile: eight a thread, so that a point's gathers are all in flight together.
+# Number of elements of a [points, levels, features] tile: eight a thread, so that all gathers of a point are in flight
+# together.
 _TILE_ELEMENTS = 1024
 _N_WARPS = 4
 
@@ -39,11 +40,11 @@ def hash_encode(positions: Tensor, table: Tensor, spec: HashGridSpec) -> Tensor:
 
 @lru_cache(maxsize=64)
 def level_table(spec: HashGridSpec, n_levels: int, device: torch.device) -> Tensor:
-    """What the kernels know of each level, padded to `n_levels`.
+    """Make the level table of a grid, padded to `n_levels`.
 
     Returns:
-        Cells in x, y, z (1 in two dimensions), first row, dense strides of y and z, mask (0 if dense), 0.
-        [n_levels, 8] int32.
+        A row for each level: cells in x, y, z (z is 1 in two dimensions), first row of the table, dense strides of y
+        and z, mask (0 if dense), 0. [n_levels, 8] int32.
     """
     rows = []
     for cells, offset, is_dense in zip(spec.resolutions, spec.level_offsets, spec.level_is_dense, strict=True):
@@ -51,7 +52,7 @@ def level_table(spec: HashGridSpec, n_levels: int, device: torch.device) -> Tens
         strides = (x + 1, (x + 1) * (y + 1)) if is_dense else (0, 0)
         rows.append((x, y, z, offset, *strides, 0 if is_dense else 2**spec.log2_hashmap_size - 1, 0))
     rows += [(1, 1, 1, 0, 0, 0, 0, 0)] * (n_levels - spec.n_levels)
-    # Cached across calls, so never an inference tensor: a later backward could not use it.
+    # The tensor is cached across calls and must not be an inference tensor, which a later backward could not use.
     with torch.inference_mode(False):
         return torch.tensor(rows, dtype=torch.int32, device=device)
 
