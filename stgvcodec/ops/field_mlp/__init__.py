@@ -1,4 +1,4 @@
-"""The deformation field's network, Eqs. (7)-(9) of Lin et al. 2026 (arXiv 2604.10910). Maths: README.md."""
+"""The deformation field's network, Eqs. (7)-(9) of Lin et al. 2026 (arXiv 2604.10910). The maths is in README.md."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def field_mlp(
     *,
     backend: str = "auto",
 ) -> tuple[Tensor, Tensor]:
-    """Change of position and colour of every Gaussian in every frame.
+    """Compute the change of position and colour of every Gaussian in every frame.
 
     Args:
-        static_features: Encoding of (x, y), shared by the frames. [N, Fs] float32 or float64.
+        static_features: Encoding of (x, y), which the frames share. [N, Fs] float32 or float64.
         dynamic_features: Encoding of (x, y, t). [B, N, Fd].
-        time_encoding: gamma(t) of each frame. [B, n_time].
-        weights: The network. All tensors share one dtype and device.
+        time_encoding: Encoding gamma(t) of each frame's time. [B, n_time].
+        weights: Weights of the network. All tensors have one dtype and device.
         backend: One of `stgvcodec.ops.backends.BACKENDS`; `auto` takes the reference for float64.
 
     Returns:
@@ -34,11 +34,11 @@ def field_mlp(
         delta_colors: Changes of weighted colour. [B, N, 3].
 
     Raises:
-        ValueError: a shape, dtype or device differs from the above; float64 with `numba`.
+        ValueError: a shape, dtype or device differs from the above, or the dtype is float64 with `numba`.
         BackendUnavailableError: `backend` cannot run here.
 
     Gradients: to features, time encoding and weights. Deterministic: `numba` in both passes, for any number of threads.
-    A frame's result has the same bits whether its frame comes alone or in a batch, in any order.
+    A frame's result has the same bits whether the frame comes alone or in a batch, in any order.
     """
     _check(static_features, dynamic_features, time_encoding, weights)
     if backend == "auto" and static_features.dtype == torch.float64:
@@ -51,7 +51,7 @@ def field_mlp(
 def _numba_field_mlp(
     static_features: Tensor, dynamic_features: Tensor, time_encoding: Tensor, weights: FieldWeights
 ) -> tuple[Tensor, Tensor]:
-    # Imported here: numba takes half a second that users of other back ends need not spend.
+    # The import is here because numba takes half a second, which users of other back ends need not spend.
     from stgvcodec.ops.field_mlp import numba_kernel
 
     return numba_kernel.field_mlp(static_features, dynamic_features, time_encoding, weights)

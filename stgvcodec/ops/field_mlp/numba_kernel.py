@@ -20,13 +20,14 @@ from torch.autograd.function import once_differentiable
 from stgvcodec.ops.field_mlp.weights import FieldWeights
 from stgvcodec.ops.threads import run_chunks
 
-# Points in SIMD lanes: long enough to pay for loading 16 weights, short enough for a [128, _BLOCK] array to stay in L2.
+# Points of a block, which lie in SIMD lanes: enough to pay for loading 16 weights, and so few that a [128, _BLOCK]
+# array stays in L2.
 _BLOCK = 128
 # Rows of the right factor that stay in L1 while every row of the left one passes.
 _PANEL = 32
-# Splits of the work (each has its own weight gradients); they depend on the data alone.
+# Largest number of chunks of the work. Each has weight gradients of its own, so their split depends on the data alone.
 _MAX_CHUNKS = 16
-_N_OUTPUTS = 5  # two of the displacement, three of the colour
+_N_OUTPUTS = 5  # Two outputs are the displacement, three the colour change.
 
 _ZERO = np.float32(0.0)
 
@@ -59,7 +60,7 @@ def _run_forward(*tensors: Tensor, keep_hidden: bool) -> tuple[Tensor, Tensor, T
     n_blocks, n_chunks, span = _split(n_points)
     delta_means = torch.empty((n_frames, n_points, 2), dtype=torch.float32)
     delta_colors = torch.empty((n_frames, n_points, 3), dtype=torch.float32)
-    # Both hidden layers of every block for the backward; without one, a chunk uses its own slot again and again.
+    # For a backward, both hidden layers of every block are kept. Otherwise a chunk has one slot for all its blocks.
     n_slots = n_frames * n_blocks if keep_hidden else n_chunks
     hidden = torch.empty((n_slots, 2, width, _BLOCK), dtype=torch.float32)
     arrays = _arrays(*tensors, delta_means, delta_colors, hidden)
@@ -85,7 +86,7 @@ class _FieldMlp(torch.autograd.Function):
         width = w1.shape[0]
         _, n_chunks, span = _split(n_points)
         grad_static, grad_dynamic = torch.empty_like(static), torch.empty_like(dynamic)
-        # A row of partials, one a chunk: gradients of w1 without its time columns (transposed), of the first layer's
+        # Each chunk has a row of partials: gradients of w1 without its time columns (transposed), of the first layer's
         # bias in each frame, of w2 (transposed), b2, the heads and their biases.
         shapes = ((n_features, width), (n_frames, width), (width, width), (width,), (_N_OUTPUTS, width), (_N_OUTPUTS,))
         ends = list(itertools.accumulate(map(math.prod, shapes), initial=0))
@@ -131,7 +132,7 @@ def _arrays(*tensors: Tensor) -> tuple[np.ndarray, ...]:
 
 
 def _split(n_points: int) -> tuple[int, int, Callable[[int], tuple[int, int]]]:
-    """Number of blocks, number of chunks, and the range of blocks of a chunk."""
+    """Return the number of blocks, the number of chunks, and a function that gives a chunk's range of blocks."""
     n_blocks = -(-n_points // _BLOCK)
     n_chunks = min(n_blocks, _MAX_CHUNKS)
     return n_blocks, n_chunks, lambda i: (i * n_blocks // n_chunks, (i + 1) * n_blocks // n_chunks)
@@ -141,7 +142,7 @@ def _split(n_points: int) -> tuple[int, int, Callable[[int], tuple[int, int]]]:
 def _add_product(left, right, out):  # type: ignore[no-untyped-def]
     """Add left @ right to out, every element by one chain of multiply-adds in the order of the inner index.
 
-    Four rows by four inner indices at a time: eight loads and four stores for sixteen multiply-adds.
+    The loop takes four rows by four inner indices at a time: eight loads and four stores for sixteen multiply-adds.
     """
     n_rows, n_lanes = out.shape
     n_inner = left.shape[1]
@@ -162,7 +163,7 @@ def _add_product(left, right, out):  # type: ignore[no-untyped-def]
                     out[i + 2, p] = out[i + 2, p] + c0 * r0 + c1 * r1 + c2 * r2 + c3 * r3
                     out[i + 3, p] = out[i + 3, p] + d0 * r0 + d1 * r1 + d2 * r2 + d3 * r3
         for i in range(n_rows):
-            # What the quads left: the last inner indices, and for the last rows all of them.
+            # This adds what the quads left: the last inner indices, and for the last rows all of them.
             for k in range(whole if i < quads else first, last):
                 factor = left[i, k]
                 for p in range(n_lanes):
@@ -171,7 +172,7 @@ def _add_product(left, right, out):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _load(points, start, lanes):  # type: ignore[no-untyped-def]
-    """Points from `start` on, [N, F], into lanes [F, _BLOCK]; lanes past the last point become zero."""
+    """Copy points [N, F] from `start` on into lanes [F, _BLOCK]; lanes past the last point become zero."""
     n = min(points.shape[0] - start, _BLOCK)
     for f in range(points.shape[1]):
         for p in range(n):
@@ -206,9 +207,9 @@ def _relu(lanes):  # type: ignore[no-untyped-def]
 def _forward(  # type: ignore[no-untyped-def]
     static, dynamic, time, w1, b1, w2, b2, heads, head_biases, delta_means, delta_colors, hidden, slot, first, last
 ):
-    """Blocks [first, last) of all frames.
+    """Compute the outputs of the blocks [first, last) of all frames.
 
-    Their hidden layers go to hidden[frame * n_blocks + block], or all to hidden[slot] if slot >= 0.
+    Hidden layers are written to hidden[frame * n_blocks + block], or all of them to hidden[slot] if slot >= 0.
     """
     n_frames, n_points, n_dynamic = dynamic.shape
     n_static, width = static.shape[1], w1.shape[0]
@@ -252,7 +253,7 @@ def _forward(  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _backward_layer(weights_t, gradient, activation, out, out_t):  # type: ignore[no-untyped-def]
-    """Gradient before a ReLU, both ways round: out = (weights_t @ gradient) where activation > 0."""
+    """Compute the gradient before a ReLU and its transpose: out = (weights_t @ gradient) where activation > 0."""
     out[:] = _ZERO
     _add_product(weights_t, gradient, out)
     for j in range(out.shape[0]):
@@ -285,7 +286,7 @@ def _backward(  # type: ignore[no-untyped-def]
     first,
     last,
 ):
-    """Blocks [first, last) of all frames: feature gradients into place, weight gradients added to `partial`."""
+    """Write the feature gradients of the blocks [first, last) of all frames; add weight gradients to `partial`."""
     n_frames, n_points, n_dynamic = dynamic.shape
     n_static, width = static.shape[1], w1.shape[0]
     n_features = n_static + n_dynamic
@@ -330,7 +331,7 @@ def _backward(  # type: ignore[no-untyped-def]
             _add_product(features, by_point, grad_w1_t)
             _add_rows(by_point, grad_frame_bias[b])
             if needs_features:
-                # The static rows go on adding up over the frames.
+                # The static rows are not cleared: they add up over the frames.
                 grad_features[n_static:] = _ZERO
                 _add_product(features_t, grad_hidden1, grad_features)
                 _store(grad_features[n_static:], start, grad_dynamic[b])

@@ -1,4 +1,4 @@
-"""The field's network in torch: the truth, on any device."""
+"""The field's network in torch: the reference, on any device."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from stgvcodec.ops.field_mlp.weights import FieldWeights
 def field_mlp(
     static_features: Tensor, dynamic_features: Tensor, time_encoding: Tensor, weights: FieldWeights
 ) -> tuple[Tensor, Tensor]:
-    """Reference of `stgvcodec.ops.field_mlp.field_mlp`: same arguments, results and gradients."""
+    """Reference of `stgvcodec.ops.field_mlp.field_mlp`, with the same arguments, results and gradients."""
     sizes = [static_features.shape[1], dynamic_features.shape[2], time_encoding.shape[1]]
     w_static, w_dynamic, w_time = weights.w1.split(sizes, dim=1)
     shared = F.linear(static_features, w_static)  # [N, width]
     delta_means, delta_colors = [], []
-    # Frame by frame, each cloned to memory of its own: a matrix product's bits change with its number of rows and with
-    # the alignment of its factors, and a frame's result must not change with the frames beside it.
+    # Frames are computed one by one, each from a clone in memory of its own: the bits of a matrix product change with
+    # its number of rows and with the alignment of its factors, and a frame's result must not change with the frames
+    # beside it.
     for dynamic, time in zip(dynamic_features, time_encoding, strict=True):
         bias = weights.b1 + (w_time * time).sum(dim=1)  # [width]
         hidden = torch.relu(shared + F.linear(dynamic.clone(), w_dynamic) + bias)  # [N, width]

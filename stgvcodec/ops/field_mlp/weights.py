@@ -8,17 +8,17 @@ from torch import Tensor
 
 
 class FieldWeights(NamedTuple):
-    """Two hidden layers and two linear heads, in the order of the bitstream.
+    """Weights of two hidden layers and two linear heads, in the order of the bitstream.
 
     Attributes:
-        w1: First layer; columns in the order f_s, f_d, gamma(t) of Eq. (7). [width, Fs + Fd + n_time].
-        b1: Its bias. [width].
-        w2: Second layer. [width, width].
-        b2: Its bias. [width].
-        w_means: Head of the displacement. [2, width].
-        b_means: Its bias. [2].
-        w_colors: Head of the colour change. [3, width].
-        b_colors: Its bias. [3].
+        w1: First layer's weights; columns in the order f_s, f_d, gamma(t) of Eq. (7). [width, Fs + Fd + n_time].
+        b1: First layer's bias. [width].
+        w2: Second layer's weights. [width, width].
+        b2: Second layer's bias. [width].
+        w_means: Weights of the displacement's head. [2, width].
+        b_means: Bias of the displacement's head. [2].
+        w_colors: Weights of the colour change's head. [3, width].
+        b_colors: Bias of the colour change's head. [3].
     """
 
     w1: Tensor
