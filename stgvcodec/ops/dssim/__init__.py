@@ -1,4 +1,4 @@
-"""Structural dissimilarity of pictures from 8-bit frames, as a loss. README.md has the maths."""
+"""Structural dissimilarity of pictures from 8-bit frames, as a loss. The maths is in README.md."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from stgvcodec.ops.backends import select
 
 WINDOW_PX = 11
-"""Taps of the Gaussian window; neither side of a picture may be smaller."""
+"""Number of taps of the Gaussian window; neither side of a picture may be smaller."""
 
 SIGMA_PX = 1.5
 C1 = 0.01**2
@@ -25,28 +25,29 @@ def _window() -> tuple[float, ...]:
 
 
 WINDOW = _window()
-"""The window along one axis; its sum is 1."""
+"""Weights of the window along one axis; their sum is 1."""
 
 
 def dssim(image: Tensor, frames: Tensor, picked: Tensor, *, backend: str = "auto") -> Tensor:
-    """One less the mean SSIM (Wang et al. 2004) of pictures and the frames that they should show.
+    """Compute 1 minus the mean SSIM (Wang et al. 2004) of pictures and the frames that they should show.
 
     The mean is taken over frames, channels and *valid* windows, those that lie wholly in the picture, as
     pytorch_msssim and `stgvcodec.metrics` take it: nothing is padded, so the outer pixels count in fewer windows.
 
     Args:
-        image: RGB, nominal [0, 1], not clamped. [B, H, W, 3] float32 (or float64 with the reference), H, W >= 11.
-        frames: The frames of the GoP. [T, H, W, 3] uint8.
-        picked: Index in `frames` of each picture's frame, each in [0, T), which is not checked. [B] int64.
+        image: RGB pictures, nominal [0, 1], not clamped. [B, H, W, 3] float32 (or float64 with the reference),
+            H, W >= 11.
+        frames: RGB frames of the GoP. [T, H, W, 3] uint8.
+        picked: Index in `frames` of each picture's frame, in [0, T), which is not checked. [B] int64.
         backend: "auto", "reference", "numba" (the reference: a CPU has no kernel of its own here) or "triton";
             "auto" takes the reference for float64.
 
     Returns:
-        Mean of 1 - SSIM, 0 for equal pictures, 2 at most. Scalar, dtype of `image`. NaN where `image` has a NaN or Inf.
+        Mean of 1 - SSIM, 0 for equal pictures, 2 at most; NaN if `image` has a NaN or Inf. [], dtype of `image`.
 
     Raises:
         ValueError: a shape, dtype or device differs from the above, or the picture is smaller than the window.
-        BackendUnavailableError: an explicit back end that this machine or release cannot run.
+        BackendUnavailableError: the back end that was asked for cannot run on this machine or in this release.
 
     Gradients: to image. Deterministic: both passes, on every back end but the reference on CUDA.
     """

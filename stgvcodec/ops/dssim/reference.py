@@ -1,4 +1,4 @@
-"""D-SSIM in plain torch, on any device, in float32 or float64: the truth that the kernel is held against."""
+"""D-SSIM in plain torch, on any device, in float32 or float64: the reference that the kernel is tested against."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def dssim(image: Tensor, frames: Tensor, picked: Tensor) -> Tensor:
 
 
 def _planes(pictures: Tensor) -> Tensor:
-    """[B, H, W, 3] to [B, 3, H, W]."""
+    """Reorder pictures [B, H, W, 3] to planes [B, 3, H, W]."""
     planes = pictures.permute(0, 3, 1, 2)
-    # Channels last, which the permutation leaves, is several times faster on a CPU; on CUDA it would go to cuDNN and
-    # its TF32, where planes are convolved in float32.
+    # The permutation leaves the memory channels-last, which is several times faster on a CPU. On CUDA it would go to
+    # cuDNN and its TF32, while contiguous planes are convolved in float32.
     return planes if planes.device.type == "cpu" else planes.contiguous()
 
 
 def _blur(planes: Tensor) -> Tensor:
-    """Mean of each valid window. [B, 3, H, W] to [B, 3, H - 10, W - 10]."""
+    """Compute the weighted mean of each valid window. [B, 3, H, W] -> [B, 3, H - 10, W - 10]."""
     window = planes.new_tensor(WINDOW).expand(3, 1, -1)
     rows = F.conv2d(planes, window[:, :, :, None], groups=3)
     return F.conv2d(rows, window[:, :, None, :], groups=3)

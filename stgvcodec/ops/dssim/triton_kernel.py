@@ -1,4 +1,4 @@
-"""D-SSIM as one Triton kernel a pass. README.md says why it looks like this."""
+"""D-SSIM by one Triton kernel forward and one backward. README.md says why they look like this."""
 
 from __future__ import annotations
 
@@ -16,15 +16,20 @@ _REACH = WINDOW_PX - 1
 # Samples (pixels times channels) of a row that a program holds, one a lane.
 _LANES = 128
 _NUM_WARPS = 4
-# A program walks down a segment of rows and reads ten more than it writes. Longer segments read less twice, but there
-# should be about six programs for each of an H100's 132 processors: 80 registers a thread let as many run at once.
+# A program goes down a segment of rows and reads ten more than it writes. Longer segments read fewer rows twice, but
+# there should be about six programs for each of an H100's 132 processors, as many as run at once with 80 registers a
+# thread.
 _TARGET_PROGRAMS = 780
 _MIN_ROWS = 16
 _MAX_ROWS = 128
 
 
 def dssim(image: Tensor, frames: Tensor, picked: Tensor) -> Tensor:
-    """Twin of `reference.dssim`; float32 only."""
+    """Twin of `reference.dssim`, for float32 tensors.
+
+    Raises:
+        ValueError: `image` is not float32.
+    """
     if image.dtype != torch.float32:
         raise ValueError(f"image is {image.dtype}, the triton back end takes torch.float32; use backend='reference'")
     with_gradient = image.requires_grad and torch.is_grad_enabled()
@@ -37,7 +42,8 @@ class _Dssim(torch.autograd.Function):
     def forward(ctx: Any, image: Tensor, frames: Tensor, picked: Tensor, with_gradient: bool) -> Tensor:
         n_pictures, height, width, _ = image.shape
         n_rows = height - _REACH
-        # dSSIM by the three moments, in rows of W + 10 pixels: ten zeros on either side of the valid windows.
+        # The maps are the derivatives of SSIM by three moments, in rows of W + 10 pixels: there are ten zeros on either
+        # side of the valid windows.
         maps = image.new_empty((3, n_pictures, n_rows, width + _REACH, 3) if with_gradient else (3, 0))
         grid, rows = _grid(3 * (width + _REACH), n_rows, n_pictures)
         partials = image.new_empty(grid)
@@ -90,10 +96,10 @@ class _Dssim(torch.autograd.Function):
 
 
 def _grid(n_samples: int, n_rows: int, n_pictures: int) -> tuple[tuple[int, int, int], int]:
-    """Programs along a row, down a picture and over the pictures; and the rows of a program."""
+    """Return the numbers of programs along a row, down a picture and over the pictures, and the rows of a program."""
     n_strips = triton.cdiv(n_samples, _LANES)
     wanted = triton.cdiv(n_rows * n_strips * n_pictures, _TARGET_PROGRAMS)
-    # Multiples of eight, since every number of rows is compiled apart.
+    # The number is a multiple of eight, since the kernels are compiled anew for every number of rows.
     rows = min(max(8 * triton.cdiv(wanted, 8), _MIN_ROWS), _MAX_ROWS)
     return (n_strips, triton.cdiv(n_rows, rows), n_pictures), rows
 
@@ -106,9 +112,9 @@ def _zeros(LANES: tl.constexpr):  # type: ignore[no-untyped-def]
 
 @triton.jit
 def _next_row(sums, value, WINDOW: tl.constexpr):  # type: ignore[no-untyped-def]
-    """A vertical filter in transposed form: sums[k] holds k + 1 taps of a window; the last is complete.
+    """Add a row to a vertical filter in transposed form: sums[k] holds k + 1 taps of a window; the last is complete.
 
-    Every product goes where the next sum of the row before lies: eleven multiply-adds, and nothing is moved.
+    Each product is added to the sum before, which makes the next sum: eleven multiply-adds, and nothing is moved.
     """
     after = (WINDOW[0] * value,)
     for k in tl.static_range(1, 11):
@@ -137,10 +143,10 @@ def _forward_kernel(  # type: ignore[no-untyped-def]
     picture = tl.program_id(2).to(tl.int64)
     first_row = tl.program_id(1) * ROWS
     n_rows = height - 10
-    sample = tl.program_id(0) * LANES + tl.arange(0, LANES)  # in a row of the maps
+    sample = tl.program_id(0) * LANES + tl.arange(0, LANES)  # Index in a row of the maps.
     n_valid = (width - 10) * 3
     valid = (sample >= 30) & (sample < 30 + n_valid)
-    # The window's first sample, for every lane inside the picture: then no load needs a mask.
+    # The first sample of each lane's window is clamped into the picture, so that no load needs a mask.
     left = tl.minimum(tl.maximum(sample - 30, 0), n_valid - 1)
     x_samples = image + picture * (height * width * 3) + left
     y_samples = frames + tl.load(picked + picture) * (height * width * 3) + left
@@ -217,7 +223,7 @@ def _backward_kernel(  # type: ignore[no-untyped-def]
     sample = tl.program_id(0) * LANES + tl.arange(0, LANES)
     in_row = sample < width * 3
     sample = tl.minimum(sample, width * 3 - 1)
-    # The windows over a pixel begin at most ten pixels before it, where the padded maps have its own index.
+    # The first window over a pixel begins ten pixels before it. In the padded maps that window has the pixel's index.
     map_samples = maps + picture * (n_rows * (width + 10) * 3) + sample
     x_samples = image + picture * (height * width * 3) + sample
     y_samples = frames + tl.load(picked + picture) * (height * width * 3) + sample
