@@ -1,4 +1,4 @@
-"""How far splatted pictures are from 8-bit frames, as one operator. README.md says why it is one."""
+"""Loss of splatted pictures against 8-bit frames, as one operator. README.md says why it is one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def splat_loss(
     backend: str = "auto",
     budget: PairBudget | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Loss of B pictures of Gaussians against the frames that they should show.
+    """Compute the loss of B pictures of Gaussians against the frames that they should show.
 
     With C the pictures of `rasterize` (not clamped: that would kill gradients) and F = frames[picked] / 255,
 
@@ -32,21 +32,22 @@ def splat_loss(
         means: Centres, pixels. [B, N, 2].
         cholesky: Lower factor (l1, l2, l3) of the covariance, pixels. [N, 3].
         colors: Weighted RGB. [B, N, 3].
-        frames: The frames of the GoP, RGB; their size is the pictures'. [T, H, W, 3] uint8.
-        picked: Index in `frames` of each picture's frame, each in [0, T), which is not checked. [B] int64.
-        dssim_weight: Share of `stgvcodec.ops.dssim`, in [0, 1].
+        frames: RGB frames of the GoP; the pictures have their size. [T, H, W, 3] uint8.
+        picked: Index in `frames` of each picture's frame, in [0, T), which is not checked. [B] int64.
+        dssim_weight: Weight of `stgvcodec.ops.dssim` in the loss, in [0, 1].
         backend: "auto", "reference", "numba" (CPU, float32) or "triton" (CUDA, float32); "auto" takes the reference
             for float64.
-        budget: Room for the pairs that "triton" lists, see `stgvcodec.ops.rasterize.rasterize`.
+        budget: Room for the pairs that "triton" lists, which `stgvcodec.ops.rasterize.rasterize` describes.
 
     Returns:
-        loss and mse, scalars of the dtype of `means`; mse has no gradient.
+        loss: Loss, with a gradient. [], dtype of `means`.
+        mse: Mean squared error, without a gradient. [], dtype of `means`.
 
     Raises:
         ValueError: a shape, dtype or device differs from the above, or dssim_weight is not in [0, 1].
-        BackendUnavailableError: an explicit back end that this machine or release cannot run.
-    Gradients: of loss, to means, cholesky and colors. Deterministic: with triton up to the order in which a tile's
-        Gaussians are added (as `rasterize`), otherwise as `rasterize`.
+        BackendUnavailableError: the back end that was asked for cannot run on this machine or in this release.
+    Gradients: of loss, to means, cholesky and colors. Deterministic: on triton up to the order in which the Gaussians
+        of a tile are added, as in `rasterize` with gradients; on other back ends as `rasterize`.
     """
     _check(means, frames, picked, dssim_weight)
     check_inputs(means, cholesky, colors, frames.shape[1], frames.shape[2], budget)
@@ -100,7 +101,7 @@ def _triton(
 
 _Implementation = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, float, PairBudget | None], tuple[Tensor, Tensor]]
 
-# Imported at their first use, as the rasteriser's.
+# Each back end is imported at its first use, as in `stgvcodec.ops.rasterize`.
 _IMPLEMENTATIONS: dict[str, _Implementation] = {"reference": _reference, "numba": _numba, "triton": _triton}
 
 

@@ -1,4 +1,4 @@
-"""The loss in plain torch around any back end of the rasteriser."""
+"""The loss in plain torch, around the reference or the numba rasteriser."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def splat_loss(
 
 
 def with_dssim(mse: Tensor, image: Tensor, frames: Tensor, picked: Tensor, dssim_weight: float, backend: str) -> Tensor:
-    """(1 - dssim_weight) mse + dssim_weight dssim."""
+    """Compute (1 - dssim_weight) mse + dssim_weight dssim."""
     if dssim_weight == 0.0:
         return mse
     from stgvcodec.ops.dssim import dssim

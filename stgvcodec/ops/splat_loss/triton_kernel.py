@@ -1,6 +1,6 @@
-"""The rasteriser and the squared error in one: the picture stays in registers, its residual is what is kept."""
+"""The rasteriser and the squared error in one kernel: the picture stays in registers, and only its residual is kept."""
 
-# The interpreter and the compiler both read types from annotations, and only constexpr means anything to them.
+# Triton's interpreter and compiler both read types from annotations, and constexpr is the only one that they know.
 # mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def splat_loss(
     """Twin of `reference.splat_loss`, for float32 Gaussians.
 
     Raises:
-        ValueError: the Gaussians are not float32, or without a budget there are more pairs than a call can list.
+        ValueError: the Gaussians are not float32, or there is no budget and there are more pairs than a call can list.
     """
     check_float32(means)
     with launching_on(means.device):
@@ -56,7 +56,7 @@ class _SplatLoss(torch.autograd.Function):
         with_image: bool,
         budget: PairBudget | None,
     ) -> tuple[Tensor, Tensor | None]:
-        """The mean squared error, and the picture if it is wanted."""
+        """Return the mean squared error, and the picture if it is wanted."""
         n_frames = means.shape[0]
         _, height, width, _ = frames.shape
         inputs = means.contiguous(), cholesky.contiguous(), colors.contiguous()
@@ -89,7 +89,7 @@ class _SplatLoss(torch.autograd.Function):
 
 @triton.jit
 def _mean_kernel(values, mean, n, by_samples, BLOCK: tl.constexpr):
-    """Add up `values` [n] in a fixed order, times `by_samples`."""
+    """Add up `values` [n] in a fixed order and multiply the sum by `by_samples`."""
     lane = tl.arange(0, BLOCK)
     total = tl.zeros([BLOCK], tl.float32)
     i = 0
