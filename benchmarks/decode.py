@@ -38,9 +38,9 @@ N_GOPS = 64
 TILE_PX = (640, 720)
 LARGE = {"1080p": (1920, 1080, 90_000), "2160p": (3840, 2160, 360_000)}
 # Of a frame of 640x1280 with 20 000 Gaussians, by arithmetic (the operators' READMEs), microseconds.
-FLOORS_US = {"draw": 10.0, "bins": 5.0, "field": 3.0, "copy": 0.04}
+FLOORS_US = {"rasterize": 10.0, "bins": 5.0, "field": 3.0, "copy": 0.04}
 KERNELS = {
-    "draw": ("_forward_kernel",),
+    "rasterize": ("_forward_kernel",),
     "bins": ("_count_kernel", "_starts_kernel", "_scatter_kernel", "_order_kernel", "fill", "Memset"),
     "field": ("prepare", "forward"),
     "copy": ("Memcpy",),

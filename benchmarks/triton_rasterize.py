@@ -26,7 +26,7 @@ from stgvcodec.ops.rasterize import PairBudget, rasterize, rasterize_uint8, trit
 from stgvcodec.ops.splat_loss import splat_loss
 
 COLUMNS = ("scene", "frames", "candidate", "what", "a_frame", "device", "commit")
-KERNELS = ("count", "starts", "scatter", "order", "draw", "mean", "strips", "gradients")
+KERNELS = ("count", "starts", "scatter", "order", "_forward_kernel", "mean", "strips", "_backward_kernel")
 WARM_UP, REPEATS = 3, 20
 
 Constants = dict[tuple[ModuleType, str], int]
@@ -46,8 +46,8 @@ def block(rows: int, columns: int, step: int) -> Constants:
     }  # fmt: skip
 
 
-def walk(group: int, lanes: int, warps: int) -> Constants:
-    return {(triton_bins, "_GROUP"): group, (triton_bins, "_LANES"): lanes, (triton_bins, "_WALK_WARPS"): warps}
+def binning(group: int, lanes: int, warps: int) -> Constants:
+    return {(triton_bins, "_GROUP"): group, (triton_bins, "_LANES"): lanes, (triton_bins, "_BINNING_WARPS"): warps}
 
 
 def strips(many: int, size: int, step: int) -> Constants:
@@ -61,7 +61,7 @@ CANDIDATES: dict[str, Constants] = {
     "as it is": {},
     **{f"tile {h}x{w}, {n} warps": tile(h, w, n) for h, w, n in ((16, 16, 2), (8, 16, 1), (8, 16, 2), (8, 8, 1))},
     **{f"block {r}x{c}, step {n}": block(r, c, n) for r, c, n in ((4, 8, 1), (4, 8, 2), (8, 4, 1), (8, 8, 2))},
-    **{f"walk {g}x{k}, {n} warps": walk(g, k, n) for g, k, n in ((32, 4, 4), (8, 8, 2), (32, 8, 8))},
+    **{f"binning {g}x{k}, {n} warps": binning(g, k, n) for g, k, n in ((32, 4, 4), (8, 8, 2), (32, 8, 8))},
     **{f"strips {m}/{n}, step {k}": strips(m, n, k) for m, n, k in ((48, 32, 1), (192, 128, 2), (96, 64, 1))},
 }
 

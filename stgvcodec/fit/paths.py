@@ -25,7 +25,7 @@ _N_POINTS = 1024
 _MARGIN_PX = 2.0
 # Motion below this many distances between Gaussians is left to training on pictures, which finds it more exactly: on
 # Bunny, half of which stands still, paths cost 0.5 dB (preset fast), on pans they are worth up to 4 dB.
-_LEAST_TRAVEL = 1.6
+_LEAST_MOTION = 1.6
 # An error of more than this many pixels weighs about as its size, a smaller one about as its square.
 _SOFT_PX = 1.0
 
@@ -41,7 +41,7 @@ class Paths(NamedTuple):
     means: Tensor
     px: Tensor
 
-    def travel_px(self, key_frame: int) -> float:
+    def motion_px(self, key_frame: int) -> float:
         """Return the median distance of points from their key-frame positions, pixels; waits for the device."""
         return float((self.px - self.px[key_frame]).norm(dim=2).median())
 
@@ -52,7 +52,7 @@ class Paths(NamedTuple):
             key_frame: Index of the frame from which the points are followed.
             spacing_px: Distance between neighbouring Gaussians, pixels.
         """
-        return self.travel_px(key_frame) >= _LEAST_TRAVEL * spacing_px
+        return self.motion_px(key_frame) >= _LEAST_MOTION * spacing_px
 
 
 class Border(NamedTuple):

@@ -92,10 +92,10 @@ def finetuning_phases(n_steps: int, rates: LearningRates, *, frames_per_step: in
 
 
 # Fine-tuning with all quantisers at once needs more than a preset's rates: it ends so slowly that parameters settle on
-# their symbols, and the logarithm of a quantiser's step can change by _STEPS_TRAVEL in all, however few the steps of
+# their symbols, and the logarithm of a quantiser's step can change by _STEPS_REACH in all, however few the steps of
 # training are.
 _AT_ONCE_FINAL_RATE = 0.05
-_STEPS_TRAVEL = 4.0
+_STEPS_REACH = 4.0
 _STEPS_RATES = (1e-3, 5e-2)
 
 
@@ -108,7 +108,7 @@ def one_finetuning_phase(phases: tuple[Phase, ...]) -> Phase:
     n_steps = sum(phase.n_steps for phase in phases)
     # The rates fall exponentially; this is the ratio of their mean to the first.
     mean = (1.0 - _AT_ONCE_FINAL_RATE) / math.log(1.0 / _AT_ONCE_FINAL_RATE)
-    steps = min(max(_STEPS_TRAVEL / (mean * max(n_steps, 1)), _STEPS_RATES[0]), _STEPS_RATES[1])
+    steps = min(max(_STEPS_REACH / (mean * max(n_steps, 1)), _STEPS_RATES[0]), _STEPS_RATES[1])
     rates = replace(phases[-1].rates, steps=steps)
     return replace(
         phases[-1],

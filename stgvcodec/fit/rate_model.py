@@ -13,7 +13,6 @@ from stgvcodec.bitstream.payload.contexts import CodedSymbol
 from stgvcodec.ops.code_length import CodeLengths, total_bits
 
 N_SYMBOLS = 256
-_ZERO = 128
 # These follow the entropy coder: the most classes of an attribute; the bits that the model of a class takes at least,
 # those that a frequency table adds for each symbol that occurs (measured on 2 000 to 90 000 Gaussians), and those of a
 # threshold.

@@ -159,7 +159,7 @@ class SymmetricQuantizer(nn.Module):
         if group_sizes is not None and (len(group_sizes) == 0 or min(group_sizes) < 0):
             raise ValueError(f"group_sizes is {list(group_sizes)}, expected at least one group and no negative size")
         self.bits = bits
-        self._initial_max_code = 2 ** ((initial_bits or bits) - 1) - 1
+        self._initial_max_symbol = 2 ** ((initial_bits or bits) - 1) - 1
         self.backend = backend
         self.group_sizes = None if group_sizes is None else tuple(int(size) for size in group_sizes)
         n_groups = 1 if self.group_sizes is None else len(self.group_sizes)
@@ -188,7 +188,7 @@ class SymmetricQuantizer(nn.Module):
         """
         self._check(x)
         groups = (x.reshape(-1),) if self.group_sizes is None else x.split(self.group_sizes)
-        self.unit.copy_(torch.stack([_fit_scale(group, self._initial_max_code) for group in groups]))
+        self.unit.copy_(torch.stack([_fit_scale(group, self._initial_max_symbol) for group in groups]))
         self.gain.zero_()
 
     def scales(self) -> Tensor:

@@ -46,12 +46,12 @@ def test_points_go_with_the_pan_both_ways(key_frame):
     torch.testing.assert_close(moved, expected, rtol=0.0, atol=0.3)
 
 
-def test_travel_is_the_median_distance():
+def test_motion_is_the_median_distance():
     paths = follow_paths(torch.from_numpy(panning_clip(5, SHIFT)), 2)
 
     expected = np.hypot(*SHIFT) * np.median([2, 1, 0, 1, 2])
-    assert paths.travel_px(2) == pytest.approx(expected, rel=0.1)
-    assert follow_paths(torch.from_numpy(panning_clip(5, (0, 0))), 2).travel_px(2) < 1e-3
+    assert paths.motion_px(2) == pytest.approx(expected, rel=0.1)
+    assert follow_paths(torch.from_numpy(panning_clip(5, (0, 0))), 2).motion_px(2) < 1e-3
 
 
 @pytest.mark.parametrize("shape", [(2, 1, 1, 3), (3, 2, 5, 3), (20, 8, 8, 3)])

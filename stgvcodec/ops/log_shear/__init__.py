@@ -85,7 +85,7 @@ def log_shear_symbols(x: Tensor, gain: Tensor, unit: Tensor, *, backend: str = "
     implementations = {
         "reference": reference.log_shear_symbols,
         "numba": reference.log_shear_symbols,
-        "triton": _triton_log_shear_codes,
+        "triton": _triton_log_shear_symbols,
     }
     return select(implementations, backend, x.device)(x, gain, unit)
 
@@ -110,7 +110,7 @@ def _triton_log_shear_round(
     return triton_kernel.log_shear_round(x, gain, unit, lengths)
 
 
-def _triton_log_shear_codes(x: Tensor, gain: Tensor, unit: Tensor) -> Tensor:
+def _triton_log_shear_symbols(x: Tensor, gain: Tensor, unit: Tensor) -> Tensor:
     from stgvcodec.ops.log_shear import triton_kernel
 
     return triton_kernel.log_shear_symbols(x, gain, unit)

@@ -52,8 +52,8 @@ def _parts(x: Tensor, scale: Tensor) -> _Parts:
     clean = torch.nan_to_num(x, nan=0.0)
     # Clamping beyond all symbols keeps the logarithm from overflowing.
     diagonal = clean[:, ::2].clamp(0.0, MAX_DIAGONAL_PX) + MIN_DIAGONAL_PX  # [N, 2]: l1, l3
-    per_code = torch.log1p(scale[:2])
-    along = torch.log(diagonal * (1.0 / MIN_DIAGONAL_PX)) / per_code
+    per_symbol = torch.log1p(scale[:2])
+    along = torch.log(diagonal * (1.0 / MIN_DIAGONAL_PX)) / per_symbol
     symbols = along.round().clamp_(0, N_SYMBOLS - 1).long()
     third = diagonal_tables(scale[1:2])[0][symbols[:, 1]]
     unit_of_shear = (third + MIN_DIAGONAL_PX) * scale[2]
@@ -62,7 +62,7 @@ def _parts(x: Tensor, scale: Tensor) -> _Parts:
     return _Parts(
         symbols=torch.cat((symbols, shear_symbols[:, None]), dim=1),
         positions=torch.cat((along, shear[:, None]), dim=1),
-        per_position=torch.cat((diagonal * per_code, unit_of_shear[:, None]), dim=1),
+        per_position=torch.cat((diagonal * per_symbol, unit_of_shear[:, None]), dim=1),
     )
 
 

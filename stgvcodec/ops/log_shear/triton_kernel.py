@@ -53,18 +53,18 @@ def _diagonal(x):
 
 
 @triton.jit
-def _powers(codes_1, codes_3, scale_1, scale_3):
+def _powers(symbols_1, symbols_3, scale_1, scale_3):
     """Dequantise diagonal symbols by products that are taken one after the other, as in the decoder's table."""
     ratio_1 = 1.0 + scale_1.to(tl.float64)
     ratio_3 = 1.0 + scale_3.to(tl.float64)
-    codes_1, codes_3 = codes_1.to(tl.int32), codes_3.to(tl.int32)
-    power_1 = tl.full(codes_1.shape, _MIN_DIAGONAL, tl.float64)
-    power_3 = tl.full(codes_3.shape, _MIN_DIAGONAL, tl.float64)
-    highest = tl.max(tl.maximum(codes_1, codes_3))
+    symbols_1, symbols_3 = symbols_1.to(tl.int32), symbols_3.to(tl.int32)
+    power_1 = tl.full(symbols_1.shape, _MIN_DIAGONAL, tl.float64)
+    power_3 = tl.full(symbols_3.shape, _MIN_DIAGONAL, tl.float64)
+    highest = tl.max(tl.maximum(symbols_1, symbols_3))
     k = 0
     while k < highest:
-        power_1 = tl.where(k < codes_1, power_1 * ratio_1, power_1)
-        power_3 = tl.where(k < codes_3, power_3 * ratio_3, power_3)
+        power_1 = tl.where(k < symbols_1, power_1 * ratio_1, power_1)
+        power_3 = tl.where(k < symbols_3, power_3 * ratio_3, power_3)
         k += 1
     # The bound is applied once at the end, which comes to the same, since products only grow.
     raw_1 = (tl.minimum(power_1, _MAX_DIAGONAL) - _MIN_DIAGONAL).to(tl.float32)

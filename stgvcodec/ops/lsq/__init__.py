@@ -100,13 +100,13 @@ def lsq_round_rated(
     are. Deterministic: yes, both passes.
     """
     _check(x, steps, segments, min_symbol, max_symbol)
-    n_codes = max_symbol - min_symbol + 1
+    n_symbols = max_symbol - min_symbol + 1
     if steps.shift is not None:
         raise ValueError("steps have a shift, expected none: bits are those of symbols without offset")
     n_groups = len(segments.sizes)
-    if tables.ndim != 2 or tables.dtype != x.dtype or tables.shape[0] != n_groups or tables.shape[1] < n_codes:
+    if tables.ndim != 2 or tables.dtype != x.dtype or tables.shape[0] != n_groups or tables.shape[1] < n_symbols:
         raise ValueError(
-            f"tables are {tables.dtype} {list(tables.shape)}, expected {x.dtype} [{n_groups}, {n_codes} or more]"
+            f"tables are {tables.dtype} {list(tables.shape)}, expected {x.dtype} [{n_groups}, {n_symbols} or more]"
         )
     implementations = {
         "reference": reference.lsq_round_rated,

@@ -77,7 +77,7 @@ def count_kernel(
     tl.store(record + 6, tl.where(drawable, green, 0.0), mask=is_one)
     tl.store(record + 7, tl.where(drawable, blue, 0.0), mask=is_one)
 
-    _walk(
+    _visit_tiles(
         g, x, y, inverse_l1, ratio, inverse_l3, counts, None, 0, n_gaussians, height, width, tiles_y, tiles_x,
         TILE_HEIGHT, TILE_WIDTH, GROUP, LANES, MANY_TILES, MANY_LANES,
     )  # fmt: skip
@@ -133,7 +133,7 @@ def scatter_kernel(
     inverse_l1 = tl.load(record + 2, mask=is_one, other=1.0)
     ratio = tl.load(record + 3, mask=is_one, other=0.0)
     inverse_l3 = tl.load(record + 4, mask=is_one, other=1.0)
-    _walk(
+    _visit_tiles(
         g, x, y, inverse_l1, ratio, inverse_l3, ends, pairs, capacity, n_gaussians, height, width, tiles_y, tiles_x,
         TILE_HEIGHT, TILE_WIDTH, GROUP, LANES, MANY_TILES, MANY_LANES,
     )  # fmt: skip
@@ -142,7 +142,7 @@ def scatter_kernel(
 
 
 @triton.jit
-def _walk(
+def _visit_tiles(
     g,
     x,
     y,

@@ -20,7 +20,7 @@ GRADIENT_ROWS, GRADIENT_COLUMNS = 8, 8
 # A program takes _GROUP Gaussians, and of each _LANES tiles at a time. A Gaussian of more than _MANY_TILES tiles is
 # done by all lanes together, _MANY_LANES tiles at a time.
 _GROUP, _LANES, _MANY_TILES, _MANY_LANES = 16, 8, 64, 1024
-_WALK_WARPS = 4
+_BINNING_WARPS = 4
 _STARTS_BLOCK = 1024
 _ORDER_BLOCK = 32
 # A Gaussian whose bounding box has more than _MANY_BLOCKS gradient blocks is split into strips of about _STRIP_BLOCKS.
@@ -93,7 +93,7 @@ def make_bins(
     sizes = (total, n_gaussians, height, width, tiles_y, tiles_x)
     shape = {
         "TILE_HEIGHT": TILE_HEIGHT, "TILE_WIDTH": TILE_WIDTH, "GROUP": _GROUP, "LANES": _LANES,
-        "MANY_TILES": _MANY_TILES, "MANY_LANES": _MANY_LANES, "num_warps": _WALK_WARPS,
+        "MANY_TILES": _MANY_TILES, "MANY_LANES": _MANY_LANES, "num_warps": _BINNING_WARPS,
         # Count and scatter must find the same tiles to the last bit, so neither may fuse multiply-adds.
         "enable_fp_fusion": False,
     }  # fmt: skip
