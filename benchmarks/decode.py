@@ -40,7 +40,7 @@ LARGE = {"1080p": (1920, 1080, 90_000), "2160p": (3840, 2160, 360_000)}
 # Of a frame of 640x1280 with 20 000 Gaussians, by arithmetic (the operators' READMEs), microseconds.
 FLOORS_US = {"rasterize": 10.0, "bins": 5.0, "field": 3.0, "copy": 0.04}
 KERNELS = {
-    "rasterize": ("_forward_kernel",),
+    "rasterize": ("_splat_forward_kernel",),
     "bins": ("_count_kernel", "_starts_kernel", "_scatter_kernel", "_order_kernel", "fill", "Memset"),
     "field": ("prepare", "forward"),
     "copy": ("Memcpy",),

@@ -38,10 +38,10 @@ CASES = (
 FINE_RATES = LearningRates().scaled(0.02)
 # By arithmetic, one frame of 640x1280 with 20 000 Gaussians, microseconds.
 FLOORS_US = {
-    "_forward_kernel": 10.4,
+    "_splat_forward_kernel": 10.4,
     "count": 1.7,
     "scatter": 1.7,
-    "_backward_kernel": 27.0,
+    "_splat_backward_kernel": 27.0,
     "forward": 4.7,
     "backward_network": 10.2,
     "backward_encodings": 8.0,

@@ -26,7 +26,7 @@ from stgvcodec.ops.rasterize import PairBudget, rasterize, rasterize_uint8, trit
 from stgvcodec.ops.splat_loss import splat_loss
 
 COLUMNS = ("scene", "frames", "candidate", "what", "a_frame", "device", "commit")
-KERNELS = ("count", "starts", "scatter", "order", "_forward_kernel", "mean", "strips", "_backward_kernel")
+KERNELS = ("count", "starts", "scatter", "order", "splat_forward", "mean", "strips", "splat_backward")
 WARM_UP, REPEATS = 3, 20
 
 Constants = dict[tuple[ModuleType, str], int]

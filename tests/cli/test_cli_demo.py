@@ -77,3 +77,10 @@ def test_kernels_compiled_are_timed() -> None:
     with demo._compile_timer() as again:
         assert kernel(4) == 16
     assert again == []
+
+
+def test_the_demo_says_first_what_it_makes_and_how_long_it_takes() -> None:
+    text = demo.announcement(Path("somewhere"))
+
+    assert text.startswith("demo: encodes 24 frames of 320x180 at 0.25 bits a pixel")
+    assert "files go to somewhere; 30 to 90 seconds" in text

@@ -87,7 +87,7 @@ def backward(
         _strips_kernel[(min(_STRIP_PROGRAMS, len(items)),)](
             bins.gaussians, items, n_items, blocks, sums, len(items), *sizes, STEP=STRIP_STEP_BLOCKS, **constants
         )
-        _backward_kernel[(total,)](
+        _splat_backward_kernel[(total,)](
             bins.gaussians, places, sums, blocks, grad_means, grad_cholesky, grad_colors, scale, factor, *sizes,
             STEP=STEP_BLOCKS, **constants,
         )  # fmt: skip
@@ -173,7 +173,7 @@ def _strips_kernel(
 
 
 @triton.jit
-def _backward_kernel(
+def _splat_backward_kernel(
     gaussians,  # [B * N, 8] float32
     places,  # [B * N, 2] int32
     sums,  # [room, 8] float32

@@ -58,7 +58,7 @@ def _launch(
     if not len(bins.starts):
         return
     tile_height, tile_width = triton_bins.TILE_HEIGHT, triton_bins.TILE_WIDTH
-    _forward_kernel[(len(bins.starts),)](
+    _splat_forward_kernel[(len(bins.starts),)](
         # The records are passed as pairs of floats, so that each is read by four loads.
         bins.gaussians.view(torch.int64), bins.pairs, bins.starts, bins.ends, image, blocks, squares, frames, picked,
         len(bins.pairs), height, width, len(bins.starts) // n_frames, triton.cdiv(width, tile_width),
@@ -78,7 +78,7 @@ def _high(pair):
 
 
 @triton.jit(do_not_specialize=["capacity"])
-def _forward_kernel(
+def _splat_forward_kernel(
     gaussians,  # [B * N, 4] int64: records, with two floats in each int64
     pairs,  # [capacity] int32
     starts,  # [B * tiles] int32
