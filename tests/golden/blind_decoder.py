@@ -1,189 +1,213 @@
-"""A decoder of `.stgv` files written from `bitstream_spec.md` alone.
+"""A decoder of `.stgv` files, format version 2.0, written from bitstream_spec.md alone.
 
-It shares no code with stgvcodec and needs nothing but numpy: `decode` takes the bytes of a file and gives its pictures
-and timestamps. Plainness goes before speed, so it is for tiny files. Numbers in the docstrings are sections of the
-specification.
+Whoever wrote it had not read the package, and it imports nothing of it. It is plain before it is fast: it loops over
+symbols and over Gaussians, and is meant for tiny files. Section numbers are those of the specification.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import math
 import struct
-import unicodedata
 import zlib
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
+IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
-SymbolArray = npt.NDArray[np.int64]
 
-MAGIC: Final = bytes.fromhex("89 53 54 47 0d 0a 1a 0a")
-SYNC: Final = bytes.fromhex("f5 53 47 c1")
-VERSION: Final = (1, 0)
-KNOWN_PROFILES: Final = (1,)
-
-CRITICAL: Final = 0x8000
-FILE_HEADER: Final = 0x8001
-GOP: Final = 0x8002
-END: Final = 0x8003
-
-FRAME_HEADER_BYTES: Final = 14
-FRAMING_BYTES: Final = 18
-MAX_PAYLOAD: Final = 2**28
-MAX_FRAME_PIXELS: Final = 2**27
-MAX_GRID_PARAMETERS: Final = 2**24
-MAX_ALPHABET: Final = 256
-MAX_PTS: Final = 2**62
-MAX_PTS_STEP: Final = 2**40
-U32_MAX: Final = 2**32 - 1
-
-SCALE_BITS: Final = 24
-"""Frequencies of every context sum to 2^24."""
-HASH_PRIMES: Final = (1, 2654435761, 805459861)
-LARGEST_NUMBER: Final = np.float32(2.0**40)
-"""A Gaussian with a number of greater magnitude is not drawn."""
-SMALLEST_DIAGONAL: Final = np.float32(2.0**-20)
-"""Nor is one whose l1 or l3 is smaller than this, in pixels."""
-CUTOFF: Final = np.float32(math.exp(-4.5))
+VERSION_MAJOR = 2
+VERSION_MINOR = 0
+PROFILES = (1, 2)
+MAGIC = bytes.fromhex("89 53 54 47 0d 0a 1a 0a")
+SYNC = bytes.fromhex("f5 53 47 c1")
+FILE_HEADER = 0x8001
+GOP = 0x8002
+END = 0x8003
+CRITICAL = 0x8000
+CHUNK_HEADER_BYTES = 14
+CHUNK_FRAMING_BYTES = 18
+MAX_CHUNK_PAYLOAD = 2**28
+MAX_FRAME_PIXELS = 2**27
+MAX_GRID_PARAMETERS = 2**24
+ANS_BITS = 24
+POINT_ALPHABET = 132
+MLP_TENSORS = ("w1", "b1", "w2", "b2", "w_means", "b_means", "w_colors", "b_colors")
+STREAMS = ("side_info", "points", "point_bits", "shapes", "colors", "field")
+SCALE = (2.0**-96, 2.0**96)
+OFFSET = (-(2.0**96), 2.0**96)
+HASH_PRIMES = (1, 2654435761, 805459861)
 
 
 class FormatError(ValueError):
-    """The bytes are not a valid `.stgv` file."""
+    """A file that the specification tells a reader to refuse."""
 
 
-def _require(condition: bool, message: str) -> None:
-    """Refuses the file, with `message`, unless `condition` holds."""
-    if not condition:
-        raise FormatError(message)
-
-
-# --- 2. Primitive types -----------------------------------------------------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
+# Section 2: primitive types
 
 
 class Reader:
-    """Reads primitive types one behind another and never past the end."""
+    """Reads the primitive types of section 2 from a range of bytes; knows where it is in the file."""
 
-    def __init__(self, data: bytes, what: str) -> None:
-        """Starts at the beginning of `data`; `what` names it in error messages."""
-        self._data = data
-        self._what = what
-        self._at = 0
+    def __init__(self, data: bytes, start: int, end: int, where: str) -> None:
+        self.data = data
+        self.position = start
+        self.end = end
+        self.where = where
 
     @property
     def left(self) -> int:
-        """Bytes not read yet."""
-        return len(self._data) - self._at
+        """Bytes that are left."""
+        return self.end - self.position
 
-    def take(self, n: int) -> bytes:
-        """The next `n` bytes."""
-        _require(n <= self.left, f"{self._what}: {n} bytes wanted at {self._at}, {self.left} left")
-        self._at += n
-        return self._data[self._at - n : self._at]
+    def fail(self, why: str) -> NoReturn:
+        """Refuse, saying where and why."""
+        raise FormatError(f"{self.where}, at byte {self.position}: {why}")
 
-    def rest(self) -> bytes:
-        """All bytes that are left."""
-        return self.take(self.left)
+    def take(self, count: int, name: str) -> bytes:
+        """The next `count` bytes."""
+        if count > self.left:
+            self.fail(f"{name} needs {count} bytes, but only {self.left} are left")
+        taken = self.data[self.position : self.position + count]
+        self.position += count
+        return taken
+
+    def part(self, count: int, where: str) -> Reader:
+        """A reader of the next `count` bytes, which this reader passes over."""
+        if count > self.left:
+            self.fail(f"{where} needs {count} bytes, but only {self.left} are left")
+        self.position += count
+        return Reader(self.data, self.position - count, self.position, where)
 
     def finish(self) -> None:
-        """Refuses bytes that no field claims."""
-        _require(self.left == 0, f"{self._what}: {self.left} bytes behind the last field")
+        """Refuse bytes that no syntax element claims."""
+        if self.left:
+            self.fail(f"{self.left} bytes that no syntax element claims")
 
-    def _within(self, value: int, low: int, high: int, field: str) -> int:
-        _require(low <= value <= high, f"{self._what}: {field} is {value}, outside [{low}, {high}]")
+    def items(self, count: int, name: str) -> range:
+        """The indices of an array, refused at once where it has more items than bytes are left."""
+        if count > self.left:
+            self.fail(f"{name} has {count} items, but only {self.left} bytes are left")
+        return range(count)
+
+    def limited(self, value: int, name: str, low: int, high: int) -> int:
+        """An integer within its limits."""
+        if not low <= value <= high:
+            self.fail(f"{name} is {value}, outside [{low}, {high}]")
         return value
 
-    def u8(self, field: str, low: int = 0, high: int = 255) -> int:
-        """A byte."""
-        return self._within(self.take(1)[0], low, high, field)
+    def u8(self, name: str, low: int = 0, high: int = 255) -> int:
+        """An unsigned byte."""
+        return self.limited(self.take(1, name)[0], name, low, high)
 
-    def u16(self, field: str, low: int = 0, high: int = 65535) -> int:
-        """Two bytes, little-endian."""
-        return self._within(int.from_bytes(self.take(2), "little"), low, high, field)
+    def u16(self, name: str) -> int:
+        """An unsigned integer of two bytes."""
+        return int.from_bytes(self.take(2, name), "little")
 
-    def u32(self, field: str, low: int = 0, high: int = U32_MAX) -> int:
-        """Four bytes, little-endian."""
-        return self._within(int.from_bytes(self.take(4), "little"), low, high, field)
+    def u32(self, name: str) -> int:
+        """An unsigned integer of four bytes."""
+        return int.from_bytes(self.take(4, name), "little")
 
-    def f32(self, field: str, low: float, high: float) -> np.float32:
-        """A binary32 number, never NaN or infinite."""
-        value = float(struct.unpack("<f", self.take(4))[0])
-        _require(math.isfinite(value), f"{self._what}: {field} is not finite")
-        _require(low <= value <= high, f"{self._what}: {field} is {value}, outside [{low}, {high}]")
-        return np.float32(value)
+    def f32(self, name: str, low: float, high: float) -> float:
+        """A finite binary32 within its limits."""
+        value: float = struct.unpack("<f", self.take(4, name))[0]
+        if not low <= value <= high:
+            self.fail(f"{name} is {value}, outside [{low}, {high}]")
+        return value
 
-    def f32s(self, field: str, n: int, low: float, high: float) -> FloatArray:
-        """An array of `n` binary32 numbers."""
-        return np.array([self.f32(field, low, high) for _ in range(n)], dtype=np.float32)
-
-    def uint(self, field: str, low: int, high: int) -> int:
-        """An unsigned LEB128 number in its shortest form."""
+    def _leb128(self, name: str) -> int:
+        """A uint before its limits are checked."""
         value = 0
         for i in range(10):
-            byte = self.take(1)[0]
-            value |= (byte & 0x7F) << (7 * i)
-            if byte < 0x80:
-                _require(byte != 0 or i == 0, f"{self._what}: {field} is not in its shortest form")
-                _require(value < 2**64, f"{self._what}: {field} does not fit in 64 bits")
-                return self._within(value, low, high, field)
-        raise FormatError(f"{self._what}: {field} has more than ten bytes")
+            byte = self.u8(name)
+            value |= (byte & 127) << (7 * i)
+            if byte < 128:
+                if value >= 2**64 or (byte == 0 and i > 0):
+                    self.fail(f"{name} is not a uint below 2^64 in its shortest form")
+                return value
+        raise FormatError(f"{self.where}, at byte {self.position}: {name} is a uint of more than 10 bytes")
 
-    def sint(self, field: str, low: int, high: int) -> int:
-        """A zigzag number."""
-        v = self.uint(field, 0, 2**64 - 1)
-        return self._within(v // 2 if v % 2 == 0 else -((v + 1) // 2), low, high, field)
+    def uint(self, name: str, low: int, high: int) -> int:
+        """An unsigned LEB128 within its limits."""
+        return self.limited(self._leb128(name), name, low, high)
 
-    def uints(self, field: str, n: int, low: int, high: int) -> tuple[int, ...]:
-        """An array of `n` uints."""
-        _require(n <= self.left, f"{self._what}: {field} has more items than bytes are left")
-        return tuple(self.uint(field, low, high) for _ in range(n))
+    def sint(self, name: str, low: int, high: int) -> int:
+        """A zigzag integer within its limits."""
+        v = self._leb128(name)
+        return self.limited(-((v + 1) // 2) if v % 2 else v // 2, name, low, high)
 
-    def text(self, field: str, low: int, high: int) -> str:
-        """UTF-8 without control characters; the limits are of bytes."""
-        raw = self.take(self.uint(field, low, high))
+    def text(self, name: str, low: int, high: int) -> str:
+        """UTF-8 without control characters, of `low` to `high` bytes."""
+        raw = self.take(self.uint(f"length of {name}", low, high), name)
         try:
             value = raw.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise FormatError(f"{self._what}: {field} is not UTF-8") from error
-        controls = any(unicodedata.category(character) == "Cc" for character in value)
-        _require(not controls, f"{self._what}: {field} has control characters")
+        except UnicodeDecodeError:
+            self.fail(f"{name} is not UTF-8")
+        if any(ord(c) < 0x20 or 0x7F <= ord(c) <= 0x9F for c in value):
+            self.fail(f"{name} has control characters")
         return value
 
 
-# --- 3 and 4. Container and chunks ------------------------------------------------------------------------------------
+class BitReader:
+    """Bits of bytes, from bit 7 down (sections 4.4, 5.2 and 5.3)."""
+
+    def __init__(self, reader: Reader, name: str) -> None:
+        self.reader = reader
+        self.name = name
+        self.byte = 0
+        self.unread = 0
+
+    def bits(self, count: int) -> int:
+        """The next `count` bits as a number, most significant bit first."""
+        value = 0
+        for _ in range(count):
+            if self.unread == 0:
+                self.byte = self.reader.u8(self.name)
+                self.unread = 8
+            self.unread -= 1
+            value = value * 2 + ((self.byte >> self.unread) & 1)
+        return value
+
+    def finish(self) -> None:
+        """Refuse padding bits that are not 0."""
+        if self.bits(self.unread):
+            self.reader.fail(f"{self.name} has padding bits that are not 0")
 
 
-@dataclasses.dataclass(frozen=True)
-class Chunk:
-    """A chunk with its payload, whose CRCs held."""
-
-    type: int
-    start: int
-    payload: bytes
-
-    @property
-    def end(self) -> int:
-        """Offset of the first byte behind the chunk."""
-        return self.start + FRAMING_BYTES + len(self.payload)
+# ---------------------------------------------------------------------------------------------------------------------
+# Section 3: container
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class FileHeader:
-    """The fields of FILE_HEADER that decoding needs."""
+    """FILE_HEADER (section 3.2), the fractions put together."""
 
+    version_major: int
     version_minor: int
+    profile: int
     width: int
     height: int
+    frame_rate: Fraction
+    time_base: Fraction
+    sample_aspect: Fraction
+    last_frame_duration: int
+    color_primaries: int
+    color_transfer: int
+    color_matrix: int
+    color_full_range: int
+    tool: str
 
 
-@dataclasses.dataclass(frozen=True)
-class GopTiming:
-    """The fields of GOP_CHUNK, which INDEX_GOP repeats."""
+@dataclass(frozen=True)
+class Timing:
+    """GOP_CHUNK (section 3.3)."""
 
     first_frame: int
     n_frames: int
@@ -193,613 +217,979 @@ class GopTiming:
 
     @property
     def pts(self) -> list[int]:
-        """Timestamps of the GoP's frames."""
-        deltas = self.pts_deltas if self.pts_step == 0 else (self.pts_step,) * (self.n_frames - 1)
+        """The timestamp of each frame."""
+        deltas = [self.pts_step] * (self.n_frames - 1) if self.pts_step else self.pts_deltas
         return list(itertools.accumulate(deltas, initial=self.pts_first))
 
 
-@dataclasses.dataclass(frozen=True)
-class IndexEntry:
-    """A chunk as the index lists it; N and timing are those of GOP chunks."""
+@dataclass(frozen=True)
+class Chunk:
+    """An intact chunk (section 3.1): its type code and where its payload lies."""
 
     type: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class IndexEntry:
+    """INDEX_ENTRY and, for a GOP chunk, INDEX_GOP (section 3.4)."""
+
+    chunk_type: int
     payload_bytes: int
-    n_gaussians: int | None = None
-    timing: GopTiming | None = None
+    n_gaussians: int
+    timing: Timing | None
 
 
-@dataclasses.dataclass(frozen=True)
-class Index:
-    """The payload of END."""
-
-    n_frames: int
-    entries: tuple[IndexEntry, ...]
-
-
-def read_chunks(data: bytes) -> list[Chunk]:
-    """All chunks of a file, in order, their CRCs checked (3)."""
-    _require(data[: len(MAGIC)] == MAGIC, "not a .stgv file: wrong magic")
-    chunks: list[Chunk] = []
-    at = len(MAGIC)
-    while at < len(data):
-        _require(not chunks or chunks[-1].type != END, f"bytes behind the END chunk, at {at}")
-        reader = Reader(data[at:], f"chunk at {at}")
-        header = reader.take(FRAME_HEADER_BYTES)
-        _require(header[:4] == SYNC, f"no sync marker at {at}")
-        chunk_type, length, header_crc = struct.unpack("<HII", header[4:])
-        _require(zlib.crc32(header[:10]) == header_crc, f"header CRC of the chunk at {at} does not hold")
-        _require(length <= MAX_PAYLOAD, f"chunk at {at} is too long")
-        payload = reader.take(length)
-        _require(zlib.crc32(payload) == reader.u32("payload CRC"), f"payload CRC of the chunk at {at} does not hold")
-        chunks.append(Chunk(chunk_type, at, payload))
-        at = chunks[-1].end
-    types = [chunk.type for chunk in chunks]
-    _require(types[:1] == [FILE_HEADER], "the first chunk is not FILE_HEADER")
-    _require(types.count(FILE_HEADER) == 1, "more than one FILE_HEADER chunk")
-    _require(types[-1] == END, "the file does not end with an END chunk")
-    _require(GOP in types, "the file has no GOP chunk")
-    for chunk in chunks:
-        known = chunk.type in (FILE_HEADER, GOP, END)
-        _require(known or not chunk.type & CRITICAL, f"unknown critical chunk 0x{chunk.type:04x} at {chunk.start}")
-    return chunks
+def read_chunk_header(data: bytes, at: int) -> tuple[int, int]:
+    """Type and payload length of the chunk at `at` (section 3.1)."""
+    reader = Reader(data, at, len(data), "chunk header")
+    if reader.take(4, "sync") != SYNC:
+        reader.fail("no sync marker")
+    chunk_type = reader.u16("type")
+    length = reader.u32("length")
+    if reader.u32("header CRC") != zlib.crc32(data[at : at + CHUNK_HEADER_BYTES - 4]):
+        reader.fail("the header CRC does not hold")
+    return chunk_type, reader.limited(length, "length", 0, MAX_CHUNK_PAYLOAD)
 
 
-def parse_file_header(payload: bytes) -> FileHeader:
-    """Table FILE_HEADER (4.1), and the rules of versions (13)."""
-    reader = Reader(payload, "FILE_HEADER")
-    major, minor = reader.u8("version_major"), reader.u8("version_minor")
-    _require(major == VERSION[0], f"the file needs version {major}.{minor} of the format, this is {VERSION[0]}")
-    profile = reader.u8("profile", low=1)
-    _require(profile in KNOWN_PROFILES, f"unknown profile {profile}")
-    width, height = reader.uint("width", 1, 16384), reader.uint("height", 1, 16384)
-    _require(width * height <= MAX_FRAME_PIXELS, f"{width} x {height} pixels are too many")
-    for fraction in ("frame_rate", "time_base"):
-        numerator = reader.uint(f"{fraction}_num", 1, U32_MAX)
-        denominator = reader.uint(f"{fraction}_den", 1, U32_MAX)
-        _require(math.gcd(numerator, denominator) == 1, f"{fraction} is not in lowest terms")
-    for field in ("color_primaries", "color_transfer", "color_matrix"):
-        reader.u8(field)
-    reader.u8("color_full_range", high=1)
-    reader.text("tool", 0, 64)
-    if minor <= VERSION[1]:
+def read_chunk(data: bytes, at: int) -> Chunk:
+    """The chunk at `at`, with both of its CRCs checked (section 3.1)."""
+    chunk_type, length = read_chunk_header(data, at)
+    start = at + CHUNK_HEADER_BYTES
+    reader = Reader(data, start, len(data), f"chunk 0x{chunk_type:04x}")
+    payload = reader.take(length, "payload")
+    if reader.u32("payload CRC") != zlib.crc32(payload):
+        reader.fail("the payload CRC does not hold")
+    return Chunk(chunk_type, start, start + length)
+
+
+def read_fraction(reader: Reader, name: str) -> Fraction:
+    """Two uints in lowest terms (section 3.2)."""
+    numerator = reader.uint(f"{name}_num", 1, 2**32 - 1)
+    denominator = reader.uint(f"{name}_den", 1, 2**32 - 1)
+    if math.gcd(numerator, denominator) != 1:
+        reader.fail(f"{name} is not in lowest terms: {numerator}/{denominator}")
+    return Fraction(numerator, denominator)
+
+
+def read_file_header(data: bytes, chunk: Chunk) -> FileHeader:
+    """The payload of the FILE_HEADER chunk (section 3.2; section 10 for higher versions)."""
+    reader = Reader(data, chunk.start, chunk.end, "FILE_HEADER")
+    major = reader.u8("version_major")
+    minor = reader.u8("version_minor")
+    if major != VERSION_MAJOR:
+        reader.fail(f"the file has version {major}.{minor}, this reader needs {VERSION_MAJOR}.x")
+    profile = reader.u8("profile", 1)
+    if profile not in PROFILES:
+        reader.fail(f"profile {profile} is not known")
+    width = reader.uint("width", 1, 16384)
+    height = reader.uint("height", 1, 16384)
+    reader.limited(width * height, "width x height", 1, MAX_FRAME_PIXELS)
+    header = FileHeader(
+        version_major=major,
+        version_minor=minor,
+        profile=profile,
+        width=width,
+        height=height,
+        frame_rate=read_fraction(reader, "frame_rate"),
+        time_base=read_fraction(reader, "time_base"),
+        sample_aspect=read_fraction(reader, "sample_aspect"),
+        last_frame_duration=reader.uint("last_frame_duration", 0, 2**40),
+        color_primaries=reader.u8("color_primaries"),
+        color_transfer=reader.u8("color_transfer"),
+        color_matrix=reader.u8("color_matrix"),
+        color_full_range=reader.u8("color_full_range", 0, 1),
+        tool=reader.text("tool", 0, 64),
+    )
+    if minor <= VERSION_MINOR:
         reader.finish()
-    return FileHeader(minor, width, height)
+    return header
 
 
-def read_timing(reader: Reader) -> GopTiming:
-    """Table GOP_CHUNK (4.2), also the last five fields of INDEX_GOP."""
+def read_timing(reader: Reader) -> Timing:
+    """GOP_CHUNK, or the same elements in INDEX_GOP (sections 3.3 and 3.4)."""
     first_frame = reader.uint("first_frame", 0, 2**40)
     n_frames = reader.uint("n_frames", 1, 1024)
-    pts_first = reader.sint("pts_first", -MAX_PTS, MAX_PTS)
-    pts_step = reader.uint("pts_step", 0, MAX_PTS_STEP)
-    n_deltas = 0 if pts_step > 0 else n_frames - 1
-    return GopTiming(first_frame, n_frames, pts_first, pts_step, reader.uints("pts_deltas", n_deltas, 1, MAX_PTS_STEP))
+    pts_first = reader.sint("pts_first", -(2**62), 2**62)
+    pts_step = reader.uint("pts_step", 0, 2**40)
+    n_deltas = 0 if pts_step else n_frames - 1
+    deltas = tuple(reader.uint("pts_deltas", 1, 2**40) for _ in reader.items(n_deltas, "pts_deltas"))
+    return Timing(first_frame, n_frames, pts_first, pts_step, deltas)
 
 
-def parse_end(chunk: Chunk, version_minor: int) -> Index:
-    """The index (4.3)."""
-    reader = Reader(chunk.payload, "END")
-    n_frames = reader.uint("n_frames", 1, 2**40)
-    entries = []
-    for _ in range(reader.uint("n_chunks", 1, 2**24)):
+def check_known(chunk_type: int, where: str) -> None:
+    """Refuse a critical chunk that is not known, and a second FILE_HEADER or END (sections 3.1 and 3.4)."""
+    if chunk_type in (FILE_HEADER, END):
+        raise FormatError(f"{where}: a second FILE_HEADER or END chunk")
+    if chunk_type & CRITICAL and chunk_type != GOP:
+        raise FormatError(f"{where}: the critical chunk 0x{chunk_type:04x} is not known")
+
+
+def read_index(data: bytes, first: int, version_minor: int) -> list[IndexEntry]:
+    """Find and check the END chunk and its index, whose first chunk begins at byte `first` (section 3.4)."""
+    if len(data) < first + CHUNK_FRAMING_BYTES:
+        raise FormatError(f"END, at byte {first}: the file ends before an END chunk")
+    end_chunk_bytes = int.from_bytes(data[-8:-4], "little")
+    at = len(data) - end_chunk_bytes
+    if at < first:
+        raise FormatError(f"END, at byte {len(data) - 8}: end_chunk_bytes is {end_chunk_bytes}, more than there are")
+    chunk = read_chunk(data, at)
+    if chunk.type != END or chunk.end + 4 != len(data):
+        raise FormatError(f"END, at byte {at}: the file does not end with an END chunk")
+    reader = Reader(data, chunk.start, chunk.end, "index")
+    n_frames = reader.uint("INDEX.n_frames", 1, 2**40)
+    n_chunks = reader.uint("n_chunks", 1, 2**24)
+    entries: list[IndexEntry] = []
+    frames, position, last_pts = 0, first, -(2**63)
+    for _ in reader.items(n_chunks, "the index"):
         chunk_type = reader.u16("chunk_type")
-        payload_bytes = reader.uint("payload_bytes", 0, MAX_PAYLOAD)
+        payload_bytes = reader.uint("payload_bytes", 0, MAX_CHUNK_PAYLOAD)
+        check_known(chunk_type, f"index, at byte {reader.position}")
+        n_gaussians, timing = 0, None
         if chunk_type == GOP:
             n_gaussians = reader.uint("n_gaussians", 1, 2**22)
-            entries.append(IndexEntry(chunk_type, payload_bytes, n_gaussians, read_timing(reader)))
-        else:
-            entries.append(IndexEntry(chunk_type, payload_bytes))
-    if version_minor > VERSION[1]:
-        reader.take(max(reader.left - 4, 0))
-    size = reader.u32("end_chunk_bytes")
+            timing = read_timing(reader)
+            if timing.first_frame != frames:
+                reader.fail(f"first_frame is {timing.first_frame}, not {frames}")
+            if timing.pts_first <= last_pts:
+                reader.fail(f"the timestamp {timing.pts_first} does not come after {last_pts}")
+            frames += timing.n_frames
+            last_pts = timing.pts[-1]
+        entries.append(IndexEntry(chunk_type, payload_bytes, n_gaussians, timing))
+        position += CHUNK_FRAMING_BYTES + payload_bytes
+    if version_minor > VERSION_MINOR and reader.left > 4:
+        reader.take(reader.left - 4, "unknown elements")
+    reader.limited(reader.u32("end_chunk_bytes"), "end_chunk_bytes", end_chunk_bytes, end_chunk_bytes)
     reader.finish()
-    _require(size == chunk.end - chunk.start, f"END chunk says it has {size} bytes, has {chunk.end - chunk.start}")
-    return Index(n_frames, tuple(entries))
+    if frames != n_frames:
+        reader.fail(f"INDEX.n_frames is {n_frames}, but the GoPs have {frames} frames")
+    if position != at:
+        reader.fail(f"the listed chunks end at byte {position}, the END chunk begins at byte {at}")
+    return entries
 
 
-# --- 5. GoP payload ---------------------------------------------------------------------------------------------------
+# ---------------------------------------------------------------------------------------------------------------------
+# Section 4.1: GOP_HEADER
 
 
-@dataclasses.dataclass(frozen=True)
-class Grid:
-    """A hash encoding: cells along each axis of each level, features of an entry, log2 of the largest table."""
-
-    resolutions: tuple[tuple[int, ...], ...]
-    features: int
-    log2_size: int
-
-    def is_dense(self, level: int) -> bool:
-        """Whether every vertex of the level has an entry of its own (8)."""
-        return self._vertices(level) <= 1 << self.log2_size
-
-    def entries(self, level: int) -> int:
-        """Entries of the level's table."""
-        return min(self._vertices(level), 1 << self.log2_size)
-
-    def _vertices(self, level: int) -> int:
-        return math.prod(resolution + 1 for resolution in self.resolutions[level])
-
-    @property
-    def levels(self) -> range:
-        """Numbers of the levels."""
-        return range(len(self.resolutions))
-
-
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class GopHeader:
-    """Table GOP_HEADER (5)."""
+    """GOP_HEADER (section 4.1)."""
 
     n_frames: int
     n_gaussians: int
-    low_pass: np.float32
+    low_pass: float
+    point_mode: int
+    shape_mode: int
+    color_mode: int
     cholesky_bits: int
     color_stages: int
     color_codebook_size: int
-    static_grid: Grid
-    dynamic_grid: Grid
+    static_resolutions: tuple[tuple[int, ...], ...]
+    static_features: int
+    static_log2_size: int
+    dynamic_resolutions: tuple[tuple[int, ...], ...]
+    dynamic_features: int
+    dynamic_log2_size: int
     mlp_width: int
     n_frequencies: int
     weight_bits: int
 
     @property
-    def tensor_shapes(self) -> tuple[tuple[int, ...], ...]:
-        """Shapes of w1, b1, w2, b2, w_means, b_means, w_colors, b_colors (8)."""
-        width = self.mlp_width
-        n_inputs = (
-            len(self.static_grid.levels) * self.static_grid.features
-            + len(self.dynamic_grid.levels) * self.dynamic_grid.features
-            + 2 * self.n_frequencies
-        )
-        return (width, n_inputs), (width,), (width, width), (width,), (2, width), (2,), (3, width), (3,)
+    def n_static_levels(self) -> int:
+        """Levels of the 2D hash encoding."""
+        return len(self.static_resolutions)
+
+    @property
+    def n_dynamic_levels(self) -> int:
+        """Levels of the 3D hash encoding."""
+        return len(self.dynamic_resolutions)
+
+    @property
+    def mlp_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """The shapes of the tensors of the MLP (section 4.6)."""
+        features = self.n_static_levels * self.static_features + self.n_dynamic_levels * self.dynamic_features
+        inputs, width = features + 2 * self.n_frequencies, self.mlp_width
+        return ((width, inputs), (width,), (width, width), (width,), (2, width), (2,), (3, width), (3,))
 
 
-STREAMS: Final = (
-    "side_info",
-    "means",
-    "cholesky",
-    "color_indices",
-    "codebooks",
-    "hash_static",
-    "hash_dynamic",
-    "mlp",
-)
+def level_entries(resolutions: Sequence[int], log2_size: int) -> int:
+    """Entries of a level: one for each vertex where it is dense, else 2^log2_size (section 4.6)."""
+    vertices: int = math.prod(r + 1 for r in resolutions)
+    return min(vertices, 1 << log2_size)
 
 
-def _read_grid(reader: Reader, name: str, n_axes: int) -> Grid:
-    """The four fields of a hash encoding in GOP_HEADER."""
+def read_encoding(reader: Reader, name: str, dimensions: int) -> tuple[tuple[tuple[int, ...], ...], int, int]:
+    """Resolutions, features and log2_size of one of the hash encodings (section 4.1)."""
     n_levels = reader.uint(f"n_{name}_levels", 1, 16)
-    flat = reader.uints(f"{name}_resolutions", n_levels * n_axes, 1, 65535)
+    reader.items(n_levels * dimensions, f"{name}_resolutions")
+    resolutions = tuple(
+        tuple(reader.uint(f"{name}_resolutions", 1, 65535) for _ in range(dimensions)) for _ in range(n_levels)
+    )
     features = reader.uint(f"{name}_features", 1, 8)
     log2_size = reader.uint(f"{name}_log2_size", 1, 19)
-    resolutions = tuple(flat[i : i + n_axes] for i in range(0, len(flat), n_axes))
-    grid = Grid(resolutions, features, log2_size)
-    n_parameters = features * sum(grid.entries(level) for level in grid.levels)
-    _require(n_parameters <= MAX_GRID_PARAMETERS, f"the {name} encoding has {n_parameters} parameters")
-    return grid
+    parameters = sum(level_entries(r, log2_size) for r in resolutions) * features
+    reader.limited(parameters, f"number of parameters of the {name} encoding", 1, MAX_GRID_PARAMETERS)
+    return resolutions, features, log2_size
 
 
 def read_gop_header(reader: Reader) -> GopHeader:
-    """Table GOP_HEADER (5)."""
+    """GOP_HEADER (section 4.1)."""
+    n_frames = reader.uint("n_frames", 1, 1024)
+    n_gaussians = reader.uint("n_gaussians", 1, 2**22)
+    low_pass = reader.f32("low_pass", 0, 65536)
+    point_mode = reader.u8("point_mode", 0, 1)
+    shape_mode = reader.u8("shape_mode", 0, 1)
+    color_mode = reader.u8("color_mode", 0, 1)
+    cholesky_bits = reader.u8("cholesky_bits", 8 if shape_mode else 1, 8)
+    color_stages = reader.uint("color_stages", 1, 1 if color_mode else 8)
+    color_codebook_size = reader.uint("color_codebook_size", 1, 1 if color_mode else 256)
+    static_resolutions, static_features, static_log2_size = read_encoding(reader, "static", 2)
+    dynamic_resolutions, dynamic_features, dynamic_log2_size = read_encoding(reader, "dynamic", 3)
     return GopHeader(
-        n_frames=reader.uint("n_frames", 1, 1024),
-        n_gaussians=reader.uint("n_gaussians", 1, 2**22),
-        low_pass=reader.f32("low_pass", 0.0, 65536.0),
-        cholesky_bits=reader.u8("cholesky_bits", 1, 8),
-        color_stages=reader.uint("color_stages", 1, 8),
-        color_codebook_size=reader.uint("color_codebook_size", 1, 256),
-        static_grid=_read_grid(reader, "static", 2),
-        dynamic_grid=_read_grid(reader, "dynamic", 3),
+        n_frames=n_frames,
+        n_gaussians=n_gaussians,
+        low_pass=low_pass,
+        point_mode=point_mode,
+        shape_mode=shape_mode,
+        color_mode=color_mode,
+        cholesky_bits=cholesky_bits,
+        color_stages=color_stages,
+        color_codebook_size=color_codebook_size,
+        static_resolutions=static_resolutions,
+        static_features=static_features,
+        static_log2_size=static_log2_size,
+        dynamic_resolutions=dynamic_resolutions,
+        dynamic_features=dynamic_features,
+        dynamic_log2_size=dynamic_log2_size,
         mlp_width=reader.uint("mlp_width", 1, 512),
         n_frequencies=reader.uint("n_frequencies", 1, 16),
         weight_bits=reader.u8("weight_bits", 1, 8),
     )
 
 
-def read_streams(reader: Reader) -> dict[str, bytes]:
-    """STREAM_LENGTHS and the eight streams behind it, to the end of the payload (5)."""
-    lengths = {name: reader.uint(f"{name}_bytes", 0, MAX_PAYLOAD) for name in STREAMS}
-    _require(sum(lengths.values()) == reader.left, "the streams' lengths do not add up to the payload's")
-    return {name: reader.take(length) for name, length in lengths.items()}
+# ---------------------------------------------------------------------------------------------------------------------
+# Section 5: entropy coder
 
 
-# --- 6 and 7. Entropy coder and frequency tables ----------------------------------------------------------------------
+def exp_golomb(bits: BitReader, k: int) -> int:
+    """EG(k) (section 5.3)."""
+    zeros = 0
+    while bits.bits(1) == 0:
+        zeros += 1
+        if zeros > 16:
+            bits.reader.fail(f"{bits.name} has an Exp-Golomb code of more than 16 zero bits")
+    return (1 << (zeros + k)) + bits.bits(zeros + k) - (1 << k)
 
 
-class BitReader:
-    """Reads bits from a `Reader`, most significant first, taking bytes as it needs them."""
-
-    def __init__(self, reader: Reader) -> None:
-        """Starts at the reader's next byte."""
-        self._reader = reader
-        self._byte = 0
-        self._left = 0
-
-    def bits(self, n: int) -> int:
-        """A number of `n` bits."""
-        value = 0
-        for _ in range(n):
-            if self._left == 0:
-                self._byte, self._left = self._reader.u8("bits"), 8
-            self._left -= 1
-            value = 2 * value + (self._byte >> self._left & 1)
-        return value
-
-    def exp_golomb(self, k: int) -> int:
-        """A number in the Exp-Golomb code of order k (7.1)."""
-        zeros = 0
-        while self.bits(1) == 0:
-            zeros += 1
-            _require(zeros <= 16, "Exp-Golomb code with more than 16 zeros")
-        n = zeros + k
-        return (1 << n) + self.bits(n) - (1 << k)
-
-    def finish(self) -> None:
-        """Passes over the padding in the last byte; it must be 0 bits."""
-        _require(self.bits(self._left) == 0, "padding bits are not 0")
-
-
-def transmitted_table(reader: Reader, p: int, alphabet: int) -> list[int]:
-    """Frequencies of a transmitted table, before scaling (7.1)."""
-    bits = BitReader(reader)
+def read_frequencies(reader: Reader, p: int, alphabet: int) -> list[int]:
+    """A transmitted frequency table, before scaling (section 5.3)."""
+    bits = BitReader(reader, "frequency table")
     frequencies = [0] * alphabet
-    k = symbol = 0
-    remaining = 1 << p
+    k, s, remaining = 0, 0, 1 << p
     while remaining > 0:
-        _require(symbol < alphabet, "frequency table leaves the alphabet")
-        f = bits.exp_golomb(k)
-        _require(f <= remaining, "frequencies sum to too much")
-        frequencies[symbol] = f
-        symbol += 1
+        if s >= alphabet:
+            reader.fail("a frequency table has more symbols than its alphabet")
+        f = exp_golomb(bits, k)
+        if f > remaining:
+            reader.fail("the frequencies of a table sum to more than 2^p")
+        frequencies[s] = f
+        s += 1
         remaining -= f
         k = f.bit_length()
         if f == 0:
-            symbol += bits.exp_golomb(0)
+            s += exp_golomb(bits, 0)
     bits.finish()
-    _require(sum(f > 0 for f in frequencies) >= 2, "frequency table with a single symbol")
+    if sum(f > 0 for f in frequencies) < 2:
+        reader.fail("a frequency table has fewer than two symbols")
     return frequencies
 
 
-def family_table(geometric: bool, p: int, centre: int, alphabet: int) -> list[int]:
-    """Frequencies of the geometric or the normal family, which sum to 2^24 (7.2)."""
-    q = 63 << 24
+def family_frequencies(family: str, p: int, centre: int, alphabet: int) -> list[int]:
+    """The frequencies of the geometric, normal or narrow family of width p (section 5.4)."""
+    q = 63 * 2**24
     for _ in range(p):
-        q = (q * 29) >> 5 if geometric else (q * 55) >> 6
-    r = (1 << 30) - q
-    m = 1 << 30 if geometric else (r * r) >> 30
-    w = [1 << 30]
-    while len(w) < alphabet:
-        w.append((w[-1] * r) >> 30)
+        q = (q * 55) >> 6 if family == "normal" else (q * 29) >> 5
+    r = (2**30) >> (7 + p) if family == "narrow" else 2**30 - q
+    m = (r * r) >> 30 if family == "normal" else 2**30
+    w = [2**30]
+    for d in range(alphabet - 1):
+        w.append((w[d] * r) >> 30)
         r = (r * m) >> 30
-    weights = [w[abs(symbol - centre)] for symbol in range(alphabet)]
+    weights = [w[abs(s - centre)] for s in range(alphabet)]
     total = sum(weights)
-    frequencies = [1 + weight * ((1 << SCALE_BITS) - alphabet) // total for weight in weights]
-    frequencies[centre] += (1 << SCALE_BITS) - sum(frequencies)
-    return frequencies
+    f = [1 + (weight * (2**ANS_BITS - alphabet)) // total for weight in weights]
+    f[centre] += 2**ANS_BITS - sum(f)
+    return f
 
 
 class AnsDecoder:
-    """The stack coder with a state of 64 bits (6.2)."""
+    """The coder of section 5.5; it takes all bytes that its reader has left."""
 
-    def __init__(self, data: bytes) -> None:
-        """Starts on `data`, all ANS bytes of a stream."""
-        _require(not data or data[-1] != 0, "the ANS bytes end with 0")
-        padded = data + bytes(-len(data) % 4)
-        self._words = [word for (word,) in struct.iter_unpack("<I", padded)]
-        self._state = 0
-        self._crc = 0
+    def __init__(self, reader: Reader) -> None:
+        self.reader = reader
+        coded = reader.take(reader.left, "ANS bytes")
+        if coded.endswith(b"\0"):
+            reader.fail("the last ANS byte is 0")
+        coded += bytes(-len(coded) % 4)
+        self.words = [int.from_bytes(coded[i : i + 4], "little") for i in range(0, len(coded), 4)]
+        self.state = 0
+        self.crc = 0
         for _ in range(2):
             self._refill()
 
     def _refill(self) -> None:
-        if self._words:
-            self._state = (self._state << 32) + self._words.pop()
+        """Move a word to the state if words are left."""
+        if self.words:
+            self.state = (self.state << 32) + self.words.pop()
 
-    def decode(self, frequencies: Sequence[int], n: int) -> SymbolArray:
-        """The next `n` symbols of a context."""
-        starts = list(itertools.accumulate(frequencies[:-1], initial=0))
+    def decode(self, n: int, cumulative: Sequence[int]) -> IntArray:
+        """The next n symbols, of a model with c[0], ..., c[A] = `cumulative`."""
         symbols = bytearray()
         for _ in range(n):
-            slot = self._state % (1 << SCALE_BITS)
-            symbol = bisect_right(starts, slot) - 1
-            self._state = (self._state >> SCALE_BITS) * frequencies[symbol] + slot - starts[symbol]
-            if self._state < 1 << 32:
+            slot = self.state % 2**ANS_BITS
+            symbol = bisect_right(cumulative, slot) - 1
+            frequency = cumulative[symbol + 1] - cumulative[symbol]
+            self.state = (self.state >> ANS_BITS) * frequency + slot - cumulative[symbol]
+            if self.state < 2**32:
                 self._refill()
             symbols.append(symbol)
-        self._crc = zlib.crc32(symbols, self._crc)
-        return np.frombuffer(bytes(symbols), dtype=np.uint8).astype(np.int64)
+        self.crc = zlib.crc32(symbols, self.crc)
+        return np.frombuffer(bytes(symbols), np.uint8).astype(np.int64)
 
     def finish(self) -> None:
-        """Refuses a coder that does not end with the check alone."""
-        _require(not self._words and self._state == self._crc % (1 << 16) + 1, "the coder does not end with its check")
+        """Refuse a coder that does not end with its check."""
+        if self.words or self.state != self.crc % 2**16 + 1:
+            self.reader.fail("the ANS coder does not end with its check")
 
 
-@dataclasses.dataclass(frozen=True)
-class Context:
-    """`n` symbols of the alphabet 0 .. `alphabet` - 1."""
+@dataclass(frozen=True)
+class Constant:
+    """A model of mode 0 with p = 0 (section 5.2)."""
 
-    n: int
-    alphabet: int
+    symbol: int
 
 
-def _read_model(reader: Reader, context: Context) -> SymbolArray | list[int]:
-    """A model: the symbols themselves (an array) where they are not coded, else their frequencies (a list) (6.1)."""
-    n, alphabet = context.n, context.alphabet
-    if alphabet == 1:
-        return np.zeros(n, dtype=np.int64)
-    head = reader.u8("model")
-    mode, p = head & 3, head >> 2
-    if mode == 0 and p == 0:
-        return np.full(n, reader.u8("symbol", high=alphabet - 1), dtype=np.int64)
-    if mode == 0 and p == 1:
-        width = (alphabet - 1).bit_length()
-        size = (n * width + 7) // 8
-        bits = np.unpackbits(np.frombuffer(reader.take(size), dtype=np.uint8))
-        _require(not bits[n * width :].any(), "padding bits are not 0")
-        symbols: SymbolArray = bits[: n * width].reshape(n, width).astype(np.int64) @ (1 << np.arange(width)[::-1])
-        _require(int(symbols.max()) < alphabet, "symbol outside the alphabet")
-        return symbols
+@dataclass(frozen=True)
+class Raw:
+    """A model of mode 0 with p = 1 (section 5.2)."""
+
+    symbols: IntArray
+
+
+@dataclass(frozen=True)
+class Coded:
+    """A model whose symbols are ANS-coded, with c[0], ..., c[A] (sections 5.2 and 5.5)."""
+
+    cumulative: list[int]
+
+
+Model = Constant | Raw | Coded
+
+
+def read_raw(reader: Reader, alphabet: int, n: int) -> Raw:
+    """n raw symbols (section 5.2)."""
+    n_bits = (alphabet - 1).bit_length()
+    part = reader.part((n * n_bits + 7) // 8, f"{reader.where}, raw symbols")
+    bits = BitReader(part, "raw symbols")
+    symbols = np.array([bits.bits(n_bits) for _ in range(n)], np.int64)
+    bits.finish()
+    if symbols.max() >= alphabet:
+        reader.fail("a raw symbol is not in its alphabet")
+    return Raw(symbols)
+
+
+def read_model(reader: Reader, alphabet: int, raw_symbols: int | None) -> Model:
+    """A model (section 5.2). `raw_symbols` is n, or None in a conditional stream, where raw is refused."""
+    first = reader.u8("model")
+    mode, p = first % 4, first >> 2
+    if mode == 0:
+        if p == 0:
+            return Constant(reader.u8("constant symbol", 0, alphabet - 1))
+        if p == 1 and raw_symbols is not None:
+            return read_raw(reader, alphabet, raw_symbols)
+        reader.fail(f"a model of mode 0 with p = {p}")
     if mode == 1 and 1 <= p <= 14:
-        return [f << (SCALE_BITS - p) for f in transmitted_table(reader, p, alphabet)]
-    if mode in (2, 3):
-        return family_table(mode == 2, p, reader.u8("centre", high=alphabet - 1), alphabet)
-    raise FormatError(f"unknown model: mode {mode}, p {p}")
+        frequencies = [f << (ANS_BITS - p) for f in read_frequencies(reader, p, alphabet)]
+    elif mode == 1 and not 16 <= p <= 31:
+        reader.fail(f"a model of mode 1 with p = {p}")
+    else:
+        centre = reader.u8("centre", 0, alphabet - 1)
+        family, width = (("narrow", p - 16), ("geometric", p), ("normal", p))[mode - 1]
+        frequencies = family_frequencies(family, width, centre, alphabet)
+    return Coded(list(itertools.accumulate(frequencies, initial=0)))
 
 
-def decode_stream(name: str, data: bytes, contexts: Sequence[Context]) -> list[SymbolArray]:
-    """The symbols of every context of a stream (6)."""
-    reader = Reader(data, f"stream {name}")
-    models = [_read_model(reader, context) for context in contexts]
-    if not any(isinstance(model, list) for model in models):
-        reader.finish()
-        return [model for model in models if not isinstance(model, list)]
-    ans = AnsDecoder(reader.rest())
-    symbols = [
-        ans.decode(model, context.n) if isinstance(model, list) else model
-        for model, context in zip(models, contexts, strict=True)
-    ]
-    ans.finish()
+def start_coder(reader: Reader, models: Sequence[Model]) -> AnsDecoder | None:
+    """The coder of a stream, if one of its models is ANS-coded; else no bytes may remain (sections 5.1 and 5.6)."""
+    if any(isinstance(model, Coded) for model in models):
+        return AnsDecoder(reader)
+    reader.finish()
+    return None
+
+
+def model_symbols(model: Model, n: int, coder: AnsDecoder | None) -> IntArray:
+    """n symbols of a model."""
+    if isinstance(model, Raw):
+        return model.symbols
+    if isinstance(model, Constant):
+        return np.full(n, model.symbol, np.int64)
+    assert coder is not None
+    return coder.decode(n, model.cumulative)
+
+
+def read_plain(reader: Reader, arrays: Sequence[tuple[int, int]]) -> list[IntArray]:
+    """A plain stream of symbol arrays (n, A) (section 5.1); every plain array of the format has A > 1."""
+    models = [read_model(reader, alphabet, n) for n, alphabet in arrays]
+    coder = start_coder(reader, models)
+    symbols = [model_symbols(model, n, coder) for model, (n, _) in zip(models, arrays, strict=True)]
+    if coder is not None:
+        coder.finish()
     return symbols
 
 
-# --- 8 and 9. Streams, and from symbols to numbers --------------------------------------------------------------------
+@dataclass(frozen=True)
+class Attribute:
+    """An attribute of a conditional stream: its alphabet and the names of its context symbols (section 4.5)."""
+
+    name: str
+    alphabet: int
+    context: tuple[str, ...]
 
 
-@dataclasses.dataclass(frozen=True)
-class GopModel:
-    """A GoP as numbers, all binary32."""
+def read_thresholds(reader: Reader) -> list[int]:
+    """The thresholds of an attribute that has context symbols (section 5.6)."""
+    thresholds: list[int] = []
+    for _ in reader.items(reader.u8("number of thresholds", 0, 15), "thresholds"):
+        thresholds.append(reader.u8("threshold", thresholds[-1] + 1 if thresholds else 1))
+    return thresholds
 
-    header: GopHeader
+
+def read_conditional(
+    reader: Reader, n: int, attributes: Sequence[Attribute], known: dict[str, IntArray]
+) -> dict[str, IntArray]:
+    """A conditional stream (section 5.6). Returns `known` and the attributes, by name."""
+    thresholds: dict[str, list[int]] = {}
+    models: dict[str, list[Model]] = {}
+    for a in attributes:
+        if a.alphabet > 1:
+            thresholds[a.name] = read_thresholds(reader) if a.context else []
+            models[a.name] = [read_model(reader, a.alphabet, None) for _ in range(len(thresholds[a.name]) + 1)]
+    coder = start_coder(reader, [model for classes in models.values() for model in classes])
+    symbols = dict(known)
+    for a in attributes:
+        decoded = np.zeros(n, np.int64)
+        if a.alphabet > 1:
+            context = np.zeros(n, np.int64)
+            for name in a.context:
+                context += symbols[name]
+            classes = np.searchsorted(thresholds[a.name], np.minimum(context, 255), side="right")
+            for i, model in enumerate(models[a.name]):
+                members = np.flatnonzero(classes == i)
+                decoded[members] = model_symbols(model, len(members), coder)
+        symbols[a.name] = decoded
+    if coder is not None:
+        coder.finish()
+    return symbols
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Sections 4.2 to 4.6: the streams
+
+
+@dataclass(frozen=True)
+class SideInfo:
+    """SIDE_INFO (section 4.3): binary32 arrays."""
+
+    point_scale: FloatArray
+    point_offset: FloatArray
+    shape_scale: FloatArray
+    shape_offset: FloatArray
+    color_scale: FloatArray
+    static_scales: FloatArray
+    dynamic_scales: FloatArray
+    mlp_scales: FloatArray
+
+
+@dataclass(frozen=True)
+class Symbols:
+    """The symbols of a GoP (section 4).
+
+    points [N, 2] are x, y. shapes [N, 3] are l1, l2, l3 in shape_mode 0, and a, b, s in shape_mode 1. colors are the
+    codewords of the stages [N, M] in color_mode 0, and Y, Co, Cg [N, 3] in color_mode 1. codebooks [M, K, 3] are
+    binary16 patterns (no stages in color_mode 1). The tables, a list of levels [entries, features], and the tensors
+    of the MLP hold the integers q.
+    """
+
+    side_info: SideInfo
+    codebooks: IntArray
+    points: IntArray
+    shapes: IntArray
+    colors: IntArray
+    static_table: list[IntArray]
+    dynamic_table: list[IntArray]
+    mlp: dict[str, IntArray]
+
+
+def read_side_info(reader: Reader, header: GopHeader) -> tuple[SideInfo, IntArray]:
+    """The stream side_info (section 4.3): SIDE_INFO and the codebooks."""
+    n_grid_axes = 2 if header.point_mode == 1 else 0
+    shape_scale_limits = [(2.0**-10, 0.5)] * 2 + [SCALE] if header.shape_mode == 1 else [SCALE] * 3
+    elements: list[tuple[str, list[tuple[float, float]]]] = [
+        ("point_scale", [SCALE] * n_grid_axes),
+        ("point_offset", [OFFSET] * n_grid_axes),
+        ("shape_scale", shape_scale_limits),
+        ("shape_offset", [OFFSET] * (3 if header.shape_mode == 0 else 0)),
+        ("color_scale", [SCALE] * (3 if header.color_mode == 1 else 0)),
+        ("static_scales", [SCALE] * header.n_static_levels),
+        ("dynamic_scales", [SCALE] * header.n_dynamic_levels),
+        ("mlp_scales", [SCALE] * len(MLP_TENSORS)),
+    ]
+    n_floats = sum(len(limits) for _, limits in elements)
+    stages, words = header.color_stages if header.color_mode == 0 else 0, header.color_codebook_size
+    arrays = read_plain(reader, [(n_floats, 256)] * 4 + [(3 * words, 256)] * (2 * stages))
+    table = np.stack(arrays[:4], axis=1).astype(np.uint8).tobytes()
+    floats = Reader(table, 0, len(table), f"{reader.where}, SIDE_INFO")
+    side_info = SideInfo(
+        **{name: np.array([floats.f32(name, *limit) for limit in limits], np.float32) for name, limits in elements}
+    )
+    codebooks = np.zeros((stages, words, 3), np.int64)
+    for m in range(stages):
+        codebooks[m] = (arrays[4 + 2 * m] * 256 + arrays[5 + 2 * m]).reshape(words, 3)
+    if ((codebooks & 0x7C00) == 0x7C00).any():
+        reader.fail("a codeword is not finite")
+    return side_info, codebooks
+
+
+def points_from_gaps(buckets: Sequence[int], point_bits: Reader) -> IntArray:
+    """The points that the buckets and the low bits of the gaps stand for (section 4.4)."""
+    bits = BitReader(point_bits, "point_bits")
+    points = np.zeros((len(buckets), 2), np.int64)
+    z = 0
+    for i, bucket in enumerate(buckets):
+        if bucket in (1, 2, 3, 5, 7):
+            point_bits.fail(f"bucket {bucket} of Gaussian {i} is not valid")
+        e = bucket // 4
+        v = (((4 + bucket % 4) << e) >> 2) + bits.bits(max(e - 2, 0))
+        z += v - 1
+        if z >= 2**32:
+            point_bits.fail(f"the Morton code of Gaussian {i} is 2^32 or more")
+        for axis in range(2):
+            points[i, axis] = sum(((z >> (2 * bit + axis)) & 1) << bit for bit in range(16))
+    bits.finish()
+    point_bits.finish()
+    return points
+
+
+def read_shapes(reader: Reader, header: GopHeader) -> dict[str, IntArray]:
+    """The stream shapes (section 4.5): the symbols by name."""
+    size = 2**header.cholesky_bits
+    attributes = (
+        [Attribute("a", 256, ()), Attribute("b", 256, ("a",)), Attribute("s", 256, ("b",))]
+        if header.shape_mode == 1
+        else [Attribute("l1", size, ()), Attribute("l3", size, ("l1",)), Attribute("l2", size, ("l1", "l3"))]
+    )
+    return read_conditional(reader, header.n_gaussians, attributes, {})
+
+
+def read_colors(reader: Reader, header: GopHeader, shapes: dict[str, IntArray]) -> IntArray:
+    """The stream colors (section 4.5)."""
+    extent = ("a", "b") if header.shape_mode == 1 else ("l1", "l3")
+    if header.color_mode == 1:
+        attributes = [Attribute("Y", 256, extent), Attribute("Co", 256, extent), Attribute("Cg", 256, ("Co",))]
+    else:
+        attributes = [
+            Attribute(f"stage {m}", header.color_codebook_size, (f"stage {m - 1}",) if m else extent)
+            for m in range(header.color_stages)
+        ]
+    symbols = read_conditional(reader, header.n_gaussians, attributes, shapes)
+    return np.stack([symbols[a.name] for a in attributes], axis=1)
+
+
+def read_field(reader: Reader, header: GopHeader) -> tuple[list[IntArray], list[IntArray], dict[str, IntArray]]:
+    """The stream field (section 4.6): the integers q of the 2D tables, the 3D tables and the MLP."""
+    static_shapes = [
+        (level_entries(r, header.static_log2_size), header.static_features) for r in header.static_resolutions
+    ]
+    dynamic_shapes = [
+        (level_entries(r, header.dynamic_log2_size), header.dynamic_features) for r in header.dynamic_resolutions
+    ]
+    shapes: list[tuple[int, ...]] = [*static_shapes, *dynamic_shapes, *header.mlp_shapes]
+    arrays = read_plain(reader, [(math.prod(shape), 2**header.weight_bits) for shape in shapes])
+    half = 2 ** (header.weight_bits - 1)
+    q = [(array - half).reshape(shape) for array, shape in zip(arrays, shapes, strict=True)]
+    levels_2d, levels = header.n_static_levels, header.n_static_levels + header.n_dynamic_levels
+    return q[:levels_2d], q[levels_2d:levels], dict(zip(MLP_TENSORS, q[levels:], strict=True))
+
+
+def read_symbols(reader: Reader, header: GopHeader) -> Symbols:
+    """STREAM_LENGTHS and the six streams (section 4.2)."""
+    lengths = {name: reader.uint(f"{name}_bytes", 0, 2**28) for name in STREAMS}
+    if sum(lengths.values()) != reader.left:
+        reader.fail(f"the streams have {sum(lengths.values())} bytes, but {reader.left} remain")
+    streams = {name: reader.part(length, f"{reader.where}, stream {name}") for name, length in lengths.items()}
+    side_info, codebooks = read_side_info(streams["side_info"], header)
+    (buckets,) = read_plain(streams["points"], [(header.n_gaussians, POINT_ALPHABET)])
+    points = points_from_gaps(buckets.tolist(), streams["point_bits"])
+    if header.point_mode == 0 and (points.min() < 0x0400 or points.max() > 0xFBFF):
+        streams["points"].fail("a point is not finite")
+    shapes = read_shapes(streams["shapes"], header)
+    static_table, dynamic_table, mlp = read_field(streams["field"], header)
+    return Symbols(
+        side_info=side_info,
+        codebooks=codebooks,
+        points=points,
+        shapes=np.stack([shapes[name] for name in (("a", "b", "s") if header.shape_mode else ("l1", "l2", "l3"))], 1),
+        colors=read_colors(streams["colors"], header, shapes),
+        static_table=static_table,
+        dynamic_table=dynamic_table,
+        mlp=mlp,
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Section 6: from symbols to parameters
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """The parameters of a GoP in binary32 (section 6); cholesky [N, 3] is l1, l2, l3 in pixels."""
+
     means: FloatArray
-    """[N, 2]."""
     cholesky: FloatArray
-    """[N, 3]: l1, l2, l3, pixels."""
     colors: FloatArray
-    """[N, 3]."""
-    static_tables: list[FloatArray]
-    """[entries, features] a level."""
-    dynamic_tables: list[FloatArray]
-    """[entries, features] a level."""
-    mlp: list[FloatArray]
-    """w1, b1, w2, b2, w_means, b_means, w_colors, b_colors."""
+    static_table: list[FloatArray]
+    dynamic_table: list[FloatArray]
+    mlp: dict[str, FloatArray]
 
 
-def _from_halves(high: SymbolArray, low: SymbolArray) -> FloatArray:
-    """Binary16 numbers, exactly, from the bytes of their patterns."""
-    halves = (256 * high + low).astype(np.uint16).view(np.float16)
-    _require(bool(np.isfinite(halves).all()), "binary16 pattern of an infinity or NaN")
-    return halves.astype(np.float32)
+def scale_table(shape_scale: np.float32) -> FloatArray:
+    """The table T_i of a shape scale (section 6.2), computed in binary64."""
+    g = 1.0 + float(shape_scale)
+    p = 0.5
+    table = []
+    for _ in range(256):
+        table.append(p - 0.5)
+        p = min(p * g, 2.0**20)
+    return np.array(table, np.float64).astype(np.float32)
 
 
-def _low_pass(cholesky: FloatArray, s: np.float32) -> FloatArray:
-    """The Cholesky factor of L L^T + s I (9)."""
-    l1, l2, l3 = cholesky.T
-    new_l1 = np.sqrt(l1 * l1 + s)
-    ratio = l2 / new_l1
-    return np.stack([new_l1, l1 * ratio, np.sqrt(l3 * l3 + s + s * ratio * ratio)], axis=1)
+def binary16_values(patterns: IntArray) -> FloatArray:
+    """The values of binary16 patterns."""
+    return patterns.astype(np.uint16).view(np.float16).astype(np.float32)
 
 
-def _dequantise_grid(grid: Grid, symbols: Sequence[SymbolArray], bits: int, scales: FloatArray) -> list[FloatArray]:
-    """The tables of a hash encoding."""
-    offset = 1 << (bits - 1)
-    return [
-        ((level_symbols - offset).astype(np.float32) * scale).reshape(-1, grid.features)
-        for level_symbols, scale in zip(symbols, scales, strict=True)
-    ]
+def dequantise_means(symbols: Symbols, header: GopHeader) -> FloatArray:
+    """Means (section 6.1)."""
+    u = symbols.points
+    if header.point_mode == 0:
+        return binary16_values(np.where(u >= 0x8000, u - 0x8000, 0xFFFF - u))
+    return u.astype(np.float32) * symbols.side_info.point_scale + symbols.side_info.point_offset
 
 
-def decode_gop(header: GopHeader, streams: dict[str, bytes]) -> GopModel:
-    """All numbers of a GoP (8 and 9)."""
-    n, bits = header.n_gaussians, header.weight_bits
-    static, dynamic = header.static_grid, header.dynamic_grid
-
-    n_floats = 6 + len(static.levels) + len(dynamic.levels) + len(header.tensor_shapes)
-    side_bytes = decode_stream("side_info", streams["side_info"], [Context(n_floats, 256)] * 4)
-    side_info = Reader(np.stack(side_bytes, axis=1).astype(np.uint8).tobytes(), "SIDE_INFO")
-    cholesky_scale = side_info.f32s("cholesky_scale", 3, 2.0**-96, 2.0**96)
-    cholesky_offset = side_info.f32s("cholesky_offset", 3, -(2.0**96), 2.0**96)
-    static_scales = side_info.f32s("static_scales", len(static.levels), 2.0**-96, 2.0**96)
-    dynamic_scales = side_info.f32s("dynamic_scales", len(dynamic.levels), 2.0**-96, 2.0**96)
-    mlp_scales = side_info.f32s("mlp_scales", len(header.tensor_shapes), 2.0**-96, 2.0**96)
-    side_info.finish()
-
-    x_high, x_low, y_high, y_low = decode_stream("means", streams["means"], [Context(n, 256)] * 4)
-    means = np.stack([_from_halves(x_high, x_low), _from_halves(y_high, y_low)], axis=1)
-
-    q = decode_stream("cholesky", streams["cholesky"], [Context(n, 1 << header.cholesky_bits)] * 3)
-    cholesky = np.stack(q, axis=1).astype(np.float32) * cholesky_scale + cholesky_offset
-    cholesky[:, ::2] = np.float32(0.5) + np.maximum(cholesky[:, ::2], np.float32(0))
-    if header.low_pass > 0:
-        cholesky = _low_pass(cholesky, header.low_pass)
-
-    size, stages = header.color_codebook_size, header.color_stages
-    indices = decode_stream("color_indices", streams["color_indices"], [Context(n, size)] * stages)
-    halves = decode_stream("codebooks", streams["codebooks"], [Context(3 * size, MAX_ALPHABET)] * (2 * stages))
-    colors = np.zeros((n, 3), dtype=np.float32)
-    for stage_indices, high, low in zip(indices, halves[::2], halves[1::2], strict=True):
-        colors += _from_halves(high, low).reshape(size, 3)[stage_indices]
-
-    tables = []
-    for name, grid, scales in (
-        ("hash_static", static, static_scales),
-        ("hash_dynamic", dynamic, dynamic_scales),
-    ):
-        contexts = [Context(grid.entries(level) * grid.features, 1 << bits) for level in grid.levels]
-        tables.append(_dequantise_grid(grid, decode_stream(name, streams[name], contexts), bits, scales))
-
-    shapes = header.tensor_shapes
-    weights = decode_stream("mlp", streams["mlp"], [Context(math.prod(shape), 1 << bits) for shape in shapes])
-    mlp = [
-        (w - (1 << (bits - 1))).astype(np.float32).reshape(shape) * scale
-        for w, shape, scale in zip(weights, shapes, mlp_scales, strict=True)
-    ]
-    return GopModel(header, means, cholesky, colors, tables[0], tables[1], mlp)
+def dequantise_shapes(symbols: Symbols, header: GopHeader) -> FloatArray:
+    """Cholesky factors (section 6.2)."""
+    q, scale, half = symbols.shapes, symbols.side_info.shape_scale, np.float32(0.5)
+    if header.shape_mode == 0:
+        raw = q.astype(np.float32) * scale + symbols.side_info.shape_offset
+    else:
+        raw_1 = scale_table(scale[0])[q[:, 0]]
+        raw_3 = scale_table(scale[1])[q[:, 1]]
+        raw_2 = ((q[:, 2] - 128).astype(np.float32) * scale[2]) * (half + raw_3)
+        raw = np.stack([raw_1, raw_2, raw_3], axis=1)
+    zero = np.float32(0)
+    return np.stack([half + np.maximum(raw[:, 0], zero), raw[:, 1], half + np.maximum(raw[:, 2], zero)], axis=1)
 
 
-# --- 10. From numbers to pictures -------------------------------------------------------------------------------------
+def dequantise_colors(symbols: Symbols, header: GopHeader) -> FloatArray:
+    """Colours (section 6.3)."""
+    if header.color_mode == 0:
+        c = np.zeros((header.n_gaussians, 3), np.float32)
+        for m in range(header.color_stages):
+            c = c + binary16_values(symbols.codebooks[m])[symbols.colors[:, m]]
+        return c
+    y, co, cg = ((symbols.colors - 128).astype(np.float32) * symbols.side_info.color_scale).T
+    h = y - cg
+    return np.stack([h + co, y + cg, h - co], axis=1)
 
 
-def time_encoding(t: float, n_frequencies: int) -> FloatArray:
-    """gamma(t) (10.1)."""
-    angles = [2.0**j * math.pi * t for j in range(n_frequencies)]
-    return np.array([f(angle) for angle in angles for f in (math.sin, math.cos)], dtype=np.float32)
+def dequantise(symbols: Symbols, header: GopHeader) -> Parameters:
+    """All parameters of a GoP (section 6)."""
+    side = symbols.side_info
+    return Parameters(
+        means=dequantise_means(symbols, header),
+        cholesky=dequantise_shapes(symbols, header),
+        colors=dequantise_colors(symbols, header),
+        static_table=[
+            q.astype(np.float32) * scale for q, scale in zip(symbols.static_table, side.static_scales, strict=True)
+        ],
+        dynamic_table=[
+            q.astype(np.float32) * scale for q, scale in zip(symbols.dynamic_table, side.dynamic_scales, strict=True)
+        ],
+        mlp={
+            name: symbols.mlp[name].astype(np.float32) * scale
+            for name, scale in zip(MLP_TENSORS, side.mlp_scales, strict=True)
+        },
+    )
 
 
-def encode_positions(grid: Grid, tables: Sequence[FloatArray], positions: FloatArray) -> FloatArray:
-    """Features of a hash encoding at `positions` [N, axes], each in [0, 1] (10.2)."""
-    return np.concatenate([_encode_level(grid, level, table, positions) for level, table in enumerate(tables)], axis=1)
+# ---------------------------------------------------------------------------------------------------------------------
+# Parsing a file
 
 
-def _encode_level(grid: Grid, level: int, table: FloatArray, positions: FloatArray) -> FloatArray:
-    """Multilinear interpolation between the entries of a cell's vertices."""
-    resolutions = np.array(grid.resolutions[level])
-    scaled = positions * resolutions.astype(np.float32)
-    cells = np.minimum(np.floor(scaled).astype(np.int64), resolutions - 1)
-    fractions = scaled - cells.astype(np.float32)
-    features = np.zeros((len(positions), grid.features), dtype=np.float32)
+@dataclass(frozen=True)
+class Gop:
+    """A group of pictures: its timing, its header, its symbols and its parameters."""
+
+    timing: Timing
+    header: GopHeader
+    symbols: Symbols
+    parameters: Parameters
+
+    @property
+    def first_frame(self) -> int:
+        """Number of the first frame in the file."""
+        return self.timing.first_frame
+
+    @property
+    def pts(self) -> list[int]:
+        """The timestamp of each frame."""
+        return self.timing.pts
+
+
+@dataclass(frozen=True)
+class ParsedFile:
+    """A file: its header and its GoPs."""
+
+    header: FileHeader
+    gops: list[Gop]
+
+
+def read_gop_start(data: bytes, chunk: Chunk) -> tuple[Reader, Timing, GopHeader]:
+    """GOP_CHUNK and GOP_HEADER, and a reader of what follows (sections 3.3 and 4.1)."""
+    reader = Reader(data, chunk.start, chunk.end, f"GOP chunk at byte {chunk.start - CHUNK_HEADER_BYTES}")
+    timing = read_timing(reader)
+    header = read_gop_header(reader)
+    if header.n_frames != timing.n_frames:
+        reader.fail(f"GOP_HEADER has {header.n_frames} frames, GOP_CHUNK {timing.n_frames}")
+    return reader, timing, header
+
+
+def read_gop(reader: Reader, timing: Timing, header: GopHeader) -> Gop:
+    """The streams of a GoP, and its parameters (sections 4.2 and 6)."""
+    symbols = read_symbols(reader, header)
+    return Gop(timing, header, symbols, dequantise(symbols, header))
+
+
+def parse(data: bytes) -> ParsedFile:
+    """Parse a whole file and hold all of it to the specification (sections 2 to 6 and 9)."""
+    if data[: len(MAGIC)] != MAGIC:
+        raise FormatError("at byte 0: the magic is wrong")
+    first = read_chunk(data, len(MAGIC))
+    if first.type != FILE_HEADER:
+        raise FormatError(f"at byte {len(MAGIC)}: the first chunk is not FILE_HEADER")
+    header = read_file_header(data, first)
+    gops: list[Gop] = []
+    at = first.end + 4
+    for entry in read_index(data, at, header.version_minor):
+        chunk = read_chunk(data, at)
+        if (chunk.type, chunk.end - chunk.start) != (entry.chunk_type, entry.payload_bytes):
+            raise FormatError(f"at byte {at}: the chunk differs from its entry in the index")
+        if entry.timing is not None:
+            reader, timing, gop_header = read_gop_start(data, chunk)
+            if (timing, gop_header.n_gaussians) != (entry.timing, entry.n_gaussians):
+                reader.fail("the GOP chunk differs from its entry in the index")
+            gops.append(read_gop(reader, timing, gop_header))
+        at = chunk.end + 4
+    return ParsedFile(header, gops)
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """What recovery kept of a file, and a report of what it passed over (section 9)."""
+
+    file: ParsedFile
+    report: list[str]
+
+
+def intact_chunks(data: bytes, report: list[str]) -> list[Chunk]:
+    """The intact chunks of a damaged file, found by their sync markers (section 9, step 1)."""
+    chunks: list[Chunk] = []
+    position, checked = 0, 0
+    while (at := data.find(SYNC, position)) >= 0:
+        position = at + len(SYNC)
+        try:
+            _, length = read_chunk_header(data, at)
+            position = at + CHUNK_HEADER_BYTES
+            n_bytes = CHUNK_FRAMING_BYTES + length
+            checked += n_bytes if at + n_bytes <= len(data) else 0
+            if checked > 8 * len(data):
+                report.append(f"at byte {at}: the search has checked too many bytes and stops")
+                break
+            chunk = read_chunk(data, at)
+        except FormatError as error:
+            report.append(f"passed over the chunk at byte {at}: {error}")
+            continue
+        chunks.append(chunk)
+        position = chunk.end + 4
+    return chunks
+
+
+def recover(data: bytes) -> Recovered:
+    """Decode what is intact of a damaged file; needs neither the magic nor the END chunk (section 9)."""
+    report: list[str] = []
+    header: FileHeader | None = None
+    gops: list[Gop] = []
+    for chunk in intact_chunks(data, report):
+        where = f"the chunk 0x{chunk.type:04x} at byte {chunk.start - CHUNK_HEADER_BYTES}"
+        if chunk.type not in (FILE_HEADER, END):
+            check_known(chunk.type, where)
+        if header is None and chunk.type == FILE_HEADER:
+            header = read_file_header(data, chunk)
+        elif header is None or chunk.type == FILE_HEADER:
+            report.append(f"passed over {where}")
+        elif chunk.type == GOP:
+            try:
+                reader, timing, gop_header = read_gop_start(data, chunk)
+                last = gops[-1].timing if gops else None
+                if last and (timing.first_frame < last.first_frame + last.n_frames or timing.pts_first <= last.pts[-1]):
+                    reader.fail("the GoP does not come after the one before")
+            except FormatError as error:
+                report.append(f"passed over {where}: {error}")
+                continue
+            gops.append(read_gop(reader, timing, gop_header))
+    if header is None:
+        raise FormatError("no FILE_HEADER chunk is intact")
+    if not gops:
+        raise FormatError("no GoP is intact")
+    return Recovered(ParsedFile(header, gops), report)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Section 7: from parameters to pictures
+
+
+@dataclass(frozen=True)
+class FrameGaussians:
+    """The Gaussians of one frame (section 7): features, centres m in pixels, l1 l2 l3 after the low-pass, colours."""
+
+    f_s: FloatArray
+    f_d: FloatArray
+    m: FloatArray
+    cholesky: FloatArray
+    color: FloatArray
+    drawn: npt.NDArray[np.bool_]
+
+
+def level_features(u: FloatArray, resolutions: Sequence[int], log2_size: int, table: FloatArray) -> FloatArray:
+    """The features of one level of a hash encoding at the points u [N, d] (section 7.2)."""
+    r = np.array(resolutions, np.int64)
+    pos = u * r.astype(np.float32)
+    cell = np.minimum(np.floor(pos).astype(np.int64), r - 1)
+    frac = pos - cell.astype(np.float32)
+    dense = math.prod(n + 1 for n in resolutions) <= 2**log2_size
+    features = np.zeros((len(u), table.shape[1]), np.float32)
     for corner in itertools.product((0, 1), repeat=len(resolutions)):
-        vertices = cells + np.array(corner)
-        weights = np.where(np.array(corner) == 1, fractions, np.float32(1) - fractions)
-        if grid.is_dense(level):
-            strides = np.concatenate([[1], np.cumprod(resolutions[:-1] + 1)])
-            entries = (vertices * strides).sum(axis=1)
-        else:
-            products = vertices * np.array(HASH_PRIMES[: len(resolutions)]) & U32_MAX
-            entries = np.bitwise_xor.reduce(products, axis=1) % (1 << grid.log2_size)
-        features += weights.prod(axis=1, keepdims=True) * table[entries]
+        weight = np.ones(len(u), np.float32)
+        index = np.zeros(len(u), np.int64)
+        stride = 1
+        for i, upper in enumerate(corner):
+            weight = weight * (frac[:, i] if upper else np.float32(1) - frac[:, i])
+            vertex = cell[:, i] + upper
+            if dense:
+                index += vertex * stride
+                stride *= resolutions[i] + 1
+            else:
+                index ^= (vertex * HASH_PRIMES[i]) % 2**32
+        features += weight[:, None] * table[index % 2**log2_size]
     return features
 
 
-class Gaussians(NamedTuple):
-    """The Gaussians of one frame."""
-
-    centres: FloatArray
-    """[N, 2]: m, pixels."""
-    cholesky: FloatArray
-    """[N, 3]: l1, l2, l3, pixels."""
-    colors: FloatArray
-    """[N, 3]: c'."""
+def encode(
+    u: FloatArray, resolutions: Sequence[Sequence[int]], log2_size: int, tables: Sequence[FloatArray]
+) -> FloatArray:
+    """A hash encoding, level after level (section 7.2)."""
+    levels = [level_features(u, r, log2_size, table) for r, table in zip(resolutions, tables, strict=True)]
+    return np.concatenate(levels, axis=1)
 
 
-def frame_gaussians(model: GopModel, width: int, height: int) -> Iterator[Gaussians]:
-    """The Gaussians of every frame of a GoP, in order (10.1 to 10.4)."""
-    header = model.header
-    positions = np.clip((model.means + np.float32(1)) / np.float32(2), np.float32(0), np.float32(1))
-    static_features = encode_positions(header.static_grid, model.static_tables, positions)
-    w1, b1, w2, b2, w_means, b_means, w_colors, b_colors = model.mlp
-    for k in range(header.n_frames):
-        t = k / (header.n_frames - 1) if header.n_frames > 1 else 0.0
-        times = np.full((header.n_gaussians, 1), t, dtype=np.float32)
-        moments = np.concatenate([positions, times], axis=1)
-        dynamic_features = encode_positions(header.dynamic_grid, model.dynamic_tables, moments)
-        gamma = np.tile(time_encoding(t, header.n_frequencies), (header.n_gaussians, 1))
-        x = np.concatenate([static_features, dynamic_features, gamma], axis=1)
-        h1 = np.maximum(x @ w1.T + b1, np.float32(0))
-        h2 = np.maximum(h1 @ w2.T + b2, np.float32(0))
-        means = model.means + (h2 @ w_means.T + b_means)
-        colors = model.colors + (h2 @ w_colors.T + b_colors)
-        centres = (means + np.float32(1)) / np.float32(2) * np.array([width, height], dtype=np.float32)
-        yield Gaussians(centres, model.cholesky, colors)
+def time_encoding(t: float, n_frequencies: int) -> FloatArray:
+    """gamma(t) (section 7.1)."""
+    angles = [2.0**j * math.pi * t for j in range(n_frequencies)]
+    return np.array([f(angle) for angle in angles for f in (math.sin, math.cos)], np.float64).astype(np.float32)
 
 
-def splat(gaussians: Gaussians, width: int, height: int) -> npt.NDArray[np.uint8]:
-    """A picture [H, W, 3] (10.4 and 10.5)."""
-    centres, cholesky, colors = gaussians
-    # A NaN fails every comparison.
-    drawn = (np.abs(np.concatenate(gaussians, axis=1)) <= LARGEST_NUMBER).all(axis=1)
-    drawn &= (cholesky[:, ::2] >= SMALLEST_DIAGONAL).all(axis=1)
+def low_pass(cholesky: FloatArray, s: np.float32) -> FloatArray:
+    """The Cholesky factors of the covariances plus s I (section 7.4)."""
+    l1, l2, l3 = cholesky.T
+    new_l1 = np.sqrt(l1 * l1 + s)
+    r = l2 / new_l1
+    return np.stack([new_l1, l1 * r, np.sqrt(l3 * l3 + s + s * (r * r))], axis=1)
+
+
+def frame_gaussians(file_header: FileHeader, gop: Gop, k: int) -> FrameGaussians:
+    """The deformed Gaussians of frame k of a GoP (sections 7.1 to 7.5)."""
+    header, parameters, mlp = gop.header, gop.parameters, gop.parameters.mlp
+    t = k / (header.n_frames - 1) if header.n_frames > 1 else 0.0
+    one, two, zero = np.float32(1), np.float32(2), np.float32(0)
+    with np.errstate(all="ignore"):
+        xy = np.clip((parameters.means + one) / two, zero, one)
+        xyt = np.concatenate([xy, np.full((len(xy), 1), t, np.float32)], axis=1)
+        f_s = encode(xy, header.static_resolutions, header.static_log2_size, parameters.static_table)
+        f_d = encode(xyt, header.dynamic_resolutions, header.dynamic_log2_size, parameters.dynamic_table)
+        gamma = np.tile(time_encoding(t, header.n_frequencies), (len(xy), 1))
+        x = np.concatenate([f_s, f_d, gamma], axis=1)
+        h1 = np.maximum(x @ mlp["w1"].T + mlp["b1"], zero)
+        h2 = np.maximum(h1 @ mlp["w2"].T + mlp["b2"], zero)
+        means = parameters.means + (h2 @ mlp["w_means"].T + mlp["b_means"])
+        color = parameters.colors + (h2 @ mlp["w_colors"].T + mlp["b_colors"])
+        cholesky = parameters.cholesky
+        if header.low_pass > 0:
+            cholesky = low_pass(cholesky, np.float32(header.low_pass))
+        m = (means + one) / two * np.array([file_header.width, file_header.height], np.float32)
+        numbers = np.concatenate([m, cholesky, color], axis=1)
+        drawn = (np.abs(numbers) <= np.float32(2**40)).all(axis=1)
+        drawn &= (cholesky[:, [0, 2]] >= np.float32(2**-20)).all(axis=1)
+    return FrameGaussians(f_s, f_d, m, cholesky, color, drawn)
+
+
+def render(file_header: FileHeader, gaussians: FrameGaussians) -> npt.NDArray[np.uint8]:
+    """A picture [H, W, 3] (sections 7.5 and 7.6)."""
+    width, height = file_header.width, file_header.height
     columns = np.arange(width, dtype=np.float32) + np.float32(0.5)
-    rows = (np.arange(height, dtype=np.float32) + np.float32(0.5))[:, None]
-    picture = np.zeros((height, width, 3), dtype=np.float32)
-    for (m_x, m_y), (l1, l2, l3), color in zip(centres[drawn], cholesky[drawn], colors[drawn], strict=True):
-        u = (columns - m_x) / l1
-        v = (rows - m_y - l2 * u) / l3
-        sigma = (u * u + v * v) / np.float32(2)
-        weight = np.maximum(np.exp(-sigma) - CUTOFF, np.float32(0))
-        picture += weight[:, :, None] * color
-    samples = np.clip(picture, np.float32(0), np.float32(1)) * np.float32(255) + np.float32(0.5)
-    rounded: npt.NDArray[np.uint8] = np.floor(samples).astype(np.uint8)
-    return rounded
+    rows = np.arange(height, dtype=np.float32)[:, None] + np.float32(0.5)
+    edge = np.exp(np.float32(-4.5))
+    picture = np.zeros((height, width, 3), np.float32)
+    with np.errstate(all="ignore"):
+        for i in np.flatnonzero(gaussians.drawn):
+            l1, l2, l3 = gaussians.cholesky[i]
+            u = (columns - gaussians.m[i, 0]) / l1
+            v = ((rows - gaussians.m[i, 1]) - l2 * u) / l3
+            w = np.maximum(np.float32(0), np.exp((u * u + v * v) * np.float32(-0.5)) - edge)
+            picture += w[:, :, None] * gaussians.color[i]
+    samples: npt.NDArray[np.uint8] = np.floor(np.float32(255) * np.clip(picture, 0, 1) + np.float32(0.5)).astype(
+        np.uint8
+    )
+    return samples
 
 
-# --- The whole file ---------------------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Decoded:
-    """A decoded file."""
+    """A decoded file: its header, the timestamps and the frames [n, H, W, 3]."""
 
-    width: int
-    height: int
+    header: FileHeader
     pts: list[int]
-    """Timestamps of the frames, in units of the file's time base."""
     frames: npt.NDArray[np.uint8]
-    """[n, H, W, 3], R'G'B'."""
-
-
-def parse(data: bytes) -> tuple[FileHeader, list[tuple[GopTiming, GopModel]]]:
-    """Everything in a file, checked against its index, up to the numbers of section 9."""
-    chunks = read_chunks(data)
-    header = parse_file_header(chunks[0].payload)
-    listed, index = chunks[1:-1], parse_end(chunks[-1], header.version_minor)
-    found = [(chunk.type, len(chunk.payload)) for chunk in listed]
-    _require(found == [(e.type, e.payload_bytes) for e in index.entries], "the index does not list the file's chunks")
-
-    gops: list[tuple[GopTiming, GopModel]] = []
-    n_frames, last_pts = 0, None
-    for chunk, entry in zip(listed, index.entries, strict=True):
-        if chunk.type != GOP:
-            continue
-        reader = Reader(chunk.payload, f"GOP chunk at {chunk.start}")
-        timing = read_timing(reader)
-        gop_header = read_gop_header(reader)
-        _require(timing == entry.timing, f"GOP chunk at {chunk.start} differs from its index entry")
-        _require(gop_header.n_gaussians == entry.n_gaussians, f"GOP chunk at {chunk.start}: N is not the index's")
-        _require(gop_header.n_frames == timing.n_frames, f"GOP chunk at {chunk.start}: T is not the chunk's n_frames")
-        _require(timing.first_frame == n_frames, f"GOP chunk at {chunk.start} begins with the wrong frame")
-        _require(last_pts is None or timing.pts_first > last_pts, f"GOP chunk at {chunk.start}: timestamps go back")
-        gops.append((timing, decode_gop(gop_header, read_streams(reader))))
-        n_frames += timing.n_frames
-        last_pts = timing.pts[-1]
-    _require(n_frames == index.n_frames, "the index counts other frames than the GoPs have")
-    return header, gops
 
 
 def decode(data: bytes) -> Decoded:
-    """Decodes a whole `.stgv` file.
-
-    Args:
-        data: The file's bytes.
-
-    Returns:
-        Its pictures and timestamps.
-
-    Raises:
-        FormatError: The bytes are not a valid file of version 1.0.
-    """
-    header, gops = parse(data)
-    size = header.width, header.height
-    # Wild numbers may overflow; what comes of them is not drawn.
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        pictures = [splat(gaussians, *size) for _, model in gops for gaussians in frame_gaussians(model, *size)]
-    pts = [pts for timing, _ in gops for pts in timing.pts]
-    return Decoded(header.width, header.height, pts, np.stack(pictures))
+    """Decode a whole file."""
+    file = parse(data)
+    pts = [timestamp for gop in file.gops for timestamp in gop.pts]
+    frames = [
+        render(file.header, frame_gaussians(file.header, gop, k))
+        for gop in file.gops
+        for k in range(gop.header.n_frames)
+    ]
+    return Decoded(file.header, pts, np.stack(frames))
