@@ -46,7 +46,7 @@ def explain_frame(
     magnification: int = 1,
     gain: float = 8.0,
 ) -> npt.NDArray[np.uint8]:
-    """Draw four labelled panels: the source, the decoded frame, their error, and the Gaussians' 1-sigma outlines.
+    """Draw four labelled panels, two by two: source and decoded frame, their error and the Gaussians' 1-sigma outlines.
 
     An outline has the colour of the decoded picture at the Gaussian's centre: a Gaussian's own weighted colour may be
     negative or far from what is seen where many overlap.
@@ -79,11 +79,6 @@ def explain_frame(
     outlines = draw_ellipses(
         dimmed, magnification * means, magnification * np.asarray(cholesky_px, dtype=np.float64), colors
     )
-    return contact_sheet(
-        [
-            ("source", enlarge(source)),
-            ("decoded", enlarge(decoded)),
-            (f"error x{gain:g}", enlarge(error)),
-            (f"{len(means)} gaussians, 1 sigma", outlines),
-        ]
-    )
+    above = contact_sheet([("source", enlarge(source)), ("decoded", enlarge(decoded))])
+    below = contact_sheet([(f"error x{gain:g}", enlarge(error)), (f"{len(means)} gaussians, 1 sigma", outlines)])
+    return np.concatenate((above, below))

@@ -17,16 +17,19 @@ def test_pictures_of_two_sizes_are_refused() -> None:
         error_image(np.zeros((2, 2, 3), np.uint8), np.zeros((2, 3, 3), np.uint8))
 
 
-def test_four_panels_side_by_side() -> None:
+def test_four_panels_two_by_two() -> None:
     rng = np.random.default_rng(1)
     source = rng.integers(0, 256, (37, 61, 3), dtype=np.uint8)
     decoded = np.full_like(source, 100)
     means, factors = np.array([[30.0, 18.0], [-900.0, np.nan]]), np.array([[8.0, 2.0, 5.0], [1.0, 0.0, 1.0]])
     sheet = explain_frame(source, decoded, means, factors, magnification=2)
     h, w = 74, 122
-    top = sheet.shape[0] - 4 - h
-    panels = [sheet[top : top + h, 4 + i * (w + 4) : 4 + i * (w + 4) + w] for i in range(4)]
-    assert sheet.shape[1] == 4 + 4 * (w + 4)
+    assert sheet.shape[1] == 4 + 2 * (w + 4)
+    panels = [
+        row[row.shape[0] - 4 - h : row.shape[0] - 4, 4 + i * (w + 4) : 4 + i * (w + 4) + w]
+        for row in np.split(sheet, 2)
+        for i in range(2)
+    ]
     assert np.array_equal(panels[0][::2, 1::2], source)
     assert np.array_equal(panels[1][::2, 1::2], decoded)
     assert np.array_equal(panels[2][1::2, ::2], error_image(source, decoded))
