@@ -79,6 +79,12 @@ def explain_frame(
     outlines = draw_ellipses(
         dimmed, magnification * means, magnification * np.asarray(cholesky_px, dtype=np.float64), colors
     )
-    above = contact_sheet([("source", enlarge(source)), ("decoded", enlarge(decoded))])
-    below = contact_sheet([(f"error x{gain:g}", enlarge(error)), (f"{len(means)} gaussians, 1 sigma", outlines)])
-    return np.concatenate((above, below))
+    return contact_sheet(
+        [
+            ("source", enlarge(source)),
+            ("decoded", enlarge(decoded)),
+            (f"error x{gain:g}", enlarge(error)),
+            (f"{len(means)} gaussians, 1 sigma", outlines),
+        ],
+        n_columns=2,
+    )
