@@ -1,4 +1,4 @@
-"""Small clips made of formulas, as arrays and as lossless files."""
+"""Small clips made of formulas, as arrays and as lossless files, and what decoders make of files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from stgvcodec.media import write_png
+from stgvcodec import VideoDecoder
+from stgvcodec.media import VideoFrame, open_video, write_png
 
 
 def moving_clip(n_frames: int, width: int = 48, height: int = 32, *, phase: float = 0.0) -> np.ndarray:
@@ -25,6 +26,12 @@ def moving_clip(n_frames: int, width: int = 48, height: int = 32, *, phase: floa
         disc = np.hypot(x - width * (0.3 + 0.04 * t), y - height * 0.5) < min(width, height) / 5
         frames.append(np.where(disc[..., None], (230, 40, 60), np.stack(channels, axis=-1)))
     return np.stack(frames).clip(0, 255).astype(np.uint8)
+
+
+def noisy_clip(n_frames: int, width: int = 48, height: int = 32, *, amplitude: int = 12) -> np.ndarray:
+    """The moving clip with noise: there is always something left to code. [T, H, W, 3] uint8."""
+    noise = np.random.default_rng(0).integers(-amplitude, amplitude + 1, (n_frames, height, width, 3))
+    return (moving_clip(n_frames, width, height) + noise).clip(0, 255).astype(np.uint8)
 
 
 def texture(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -66,6 +73,28 @@ def write_video(frames: np.ndarray, path: Path, pts: Sequence[int], time_base: F
             container.mux(stream.encode(picture))
         container.mux(stream.encode(None))
     return path
+
+
+def video_frames(frames: np.ndarray) -> list[VideoFrame]:
+    """The frames as a reader gives them, ten ticks apart."""
+    return [VideoFrame(frame, 10 * t) for t, frame in enumerate(frames)]
+
+
+def read_frames(path: Path) -> np.ndarray:
+    """The frames of a video or of a folder of images. [T, H, W, 3] uint8."""
+    with open_video(path) as video:
+        return np.stack([frame.rgb for frame in video])
+
+
+def decoded_frames(path: Path, *, device: str = "cpu", backend: str = "auto") -> np.ndarray:
+    """The frames of a .stgv file. [T, H, W, 3] uint8."""
+    with VideoDecoder(path, device=device, backend=backend) as decoder:
+        return decoder[:].permute(0, 2, 3, 1).cpu().numpy()
+
+
+def files_under(folder: Path) -> list[str]:
+    """What a folder and its folders hold, by relative path."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
 def psnr_db(reference: np.ndarray, distorted: np.ndarray) -> float:

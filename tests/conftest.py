@@ -9,20 +9,19 @@ import pytest
 import torch
 
 if not torch.cuda.is_available() and os.environ.get("STGV_REQUIRE_GPU") != "1":
-    # Read when a kernel is defined: without a GPU, Triton's kernels run in Python, on tiny cases.
+    # Triton reads this when a kernel is defined. Without a GPU, its kernels run in Python, on tiny cases.
     os.environ["TRITON_INTERPRET"] = "1"
 
 
-from clips import moving_clip, write_folder, write_video
+from clips import decoded_frames, moving_clip, write_folder, write_video
 from fits import TINY
 
-from stgvcodec import VideoDecoder
 from stgvcodec.encoder.config import EncodeConfig
 from stgvcodec.encoder.encode import encode
 from stgvcodec.encoder.presets import PRESETS
 from stgvcodec.encoder.reports import EncodeReport
 
-# Uneven on purpose, and not from zero.
+# They are uneven on purpose, and do not begin at zero.
 PTS = (80, 120, 200, 210, 330, 350, 390)
 
 
@@ -70,9 +69,8 @@ def encoded(tmp_path_factory: pytest.TempPathFactory, clip_video: Path, clip: np
 
 @pytest.fixture(scope="session")
 def decoded(encoded) -> np.ndarray:
-    """What a `VideoDecoder` gives. [7, 32, 48, 3] uint8."""
-    with VideoDecoder(encoded.path, device="cpu") as decoder:
-        return decoder[:].permute(0, 2, 3, 1).numpy()
+    """The frames of `encoded`. [7, 32, 48, 3] uint8."""
+    return decoded_frames(encoded.path)
 
 
 @pytest.fixture(scope="session")

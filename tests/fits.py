@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from clips import moving_clip
+from clips import noisy_clip
 
 from stgvcodec.bitstream.payload.morton_order import morton_codes
 from stgvcodec.bitstream.payload.symbols import GopSymbols
@@ -47,12 +47,6 @@ def gop_config(name: str, **values: object) -> GopConfig:
         "backend": "numba",
     }
     return GopConfig(**{**defaults, **values})  # type: ignore[arg-type]
-
-
-def noisy_clip(n_frames: int, amplitude: int = 12) -> np.ndarray:
-    """A clip in which there is something left to code for every Gaussian. [T, H, W, 3] uint8."""
-    noise = np.random.default_rng(0).integers(-amplitude, amplitude + 1, (n_frames, HEIGHT, WIDTH, 3))
-    return (moving_clip(n_frames, WIDTH, HEIGHT).astype(int) + noise).clip(0, 255).astype(np.uint8)
 
 
 def fitted(

@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from clips import assert_same_pixels, moving_clip, psnr_db, write_folder
+from clips import assert_same_pixels, decoded_frames, moving_clip, psnr_db, read_frames, write_folder
 
 from stgvcodec import EncodeConfig, VideoDecoder, compare, decode, encode
 from stgvcodec.encoder.reports import EncodeReport
-from stgvcodec.media import read_image
 
 pytestmark = pytest.mark.gpu
 
@@ -32,12 +31,6 @@ def on_gpu(source, tmp_path) -> tuple[Path, EncodeReport]:
     return path, encode(source, path, config=config, device="cuda")
 
 
-def decoded(path: Path, **options: str) -> np.ndarray:
-    """[T, H, W, 3] uint8."""
-    with VideoDecoder(path, **options) as decoder:
-        return decoder[:].permute(0, 2, 3, 1).cpu().numpy()
-
-
 def test_a_device_is_there():
     assert torch.cuda.is_available()
 
@@ -48,7 +41,7 @@ def test_encode_reports_what_the_gpu_decodes(on_gpu):
     assert report.device.startswith("cuda")
     assert report.backend != "numba"
     assert [gop.n_frames for gop in report.gops] == [4, 1]
-    frames = decoded(path, device="cuda", backend=report.backend)
+    frames = decoded_frames(path, device="cuda", backend=report.backend)
     psnrs = [psnr_db(a, b) for a, b in zip(moving_clip(N_FRAMES, WIDTH, HEIGHT), frames, strict=True)]
     assert report.psnr_db == pytest.approx(np.mean(psnrs), abs=1e-9)
 
@@ -56,13 +49,13 @@ def test_encode_reports_what_the_gpu_decodes(on_gpu):
 def test_decoding_twice_gives_the_same_bits(on_gpu):
     path, _ = on_gpu
 
-    np.testing.assert_array_equal(decoded(path, device="cuda"), decoded(path, device="cuda"))
+    np.testing.assert_array_equal(decoded_frames(path, device="cuda"), decoded_frames(path, device="cuda"))
 
 
 def test_random_access_gives_the_frames_of_a_sequential_read(on_gpu):
     """Within the format's tolerance: a GPU's matrix products may round by the size of their batch."""
     path, _ = on_gpu
-    frames = decoded(path, device="cuda")
+    frames = decoded_frames(path, device="cuda")
     with VideoDecoder(path, device="cuda") as decoder:
         for i in (4, 0, 3, 3, 1, -1):
             assert_same_pixels(decoder[i].permute(1, 2, 0).cpu().numpy(), frames[i])
@@ -125,18 +118,16 @@ def test_another_stream_than_the_default(on_gpu):
 def test_cpu_and_gpu_decode_alike(on_gpu, backend):
     path, _ = on_gpu
 
-    assert_same_pixels(decoded(path, device="cuda"), decoded(path, device="cpu", backend=backend))
+    assert_same_pixels(decoded_frames(path, device="cuda"), decoded_frames(path, device="cpu", backend=backend))
 
 
 def test_what_a_cpu_encodes_a_gpu_decodes(encoded):
-    assert_same_pixels(decoded(encoded.path, device="cuda"), decoded(encoded.path, device="cpu"))
+    assert_same_pixels(decoded_frames(encoded.path, device="cuda"), decoded_frames(encoded.path, device="cpu"))
 
 
 @pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.stgv")), ids=lambda path: path.stem)
 def test_golden_files(path):
-    stored = np.stack([read_image(image) for image in sorted(path.with_suffix("").glob("*.png"))])
-
-    assert_same_pixels(decoded(path, device="cuda"), stored)
+    assert_same_pixels(decoded_frames(path, device="cuda"), read_frames(path.with_suffix("")))
 
 
 def test_decode_and_compare(on_gpu, source, tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from clips import assert_same_pixels
-from random_gops import random_gop
+from gops import modes, random_gop
 
 from stgvcodec.decoder.gop_renderer import GopRenderer, UnpackedGop
 from stgvcodec.decoder.pair_bound import SplatExtents
@@ -20,7 +20,7 @@ from stgvcodec.model.gop_model import frame_time
 
 CPU = torch.device("cpu")
 WIDTH, HEIGHT, N_FRAMES = 48, 32, 3
-MODES = list(product((0, 1), repeat=3))
+COMBINATIONS = list(product((0, 1), repeat=3))
 
 
 def unpacked_gop(symbols, *, pinned: bool = False) -> UnpackedGop:
@@ -83,7 +83,7 @@ def by_hand(symbols) -> tuple[list[list[float]], ...]:
 @pytest.mark.parametrize("low_pass", [0.0, 0.25])
 @pytest.mark.parametrize("backend", ["numba", "reference"])
 def test_grid_log_and_ycocg_against_python(backend, low_pass):
-    symbols = random_gop((1, 1, 1), low_pass=low_pass, moves=False)
+    symbols = random_gop(n_frames=N_FRAMES, low_pass=low_pass, moves=False)
     expected = splatted(*by_hand(symbols), low_pass)
 
     frames = frames_of(unpacked_gop(symbols), backend=backend).numpy()
@@ -91,13 +91,13 @@ def test_grid_log_and_ycocg_against_python(backend, low_pass):
     assert len(frames) == N_FRAMES
     for frame in frames:
         assert_same_pixels(frame, expected)
-    # Otherwise the comparison would show little.
+    # In a picture that is mostly black or saturated, the comparison would show little.
     assert np.mean((expected > 0) & (expected < 255)) > 0.5
 
 
-@pytest.mark.parametrize("modes", MODES, ids=str)
-def test_every_combination_of_modes_is_rendered(modes):
-    symbols = random_gop(modes, seed=7)
+@pytest.mark.parametrize("combination", COMBINATIONS, ids=str)
+def test_every_combination_of_modes_is_rendered(combination):
+    symbols = random_gop(7, n_frames=N_FRAMES, **modes(*combination))
 
     frames = frames_of(unpacked_gop(symbols))
 
@@ -109,7 +109,7 @@ def test_every_combination_of_modes_is_rendered(modes):
 @pytest.mark.parametrize("n_frames", [1, 7, 16, 17])
 def test_times_lie_behind_the_parameters(n_frames):
     """Frames more and fewer than a cache line has floats."""
-    symbols = random_gop((1, 1, 1), n_gaussians=1, n_frames=n_frames)
+    symbols = random_gop(n_gaussians=1, n_frames=n_frames)
 
     _, times = stage(symbols, pinned=False).to(CPU)
 
@@ -118,36 +118,11 @@ def test_times_lie_behind_the_parameters(n_frames):
     assert torch.equal(times.gamma, torch.from_numpy(time_encoding(expected, symbols.header.n_frequencies)))
 
 
-@pytest.mark.parametrize("scale", [1.0, 0.4])
-def test_triton_renders_without_asking_how_many_pairs_there_are(triton_device, monkeypatch, scale):
-    """Under its interpreter where there is no GPU: the same picture, in room that was known to do."""
-    from stgvcodec.decoder import gop_renderer
-
-    budgets = []
-    rasterize = gop_renderer.rasterize_uint8
-
-    def recording(*arguments, budget, **options):
-        budgets.append(budget)
-        return rasterize(*arguments, budget=budget, **options)
-
-    symbols = random_gop((1, 1, 1), n_frames=2)
-    expected = frames_of(unpacked_gop(symbols), scale=scale)
-    monkeypatch.setattr(gop_renderer, "rasterize_uint8", recording)
-
-    got = frames_of(
-        unpacked_gop(symbols, pinned=triton_device.type == "cuda"), backend="triton", device=triton_device, scale=scale
-    )
-
-    assert_same_pixels(got.cpu().numpy(), expected.numpy())
-    (budget,) = budgets
-    assert 0 < int(budget.need) <= budget.capacity <= 6 * int(budget.need)
-
-
 @pytest.mark.parametrize("scale", [0.3, 1.0, 2.5])
 @pytest.mark.parametrize(("low_pass", "ratio"), [(0.0, 0.02), (0.25, 0.15), (0.0, 0.5)], ids=str)
 def test_the_bound_on_pairs_holds_wherever_gaussians_are(scale, low_pass, ratio):
     """Against the tiles that bounding boxes at random places meet."""
-    symbols = random_gop((1, 1, 1), low_pass=low_pass, n_gaussians=60)
+    symbols = random_gop(low_pass=low_pass, n_gaussians=60)
     symbols.shape_scale[:2] = ratio
     staged = stage(symbols, pinned=False)
     width, height = round(WIDTH * scale), round(HEIGHT * scale)
@@ -168,10 +143,10 @@ def test_the_bound_on_pairs_holds_wherever_gaussians_are(scale, low_pass, ratio)
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("modes", MODES, ids=str)
-def test_gpu_and_cpu_agree(modes):
+@pytest.mark.parametrize("combination", COMBINATIONS, ids=str)
+def test_gpu_and_cpu_agree(combination):
     cuda = torch.device("cuda")
-    symbols = random_gop(modes)
+    symbols = random_gop(n_frames=N_FRAMES, **modes(*combination))
     on_cpu = unpacked_gop(symbols)
 
     gop = GopRenderer(unpacked_gop(symbols, pinned=True), width=WIDTH, height=HEIGHT, device=cuda, backend="triton")
@@ -184,7 +159,7 @@ def test_gpu_and_cpu_agree(modes):
 def test_parameters_are_sent_without_waiting():
     """After a first GoP, which compiles: whatever waits for the GPU is an error."""
     cuda = torch.device("cuda")
-    symbols = random_gop((1, 1, 1))
+    symbols = random_gop()
     expected = frames_of(unpacked_gop(symbols, pinned=True), backend="triton", device=cuda)
     torch.cuda.synchronize()
     unpacked = unpacked_gop(symbols, pinned=True)
@@ -200,7 +175,7 @@ def test_parameters_are_sent_without_waiting():
 def test_pinned_memory_is_not_reused_while_it_is_sent():
     """Many GoPs, dropped as soon as they are queued, on a stream of their own."""
     cuda = torch.device("cuda")
-    gops = [random_gop((1, 1, 1), seed=seed) for seed in range(4)]
+    gops = [random_gop(seed) for seed in range(4)]
     expected = [frames_of(unpacked_gop(gop, pinned=True), backend="triton", device=cuda) for gop in gops]
     torch.cuda.synchronize()
     stream = torch.cuda.Stream()

@@ -15,7 +15,7 @@ import blind_decoder
 import numpy as np
 import pytest
 import torch
-from random_gops import random_gop
+from gops import modes, random_gop
 from spec_tables import cells_after
 
 from stgvcodec import VideoDecoder
@@ -112,10 +112,11 @@ def written():
     )
     file = io.BytesIO()
     writer = StgvWriter(file, header)
-    for i, modes in enumerate(MODES):
+    for i, combination in enumerate(MODES):
         n_frames = 1 + i % 3
         writer.add_chunk(PRIVATE, b"skip me")
-        symbols = random_gop(modes, n_gaussians=30 + i, n_frames=n_frames, low_pass=0.375 * (i % 2), seed=i)
+        sizes = {"n_gaussians": 30 + i, "n_frames": n_frames, "low_pass": 0.375 * (i % 2)}
+        symbols = random_gop(i, **sizes, **modes(*combination))
         writer.add_gop(pack_gop(symbols), [100 * i - 5 + k * k for k in range(n_frames)])
     writer.finish()
     return file.getvalue()

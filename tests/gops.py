@@ -1,4 +1,4 @@
-"""GoPs for the tests of this folder: every size small and odd, every value from a seed."""
+"""GoPs of any modes: every size small and odd, every value from a seed, and a picture that has something to see."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from stgvcodec.bitstream import ColorDescription, GopHeader, GopSymbols, StreamHeader
+from stgvcodec.bitstream import ColorDescription, GopHeader, GopSymbols, StgvReader, StgvWriter, StreamHeader
+from stgvcodec.bitstream.payload.head import read_header
 
 HEADER = StreamHeader(
     width=63,
@@ -81,50 +82,60 @@ def gop_header(**changes):
     return GopHeader(**sizes)
 
 
-def random_gop(seed=0, spread=3.0, **changes):
-    """A GoP whose Gaussians have symbols that depend on one another.
+def random_gop(seed=0, spread=3.0, *, moves=True, **changes):
+    """A GoP whose Gaussians have symbols that depend on one another, and are spread over a picture and a little beyond.
 
-    Weights have a Laplace distribution of scale `spread`; `changes` are attributes of the header, modes included.
+    Weights have a Laplace distribution of scale `spread`; without `moves`, the field moves nothing. `changes` are
+    attributes of the header, modes included.
     """
     rng = np.random.default_rng(seed)
     header = gop_header(**changes)
     n, m, k = header.n_gaussians, header.color_stages, header.color_codebook_size
-    half = 1 << (header.weight_bits - 1)
+    half_weight, half_shape = 1 << (header.weight_bits - 1), 1 << (header.cholesky_bits - 1)
 
     def weights(shape):
-        return np.clip(np.rint(rng.laplace(0, spread, shape)), -half, half - 1).astype(np.int8)
+        return np.clip(np.rint(rng.laplace(0, spread, shape)), -half_weight, half_weight - 1).astype(np.int8)
 
-    def scales(count):
+    def floats(*values):
         """Of 8 significant bits, as the encoder's are."""
-        values = rng.uniform(0.01, 0.4, count).astype(np.float32)
-        return (values.view(np.uint32) & 0xFFFF0000).view(np.float32)
+        return (np.array(values, np.float32).view(np.uint32) & 0xFFFF0000).view(np.float32)
 
     size = rng.gamma(3, 3, n)
-    shapes = np.stack([size + rng.normal(0, 2, n), size + rng.normal(0, 2, n), 128 + rng.normal(0, 1 + size, n)], 1)
+    shears = half_shape + rng.normal(0, 1 + size, n)
+    shapes = np.stack([size + rng.normal(0, 2, n), size + rng.normal(0, 2, n), shears], axis=1)
+    shapes = np.clip(np.rint(shapes), 0, 2 * half_shape - 1)
     if header.point_mode:
         points = np.rint(rng.uniform(0, 120, (n, 2))).astype(np.uint16)
     else:
         points = ordered_halves(rng.uniform(-1.1, 1.1, (n, 2)))
     if header.color_mode:
-        luma = rng.normal(0, 1 + 20 / (1 + size))
+        luma = 6 + rng.normal(0, 1 + 20 / (1 + size))
         orange = rng.normal(0, 3, n)
         green = rng.normal(0, 1, n) - 0.6 * orange
         colors = np.clip(np.rint(128 + np.stack([luma, orange, green], 1)), 0, 255)
     else:
         colors = rng.integers(0, k, (n, m))
         colors[:, 1:] = (colors[:, :-1] + rng.integers(0, min(k, 3), (n, m - 1))) % k
-    counts = {name: shape[0] for name, shape in header.side_info_shapes.items()}
-    side_info = {name: (-1 if name.endswith("offset") else 1) * scales(count) for name, count in counts.items()}
+    mlp = [weights(shape) for shape in header.mlp_shapes]
+    if not moves:
+        mlp[4:] = [np.zeros_like(tensor) for tensor in mlp[4:]]
+    scales = {name: rng.uniform(0.01, 0.04, shape) for name, shape in header.side_info_shapes.items()}
+    if header.point_mode:
+        scales.update(point_scale=[0.0185, 0.0185], point_offset=[-1.1, -1.1])
+    if header.shape_mode:
+        scales["shape_scale"] = [0.13, 0.15, 0.07]
+    else:
+        scales.update(shape_scale=[0.11, 0.05, 0.13], shape_offset=[-0.3, -0.05 * half_shape, 0.2])
     return GopSymbols(
         header=header,
         points=points,
-        shapes=np.clip(np.rint(shapes), 0, (1 << header.cholesky_bits) - 1).astype(np.uint8),
+        shapes=shapes.astype(np.uint8),
         colors=colors.astype(np.uint8),
-        codebooks=halves(rng.normal(0, 0.4, header.codebooks_shape)),
+        codebooks=halves(rng.normal(0.15, 0.3, header.codebooks_shape)),
         static_table=weights((sum(header.static_entries), header.static_features)),
         dynamic_table=weights((sum(header.dynamic_entries), header.dynamic_features)),
-        mlp=tuple(weights(shape) for shape in header.mlp_shapes),
-        **side_info,
+        mlp=tuple(mlp),
+        **{name: floats(*values) for name, values in scales.items()},
     )
 
 
@@ -169,3 +180,25 @@ def stored(symbols):
     points = symbols.points.tolist()
     codes = [sum((x >> i & 1) << (2 * i) | (y >> i & 1) << (2 * i + 1) for i in range(16)) for x, y in points]
     return in_order(symbols, sorted(range(len(codes)), key=codes.__getitem__))
+
+
+def write_gops(path, header, payloads, ticks=40):
+    """A file of the payloads, one behind the other at a constant rate."""
+    with path.open("wb") as file:
+        writer = StgvWriter(file, header)
+        start = 0
+        for payload in payloads:
+            stop = start + ticks * read_header(payload).n_frames
+            writer.add_gop(payload, range(start, stop, ticks))
+            start = stop
+        writer.finish()
+    return path
+
+
+def with_damaged_gop(path, index):
+    """The bytes of a file with one bit changed in the middle of a GoP's payload."""
+    with StgvReader(path) as reader:
+        entry = reader.gops[index]
+    data = bytearray(path.read_bytes())
+    data[entry.offset + entry.n_bytes // 2] ^= 0x10
+    return bytes(data)
