@@ -1,24 +1,28 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pytest
+from clips import moving_clip, write_folder
 
 from stgvcodec.cli import main
-
-N_FRAMES, HEIGHT, WIDTH = 6, 32, 48
 
 
 class Outcome(NamedTuple):
     code: int
     out: str
     err: str
+
+    def assert_refused(self, code: int, said: str) -> None:
+        """One line that matches `said`, an exit code, and nothing else."""
+        assert (self.code, self.out) == (code, "")
+        assert re.fullmatch(rf"stgvcodec: error: .*(?:{said}).*\n", self.err), self.err
 
 
 @pytest.fixture
@@ -46,27 +50,10 @@ def fresh_cli() -> Callable[..., Outcome]:
     return run
 
 
-def moving_picture(t: int) -> np.ndarray:
-    """Frame `t` of a small clip of moving waves. [H, W, 3] uint8."""
-    y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
-    channels = [
-        128 + 90 * np.sin((x + 2 * t) / 9),
-        128 + 80 * np.cos((y - t) / 7),
-        100 + 60 * np.sin((x + y + t) / 12),
-    ]
-    return np.stack(channels, axis=-1).astype(np.uint8)
-
-
 @pytest.fixture(scope="session")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of six images of 48x32."""
-    from stgvcodec.media import write_png
-
-    folder = tmp_path_factory.mktemp("source") / "clip"
-    folder.mkdir()
-    for t in range(N_FRAMES):
-        write_png(folder / f"{t}.png", moving_picture(t))
-    return folder
+    return write_folder(moving_clip(6), tmp_path_factory.mktemp("source") / "clip")
 
 
 @pytest.fixture(scope="session")

@@ -1,27 +1,18 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-from stgvcodec import VideoDecoder
-from stgvcodec.media import open_video
-
-
-def pictures(path: Path) -> np.ndarray:
-    with open_video(path) as video:
-        return np.stack([frame.rgb for frame in video])
+from clips import decoded_frames, read_frames
+from gops import with_damaged_gop
 
 
-def test_a_fresh_process_writes_the_decoders_frames(fresh_cli, encoded: Path, tmp_path: Path) -> None:
-    outcome = fresh_cli("decode", encoded, tmp_path / "frames", "--device", "cpu", "--json", tmp_path / "report.json")
+def test_frames_report_and_text_agree(cli, encoded: Path, tmp_path: Path) -> None:
+    outcome = cli("decode", encoded, tmp_path / "frames", "--device", "cpu", "--json", tmp_path / "report.json")
     assert outcome.code == 0
-    with VideoDecoder(encoded, device="cpu") as decoder:
-        expected = decoder[:].permute(0, 2, 3, 1).numpy()
-    assert np.array_equal(pictures(tmp_path / "frames"), expected)
+    assert np.array_equal(read_frames(tmp_path / "frames"), decoded_frames(encoded))
     report = json.loads((tmp_path / "report.json").read_text())
     assert (report["width"], report["height"], report["n_frames"], report["damage"]) == (48, 32, 6, [])
     assert 0 < report["render_seconds"] < report["seconds"]
@@ -30,65 +21,36 @@ def test_a_fresh_process_writes_the_decoders_frames(fresh_cli, encoded: Path, tm
     assert outcome.err.startswith("decoding: rendering, 1 of 6 frames done")
 
 
-def test_scale_and_frames(cli, encoded: Path, tmp_path: Path) -> None:
-    outcome = cli("decode", encoded, tmp_path / "big", "--scale", "1.5", "--frames", "3:5", "--device", "cpu")
-    assert outcome.code == 0
-    assert pictures(tmp_path / "big").shape == (2, 48, 72, 3)
+def test_quiet_scaled_part_as_a_video(cli, encoded: Path, tmp_path: Path) -> None:
+    options = ("--scale", "1.5", "--frames", "3:5", "--device", "cpu", "-q")
+    assert cli("decode", encoded, tmp_path / "big.mp4", *options) == (0, "", "")
+    assert read_frames(tmp_path / "big.mp4").shape == (2, 48, 72, 3)
 
 
-def test_quiet_video(cli, encoded: Path, tmp_path: Path) -> None:
-    outcome = cli("decode", encoded, tmp_path / "out.mp4", "-q", "--device", "cpu")
-    assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
-    assert pictures(tmp_path / "out.mp4").shape == (6, 32, 48, 3)
-
-
-def damaged(encoded: Path, folder: Path, kind: str) -> Path:
-    content = bytearray(encoded.read_bytes())
-    if kind == "cut":
-        del content[-40:]
-    elif kind == "flipped":
-        # In the second half of the file: the second GoP, the first stays intact.
-        content[len(content) * 3 // 4] ^= 0x10
-    elif kind == "other":
-        content = bytearray(b"RIFF" + bytes(500))
-    elif kind == "empty":
-        content.clear()
-    path = folder / f"{kind}.stgv"
-    path.write_bytes(content)
-    return path
-
-
-@pytest.mark.parametrize("kind", ["cut", "flipped", "other", "empty"])
-def test_a_damaged_file_is_one_line_and_writes_nothing(cli, encoded: Path, tmp_path: Path, kind: str) -> None:
-    source = damaged(encoded, tmp_path, kind)
-    outcome = cli("decode", source, tmp_path / "out.mp4", "-q", "--device", "cpu")
-    assert outcome.code == 4
-    assert outcome.out == ""
-    assert re.fullmatch(r"stgvcodec: error: .*\n", outcome.err)
+def test_damage_is_refused_or_with_keep_going_skipped(cli, encoded: Path, tmp_path: Path) -> None:
+    source = tmp_path / "damaged.stgv"
+    source.write_bytes(with_damaged_gop(encoded, 1))
+    cli("decode", source, tmp_path / "out.mp4", "-q", "--device", "cpu").assert_refused(4, "GoP 1.*--keep-going")
     assert list(tmp_path.iterdir()) == [source]
 
-
-def test_keep_going_renders_what_is_intact_and_says_what_is_not(cli, encoded: Path, tmp_path: Path) -> None:
-    source = damaged(encoded, tmp_path, "flipped")
     options = ("--keep-going", "--device", "cpu", "--json", tmp_path / "report.json")
     outcome = cli("decode", source, tmp_path / "frames", *options)
     assert outcome.code == 0
     report = json.loads((tmp_path / "report.json").read_text())
-    assert report["n_frames"] == len(pictures(tmp_path / "frames")) == 4
+    assert report["n_frames"] == len(read_frames(tmp_path / "frames")) == 4
     assert report["damage"]
     for what in report["damage"]:
         assert f"stgvcodec: skipped: {what}\n" in outcome.err
 
 
-def test_a_missing_file_is_one_line(cli, tmp_path: Path) -> None:
-    outcome = cli("decode", tmp_path / "missing.stgv", tmp_path / "out.mp4")
-    assert outcome.code == 3
-    assert re.fullmatch(r"stgvcodec: error: .*missing\.stgv.*\n", outcome.err)
-
-
-@pytest.mark.parametrize("scale", ["0", "-1", "nan", "1e9"])
-def test_an_impossible_scale_is_refused(cli, encoded: Path, tmp_path: Path, scale: str) -> None:
-    outcome = cli("decode", encoded, tmp_path / "out.mp4", "--scale", scale, "--device", "cpu")
-    assert outcome.code == 2
-    assert re.fullmatch(r"stgvcodec: error: scale is .*\n", outcome.err)
+@pytest.mark.parametrize(
+    ("source", "options", "code", "said"),
+    [("clip.stgv", ("--scale", "nan"), 2, "scale is "), ("missing.stgv", (), 3, r"missing\.stgv")],
+    ids=["scale", "missing"],
+)
+def test_what_cannot_be_decoded_is_one_line(
+    cli, encoded: Path, tmp_path: Path, source: str, options: tuple[str, ...], code: int, said: str
+) -> None:
+    arguments = ("decode", encoded.with_name(source), tmp_path / "out.mp4", *options, "--device", "cpu")
+    cli(*arguments).assert_refused(code, said)
     assert list(tmp_path.iterdir()) == []

@@ -56,10 +56,7 @@ def test_demo_writes_what_it_says(cli, tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_a_folder_that_cannot_be_made_is_one_line(cli, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    outcome = cli("demo", "--output", tmp_path / "file")
-    assert outcome.code == 5
-    assert outcome.err.startswith(f"stgvcodec: error: {tmp_path / 'file'}: cannot be made as a folder")
-    assert outcome.err.count("\n") == 1
+    cli("demo", "--output", tmp_path / "file").assert_refused(5, f"{tmp_path / 'file'}: cannot be made as a folder")
 
 
 def test_kernels_compiled_are_timed() -> None:

@@ -87,15 +87,6 @@ def test_zero_is_a_value_and_not_left_out() -> None:
         parsed(options.config_options, "--color-stages", "0")
 
 
-@pytest.mark.parametrize("option", ["--color-stages", "--color-codebook"])
-def test_codebooks_are_of_profile_paper(option: str) -> None:
-    with pytest.raises(config.ConfigError, match="profile compact has no codebooks for colours"):
-        parsed(options.config_options, option, "2")
-    assert parsed(options.config_options, option, "2", "--profile", "paper") != {
-        "config": EncodeConfig(profile="paper")
-    }
-
-
 def test_frames_crop_and_resize_become_one_selection() -> None:
     given = ("--frames", "3:9", "--crop", "40x20+1+2", "--resize", "20x10")
     expected = Selection(frames=(3, 9), crop=Crop(40, 20, 1, 2), resize=(20, 10))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -168,13 +169,7 @@ def test_wrong_use_is_one_line(
     cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int, said: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    outcome = cli("rd", *arguments)
-
-    assert outcome.code == code
-    assert outcome.out == ""
-    assert outcome.err.startswith("stgvcodec: error: ")
-    assert outcome.err.count("\n") == 1
-    assert said in outcome.err
+    cli("rd", *arguments).assert_refused(code, re.escape(said))
     assert not list(tmp_path.iterdir())
 
 
@@ -182,8 +177,7 @@ def test_another_schema_is_one_line(cli, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('{"schema": "compressai/1"}')
     outcome = cli("rd", "--plot-only", tmp_path / "a.json", "-o", tmp_path / "a.png")
 
-    assert outcome.code == 2
-    assert "got the schema 'compressai/1', expected 'stgvcodec-rd/1'" in outcome.err
+    outcome.assert_refused(2, "got the schema 'compressai/1', expected 'stgvcodec-rd/1'")
     assert not (tmp_path / "a.png").exists()
 
 
@@ -199,6 +193,4 @@ def test_without_the_extra_its_name_is_said(fresh_cli, clip: Path, tmp_path: Pat
     (tmp_path / f"{package}.py").write_text(f"raise ModuleNotFoundError(\"No module named '{package}'\")")
     outcome = fresh_cli("rd", clip, "-o", tmp_path / "a.png", environment={"PYTHONPATH": str(tmp_path)})
 
-    assert outcome.code == 1
-    assert outcome.err.count("\n") == 1
-    assert "pip install 'stgvcodec[rd]'" in outcome.err
+    outcome.assert_refused(1, re.escape("pip install 'stgvcodec[rd]'"))
