@@ -3,9 +3,8 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-import independent_decoder
 import pytest
-from gops import integers_of, same_gop, stored
+from gops import same_gop, stored
 from spec_tables import SPEC, cells_after
 
 from stgvcodec.bitstream import StgvReader, unpack_gop
@@ -59,12 +58,6 @@ def test_golden_file_decodes_to_its_symbols(example, payload):
         assert [gop.pts for gop in reader.gops] == [example.PTS]
         reader.verify()
     assert same_gop(unpack_gop(payload), stored(expected))
-
-
-def test_independent_decoder_gets_the_same_symbols(example, payload):
-    parsed = independent_decoder.parse_gop(payload)
-    for name, integers in integers_of(stored(example.worked_example_symbols())).items():
-        assert parsed[name] == integers, name
 
 
 def test_spec_shows_the_symbols_of_the_gaussians(example):

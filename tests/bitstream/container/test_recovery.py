@@ -28,65 +28,68 @@ def flipped(position, data=DATA):
     return bytes(damaged)
 
 
-def check(data, kept, *notes):
-    """Which GoPs are kept, and that every note is there, in order and no other."""
+def test_intact_file_has_no_damage():
+    reader = recovered(DATA)
+    assert reader.damage == ()
+    assert reader.header == HEADER
+    assert [gop.pts for gop in reader.gops] == [gop.pts for gop in GOPS]
+    assert [reader.read_gop(i) for i in range(3)] == PAYLOADS
+    assert len(reader.chunks) == 4
+
+
+DAMAGE = {
+    "unfinished": (DATA[:END], [0, 1, 2], [f"byte {END}: the end chunk is missing or damaged"]),
+    "index": (
+        flipped(END + 20),
+        [0, 1, 2],
+        [f"byte {END}: 61 bytes were skipped, the payload of the END chunk is damaged", "end chunk is missing"],
+    ),
+    "payload": (
+        flipped(GOPS[1].offset + 100),
+        [0, 2],
+        [
+            f"byte {GOPS[1].offset}: {GOPS[1].n_bytes} bytes were skipped, the payload of the GOP chunk is damaged",
+            "frames 5 to 9 are missing",
+        ],
+    ),
+    "chunk header": (
+        flipped(GOPS[2].offset + 2),
+        [0, 1],
+        [f"byte {GOPS[2].offset}: .* no chunk begins here", "frames 10 to 12 are missing"],
+    ),
+    "cut in a GoP": (
+        DATA[: GOPS[1].offset + 300],
+        [0],
+        [
+            f"byte {GOPS[1].offset}: 300 bytes were skipped, the GOP chunk is cut short: it ends at byte",
+            "end chunk is missing",
+        ],
+    ),
+    "deleted bytes": (
+        DATA[: GOPS[1].offset + 200] + DATA[GOPS[1].offset + 233 :],
+        [0, 2],
+        ["the payload of the GOP chunk is damaged", "frames 5 to 9 are missing"],
+    ),
+    "trailing bytes": (
+        DATA + b"tail",
+        [0, 1, 2],
+        [f"byte {len(DATA)}: 4 bytes were skipped", f"byte {len(DATA)}: 4 bytes follow"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("data", "kept", "notes"), DAMAGE.values(), ids=DAMAGE)
+def test_what_is_intact_is_kept_and_what_is_not_is_noted(data, kept, notes):
+    """Every note is there, in order, and no other."""
     reader = recovered(data)
     assert [reader.read_gop(i) for i in range(len(reader.gops))] == [PAYLOADS[index] for index in kept]
     assert [gop.first_frame for gop in reader.gops] == [GOPS[index].first_frame for index in kept]
+    assert reader.n_frames == sum(GOPS[index].n_frames for index in kept)
     assert len(reader.damage) == len(notes), reader.damage
     for got, expected in zip(reader.damage, notes, strict=True):
         assert re.search(expected, got), (got, expected)
     streams = [payload_stream_bytes(reader.read_gop(i)) for i in range(len(reader.gops))]
     assert sum(stream_bytes(streams, reader.file_bytes).values()) == len(data)
-    return reader
-
-
-def test_intact_file_has_no_damage():
-    reader = check(DATA, [0, 1, 2])
-    assert reader.header == HEADER
-    assert reader.n_frames == 13
-    assert [gop.pts for gop in reader.gops] == [gop.pts for gop in GOPS]
-    assert len(reader.chunks) == 4
-
-
-def test_unfinished_file():
-    check(DATA[:END], [0, 1, 2], f"byte {END}: the end chunk is missing or damaged")
-
-
-def test_damaged_index():
-    check(
-        flipped(END + 20),
-        [0, 1, 2],
-        f"byte {END}: 61 bytes were skipped, the payload of the END chunk is damaged",
-        "end chunk is missing",
-    )
-
-
-def test_flipped_payload_byte():
-    check(
-        flipped(GOPS[1].offset + 100),
-        [0, 2],
-        f"byte {GOPS[1].offset}: {GOPS[1].n_bytes} bytes were skipped, the payload of the GOP chunk is damaged",
-        "frames 5 to 9 are missing",
-    )
-
-
-def test_flipped_chunk_header():
-    check(
-        flipped(GOPS[2].offset + 2),
-        [0, 1],
-        f"byte {GOPS[2].offset}: .* no chunk begins here",
-        "frames 10 to 12 are missing",
-    )
-
-
-def test_cut_inside_a_gop():
-    check(
-        DATA[: GOPS[1].offset + 300],
-        [0],
-        f"byte {GOPS[1].offset}: 300 bytes were skipped, the GOP chunk is cut short: it ends at byte",
-        "end chunk is missing",
-    )
 
 
 @pytest.mark.parametrize("where", ["in a GoP", "between GoPs"])
@@ -99,14 +102,6 @@ def test_inserted_bytes(where):
     assert any("bytes were skipped" in note for note in reader.damage)
 
 
-def test_deleted_bytes_cost_only_their_gop():
-    at = GOPS[1].offset + 200
-    reader = check(
-        DATA[:at] + DATA[at + 33 :], [0, 2], "the payload of the GOP chunk is damaged", "frames 5 to 9 are missing"
-    )
-    assert reader.n_frames == 8
-
-
 @pytest.mark.parametrize("n_bytes", [1, 8])
 def test_damaged_magic(n_bytes):
     reader = recovered(DATA[n_bytes:])
@@ -114,8 +109,7 @@ def test_damaged_magic(n_bytes):
     assert reader.damage[0] == "byte 0: the magic bytes are damaged"
 
 
-def test_trailing_bytes_and_copied_files():
-    check(DATA + b"tail", [0, 1, 2], f"byte {len(DATA)}: 4 bytes were skipped", f"byte {len(DATA)}: 4 bytes follow")
+def test_a_file_behind_its_copy_is_read_once():
     twice = recovered(DATA + DATA)
     assert len(twice.gops) == 3
     assert sum("begins again at frame" in note for note in twice.damage) == 3

@@ -11,7 +11,6 @@ from stgvcodec.bitstream.syntax.primitives import PACKERS, ByteReader
 from stgvcodec.bitstream.syntax.tables import (
     FILE_HEADER,
     GOP_CHUNK,
-    METADATA,
     SIDE_INFO,
     TABLES,
 )
@@ -25,20 +24,6 @@ def test_spec_shows_the_table(name):
 
 def test_spec_shows_the_limits():
     assert rows_after("Table of limits:") == limit_rows(LIMITS)
-
-
-@pytest.mark.parametrize("value", [0, 1, 127, 128, 300, 16383, 16384, 2**32, 2**63, 2**64 - 1])
-def test_uint_round_trip(value):
-    reader = ByteReader(PACKERS["uint"](value), "test")
-    assert reader.uint() == value
-    reader.expect_end()
-
-
-@pytest.mark.parametrize("value", [0, -1, 1, -3, 63, -64, 64, -65, 2**62, -(2**62)])
-def test_sint_round_trip(value):
-    reader = ByteReader(PACKERS["sint"](value), "test")
-    assert reader.sint() == value
-    reader.expect_end()
 
 
 def test_integers_of_the_spec():
@@ -58,13 +43,6 @@ def test_uint_refuses_short_long_and_overlong(data):
 def test_text_refuses_bytes_that_would_reach_a_terminal(data, message):
     with pytest.raises(BitstreamError, match=message):
         ByteReader(data, "test").text()
-
-
-def test_metadata_round_trips():
-    values = {"n_entries": 2, "keys": ("title", "note"), "values": ("Bunny, größer", "")}
-    reader = ByteReader(write_elements(values, METADATA), "test")
-    assert read_elements(reader, METADATA) == values
-    reader.expect_end()
 
 
 @pytest.mark.parametrize(
