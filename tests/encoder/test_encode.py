@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import subprocess
@@ -10,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from clips import moving_clip, psnr_db, write_folder, write_video
+from clips import decoded_frames, moving_clip, psnr_db, write_folder, write_video
 
 from stgvcodec import EncodeConfig, Selection, VideoDecoder, encode, read_info
 from stgvcodec.encoder.presets import PRESETS
 from stgvcodec.encoder.profiles import PROFILES
 from stgvcodec.encoder.reports import EncodeReport
-from stgvcodec.media import Crop
+from stgvcodec.media import Crop, open_video
 from stgvcodec.metrics import psnr_db as exact_psnr_db
 
 
@@ -39,14 +40,13 @@ with stgvcodec.VideoDecoder(sys.argv[1], device="cpu") as decoder:
 """
 
 
-def test_a_fresh_process_decodes_the_frames_whose_psnr_was_reported(encoded, tmp_path):
+def test_a_fresh_process_decodes_the_frames_whose_psnr_was_reported(encoded, decoded, tmp_path):
     """Nothing but the file goes over."""
     command = [sys.executable, "-c", FRESH_DECODE, str(encoded.path), str(tmp_path / "frames.npy")]
     subprocess.run(command, check=True, cwd=tmp_path, env={**os.environ, "STGV_THREADS": "3"})
     frames = np.load(tmp_path / "frames.npy")
 
-    with VideoDecoder(encoded.path, device="cpu") as decoder:
-        np.testing.assert_array_equal(frames, decoder[:].permute(0, 2, 3, 1).numpy())
+    np.testing.assert_array_equal(frames, decoded)
     psnrs = [exact_psnr_db(a, b) for a, b in zip(encoded.frames, frames, strict=True)]
     for gop in encoded.report.gops:
         own = psnrs[gop.first_frame : gop.first_frame + gop.n_frames]
@@ -61,9 +61,7 @@ def test_a_fresh_process_decodes_the_frames_whose_psnr_was_reported(encoded, tmp
 def test_reported_psnr_is_that_of_the_same_back_end(clip_folder, clip, tmp_path, backend):
     report = encode(clip_folder, tmp_path / "a.stgv", config=tiny(gop=7), device="cpu", backend=backend)
 
-    with VideoDecoder(tmp_path / "a.stgv", device="cpu", backend=backend) as decoder:
-        decoded = decoder[:].permute(0, 2, 3, 1).numpy()
-
+    decoded = decoded_frames(tmp_path / "a.stgv", backend=backend)
     assert (report.backend, report.device) == (backend, "cpu")
     assert report.psnr_db == mean_psnr_db(clip, decoded)
 
@@ -146,11 +144,14 @@ def test_another_seed_writes_another_file(clip_folder, tmp_path):
     assert len({path.read_bytes() for path in tmp_path.glob("*.stgv")}) == 3
 
 
-@pytest.mark.parametrize(("gop", "expected"), [(3, [3, 3, 1]), (7, [7]), (100, [7]), (1, [1] * 7)])
-def test_gop_override_and_a_shorter_last_gop(clip_folder, tmp_path, gop, expected):
-    report = encode(clip_folder, tmp_path / "a.stgv", config=tiny(gop=gop), device="cpu")
+@pytest.mark.parametrize(
+    ("gop", "n_gaussians", "expected"), [(3, 1, [3, 3, 1]), (7, 77, [7]), (100, 77, [7]), (1, 1, [1] * 7)]
+)
+def test_gops_and_gaussians_are_as_asked(clip_folder, tmp_path, gop, n_gaussians, expected):
+    report = encode(clip_folder, tmp_path / "a.stgv", config=tiny(gop=gop, n_gaussians=n_gaussians), device="cpu")
 
     assert gop_lengths(report) == expected
+    assert {gop.n_gaussians for gop in report.gops} == {n_gaussians}
     with VideoDecoder(tmp_path / "a.stgv", device="cpu") as decoder:
         assert len(decoder) == decoder[:].shape[0] == 7
 
@@ -163,31 +164,6 @@ def test_gops_split_at_a_cut(tmp_path, scene_cut, expected):
     report = encode(source, tmp_path / "a.stgv", config=tiny(gop=6, scene_cut=scene_cut), device="cpu")
 
     assert gop_lengths(report) == expected
-
-
-@pytest.mark.parametrize("n_gaussians", [1, 77])
-def test_number_of_gaussians_is_as_asked(clip_folder, tmp_path, n_gaussians):
-    report = encode(clip_folder, tmp_path / "a.stgv", config=tiny(n_gaussians=n_gaussians), device="cpu")
-
-    assert {gop.n_gaussians for gop in report.gops} == {n_gaussians}
-
-
-@pytest.mark.parametrize("option", [{"key_frame": "first"}, {"initialization": "random"}], ids=str)
-def test_an_override_changes_the_fit(clip_folder, tmp_path, option):
-    """Against the preset's "middle" and "content"."""
-    selection = Selection(frames=(0, 4))
-    for name, options in (("plain", {}), ("changed", option)):
-        encode(clip_folder, tmp_path / f"{name}.stgv", config=tiny(**options), selection=selection, device="cpu")
-
-    assert (tmp_path / "plain.stgv").read_bytes() != (tmp_path / "changed.stgv").read_bytes()
-
-
-def test_colour_stages_and_codebook_size_are_as_asked(clip_folder, tmp_path):
-    config = tiny(profile="paper", color_stages=3, color_codebook_size=5)
-    encode(clip_folder, tmp_path / "a.stgv", config=config, selection=Selection(frames=(0, 1)), device="cpu")
-
-    header = read_info(tmp_path / "a.stgv").gops[0].header
-    assert (header["color_stages"], header["color_codebook_size"]) == (3, 5)
 
 
 def test_variable_frame_rates_keep_their_timestamps(encoded):
@@ -203,8 +179,6 @@ def test_rate_and_time_base_are_exact(tmp_path, time_base):
     source = write_video(moving_clip(3), tmp_path / "in.nut", pts, time_base)
 
     encode(source, tmp_path / "a.stgv", config=tiny(n_gaussians=5), device="cpu")
-
-    from stgvcodec.media import open_video
 
     with VideoDecoder(tmp_path / "a.stgv", device="cpu") as decoder, open_video(source) as video:
         assert decoder.metadata.time_base == video.time_base
@@ -229,15 +203,34 @@ def test_any_size(tmp_path, width, height):
 @pytest.mark.parametrize("preset", ["draft", "medium"])
 def test_presets_size_themselves(tmp_path, monkeypatch, preset):
     """Number of Gaussians and field come from the pixels; the phases are cut short here."""
-    from dataclasses import replace
-
     short = {"phases": PRESETS["tiny"].phases, "finetuning": PRESETS["tiny"].finetuning}
-    monkeypatch.setitem(PRESETS, preset, replace(PRESETS[preset], **short))
+    monkeypatch.setitem(PRESETS, preset, dataclasses.replace(PRESETS[preset], **short))
     source = write_folder(moving_clip(2), tmp_path / "clip")
 
     report = encode(source, tmp_path / "a.stgv", config=EncodeConfig(preset=preset), device="cpu")
 
     assert 1 <= report.gops[0].n_gaussians < 48 * 32
+
+
+@pytest.mark.parametrize(
+    ("plain", "changed"),
+    [
+        ({}, {"key_frame": "first"}),
+        ({}, {"initialization": "random"}),
+        ({"profile": "paper"}, {"profile": "paper", "color_stages": 3, "color_codebook_size": 5}),
+    ],
+    ids=str,
+)
+def test_an_override_of_the_preset_changes_the_fit(clip_folder, tmp_path, plain, changed):
+    selection = Selection(frames=(0, 4))
+    paths = [tmp_path / "plain.stgv", tmp_path / "changed.stgv"]
+    for path, options in zip(paths, (plain, changed), strict=True):
+        encode(clip_folder, path, config=tiny(**options), selection=selection, device="cpu")
+
+    assert paths[0].read_bytes() != paths[1].read_bytes()
+    header = read_info(paths[1]).gops[0].header
+    if plain:
+        assert (header["color_stages"], header["color_codebook_size"]) == (3, 5)
 
 
 def test_selection_is_applied(clip_folder, clip, tmp_path):
@@ -246,8 +239,7 @@ def test_selection_is_applied(clip_folder, clip, tmp_path):
     report = encode(clip_folder, tmp_path / "a.stgv", config=tiny(), selection=selection, device="cpu")
 
     assert (report.width, report.height, report.n_frames) == (30, 20, 3)
-    with VideoDecoder(tmp_path / "a.stgv", device="cpu") as decoder:
-        decoded = decoder[:].permute(0, 2, 3, 1).numpy()
+    decoded = decoded_frames(tmp_path / "a.stgv")
     assert report.psnr_db == mean_psnr_db(clip[2:5, 6:26, 4:34], decoded)
 
 
@@ -277,8 +269,7 @@ def test_an_identical_frame_does_not_make_the_mean_infinite(tmp_path):
 
     report = encode(source, tmp_path / "a.stgv", config=tiny(gop=1, n_gaussians=10), device="cpu")
 
-    with VideoDecoder(tmp_path / "a.stgv", device="cpu") as decoder:
-        decoded = decoder[:].permute(0, 2, 3, 1).numpy()
+    decoded = decoded_frames(tmp_path / "a.stgv")
     assert not decoded[0].any()
     assert report.gops[0].psnr_db == math.inf
     assert report.psnr_db == pytest.approx(exact_psnr_db(frames[1], decoded[1]), abs=1e-9)
@@ -294,20 +285,12 @@ def test_the_global_generators_have_no_part(clip_folder, tmp_path):
     assert files[0] == files[1]
 
 
-def test_destination_may_be_replaced(clip_folder, tmp_path):
-    destination = tmp_path / "a.stgv"
-    destination.write_bytes(b"old")
-
-    encode(clip_folder, str(destination), config=tiny(), selection=Selection(frames=(0, 1)), device="cpu")
-
-    assert read_info(destination).n_frames == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["a.stgv"]
-
-
-def test_writes_with_any_path_type(clip_folder, tmp_path, monkeypatch):
+def test_paths_may_be_text_and_the_destination_may_be_replaced(clip_folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    Path("a.stgv").write_bytes(b"old")
 
     report = encode(str(clip_folder), "a.stgv", config=tiny(), selection=Selection(frames=(0, 1)), device="cpu")
 
     assert report.path == Path("a.stgv")
-    assert Path("a.stgv").is_file()
+    assert read_info("a.stgv").n_frames == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["a.stgv"]

@@ -6,7 +6,8 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from fits import fitted, gop_config, noisy_clip, trained
+from clips import noisy_clip
+from fits import fitted, gop_config, trained
 
 from stgvcodec.bitstream.payload.head import read_header
 from stgvcodec.bitstream.payload.pack import unpack_gop
@@ -201,7 +202,7 @@ def test_the_estimate_aims_a_little_below_the_target(unquantized):
     assert aims == pytest.approx([0.99] * 3, abs=0.005)
 
 
-@pytest.mark.parametrize("share", [0.7, 1.2])
+@pytest.mark.parametrize("share", [0.5, 0.7, 1.2, 1.8])
 def test_a_gop_lands_on_its_bytes(monkeypatch, free, share):
     config, without = free
     target = round(share * len(without.bytes))

@@ -2,14 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from clips import moving_clip
+from clips import moving_clip, video_frames
 
 from stgvcodec.encoder.lookahead.content import measure_content, picture_change, small_picture
-from stgvcodec.media import VideoFrame
-
-
-def video(frames: np.ndarray) -> list[VideoFrame]:
-    return [VideoFrame(frame, 10 * t) for t, frame in enumerate(frames)]
 
 
 def texture(width: int, height: int, seed: int) -> np.ndarray:
@@ -29,13 +24,13 @@ def pan(speed: int) -> np.ndarray:
 
 
 def mean_change(frames: np.ndarray) -> float:
-    return float(np.mean(measure_content(video(frames)).change[1:]))
+    return float(np.mean(measure_content(video_frames(frames)).change[1:]))
 
 
 def test_a_still_does_not_change():
     still = np.repeat(texture(160, 96, 0)[None], 5, axis=0)
 
-    assert measure_content(video(still)).change == (0.0,) * 5
+    assert measure_content(video_frames(still)).change == (0.0,) * 5
 
 
 def test_noise_of_a_camera_is_little_change():
@@ -69,7 +64,7 @@ def test_size_matters_little():
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 8), (9, 1), (63, 37), (181, 182), (500, 270)])
 def test_any_size(width, height):
-    content = measure_content(video(moving_clip(3, width, height)))
+    content = measure_content(video_frames(moving_clip(3, width, height)))
 
     assert content.n_frames == 3 == len(content.detail) == len(content.is_cut)
     assert content.pts == (0, 10, 20)
@@ -80,7 +75,7 @@ def test_any_size(width, height):
 def test_a_flat_picture_has_no_detail_and_a_cut_is_marked():
     black, bright = np.zeros((3, 48, 64, 3), np.uint8), np.full((3, 48, 64, 3), 200, np.uint8)
 
-    content = measure_content(video(np.concatenate((black, bright))))
+    content = measure_content(video_frames(np.concatenate((black, bright))))
 
     assert content.detail == (0.0,) * 6
     assert content.is_cut == (False, False, False, True, False, False)
@@ -99,6 +94,6 @@ def test_change_is_symmetric_in_what_appears_and_what_goes():
 def test_frames_are_counted_as_they_are_read():
     seen: list[int] = []
 
-    measure_content(video(moving_clip(4)), seen.append)
+    measure_content(video_frames(moving_clip(4)), seen.append)
 
     assert seen == [1, 2, 3, 4]

@@ -4,23 +4,18 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from clips import moving_clip
+from clips import moving_clip, video_frames
 
 from stgvcodec.encoder.lookahead.gop_splitter import split_gops
 from stgvcodec.encoder.lookahead.scene_cuts import scene_cuts
-from stgvcodec.media import VideoFrame
-
-
-def video(frames: np.ndarray) -> list[VideoFrame]:
-    return [VideoFrame(frame, 10 * t) for t, frame in enumerate(frames)]
 
 
 def cuts(frames: Sequence[np.ndarray]) -> list[int]:
-    return [t for t, (_, is_cut) in enumerate(scene_cuts(video(np.stack(frames)))) if is_cut]
+    return [t for t, (_, is_cut) in enumerate(scene_cuts(video_frames(np.stack(frames)))) if is_cut]
 
 
 def lengths(frames: np.ndarray, gop: int, *, scene_cut: bool) -> list[int]:
-    return [len(part.pts) for part in split_gops(video(frames), lambda: gop, scene_cut=scene_cut)]
+    return [len(part.pts) for part in split_gops(video_frames(frames), lambda: gop, scene_cut=scene_cut)]
 
 
 def texture(width: int, height: int, seed: int) -> np.ndarray:
@@ -45,51 +40,34 @@ def test_a_cut_is_found_where_it_is(width, height):
     assert cuts([*first, *second]) == [6]
 
 
-def test_every_cut_of_a_quick_sequence_is_found():
-    frames = [SCENES[scene] for scene in (0, 0, 0, 1, 1, 1, 2, 2, 2, 0, 0)]
-
-    assert cuts(frames) == [3, 6, 9]
-
-
-def test_two_cuts_one_frame_after_the_other():
-    frames = [SCENES[scene] for scene in (0, 0, 0, 1, 2, 2, 2)]
-
-    assert cuts(frames) == [3, 4]
+BLACK_TO_FIRST = [(SCENES[0] * (t / 15)).astype(np.uint8) for t in range(16)]
+FIRST_TO_SECOND = [((SCENES[0] * (15.0 - t) + SCENES[1] * float(t)) / 15).astype(np.uint8) for t in range(16)]
+# It is as of a camera's flash: the scene goes on after one bright frame.
+FLASH = (SCENES[0] // 2 + 128).astype(np.uint8)
+WIDE = texture(400, 64, 5)
+NOISE = np.random.default_rng(0).normal(0, 12, (10, *SCENES[0].shape))
 
 
-def test_the_first_frame_is_no_cut():
-    assert cuts([SCENES[0]]) == []
-    assert cuts([np.full((8, 8, 3), 255, np.uint8)]) == []
-
-
-def test_a_pan_is_no_cut():
-    wide = texture(400, 64, 5)
-
-    for speed in (1, 3, 6):
-        assert cuts([wide[:, speed * t : speed * t + 96] for t in range(20)]) == []
-
-
-def test_a_fade_is_no_cut():
-    fade = [(SCENES[0] * (t / 15)).astype(np.uint8) for t in range(16)]
-
-    assert cuts(fade) == []
-    assert cuts(fade[::-1]) == []
-    dissolve = [((SCENES[0] * (15.0 - t) + SCENES[1] * float(t)) / 15).astype(np.uint8) for t in range(16)]
-    assert cuts(dissolve) == []
-
-
-def test_a_flash_is_no_cut():
-    """One bright frame, as of a camera's flash: the scene goes on after it."""
-    flash = (SCENES[0] // 2 + 128).astype(np.uint8)
-
-    assert cuts([SCENES[0]] * 4 + [flash] + [SCENES[0]] * 4) == []
-
-
-def test_noise_is_no_cut():
-    rng = np.random.default_rng(0)
-    frames = [np.clip(SCENES[0] + rng.normal(0, 12, SCENES[0].shape), 0, 255).astype(np.uint8) for _ in range(10)]
-
-    assert cuts(frames) == []
+@pytest.mark.parametrize(
+    ("frames", "expected"),
+    [
+        pytest.param([SCENES[i] for i in (0, 0, 0, 1, 1, 1, 2, 2, 2, 0, 0)], [3, 6, 9], id="quick sequence"),
+        pytest.param([SCENES[i] for i in (0, 0, 0, 1, 2, 2, 2)], [3, 4], id="one frame after the other"),
+        pytest.param([SCENES[0]], [], id="first frame"),
+        pytest.param([np.full((8, 8, 3), 255, np.uint8)], [], id="first frame, white"),
+        *(
+            pytest.param([WIDE[:, speed * t : speed * t + 96] for t in range(20)], [], id=f"pan by {speed}")
+            for speed in (1, 3, 6)
+        ),
+        pytest.param(BLACK_TO_FIRST, [], id="fade in"),
+        pytest.param(BLACK_TO_FIRST[::-1], [], id="fade out"),
+        pytest.param(FIRST_TO_SECOND, [], id="dissolve"),
+        pytest.param([SCENES[0]] * 4 + [FLASH] + [SCENES[0]] * 4, [], id="flash"),
+        pytest.param(list(np.clip(SCENES[0] + NOISE, 0, 255).astype(np.uint8)), [], id="noise"),
+    ],
+)
+def test_cuts_are_found_and_nothing_else_is_taken_for_one(frames, expected):
+    assert cuts(frames) == expected
 
 
 @pytest.mark.parametrize(
@@ -105,7 +83,7 @@ def test_gops_are_full_but_the_last(n_frames, gop, expected):
 def test_nothing_is_lost_or_reordered():
     frames = moving_clip(7)
 
-    gops = list(split_gops(video(frames), lambda: 3, scene_cut=False))
+    gops = list(split_gops(video_frames(frames), lambda: 3, scene_cut=False))
 
     np.testing.assert_array_equal(np.concatenate([gop.frames for gop in gops]), frames)
     assert [stamp for gop in gops for stamp in gop.pts] == [10 * t for t in range(7)]
@@ -121,7 +99,7 @@ def test_a_gop_ends_at_a_cut_and_the_next_is_counted_from_there():
 def test_the_length_is_asked_once_a_gop():
     answers = iter([2, 3, 1, 9])
 
-    gops = list(split_gops(video(moving_clip(8)), lambda: next(answers), scene_cut=False))
+    gops = list(split_gops(video_frames(moving_clip(8)), lambda: next(answers), scene_cut=False))
 
     assert [len(gop.pts) for gop in gops] == [2, 3, 1, 2]
 
@@ -131,7 +109,7 @@ def test_at_most_a_gop_of_frames_and_two_are_read_ahead():
 
     def frames():
         nonlocal n_read
-        for frame in video(moving_clip(12)):
+        for frame in video_frames(moving_clip(12)):
             n_read += 1
             yield frame
 

@@ -3,12 +3,12 @@ from __future__ import annotations
 import math
 import random
 import re
+import time
 from fractions import Fraction
 from itertools import pairwise
 
-import numpy as np
 import pytest
-from clips import moving_clip, write_folder
+from clips import moving_clip, noisy_clip, write_folder
 from rate_simulation import HEIGHT, WIDTH, FakeFit, FakeVideo, plain_content, simulated
 
 from stgvcodec import EncodeConfig, encode, read_info
@@ -26,11 +26,6 @@ SIZE_RATIOS = {
     "last above": lambda index: 0.981 if index % 2 else 1.005,
     "anyhow": lambda index: random.Random(index).uniform(0.981, 1.005),
 }
-
-
-def noisy_clip(n_frames: int, width: int, height: int) -> np.ndarray:
-    noise = np.random.default_rng(0).integers(-20, 20, (n_frames, height, width, 3))
-    return np.clip(moving_clip(n_frames, width, height) + noise, 0, 255).astype(np.uint8)
 
 
 @pytest.mark.parametrize("jobs", [1, 4])
@@ -191,8 +186,6 @@ def test_identical_frames_have_no_part_in_the_mean(monkeypatch, tmp_path):
 @pytest.mark.parametrize("target", [{"bpp_target": 0.2}, {"psnr_target": 31.0}], ids=str)
 def test_plans_do_not_depend_on_which_gop_ends_first(monkeypatch, tmp_path, target):
     """Four at once, each taking a time of its own."""
-    import time
-
     plans = []
     for delay in (0.0, 0.01):
 
@@ -251,7 +244,7 @@ def test_gops_are_longer_where_bits_are_few_and_shorter_where_much_moves(monkeyp
     assert longest(0.6, bpp_target=0.1, gop=30) == 30
 
 
-def test_a_source_that_lost_frames_since_it_was_looked_at_is_refused(monkeypatch, tmp_path):
+def test_a_source_that_lost_frames_since_they_were_counted_is_refused(monkeypatch, tmp_path):
     shorter = FakeVideo(50)
     monkeypatch.setattr("rate_simulation.FakeVideo", lambda n_frames: shorter)
 
@@ -272,7 +265,7 @@ def test_the_plan_comes_before_the_first_fit_and_holds(monkeypatch, tmp_path):
     assert report.plan.expected_bpp == pytest.approx(0.2, rel=0.01)
 
 
-def test_without_a_target_nothing_is_looked_at_ahead(tmp_path):
+def test_without_a_target_nothing_is_read_ahead(tmp_path):
     source = write_folder(moving_clip(4), tmp_path / "clip")
     plans = []
 
@@ -298,7 +291,7 @@ def test_without_a_target_nothing_is_looked_at_ahead(tmp_path):
     ],
 )
 def test_a_real_file_lands_near_its_rate(tmp_path, n_frames, gop, bpp):
-    source = write_folder(noisy_clip(n_frames, 64, 48), tmp_path / "clip")
+    source = write_folder(noisy_clip(n_frames, 64, 48, amplitude=20), tmp_path / "clip")
     config = EncodeConfig(preset="tiny", gop=gop, bpp_target=bpp, scene_cut=False)
 
     report = encode(source, tmp_path / "a.stgv", config=config, device="cpu")
@@ -328,7 +321,7 @@ def test_no_rate_above_a_named_minimum_is_refused(profile, n_frames, width, heig
 
 @pytest.mark.parametrize("profile", COST_MODELS)
 def test_a_real_file_at_the_minimum_that_is_named(tmp_path, profile):
-    source = write_folder(noisy_clip(8, 64, 48), tmp_path / "clip")
+    source = write_folder(noisy_clip(8, 64, 48, amplitude=20), tmp_path / "clip")
 
     def attempt(bpp: float) -> float:
         config = EncodeConfig(preset="tiny", profile=profile, bpp_target=bpp, scene_cut=False)
