@@ -5,11 +5,12 @@ import json
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
-from clips import moving_clip, write_folder
+from clips import noisy_clip, write_folder
+from fits import TINY
 
 from stgvcodec import EncodeConfig, Selection, compare
+from stgvcodec.encoder.presets import PRESETS
 from stgvcodec.errors import BackendUnavailableError, ConfigError, InputVideoError, StgvError
 from stgvcodec.evaluation import classical_codecs as rd_anchors
 from stgvcodec.evaluation import rd_run as rd
@@ -24,23 +25,27 @@ from stgvcodec.progress import Progress
 from stgvcodec.report.rd_points import RdResult
 
 RATES = (4.0, 8.0)
-CONFIG = EncodeConfig(preset="draft", scene_cut=False, profile="paper")
+
+
+def quick(profile: str = "paper") -> EncodeConfig:
+    """Of the preset that conftest has only while a test runs."""
+    return EncodeConfig(preset="tiny", profile=profile, scene_cut=False)
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three noisy frames of 48x32, on which neither side is perfect."""
-    noise = np.random.default_rng(0).integers(-12, 13, (3, 32, 48, 3))
-    frames = (moving_clip(3).astype(int) + noise).clip(0, 255).astype(np.uint8)
-    return write_folder(frames, tmp_path_factory.mktemp("source") / "waves")
+    return write_folder(noisy_clip(3), tmp_path_factory.mktemp("source") / "waves")
 
 
 @pytest.fixture(scope="module")
 def finished(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Results of two rates and two anchors."""
     path = tmp_path_factory.mktemp("results") / "rd.json"
-    plan = RdPlan(RATES, (CONFIG,), ("x264", "svtav1"))
-    rate_distortion(source, path, plan=plan, device="cpu", note="made of waves")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PRESETS, "tiny", TINY)
+        plan = RdPlan(RATES, (quick(),), ("x264", "svtav1"))
+        rate_distortion(source, path, plan=plan, device="cpu", note="made of waves")
     return path
 
 
@@ -118,7 +123,7 @@ def test_bd_rates_of_every_pair_are_in_the_file(finished: Path) -> None:
 
 @pytest.mark.usefixtures("no_encoding")
 def test_finished_points_are_not_made_again(again: Path, finished: Path, source: Path) -> None:
-    plan = RdPlan(RATES[::-1], (CONFIG,), ("svtav1", "x264"))
+    plan = RdPlan(RATES[::-1], (quick(),), ("svtav1", "x264"))
     result = rate_distortion(source, again, plan=plan, device="cpu")
 
     assert result == read_results(finished)
@@ -133,16 +138,11 @@ def test_other_settings_and_rates_are_new_points(again: Path, source: Path, monk
         raise ConfigError("the file would be smaller than the smallest")
 
     monkeypatch.setattr(rd, "encode", encode)
-    rate_distortion(source, again, plan=RdPlan((*RATES, 6.0), (CONFIG,), ()), device="cpu")
-    assert asked == [("draft", 6.0)]
+    rate_distortion(source, again, plan=RdPlan((*RATES, 6.0), (quick(),), ()), device="cpu")
+    assert asked == [("tiny", 6.0)]
     with pytest.raises(ConfigError, match="none of the rates could be met"):
         rate_distortion(source, again, plan=RdPlan((5.0,), (EncodeConfig(preset="slow"),), ()), device="cpu")
     assert asked[1:] == [("slow", 5.0)]
-
-
-def quick() -> EncodeConfig:
-    """Of the preset that conftest has only while a test runs."""
-    return EncodeConfig(preset="tiny", scene_cut=False)
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def encoded_only(source: Path, tmp_path: Path) -> Path:
     """Where the results would be, of a run that only made two files."""
     path = tmp_path / "rd.json"
     seen: list[Progress] = []
-    plan = RdPlan(RATES, (quick(),), ("x264",), encode_only=True)
+    plan = RdPlan(RATES, (quick("compact"),), ("x264",), encode_only=True)
     assert rate_distortion(source, path, plan=plan, device="cpu", progress=seen.append) is None
     assert seen[-1].fraction == 1.0
     return path
@@ -170,7 +170,7 @@ def test_a_further_run_measures_files_that_were_only_encoded(
     request.getfixturevalue("no_encoding")
     folder = encoded_only.with_name("rd.json.d")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    result = rate_distortion(source, encoded_only, plan=RdPlan(RATES[:1], (quick(),), ()), device="cpu")
+    result = rate_distortion(source, encoded_only, plan=RdPlan(RATES[:1], (quick("compact"),), ()), device="cpu")
 
     assert result is not None
     (series,) = result.series
@@ -195,7 +195,7 @@ def test_files_that_are_there_are_not_encoded_again(
 ) -> None:
     """But one without its figures is: it may be of a run that was interrupted."""
     request.getfixturevalue("no_encoding")
-    plan = RdPlan(RATES, (quick(),), (), encode_only=True)
+    plan = RdPlan(RATES, (quick("compact"),), (), encode_only=True)
     assert rate_distortion(source, encoded_only, plan=plan, device="cpu") is None
 
     (record,) = encoded_only.with_name("rd.json.d").glob("*-8.json")
@@ -206,7 +206,7 @@ def test_files_that_are_there_are_not_encoded_again(
 
 def test_encoding_only_leaves_out_what_cannot_be_met(source: Path, tmp_path: Path) -> None:
     def encode_only(*rates: float) -> None:
-        plan = RdPlan(rates, (quick(),), (), encode_only=True)
+        plan = RdPlan(rates, (quick("compact"),), (), encode_only=True)
         rate_distortion(source, tmp_path / "rd.json", plan=plan, device="cpu")
 
     with pytest.raises(ConfigError, match="stgv compact: none of the rates could be met"):
@@ -219,7 +219,7 @@ def test_encoding_only_leaves_out_what_cannot_be_met(source: Path, tmp_path: Pat
 def test_results_of_other_frames_are_refused(again: Path, source: Path) -> None:
     before = again.read_text()
     with pytest.raises(ConfigError, match=r"holds points of other frames \(waves, 48x32, 3 frames\)"):
-        rate_distortion(source, again, plan=RdPlan(RATES, (CONFIG,)), selection=Selection(frames=(0, 2)))
+        rate_distortion(source, again, plan=RdPlan(RATES, (quick(),)), selection=Selection(frames=(0, 2)))
     assert again.read_text() == before
 
 
@@ -229,7 +229,7 @@ def test_an_anchor_that_is_not_there_is_left_out(
     missing = dataclasses.replace(ANCHORS["x265"], encoder="libx299")
     monkeypatch.setitem(ANCHORS, "x265", missing)
     with caplog.at_level("WARNING", logger="stgvcodec"):
-        result = rate_distortion(source, again, plan=RdPlan(RATES, (CONFIG,), ("x265", "x264")), device="cpu")
+        result = rate_distortion(source, again, plan=RdPlan(RATES, (quick(),), ("x265", "x264")), device="cpu")
 
     assert "x265" not in {series.codec for series in result.series}
     assert "anchor x265" in caplog.text
@@ -322,7 +322,7 @@ def test_missing_frames_are_no_measurement(source: Path, tmp_path: Path) -> None
 )
 def test_plans_that_cannot_be_met(values: dict[str, object], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        RdPlan(**{"rates": (0.1,), "configs": (CONFIG,), **values})  # type: ignore[arg-type]
+        RdPlan(**{"rates": (0.1,), "configs": (quick(),), **values})  # type: ignore[arg-type]
 
 
 def test_files_that_are_not_results(tmp_path: Path) -> None:
@@ -341,6 +341,6 @@ def test_an_anchor_that_refuses_half_way_keeps_its_points(
 
     monkeypatch.setattr(rd_anchors, "encode_anchor", refuse)
     before = read_results(again)
-    result = rate_distortion(source, again, plan=RdPlan((*RATES, 0.7), (), ("x264",)))
+    result = rate_distortion(source, again, plan=RdPlan((*RATES, 6.0), (), ("x264",)))
 
     assert result.series == before.series
