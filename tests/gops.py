@@ -140,7 +140,7 @@ def random_gop(seed=0, spread=3.0, *, moves=True, **changes):
 
 
 def arrays_of(symbols):
-    """Name and array of everything besides the header; the tensors of the MLP go by their numbers."""
+    """Name and array of everything besides the header; the tensors of the MLP are counted."""
     for field in dataclasses.fields(symbols):
         value = getattr(symbols, field.name)
         if field.name == "mlp":

@@ -1,4 +1,4 @@
-"""A stand-in for the fit: `encode` runs whole, on frames that nobody looks at, with payloads of made-up sizes."""
+"""A stand-in for the fit: `encode` runs whole, on frames that nothing depends on, with payloads of made-up sizes."""
 
 from __future__ import annotations
 

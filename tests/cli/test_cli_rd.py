@@ -3,7 +3,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -70,24 +69,6 @@ def test_several_results_are_drawn_together(cli, results: Path, tmp_path: Path) 
     assert outcome.code == 0
     assert "clip, 48x32" in svg
     assert "other, 48x32" in svg
-
-
-def test_rates_that_cannot_be_met_leave_the_file_as_it_is(
-    cli, results: Path, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from stgvcodec.errors import ConfigError
-    from stgvcodec.evaluation import rd_run as codec_rd
-
-    def refuse(*_: object, config: object, **__: object) -> None:
-        raise ConfigError("too small")
-
-    monkeypatch.setattr(codec_rd, "encode", refuse)
-    path = Path(shutil.copy(results, tmp_path / "rd.json"))
-    outcome = cli("rd", clip, "--bpp", "0.5", "--anchors", "none", "--json", path, "-q")
-
-    assert outcome.code == 2
-    assert "none of the rates could be met" in outcome.err
-    assert json.loads(path.read_text())["series"] == json.loads(results.read_text())["series"]
 
 
 def test_encode_only_makes_files_and_says_nothing(

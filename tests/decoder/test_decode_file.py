@@ -203,17 +203,6 @@ def test_every_flipped_byte_is_noticed(encoded, tmp_path):
             raise AssertionError(f"byte {position} was changed, and nothing noticed")
 
 
-@pytest.mark.parametrize("keep_going", [False, True])
-@pytest.mark.parametrize("content", [b"", b"not one", bytes(5000)], ids=["empty", "text", "zeros"])
-def test_not_a_stgv_file(tmp_path, content, keep_going):
-    path = tmp_path / "a.stgv"
-    path.write_bytes(content)
-
-    with pytest.raises(BitstreamError):
-        decode(path, tmp_path / "out", keep_going=keep_going, device="cpu")
-    assert files_under(tmp_path) == ["a.stgv"]
-
-
 def test_a_missing_source(tmp_path):
     with pytest.raises(InputVideoError, match="missing"):
         decode(tmp_path / "missing.stgv", tmp_path / "out.mp4", device="cpu")

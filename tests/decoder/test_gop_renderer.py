@@ -132,7 +132,7 @@ def test_gaussians_belong_to_the_frame(payload):
     assert not torch.equal(first[0], last[0])
 
 
-@pytest.mark.parametrize("scale", [1.0, 0.4])
+@pytest.mark.parametrize("scale", [pytest.param(1.0, marks=pytest.mark.slow), 0.4])
 def test_triton_renders_without_asking_how_many_pairs_there_are(payload, monkeypatch, triton_device, scale):
     """Under its interpreter where there is no GPU: the same picture, in room that was known to do."""
     budgets = []

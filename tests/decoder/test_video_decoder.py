@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-import os
 import random
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -205,13 +205,7 @@ def test_closing(encoded):
     for read in (lambda: decoder[0], lambda: decoder[6]):
         with pytest.raises(Exception, match=r"."):
             read()
-    if os.path.isdir("/proc/self/fd"):  # noqa: PTH112
-        targets = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if _is_link(fd)]  # noqa: PTH115, PTH208
-        assert str(encoded.path) not in targets
-
-
-def _is_link(fd: str) -> bool:
-    return os.path.islink(f"/proc/self/fd/{fd}")  # noqa: PTH114
+    assert encoded.path.resolve() not in {fd.resolve() for fd in Path("/proc/self/fd").glob("*")}
 
 
 def test_two_decoders_side_by_side(encoded, frames):
@@ -276,15 +270,11 @@ def test_a_missing_file():
         VideoDecoder("missing.stgv", device="cpu")
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"plain text", b"\x89PNG\r\n\x1a\n" + bytes(100)], ids=["empty", "text", "PNG"]
-)
-def test_a_file_of_another_kind(tmp_path, content):
-    path = tmp_path / "a.stgv"
-    path.write_bytes(content)
+def test_a_file_of_another_kind(tmp_path):
+    (tmp_path / "a.stgv").write_text("plain text")
 
     with pytest.raises(BitstreamError, match="file"):
-        VideoDecoder(path, device="cpu")
+        VideoDecoder(tmp_path / "a.stgv", device="cpu")
 
 
 def test_public_names():

@@ -92,34 +92,34 @@ def symbols_and_parameters(profile: str) -> tuple[GopSymbols, GopParameters]:
 
 
 def test_parameters_of_paper_are_the_symbols_dequantised():
-    symbols, values = symbols_and_parameters("paper")
+    symbols, parameters = symbols_and_parameters("paper")
 
     points = symbols.points.astype(np.int32)
     halves = np.where(points >= 0x8000, points - 0x8000, 0xFFFF - points).astype(np.uint16).view(np.float16)
-    np.testing.assert_array_equal(values.means.numpy(), halves.astype(np.float32))
+    np.testing.assert_array_equal(parameters.means.numpy(), halves.astype(np.float32))
     scaled = symbols.shapes.astype(np.float32) * symbols.shape_scale
-    np.testing.assert_array_equal(values.cholesky.numpy(), scaled + symbols.shape_offset)
+    np.testing.assert_array_equal(parameters.cholesky.numpy(), scaled + symbols.shape_offset)
     codewords = symbols.codebooks.view(np.float16).astype(np.float32)
     first, second = (codewords[stage][symbols.colors[:, stage]] for stage in range(2))
-    np.testing.assert_array_equal(values.colors.numpy(), first + second)
+    np.testing.assert_array_equal(parameters.colors.numpy(), first + second)
 
 
 def test_parameters_of_compact_are_the_symbols_dequantised():
-    symbols, values = symbols_and_parameters("compact")
+    symbols, parameters = symbols_and_parameters("compact")
 
     grid = symbols.points.astype(np.float32) * symbols.point_scale + symbols.point_offset
-    np.testing.assert_array_equal(values.means.numpy(), grid)
-    codes = symbols.shapes.astype(np.float64)
+    np.testing.assert_array_equal(parameters.means.numpy(), grid)
+    shapes = symbols.shapes.astype(np.float64)
     ratios = 1.0 + symbols.shape_scale.astype(np.float64)
-    for axis, code in ((0, 0), (2, 1)):
-        powers = 0.5 * ratios[code] ** codes[:, code] - 0.5
-        np.testing.assert_allclose(values.cholesky[:, axis].numpy(), powers, rtol=1e-6, atol=1e-7)
-    l3 = values.cholesky[:, 2].numpy() + np.float32(0.5)
-    shear = (codes[:, 2].astype(np.float32) - np.float32(128)) * symbols.shape_scale[2] * l3
-    np.testing.assert_allclose(values.cholesky[:, 1].numpy(), shear, rtol=1e-6)
+    for axis, component in ((0, 0), (2, 1)):
+        powers = 0.5 * ratios[component] ** shapes[:, component] - 0.5
+        np.testing.assert_allclose(parameters.cholesky[:, axis].numpy(), powers, rtol=1e-6, atol=1e-7)
+    l3 = parameters.cholesky[:, 2].numpy() + np.float32(0.5)
+    shear = (shapes[:, 2].astype(np.float32) - np.float32(128)) * symbols.shape_scale[2] * l3
+    np.testing.assert_allclose(parameters.cholesky[:, 1].numpy(), shear, rtol=1e-6)
     y, co, cg = ((symbols.colors.astype(np.float32) - np.float32(128)) * symbols.color_scale).T
     rest = y - cg
-    np.testing.assert_array_equal(values.colors.numpy(), np.stack([rest + co, y + cg, rest - co], axis=1))
+    np.testing.assert_array_equal(parameters.colors.numpy(), np.stack([rest + co, y + cg, rest - co], axis=1))
 
 
 def test_figures_are_of_the_decoded_frames(config):

@@ -37,7 +37,7 @@ def test_slow_takes_a_tenth_of_the_steps_of_the_paper():
     assert n_steps("slow") <= n_steps("paper") / 10
 
 
-def test_paper_has_the_numbers_of_the_paper():
+def test_paper_has_the_figures_of_the_paper():
     paper = PRESETS["paper"]
     bunny, hd = ((1280, 640), (1280, 720))
 
@@ -71,10 +71,10 @@ def test_paper_field_is_that_of_the_paper():
 def test_more_pixels_never_get_fewer_gaussians(preset):
     sizes = [(1, 1), (17, 9), (320, 176), (640, 360), (1280, 640), (1280, 720), (1920, 1080)]
 
-    numbers = [default_n_gaussians(PRESETS[preset], *size) for size in sizes]
+    counts = [default_n_gaussians(PRESETS[preset], *size) for size in sizes]
 
-    assert numbers[0] >= 1
-    assert numbers == sorted(numbers)
+    assert counts[0] >= 1
+    assert counts == sorted(counts)
 
 
 def test_field_sizes_go_from_large_to_small():

@@ -64,8 +64,8 @@ def n_bytes_now(trainer: GopTrainer) -> int:
 
 
 @pytest.mark.parametrize("share", [0.99, 0.9, 0.7, 0.5, 0.3, 0.0])
-def test_a_trimmed_payload_is_never_too_large(finished, share):
-    """Unless one Gaussian is left, without which there is no GoP."""
+def test_a_payload_is_never_too_large(finished, share):
+    """One Gaussian stays whatever the target is: without any, there is no GoP."""
     target = max(round(share * n_bytes_now(finished)), 1)
 
     payload, n = pack_within(finished, target)
@@ -77,7 +77,7 @@ def test_a_trimmed_payload_is_never_too_large(finished, share):
 
 
 @pytest.mark.parametrize("share", [0.99, 0.9, 0.7])
-def test_trimming_drops_no_more_than_it_must(finished, share):
+def test_no_more_gaussians_are_dropped_than_must_be(finished, share):
     target = round(share * n_bytes_now(finished))
 
     payload, _ = pack_within(finished, target)
@@ -91,7 +91,7 @@ def some(trainer: GopTrainer, n: int):
     return PackedGop.of(trainer).with_gaussians(np.sort(order[:n]))
 
 
-def test_trimming_drops_the_least_important(finished):
+def test_the_least_important_gaussians_are_dropped(finished):
     payload, n = pack_within(finished, round(0.8 * n_bytes_now(finished)))
 
     assert payload == some(finished, n).payload
@@ -117,7 +117,7 @@ def test_what_is_short_of_its_bytes_gets_finer_steps(finished, name, share):
 
     assert n == N
     if name == "paper":
-        # Its steps are not such that can be scaled, and it lands by its number of Gaussians alone.
+        # Its steps are not such that can be scaled, and its number of Gaussians alone sets its size.
         assert payload == whole
         return
     assert 0.985 * target <= len(payload) <= 1.004 * target
@@ -164,8 +164,8 @@ def test_one_gaussian_stays_and_each_is_split_once_at_most(unquantized, change, 
     assert unquantized.spec.n_gaussians == expected == unquantized.model.gaussians.raw_means.shape[0]
 
 
-def aimed(trainer: GopTrainer, shares: tuple[float, ...]) -> list[GopTrainer]:
-    """Copies, each aimed at a share of what the payload is now."""
+def with_target_bits(trainer: GopTrainer, shares: tuple[float, ...]) -> list[GopTrainer]:
+    """Copies, each with a share of today's payload for its target."""
     trainers = []
     for share in shares:
         trainers.append(copy.deepcopy(trainer))
@@ -173,19 +173,16 @@ def aimed(trainer: GopTrainer, shares: tuple[float, ...]) -> list[GopTrainer]:
     return trainers
 
 
-def test_aiming_gets_more_gaussians_for_more_bytes(unquantized):
-    numbers = [trainer.spec.n_gaussians for trainer in aimed(unquantized, (0.3, 0.5, 0.7, 0.95, 1.3))]
+def test_more_target_bits_get_more_gaussians_where_lmbda_cannot_do(unquantized):
+    shares = (0.3, 0.5, 0.63, 0.7, 0.79, 0.95, 1.3)
+    counts = [trainer.spec.n_gaussians for trainer in with_target_bits(unquantized, shares)]
 
-    assert numbers == sorted(set(numbers))
-    assert numbers[1] < N == numbers[2] < numbers[3]
-
-
-def test_aiming_leaves_to_the_rate_what_its_weight_can_do(unquantized):
-    assert {trainer.spec.n_gaussians for trainer in aimed(unquantized, (0.63, 0.7, 0.79))} == {N}
+    assert counts[2:5] == [N] * 3
+    assert counts[0] < counts[1] < N < counts[5] < counts[6]
 
 
-def test_the_estimate_aims_a_little_below_the_target(unquantized):
-    """At as large a share of what it says now as the target is of the payload."""
+def test_target_bits_are_a_little_below_the_target(unquantized):
+    """They are as large a share of today's estimate as the target is of today's payload."""
     shares = (0.4, 0.7, 1.3)
     now = copy.deepcopy(unquantized)
     gop_symbols(now)
@@ -194,16 +191,15 @@ def test_the_estimate_aims_a_little_below_the_target(unquantized):
         now.quantizers.refresh_rate(values)
         bits = float(now.quantizers.estimated_bits(values))
 
-    aims = [
-        trainer.target_bits / (share * bits) for trainer, share in zip(aimed(unquantized, shares), shares, strict=True)
-    ]
+    trainers = with_target_bits(unquantized, shares)
 
     assert unquantized.target_bits is None
-    assert aims == pytest.approx([0.99] * 3, abs=0.005)
+    relative = [trainer.target_bits / (share * bits) for trainer, share in zip(trainers, shares, strict=True)]
+    assert relative == pytest.approx([0.99] * 3, abs=0.005)
 
 
 @pytest.mark.parametrize("share", [0.5, 0.7, 1.2, 1.8])
-def test_a_gop_lands_on_its_bytes(monkeypatch, free, share):
+def test_a_gop_meets_its_size(monkeypatch, free, share):
     config, without = free
     target = round(share * len(without.bytes))
 
@@ -212,11 +208,11 @@ def test_a_gop_lands_on_its_bytes(monkeypatch, free, share):
     assert 0.9 * target <= len(payload.bytes) <= 1.005 * target
     assert (payload.stats.n_gaussians > N) == (share > 1)
     assert payload.stats.n_gaussians == read_header(payload.bytes).n_gaussians <= trainer.spec.n_gaussians
-    # Little is left to trimming, which nothing makes up for.
+    # Few Gaussians are dropped at the end, which no step makes up for.
     assert payload.stats.n_gaussians >= 0.9 * trainer.spec.n_gaussians
 
 
-def test_a_gop_of_one_frame_lands_on_its_bytes(free):
+def test_a_gop_of_one_frame_meets_its_size(free):
     config, _ = free
     target = 700
 

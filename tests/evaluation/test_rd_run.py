@@ -138,11 +138,13 @@ def test_other_settings_and_rates_are_new_points(again: Path, source: Path, monk
         raise ConfigError("the file would be smaller than the smallest")
 
     monkeypatch.setattr(rd, "encode", encode)
+    before = read_results(again)
     rate_distortion(source, again, plan=RdPlan((*RATES, 6.0), (quick(),), ()), device="cpu")
     assert asked == [("tiny", 6.0)]
     with pytest.raises(ConfigError, match="none of the rates could be met"):
         rate_distortion(source, again, plan=RdPlan((5.0,), (EncodeConfig(preset="slow"),), ()), device="cpu")
     assert asked[1:] == [("slow", 5.0)]
+    assert read_results(again).series == before.series
 
 
 @pytest.fixture

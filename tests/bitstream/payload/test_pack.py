@@ -98,12 +98,8 @@ BAD_SYMBOLS = {
         "of a is 0.00048828125",
     ),
     "zero scale": (lambda: replaced(color_scale=np.zeros(3, np.float32)), r"color_scale is 0\.0"),
-    "bits": (lambda: replaced(header=gop_header(cholesky_bits=7)), "cholesky_bits is 7, expected 8 in shape_mode 1"),
     "mode": (lambda: replaced(header=gop_header(point_mode=2)), "point_mode is 2, expected 0 to 1"),
-    "stages": (
-        lambda: replaced(header=dataclasses.replace(GOOD.header, color_stages=2)),
-        "are 2 and 1, expected 1 and 1 in color_mode 1",
-    ),
+    "header": (lambda: replaced(header=gop_header(cholesky_bits=7)), "cholesky_bits is 7, expected 8 in shape_mode 1"),
     "infinite point": (
         lambda: dataclasses.replace(random_gop(**PAPER), points=np.full((63, 2), 0xFC00, np.uint16)),
         "points has symbols from 64512 to 64512, expected 1024 to 64511",

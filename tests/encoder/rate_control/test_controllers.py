@@ -33,7 +33,7 @@ SIZE_RATIOS = {
 @pytest.mark.parametrize("bpp", [0.02, 0.05, 0.11, 0.3, 1.0])
 def test_a_file_meets_its_rate(monkeypatch, tmp_path, bpp, size_ratio, jobs):
     """Up to 200 frames: never more than 2% above, and from three GoPs on within 2%."""
-    n_landed, refused = 0, []
+    n_met, refused = 0, []
     for n_frames in (1, 2, 3, 5, 17, 40, 64, 65, 129, 200):
         content = plain_content(n_frames, change=random.Random(n_frames).choice([0.01, 0.1, 0.5]))
         fit = FakeFit(size_ratio=SIZE_RATIOS[size_ratio])
@@ -47,13 +47,13 @@ def test_a_file_meets_its_rate(monkeypatch, tmp_path, bpp, size_ratio, jobs):
         if len(report.gops) >= 3:
             assert on_disk >= 0.98 * bpp
             assert report.shortfall is None
-            n_landed += 1
-    assert n_landed >= 2
+            n_met += 1
+    assert n_met >= 2
     assert all(n_frames <= 5 and minimum > bpp for n_frames, minimum in refused)
 
 
 @pytest.mark.parametrize("jobs", [1, 4])
-def test_a_file_lands_on_its_size(monkeypatch, tmp_path, jobs):
+def test_a_file_meets_its_size(monkeypatch, tmp_path, jobs):
     for n_bytes in (12_000, 123_456, 5_000_000):
         fit = FakeFit(size_ratio=SIZE_RATIOS["anyhow"])
         report = simulated(monkeypatch, tmp_path, plain_content(150), fit, jobs=jobs, size_target=n_bytes)
@@ -63,8 +63,8 @@ def test_a_file_lands_on_its_size(monkeypatch, tmp_path, jobs):
         assert report.size_target == n_bytes
 
 
-def test_a_file_whose_payloads_land_exactly_is_a_few_bytes_below_its_size(monkeypatch, tmp_path):
-    """All framing is counted: what is left is what numbers of variable length may have needed."""
+def test_a_file_whose_payloads_have_their_sizes_is_a_few_bytes_below_its_own(monkeypatch, tmp_path):
+    """All framing is counted: what is left is what integers of variable length may have needed."""
     for n_bytes in (20_000, 20_001, 77_777, 1_000_000):
         report = simulated(monkeypatch, tmp_path, plain_content(90), FakeFit(), size_target=n_bytes)
 
@@ -128,7 +128,7 @@ def test_a_target_too_low_is_refused_and_the_minimum_it_names_is_planned(monkeyp
 @pytest.mark.parametrize("n_frames", [60, 90, 200])
 @pytest.mark.parametrize(("base", "slope"), [(28.0, 1.4), (30.0, 2.0), (38.0, 2.8)])
 @pytest.mark.parametrize("target", [28.0, 34.0])
-def test_the_mean_lands_on_its_psnr(monkeypatch, tmp_path, target, base, slope, n_frames, jobs):
+def test_the_mean_meets_its_psnr(monkeypatch, tmp_path, target, base, slope, n_frames, jobs):
     """Videos that are easier or harder than the model thinks, with scenes that differ by chance."""
 
     def psnr_db(index: int, bits_per_pixel: float) -> float:
@@ -217,9 +217,9 @@ def test_more_bits_get_more_gaussians_and_no_smaller_field(monkeypatch, tmp_path
         simulated(monkeypatch, tmp_path, plain_content(20), fit, bpp_target=bpp, gop=10)
         configs.append(fit.configs[0][1])
 
-    numbers = [config.n_gaussians for config in configs]
+    counts = [config.n_gaussians for config in configs]
     widths = [config.field.mlp_width for config in configs]
-    assert numbers == sorted(set(numbers))
+    assert counts == sorted(set(counts))
     assert widths == sorted(widths)
 
 
@@ -290,7 +290,7 @@ def test_without_a_target_nothing_is_read_ahead(tmp_path):
         pytest.param(9, 4, 4.0, id="last GoP of one frame"),
     ],
 )
-def test_a_real_file_lands_near_its_rate(tmp_path, n_frames, gop, bpp):
+def test_a_real_file_meets_its_rate(tmp_path, n_frames, gop, bpp):
     source = write_folder(noisy_clip(n_frames, 64, 48, amplitude=20), tmp_path / "clip")
     config = EncodeConfig(preset="tiny", gop=gop, bpp_target=bpp, scene_cut=False)
 
