@@ -24,6 +24,7 @@ from stgvcodec.bitstream.syntax.tables import TABLES
 from stgvcodec.errors import BitstreamError, StgvError
 
 GOLDEN = sorted((Path(__file__).parents[1] / "golden").glob("*.stgv"))
+each_golden = pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
 
 
 def examples(number):
@@ -60,18 +61,16 @@ def test_every_primitive_has_its_values_here():
 
 
 @pytest.mark.parametrize("kind", PRIMITIVES)
-def test_a_primitive_round_trips(kind):
-    @examples(100)
-    @given(PRIMITIVES[kind], st.binary(max_size=3))
-    def check(value, behind):
-        data = PACKERS[kind](value)
-        reader = ByteReader(data + behind, "test")
-        got = READERS[kind](reader)
-        assert type(got) is type(value)
-        assert got == value or (math.isnan(got) and math.isnan(value))
-        assert reader.position == len(data)
-
-    check()
+@examples(100)
+@given(st.data())
+def test_a_primitive_round_trips(kind, drawn):
+    value, behind = drawn.draw(PRIMITIVES[kind]), drawn.draw(st.binary(max_size=3))
+    data = PACKERS[kind](value)
+    reader = ByteReader(data + behind, "test")
+    got = READERS[kind](reader)
+    assert type(got) is type(value)
+    assert got == value or (math.isnan(got) and math.isnan(value))
+    assert reader.position == len(data)
 
 
 # Random bytes, and those among which integers end, go on, or are longer than they need to be.
@@ -79,16 +78,13 @@ BYTES = st.binary(max_size=12) | st.lists(st.sampled_from([0, 1, 0x7F, 0x80, 0xF
 
 
 @pytest.mark.parametrize("kind", PRIMITIVES)
-def test_the_bytes_of_a_primitive_are_refused_or_are_the_only_ones_of_their_value(kind):
-    @examples(200)
-    @given(BYTES)
-    def check(data):
-        reader = ByteReader(data, "test")
-        value, error = result(READERS[kind], reader)
-        if not error and value == value:  # the payload of a NaN need not survive
-            assert PACKERS[kind](value) == data[: reader.position]
-
-    check()
+@examples(200)
+@given(BYTES)
+def test_the_bytes_of_a_primitive_are_refused_or_are_the_only_ones_of_their_value(kind, data):
+    reader = ByteReader(data, "test")
+    value, error = result(READERS[kind], reader)
+    if not error and value == value:  # the payload of a NaN need not survive
+        assert PACKERS[kind](value) == data[: reader.position]
 
 
 N_BYTES = st.integers(0, 40) | st.integers(0, 2**64 - 1)
@@ -157,20 +153,14 @@ def test_every_size_of_an_array_is_an_element_or_follows_from_one():
     assert names <= set(ELEMENTS) | set(DERIVED_COUNTS)
 
 
-@pytest.mark.parametrize("name", TABLES)
-def test_a_table_round_trips(name):
-    table = TABLES[name]
-
-    @examples(25)
-    @given(table_values(table))
-    def check(drawn):
-        values, known = drawn
-        data = write_elements({**known, **values}, table)
-        reader = ByteReader(data, "test")
-        assert read_elements(reader, table, known) == values
-        reader.expect_end()
-
-    check()
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
+@examples(25)
+@given(st.data())
+def test_a_table_round_trips(table, drawn):
+    values, known = drawn.draw(table_values(table))
+    reader = ByteReader(write_elements({**known, **values}, table), "test")
+    assert read_elements(reader, table, known) == values
+    reader.expect_end()
 
 
 @st.composite
@@ -190,28 +180,19 @@ def damaged(draw, data):
     return bytes(data)
 
 
-@pytest.mark.parametrize("name", TABLES)
-def test_a_damaged_table_is_refused_or_is_another_one(name):
-    table = TABLES[name]
-
-    @st.composite
-    def cases(draw):
-        values, known = draw(table_values(table))
-        return draw(damaged(write_elements({**known, **values}, table))), known
-
-    @examples(25)
-    @given(cases())
-    def check(case):
-        data, known = case
-        reader = ByteReader(data, "test")
-        values, error = result(read_elements, reader, table, known)
-        if error:
-            assert isinstance(error, BitstreamError)
-            assert 0 <= error.offset <= len(data)
-        else:
-            assert write_elements({**known, **values}, table) == data[: reader.position]
-
-    check()
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
+@examples(25)
+@given(st.data())
+def test_a_damaged_table_is_refused_or_is_another_one(table, drawn):
+    values, known = drawn.draw(table_values(table))
+    data = drawn.draw(damaged(write_elements({**known, **values}, table)))
+    reader = ByteReader(data, "test")
+    values, error = result(read_elements, reader, table, known)
+    if error:
+        assert isinstance(error, BitstreamError)
+        assert 0 <= error.offset <= len(data)
+    else:
+        assert write_elements({**known, **values}, table) == data[: reader.position]
 
 
 @st.composite
@@ -262,9 +243,10 @@ def test_random_bytes_are_a_frequency_table_or_are_refused(data, log2_total, alp
 
 
 @examples(200)
-@given(table_counts().flatmap(lambda case: st.tuples(st.just(case), damaged(pack_table(normalise(case[1], case[0]))))))
+@given(st.data())
 def test_a_damaged_frequency_table_is_another_one_or_is_refused(drawn):
-    (log2_total, counts), data = drawn
+    log2_total, counts = drawn.draw(table_counts())
+    data = drawn.draw(damaged(pack_table(normalise(counts, log2_total))))
     check_read_table(data, log2_total, len(counts))
 
 
@@ -277,19 +259,13 @@ def read_all(data, keep_going):
     assert reader.n_frames == sum(gop.n_frames for gop in reader.gops)
 
 
-@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
-def test_an_intact_file_is_read(path):
-    read_all(path.read_bytes(), False)
-
-
-@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
-def test_a_damaged_file_is_read_or_refused(path):
-    @examples(40)
-    @given(damaged(path.read_bytes()), st.booleans())
-    def check(data, keep_going):
-        result(read_all, data, keep_going)
-
-    check()
+@each_golden
+@examples(40)
+@given(st.data(), st.booleans())
+def test_a_damaged_file_is_read_or_refused(path, drawn, keep_going):
+    intact = path.read_bytes()
+    read_all(intact, keep_going)
+    result(read_all, drawn.draw(damaged(intact)), keep_going)
 
 
 def chunks_of(data):
@@ -301,44 +277,31 @@ def chunks_of(data):
         position = chunk.end
 
 
-@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
-def test_damage_behind_a_right_checksum_is_read_or_refused(path):
+@each_golden
+@examples(60)
+@given(st.data(), st.booleans())
+def test_damage_behind_a_right_checksum_is_read_or_refused(path, drawn, keep_going):
     """A chunk is damaged and framed anew: no checksum keeps it from the parsers of file header, GoP and index."""
     chunks = list(chunks_of(path.read_bytes()))
-
-    @st.composite
-    def files(draw):
-        index = draw(st.integers(0, len(chunks) - 1))
-        kind, payload = chunks[index]
-        # The beginning of a payload is where its syntax elements are.
-        head, rest = payload[:40], payload[40:]
-        changed = {index: (kind, draw(damaged(head)) + rest)}
-        return MAGIC + b"".join(frame_chunk(*changed.get(i, chunk)) for i, chunk in enumerate(chunks))
-
-    @examples(60)
-    @given(files(), st.booleans())
-    def check(data, keep_going):
-        result(read_all, data, keep_going)
-
-    check()
+    index = drawn.draw(st.integers(0, len(chunks) - 1))
+    kind, payload = chunks[index]
+    # The beginning of a payload is where its syntax elements are.
+    chunks[index] = (kind, drawn.draw(damaged(payload[:40])) + payload[40:])
+    result(read_all, MAGIC + b"".join(frame_chunk(*chunk) for chunk in chunks), keep_going)
 
 
-@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+@each_golden
 @pytest.mark.parametrize("where", ["head", "anywhere"])
-def test_a_damaged_payload_gives_other_symbols_or_is_refused(path, where):
+@examples(60)
+@given(st.data())
+def test_a_damaged_payload_gives_other_symbols_or_is_refused(path, where, drawn):
     with StgvReader(path) as reader:
         payload = reader.read_gop(0)
     n_head = 60 if where == "head" else len(payload)
-
-    @examples(60)
-    @given(damaged(payload[:n_head]))
-    def check(head):
-        symbols, error = result(unpack_gop, head + payload[n_head:])
-        if error:
-            assert isinstance(error, BitstreamError)
-            return
-        symbols.validate()
-        packed = pack_gop(symbols)
-        assert pack_gop(unpack_gop(packed)) == packed
-
-    check()
+    symbols, error = result(unpack_gop, drawn.draw(damaged(payload[:n_head])) + payload[n_head:])
+    if error:
+        assert isinstance(error, BitstreamError)
+        return
+    symbols.validate()
+    packed = pack_gop(symbols)
+    assert pack_gop(unpack_gop(packed)) == packed

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from clips import assert_same_pixels
+from clips import assert_same_pixels, read_frames
+from make_golden import expectation, symbols_sha256
 
 from stgvcodec import VideoDecoder
 from stgvcodec.bitstream import StgvReader, pack_gop, unpack_gop
-from stgvcodec.media import read_image
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 EXPECTATIONS = json.loads((GOLDEN / "hashes.json").read_text())
 NAMES = sorted(EXPECTATIONS)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def golden_on_path():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(GOLDEN))
-        yield
 
 
 def test_every_file_has_an_expectation():
@@ -41,16 +35,12 @@ def test_files_are_unchanged(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_symbols_and_headers_are_exact(name):
     """Integers and timestamps: the same on every machine."""
-    from make_golden import expectation
-
     assert expectation(GOLDEN / name) == EXPECTATIONS[name]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_packing_the_symbols_again_gives_symbols_back(name):
     """In as many bytes or fewer: what models there are is the encoder's choice, in which later ones do better."""
-    from make_golden import symbols_sha256
-
     with StgvReader(GOLDEN / name) as reader:
         for i in range(len(reader.gops)):
             payload = reader.read_gop(i)
@@ -63,7 +53,7 @@ def test_packing_the_symbols_again_gives_symbols_back(name):
 @pytest.mark.parametrize("backend", ["reference", "numba"])
 @pytest.mark.parametrize("name", NAMES)
 def test_frames_are_those_stored(name, backend):
-    stored = np.stack([read_image(path) for path in sorted((GOLDEN / name).with_suffix("").glob("*.png"))])
+    stored = read_frames((GOLDEN / name).with_suffix(""))
 
     with VideoDecoder(GOLDEN / name, device="cpu", backend=backend) as decoder:
         frames = decoder[:].permute(0, 2, 3, 1).numpy()
@@ -95,17 +85,13 @@ def test_the_encoded_one_has_uneven_times_and_a_last_gop_of_one_frame():
 
 
 def test_a_hash_tells_symbols_apart():
-    from dataclasses import replace
-
-    from make_golden import symbols_sha256
-
     with StgvReader(GOLDEN / "two_gops.stgv") as reader:
         symbols = unpack_gop(reader.read_gop(0))
     changed = symbols.mlp[3].copy()
     changed[0] ^= 1
     others = [
-        replace(symbols, mlp=(*symbols.mlp[:3], changed, *symbols.mlp[4:])),
-        replace(symbols, shape_scale=np.nextafter(symbols.shape_scale, np.float32(9))),
-        replace(symbols, header=replace(symbols.header, low_pass=0.5)),
+        dataclasses.replace(symbols, mlp=(*symbols.mlp[:3], changed, *symbols.mlp[4:])),
+        dataclasses.replace(symbols, shape_scale=np.nextafter(symbols.shape_scale, np.float32(9))),
+        dataclasses.replace(symbols, header=dataclasses.replace(symbols.header, low_pass=0.5)),
     ]
     assert len({symbols_sha256(other) for other in (symbols, *others)}) == 4

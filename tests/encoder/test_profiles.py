@@ -80,11 +80,9 @@ def test_no_finetuning_stays_none(profile):
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_codebooks_change_nothing_else(profile):
-    changed = PROFILES[profile].with_codebooks(3, 32)
+    given = PROFILES[profile]
+    changed = given.with_codebooks(3, 32)
 
     assert (changed.quantizers.color_stages, changed.quantizers.color_codebook_size) == (3, 32)
-    assert changed.with_codebooks(*_sizes(PROFILES[profile])) == PROFILES[profile]
-
-
-def _sizes(profile):
-    return profile.quantizers.color_stages, profile.quantizers.color_codebook_size
+    sizes = given.quantizers.color_stages, given.quantizers.color_codebook_size
+    assert changed.with_codebooks(*sizes) == given

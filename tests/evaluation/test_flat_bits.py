@@ -1,31 +1,29 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+
+from gops import PAPER, gop_header
 
 from stgvcodec import EncodeConfig, encode
 from stgvcodec.bitstream.container.reader import StgvReader
-from stgvcodec.bitstream.payload.head import GopHeader, read_header
+from stgvcodec.bitstream.payload.head import read_header
 from stgvcodec.evaluation.flat_bits import file_flat_bits, flat_bits
 
-PAPER = GopHeader(
+PAPER_SIDES = (16, 24, 36, 54, 81, 121, 182, 273)
+PAPER_GOP = gop_header(
+    **PAPER,
     n_frames=10,
     n_gaussians=20_000,
     low_pass=0.0,
-    point_mode=0,
-    shape_mode=0,
-    color_mode=0,
-    cholesky_bits=8,
-    color_stages=2,
     color_codebook_size=8,
-    static_resolutions=tuple((n, n) for n in (16, 24, 36, 54, 81, 121, 182, 273)),
-    static_features=2,
+    static_resolutions=tuple((n, n) for n in PAPER_SIDES),
     static_log2_size=10,
-    dynamic_resolutions=tuple((n, n, n) for n in (16, 24, 36, 54, 81, 121, 182, 273)),
+    dynamic_resolutions=tuple((n, n, n) for n in PAPER_SIDES),
     dynamic_features=4,
     dynamic_log2_size=10,
     mlp_width=128,
     n_frequencies=6,
-    weight_bits=8,
 )
 
 
@@ -39,15 +37,13 @@ def test_the_papers_own_size_by_hand() -> None:
     mlp = inputs * 128 + 128 + 128 * 128 + 128 + 2 * 128 + 2 + 3 * 128 + 3
     floats = 6 + 8 + 8 + 8
 
-    assert flat_bits(PAPER) == gaussians + codebooks + 8 * (tables + mlp) + 32 * floats
+    assert flat_bits(PAPER_GOP) == gaussians + codebooks + 8 * (tables + mlp) + 32 * floats
 
 
 def test_a_single_codeword_costs_no_index() -> None:
-    import dataclasses
+    one = dataclasses.replace(PAPER_GOP, color_codebook_size=1)
 
-    one = dataclasses.replace(PAPER, color_codebook_size=1)
-
-    assert flat_bits(PAPER) - flat_bits(one) == 20_000 * 6 + 16 * 3 * 2 * 7
+    assert flat_bits(PAPER_GOP) - flat_bits(one) == 20_000 * 6 + 16 * 3 * 2 * 7
 
 
 def test_a_file_is_the_sum_of_its_gops(clip_folder: Path, tmp_path: Path) -> None:
