@@ -34,7 +34,7 @@ TINY = Preset(
 
 
 def gop_config(name: str, **values: object) -> GopConfig:
-    """Of a profile, with the tiny preset and the smallest field."""
+    """A configuration of a profile, with the tiny preset and the smallest field."""
     defaults: dict[str, object] = {
         "preset": TINY,
         "n_gaussians": 60,

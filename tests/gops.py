@@ -182,10 +182,10 @@ def stored(symbols):
     return in_order(symbols, sorted(range(len(codes)), key=codes.__getitem__))
 
 
-def write_gops(path, header, payloads, ticks=40):
-    """A file of the payloads, one behind the other at a constant rate."""
+def write_gops(path, payloads, ticks=40, header=HEADER, **changes):
+    """A file of the payloads, one behind the other at a constant rate; `changes` are attributes of the file header."""
     with path.open("wb") as file:
-        writer = StgvWriter(file, header)
+        writer = StgvWriter(file, dataclasses.replace(header, **changes))
         start = 0
         for payload in payloads:
             stop = start + ticks * read_header(payload).n_frames

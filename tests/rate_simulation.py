@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from stgvcodec import EncodeConfig, encode
+from stgvcodec.bitstream import ColorDescription
 from stgvcodec.bitstream.container.chunks import ChunkType
 from stgvcodec.bitstream.container.index import GopEntry, GopTiming
 from stgvcodec.bitstream.container.writer import StgvWriter
@@ -24,6 +25,7 @@ from stgvcodec.encoder.reports import EncodePlan, EncodeReport
 from stgvcodec.media import VideoFrame
 
 WIDTH, HEIGHT = 640, 360
+TAGS = ColorDescription(primaries=1, transfer=1, matrix=1, full_range=False)
 
 
 @dataclass
@@ -37,7 +39,7 @@ class FakeVideo:
     frame_rate: Fraction = Fraction(24)
     time_base: Fraction = Fraction(1, 12_288)
     has_audio: bool = False
-    color: object = field(default_factory=lambda: Tags())
+    color: ColorDescription = TAGS
 
     def __enter__(self) -> FakeVideo:
         return self
@@ -48,14 +50,6 @@ class FakeVideo:
     def __iter__(self) -> Iterator[VideoFrame]:
         for t in range(self.n_frames):
             yield VideoFrame(np.full((1, 1, 3), t % 256, np.uint8), 512 * t)
-
-
-@dataclass
-class Tags:
-    primaries: int = 1
-    transfer: int = 1
-    matrix: int = 1
-    full_range: bool = False
 
 
 class TrustingWriter(StgvWriter):

@@ -172,7 +172,7 @@ def test_a_hidden_gpu_is_no_fault(machine, monkeypatch, caplog, value):
 
 
 def test_a_gpu_too_old_for_the_kernels(machine, caplog):
-    """Torch runs on it: asked for by name, it is used."""
+    """Torch runs on it, so that it is used where it is asked for by name."""
     machine.gpu((7, 5), ["sm_70", "sm_75", "sm_90"])
 
     assert resolve_device("auto", "auto") == (CPU, "numba")

@@ -53,7 +53,7 @@ def test_decoding_twice_gives_the_same_bits(on_gpu):
 
 
 def test_random_access_gives_the_frames_of_a_sequential_read(on_gpu):
-    """Within the format's tolerance: a GPU's matrix products may round by the size of their batch."""
+    """They agree within the format's tolerance: a GPU's matrix products may round by the size of their batch."""
     path, _ = on_gpu
     frames = decoded_frames(path, device="cuda")
     with VideoDecoder(path, device="cuda") as decoder:
@@ -80,7 +80,7 @@ def no_waiting():
 
 
 def test_frames_are_asked_for_without_waiting(on_gpu, no_waiting):
-    """After the first call, which compiles, and reads tables that are kept."""
+    """That holds after the first call, which compiles kernels and reads tables that are kept."""
     path, _ = on_gpu
     with VideoDecoder(path, device="cuda") as decoder:
         expected = decoder[:]

@@ -212,6 +212,7 @@ def table_counts(draw):
 def test_a_frequency_table_round_trips(case, behind):
     log2_total, counts = case
     frequencies = normalise(counts, log2_total)
+    assert frequencies.sum() == 1 << log2_total
     data = pack_table(frequencies)
     reader = ByteReader(data + behind, "test")
     symbols, scaled = read_table(reader, log2_total, len(counts))

@@ -99,7 +99,7 @@ def test_other_threads_leave_signals_alone() -> None:
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_a_reader_that_is_gone_is_no_error(tmp_path: Path, stream: str) -> None:
     arguments = ["--help"] if stream == "stdout" else ["info", str(tmp_path / "missing")]
-    # Gone before there is anything to read: on a busy machine the process could else be done first.
+    # The reader goes before there is anything to read: else a process on a busy machine could be done first.
     reader, writer = os.pipe()
     os.close(reader)
     other = "stderr" if stream == "stdout" else "stdout"

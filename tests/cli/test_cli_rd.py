@@ -15,7 +15,7 @@ from stgvcodec.media.anchors import ANCHORS
 
 @pytest.fixture(scope="module")
 def results(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Results of two anchors, and of this codec by hand: it would take longer to make and be no other to draw."""
+    """Results of two anchors, and made-up ones of this codec, which would take longer to make and look alike."""
     from stgvcodec.evaluation.rd_plan import RdPlan
     from stgvcodec.evaluation.rd_run import rate_distortion
     from stgvcodec.evaluation.results import write_results

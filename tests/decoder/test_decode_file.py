@@ -189,7 +189,7 @@ def test_a_damaged_file_is_refused_unless_its_intact_gops_are_wanted(
 
 
 def test_every_flipped_byte_is_noticed(encoded, tmp_path):
-    """No byte is unprotected. A sample of positions over the whole file."""
+    """A sample of positions over the whole file shows that no byte is unprotected."""
     data = encoded.path.read_bytes()
     path = tmp_path / "flipped.stgv"
     for position in [*range(0, 40), *range(40, len(data), 37), *range(len(data) - 20, len(data))]:

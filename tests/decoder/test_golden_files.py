@@ -34,13 +34,13 @@ def test_files_are_unchanged(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_symbols_and_headers_are_exact(name):
-    """Integers and timestamps: the same on every machine."""
+    """Integers and timestamps are the same on every machine."""
     assert expectation(GOLDEN / name) == EXPECTATIONS[name]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_packing_the_symbols_again_gives_symbols_back(name):
-    """In as many bytes or fewer: what models there are is the encoder's choice, in which later ones do better."""
+    """It takes as many bytes or fewer: models are the encoder's choice, and later encoders choose better."""
     with StgvReader(GOLDEN / name) as reader:
         for i in range(len(reader.gops)):
             payload = reader.read_gop(i)

@@ -134,7 +134,7 @@ def test_gaussians_belong_to_the_frame(payload):
 
 @pytest.mark.parametrize("scale", [pytest.param(1.0, marks=pytest.mark.slow), 0.4])
 def test_triton_renders_without_asking_how_many_pairs_there_are(payload, monkeypatch, triton_device, scale):
-    """Under its interpreter where there is no GPU: the same picture, in room that was known to do."""
+    """Its interpreter renders where there is no GPU; the room that is known beforehand is enough."""
     budgets = []
     rasterize = gop_renderer.rasterize_uint8
 

@@ -30,7 +30,8 @@ def _threads(monkeypatch):
 def long_file(encoded, tmp_path_factory) -> Path:
     """The first GoP eight times."""
     with StgvReader(encoded.path) as reader:
-        return write_gops(tmp_path_factory.mktemp("long") / "long.stgv", reader.header, [reader.read_gop(0)] * N_GOPS)
+        payloads = [reader.read_gop(0)] * N_GOPS
+        return write_gops(tmp_path_factory.mktemp("long") / "long.stgv", payloads, header=reader.header)
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ def own_threads() -> list[str]:
 
 
 def settle(decoder: VideoDecoder) -> None:
-    """Wait until what was announced is there."""
+    """Waits until every GoP that was asked for ahead is there."""
     for future in list(decoder._prefetcher._pending.values()):
         future.exception()
 
@@ -210,7 +211,7 @@ def read_in_child(decoder: VideoDecoder, answers) -> None:
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork on this system")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_forked_child_has_a_thread_of_its_own(long_file):
-    """As a data loader forks its workers; the parent's thread is not there, nor is what it held."""
+    """A data loader forks its workers so; they have neither the parent's thread nor what it held."""
     context = multiprocessing.get_context("fork")
     torch_threads = torch.get_num_threads()
     torch.set_num_threads(1)

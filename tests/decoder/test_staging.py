@@ -108,7 +108,7 @@ def test_every_combination_of_modes_is_rendered(combination):
 
 @pytest.mark.parametrize("n_frames", [1, 7, 16, 17])
 def test_times_lie_behind_the_parameters(n_frames):
-    """Frames more and fewer than a cache line has floats."""
+    """There are more frames, and fewer, than a cache line has floats."""
     symbols = random_gop(n_gaussians=1, n_frames=n_frames)
 
     _, times = stage(symbols, pinned=False).to(CPU)
@@ -121,7 +121,7 @@ def test_times_lie_behind_the_parameters(n_frames):
 @pytest.mark.parametrize("scale", [0.3, 1.0, 2.5])
 @pytest.mark.parametrize(("low_pass", "ratio"), [(0.0, 0.02), (0.25, 0.15), (0.0, 0.5)], ids=str)
 def test_the_bound_on_pairs_holds_wherever_gaussians_are(scale, low_pass, ratio):
-    """Against the tiles that bounding boxes at random places meet."""
+    """The bound is compared with the tiles that bounding boxes at random places meet."""
     symbols = random_gop(low_pass=low_pass, n_gaussians=60)
     symbols.shape_scale[:2] = ratio
     staged = stage(symbols, pinned=False)
@@ -157,7 +157,7 @@ def test_gpu_and_cpu_agree(combination):
 
 @pytest.mark.gpu
 def test_parameters_are_sent_without_waiting():
-    """After a first GoP, which compiles: whatever waits for the GPU is an error."""
+    """After a first GoP, for which kernels are compiled, whatever waits for the GPU is an error."""
     cuda = torch.device("cuda")
     symbols = random_gop()
     expected = frames_of(unpacked_gop(symbols, pinned=True), backend="triton", device=cuda)
@@ -173,7 +173,7 @@ def test_parameters_are_sent_without_waiting():
 
 @pytest.mark.gpu
 def test_pinned_memory_is_not_reused_while_it_is_sent():
-    """Many GoPs, dropped as soon as they are queued, on a stream of their own."""
+    """Many GoPs are dropped as soon as they are queued, on a stream of their own."""
     cuda = torch.device("cuda")
     gops = [random_gop(seed) for seed in range(4)]
     expected = [frames_of(unpacked_gop(gop, pinned=True), backend="triton", device=cuda) for gop in gops]

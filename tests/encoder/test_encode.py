@@ -41,7 +41,7 @@ with stgvcodec.VideoDecoder(sys.argv[1], device="cpu") as decoder:
 
 
 def test_a_fresh_process_decodes_the_frames_whose_psnr_was_reported(encoded, decoded, tmp_path):
-    """Nothing but the file goes over."""
+    """The process is given nothing but the file."""
     command = [sys.executable, "-c", FRESH_DECODE, str(encoded.path), str(tmp_path / "frames.npy")]
     subprocess.run(command, check=True, cwd=tmp_path, env={**os.environ, "STGV_THREADS": "3"})
     frames = np.load(tmp_path / "frames.npy")
@@ -84,7 +84,7 @@ def test_report_describes_the_file(encoded):
 
 @pytest.mark.parametrize("options", [{}, {"bpp_target": 8.0, "n_gaussians": None}], ids=["gaussians", "bpp target"])
 def test_any_number_of_threads_writes_the_same_file(tmp_path, monkeypatch, options):
-    """600 Gaussians on 64x48: several chunks in every kernel."""
+    """With 600 Gaussians on 64x48, every kernel has several chunks."""
     source = write_folder(moving_clip(3, 64, 48), tmp_path / "clip")
     config = tiny(**{"n_gaussians": 600, **options})
     files = []
@@ -101,7 +101,7 @@ def test_any_number_of_threads_writes_the_same_file(tmp_path, monkeypatch, optio
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"bpp_target": 12.0, "n_gaussians": None}], ids=["gaussians", "bpp target"])
 def test_several_gops_at_once_write_the_same_file(tmp_path, options):
-    """The same again; without a target, whose plans look back less far, also the file of one GoP at a time."""
+    """Without a target, it is also the file of one GoP at a time; a target's plans depend on how many are under way."""
     source = write_folder(moving_clip(10, 48, 32), tmp_path / "clip")
     config = tiny(gop=2, **options)
     files = []

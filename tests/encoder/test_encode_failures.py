@@ -23,7 +23,7 @@ def tiny(**options) -> EncodeConfig:
 
 @pytest.fixture(params=["new name", "existing file"])
 def destination(request, tmp_path) -> Callable[[], Path]:
-    """A path to write to, and after the test a look at what is there: the same as before it."""
+    """A path to write to; after the test, the same files must be there as before it."""
     path = tmp_path / "out" / "a.stgv"
     path.parent.mkdir()
     if request.param == "existing file":
@@ -75,7 +75,7 @@ def test_an_impossible_selection_leaves_no_file(destination, clip_folder, select
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, MemoryError])
 @pytest.mark.parametrize("at", ["gop 0: key-frame", "gop 0: finetune", "gop 1: joint"])
 def test_an_interrupt_leaves_no_file(destination, clip_folder, error, at):
-    """From the progress callback, in the first GoP or when one is already written."""
+    """The progress callback raises, in the first GoP or when one is already written."""
     seen = []
 
     def interrupt(progress) -> None:

@@ -61,7 +61,7 @@ def test_taking_symbols_changes_nothing(fit):
 
 
 def test_before_fine_tuning_quantisers_are_fitted_to_what_is_there(name):
-    """As if they had just been switched on: close to the parameters, and not what they were made with."""
+    """The quantisers are close to the parameters, as if they had just been switched on."""
     config = gop_config(name, n_gaussians=61, profile=PROFILES[name].with_codebooks(3, 32))
     trainer = trained(config, finetuned=False)
     assert trainer.quantizer_cost_db == {}

@@ -12,7 +12,7 @@ SIZES = (*FIELD_SIZES, PAPER_FIELD)
 @pytest.mark.parametrize("size", FIELD_SIZES, ids=range(len(FIELD_SIZES)))
 @pytest.mark.parametrize("n_frames", [2, 3, 10, 60])
 def test_time_is_cut_no_finer_than_the_frames(size, n_frames):
-    """Finer, the times between frames would stay untrained."""
+    """In a finer grid, the times between frames would stay untrained."""
     temporal = [level[2] for level in field_spec(size, n_frames).dynamic_grid.resolutions]
 
     assert min(temporal) >= 1

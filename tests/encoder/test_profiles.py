@@ -60,7 +60,7 @@ def test_compact_has_all_quantisers_on_from_the_first_step(preset):
 
     assert (phase.name, phase.quantized) == ("finetune", QUANTIZED_STREAMS)
     assert phase.frames_per_step == last.frames_per_step
-    # The preset's rates, to a slower end, but for the steps, which have as far to go in however few.
+    # The rates are the preset's and fall further, but for those of the quantisers' steps.
     for group in ("means", "cholesky", "colors", "hash_tables", "mlp"):
         assert getattr(phase.rates, group) == getattr(last.rates, group)
     assert phase.final_rate < last.final_rate

@@ -66,7 +66,7 @@ class TestSelection:
 
     @pytest.fixture
     def part(self, clip_folder, tmp_path):
-        """The clip's selected part, encoded. Its report is the truth."""
+        """The clip's selected part, encoded, and the report, whose figures are right."""
         path = tmp_path / "part.stgv"
         config = EncodeConfig(preset="tiny", n_gaussians=30, scene_cut=False)
         return path, encode(clip_folder, path, config=config, selection=self.SELECTION, device="cpu")

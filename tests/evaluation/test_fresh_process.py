@@ -25,7 +25,7 @@ def test_what_the_decoding_process_complains_of_is_passed_on() -> None:
 
 
 def test_a_signal_ends_the_decoding_process_too_and_leaves_it_time_to_clean_up(tmp_path: Path) -> None:
-    # Stands for the decoder: cleans up when asked to end, and says so.
+    # The child stands for the decoder: it cleans up when asked to end, and says so.
     child = (
         "import pathlib, signal, sys, time\n"
         "def clean_up(*_): pathlib.Path(sys.argv[1], 'cleaned').touch(); sys.exit(1)\n"

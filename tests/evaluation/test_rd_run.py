@@ -28,7 +28,7 @@ RATES = (4.0, 8.0)
 
 
 def quick(profile: str = "paper") -> EncodeConfig:
-    """Of the preset that conftest has only while a test runs."""
+    """A configuration with the preset that conftest has only while a test runs."""
     return EncodeConfig(preset="tiny", profile=profile, scene_cut=False)
 
 
@@ -149,7 +149,7 @@ def test_other_settings_and_rates_are_new_points(again: Path, source: Path, monk
 
 @pytest.fixture
 def encoded_only(source: Path, tmp_path: Path) -> Path:
-    """Where the results would be, of a run that only made two files."""
+    """The path for the results of a run that only made two files."""
     path = tmp_path / "rd.json"
     seen: list[Progress] = []
     plan = RdPlan(RATES, (quick("compact"),), ("x264",), encode_only=True)
@@ -195,7 +195,7 @@ def test_a_further_run_measures_files_that_were_only_encoded(
 def test_files_that_are_there_are_not_encoded_again(
     encoded_only: Path, source: Path, request: pytest.FixtureRequest
 ) -> None:
-    """But one without its figures is: it may be of a run that was interrupted."""
+    """A file without its figures is, as it may be of a run that was interrupted."""
     request.getfixturevalue("no_encoding")
     plan = RdPlan(RATES, (quick("compact"),), (), encode_only=True)
     assert rate_distortion(source, encoded_only, plan=plan, device="cpu") is None

@@ -171,7 +171,7 @@ def test_damage_anywhere_never_ends_in_another_error():
 
 
 def test_hostile_headers_do_not_make_the_search_long():
-    """Each says that most of the file is its payload; by the specification, no more than eight files are checked."""
+    """Each header says that most of the file is its payload; at most eight times the file is checked."""
     head = frame_chunk(0x7000, bytes(1_000_000))[:14]
     file = CountingFile(raw_file((ChunkType.FILE_HEADER, HEADER.to_bytes())) + head * 100_000)
     with pytest.raises(BitstreamError, match="no GoP is intact"):

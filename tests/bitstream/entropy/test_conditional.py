@@ -116,7 +116,7 @@ def result(decode, data, attributes, size):
 
 
 def test_any_bytes_are_read_or_refused_alike(monkeypatch):
-    """By the kernel, by the reference, and, as to whether, by the independent decoder."""
+    """Kernel and reference agree on the symbols or the error, and the independent decoder on which of the two it is."""
     monkeypatch.setattr(conditional, "ans_decode", partial(ans_decode, backend="reference"))
     rng = np.random.default_rng(6)
     n_read = 0

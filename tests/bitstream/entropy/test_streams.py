@@ -98,7 +98,7 @@ def decode(data, arrays):
 
 
 def result(read, data, arrays):
-    """The symbols, which are of their alphabets, or the error's text."""
+    """The symbols, which must be of their alphabets, or the error's text."""
     try:
         decoded = read(ByteReader(data, "test"), arrays)
     except BitstreamError as error:
@@ -184,7 +184,7 @@ def test_cut_streams_are_refused(names):
 
 
 def backwards(work, n):
-    """As threads might: the last first."""
+    """Works from the last to the first, as threads might."""
     for i in reversed(range(n)):
         work(i)
 
@@ -225,7 +225,7 @@ def test_streams_decode_in_any_order(order, monkeypatch):
 
 @pytest.mark.parametrize("order", [run_chunks, backwards], ids=["threads", "backwards"])
 def test_the_first_fault_is_raised_whatever_the_order(order):
-    """One that only the end of a stream shows comes before one in the models of a later stream."""
+    """A fault that only the end of a stream shows comes before one in the models of a later stream."""
     filled, data = several_streams()
     arrays = [[array for array, _ in stream] for stream in filled]
     data[1] = data[1][:-1] + bytes([data[1][-1] ^ 1 or 2])
@@ -240,7 +240,7 @@ def test_the_first_fault_is_raised_whatever_the_order(order):
 
 
 def damaged_copies(data, rng, n):
-    """Cut, with wrong bytes, or both; or with a model of another kind in front."""
+    """Copies that are cut, have wrong bytes or both, or begin with a model of another kind."""
     for _ in range(n):
         copy = bytearray(data[: rng.integers(len(data))] if rng.random() < 0.3 else data)
         for position in rng.integers(0, max(len(copy), 1), 2) if copy else []:
@@ -250,7 +250,6 @@ def damaged_copies(data, rng, n):
 
 @pytest.mark.parametrize("names", [tuple(RUNS), ("two peaks",), ("uniform over 6", "bits"), ("few laplace",)], ids=len)
 def test_damaged_streams_give_what_constriction_gives(monkeypatch, names):
-    """The same symbols or the same error, whichever decoder reads them."""
     filled = [run(name) for name in names]
     arrays = [array for array, _ in filled]
     data = encode_stream(filled)
@@ -263,7 +262,7 @@ def test_damaged_streams_give_what_constriction_gives(monkeypatch, names):
 
 
 def test_any_bytes_are_read_or_refused_alike():
-    """By the kernel and by the reference: short streams of every mode, right and wrong."""
+    """Kernel and reference read short streams of every mode, right and wrong."""
     rng = np.random.default_rng(6)
     n_read = 0
     for trial in range(3000):

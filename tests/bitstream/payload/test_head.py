@@ -61,7 +61,7 @@ def test_the_low_pass_is_a_float32():
 
 
 def test_headers_in_turns_are_not_taken_for_one_another():
-    """The header that was read last is kept; it stands for bytes that begin as it does, and for no others."""
+    """The reader keeps the last header, for bytes that begin as it does and for no others."""
     first, second = gop_header(), gop_header(**PAPER)
     for header in (first, second, second, first, gop_header(n_frames=6), first):
         assert read_header(header.to_bytes() + b"\0") == header

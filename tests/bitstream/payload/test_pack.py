@@ -164,7 +164,7 @@ def test_every_cut_is_refused(modes):
 
 @each_profile
 def test_damage_is_refused_or_gives_other_symbols_as_by_the_independent_decoder(modes):
-    """Every bit of the header is flipped, and some of each byte behind it."""
+    """Every bit of the header is flipped in turn, and some bits of each byte behind it."""
     intact = stored(random_gop(n_gaussians=40, **modes, **SMALLEST_FIELD))
     payload, n_head = pack_gop(intact), len(intact.header.to_bytes())
     rng = np.random.default_rng(11)

@@ -56,7 +56,7 @@ def test_motion_that_can_be_followed_is_less_than_another_picture():
 
 
 def test_size_matters_little():
-    """The same scene at four times the pixels."""
+    """The same scene is measured at four times the pixels."""
     large = np.repeat(np.repeat(pan(1), 2, axis=1), 2, axis=2)
 
     assert mean_change(large) == pytest.approx(mean_change(pan(1)), rel=0.2)

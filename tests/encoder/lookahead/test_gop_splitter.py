@@ -42,7 +42,7 @@ def test_a_cut_is_found_where_it_is(width, height):
 
 BLACK_TO_FIRST = [(SCENES[0] * (t / 15)).astype(np.uint8) for t in range(16)]
 FIRST_TO_SECOND = [((SCENES[0] * (15.0 - t) + SCENES[1] * float(t)) / 15).astype(np.uint8) for t in range(16)]
-# It is as of a camera's flash: the scene goes on after one bright frame.
+# After the one bright frame of a camera's flash, the scene goes on.
 FLASH = (SCENES[0] // 2 + 128).astype(np.uint8)
 WIDE = texture(400, 64, 5)
 NOISE = np.random.default_rng(0).normal(0, 12, (10, *SCENES[0].shape))

@@ -9,10 +9,10 @@ from itertools import pairwise
 
 import pytest
 from clips import moving_clip, noisy_clip, write_folder
-from rate_simulation import HEIGHT, WIDTH, FakeFit, FakeVideo, plain_content, simulated
+from rate_simulation import HEIGHT, TAGS, WIDTH, FakeFit, FakeVideo, plain_content, simulated
 
 from stgvcodec import EncodeConfig, encode, read_info
-from stgvcodec.bitstream.container.file_header import ColorDescription, StreamHeader
+from stgvcodec.bitstream.container.file_header import StreamHeader
 from stgvcodec.encoder.rate_control.controllers import RateControl
 from stgvcodec.encoder.rate_control.cost_model import COST_MODELS
 from stgvcodec.encoder.rate_control.planner import rate_control
@@ -32,7 +32,7 @@ SIZE_RATIOS = {
 @pytest.mark.parametrize("size_ratio", SIZE_RATIOS)
 @pytest.mark.parametrize("bpp", [0.02, 0.05, 0.11, 0.3, 1.0])
 def test_a_file_meets_its_rate(monkeypatch, tmp_path, bpp, size_ratio, jobs):
-    """Up to 200 frames: never more than 2% above, and from three GoPs on within 2%."""
+    """A file is never more than 2% above its rate, and from three GoPs on within 2% of it."""
     n_met, refused = 0, []
     for n_frames in (1, 2, 3, 5, 17, 40, 64, 65, 129, 200):
         content = plain_content(n_frames, change=random.Random(n_frames).choice([0.01, 0.1, 0.5]))
@@ -96,7 +96,7 @@ def test_a_target_that_nothing_can_use_is_met_from_below_and_said(monkeypatch, t
 
 
 def test_flat_gops_get_the_least(monkeypatch, tmp_path):
-    """A black opening and a black end: their bytes go to the picture between."""
+    """The bytes of a black opening and a black end go to the picture between."""
     content = plain_content(60, cuts=(20, 40), flat=range(20))
     content = type(content)(content.pts, content.is_cut, content.change, (0.0,) * 20 + (12.0,) * 20 + (0.0,) * 20)
     fit = FakeFit(most_bytes=lambda index: math.inf if index == 1 else 1_000)
@@ -129,7 +129,7 @@ def test_a_target_too_low_is_refused_and_the_minimum_it_names_is_planned(monkeyp
 @pytest.mark.parametrize(("base", "slope"), [(28.0, 1.4), (30.0, 2.0), (38.0, 2.8)])
 @pytest.mark.parametrize("target", [28.0, 34.0])
 def test_the_mean_meets_its_psnr(monkeypatch, tmp_path, target, base, slope, n_frames, jobs):
-    """Videos that are easier or harder than the model thinks, with scenes that differ by chance."""
+    """Videos are easier or harder than the model says, and scenes differ by chance."""
 
     def psnr_db(index: int, bits_per_pixel: float) -> float:
         return base + slope * math.log2(bits_per_pixel) + random.Random(index).gauss(0.0, 0.4)
@@ -185,7 +185,7 @@ def test_identical_frames_have_no_part_in_the_mean(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("target", [{"bpp_target": 0.2}, {"psnr_target": 31.0}], ids=str)
 def test_plans_do_not_depend_on_which_gop_ends_first(monkeypatch, tmp_path, target):
-    """Four at once, each taking a time of its own."""
+    """Four are fitted at once, and each takes a time of its own."""
     plans = []
     for delay in (0.0, 0.01):
 
@@ -201,7 +201,7 @@ def test_plans_do_not_depend_on_which_gop_ends_first(monkeypatch, tmp_path, targ
 
 
 def test_what_gaussians_really_cost_is_learnt(monkeypatch, tmp_path):
-    """Twice as much as the table says: later fits start with half of them."""
+    """They cost nearly twice what the table says, so that later fits start with fewer."""
     fit = FakeFit(bits_per_gaussian=90.0)
     simulated(monkeypatch, tmp_path, plain_content(200), fit, bpp_target=0.3, gop=20)
 
@@ -304,12 +304,11 @@ def test_a_real_file_meets_its_rate(tmp_path, n_frames, gop, bpp):
 @pytest.mark.parametrize("n_frames", [1, 2, 3, 5])
 @pytest.mark.parametrize(("width", "height"), [(48, 32), (64, 48), (320, 180)])
 def test_no_rate_above_a_named_minimum_is_refused(profile, n_frames, width, height):
-    """However dense the Gaussians of a small picture then are."""
+    """That holds however dense the Gaussians of a small picture then are."""
 
     def planned(bpp: float) -> RateControl:
         config = EncodeConfig(profile=profile, bpp_target=bpp, scene_cut=False)
-        tags = ColorDescription(1, 1, 1, False)
-        header = StreamHeader(width, height, Fraction(24), Fraction(1, 24), tags, profile, "test")
+        header = StreamHeader(width, height, Fraction(24), Fraction(1, 24), TAGS, profile, "test")
         return rate_control(config, plain_content(n_frames), header)
 
     with pytest.raises(ConfigError, match="minimum") as refusal:
@@ -334,7 +333,7 @@ def test_a_real_file_at_the_minimum_that_is_named(tmp_path, profile):
 
 
 def test_a_real_psnr_is_as_compare_measures_it(tmp_path):
-    """Of profile paper, whose quality grows with its bits even in so few steps."""
+    """The quality of profile paper grows with its bits even in so few steps."""
     source = write_folder(moving_clip(12, 64, 48), tmp_path / "clip")
     config = EncodeConfig(preset="tiny", profile="paper", gop=4, psnr_target=20.0, scene_cut=False)
 
