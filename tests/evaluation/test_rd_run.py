@@ -130,6 +130,16 @@ def test_finished_points_are_not_made_again(again: Path, finished: Path, source:
     assert result.note == "made of waves"
 
 
+@pytest.mark.usefixtures("no_encoding")
+def test_a_point_that_is_there_answers_a_new_rate_that_it_meets(again: Path, source: Path) -> None:
+    (before,) = (series for series in read_results(again).series if series.codec == "x264")
+    lowered = next(point for point in before.points if point.requested_bpp is None)
+    result = rate_distortion(source, again, plan=RdPlan((*RATES, lowered.bpp), (), ("x264",)), device="cpu")
+
+    (after,) = (series for series in result.series if series.codec == "x264")
+    assert after.point_at(lowered.bpp) == dataclasses.replace(lowered, requested_bpp=lowered.bpp)
+
+
 def test_other_settings_and_rates_are_new_points(again: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
