@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import builtins
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +17,7 @@ if not torch.cuda.is_available() and os.environ.get("STGV_REQUIRE_GPU") != "1":
 
 from clips import decoded_frames, moving_clip, write_folder, write_video
 from fits import TINY
+from tensors import device_of
 
 from stgvcodec.encoder.config import EncodeConfig
 from stgvcodec.encoder.encode import encode
@@ -75,9 +78,23 @@ def decoded(encoded) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def triton_device() -> torch.device:
-    """Where Triton's kernels run: the GPU, or without one the CPU, under Triton's interpreter."""
-    pytest.importorskip("triton", reason="triton is not installed")
-    return torch.device("cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda")
+    return device_of("triton")
+
+
+@pytest.fixture
+def hide_package(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Makes imports of a package fail, as where it is not installed."""
+    real = builtins.__import__
+
+    def hide(package: str) -> None:
+        def without(name: str, *arguments: object, **named: object) -> object:
+            if name.startswith(package):
+                raise ModuleNotFoundError(f"No module named '{name}'", name=name)
+            return real(name, *arguments, **named)
+
+        monkeypatch.setattr(builtins, "__import__", without)
+
+    return hide
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -17,17 +17,21 @@ from stgvcodec.encoder.encode_gop import GopConfig, GopPayload, encode_gop
 from stgvcodec.encoder.presets import FIELD_SIZES, Preset
 from stgvcodec.encoder.profiles import PROFILES
 from stgvcodec.fit.phases import LearningRates, Phase, finetuning_phases
+from stgvcodec.fit.quantizers import QuantizerConfig
 from stgvcodec.fit.trainer import GopTrainer
 
 CPU = torch.device("cpu")
 WIDTH, HEIGHT = 48, 32
+
+FINE_RATES = LearningRates(means=0.03, cholesky=0.02, colors=2e-3, hash_tables=2e-3, mlp=4e-4)
+COMPACT = QuantizerConfig(points="grid", shapes="log-shear", colors="ycocg", initial_weight_bits=6, relative_lmbda=1.0)
 
 # Enough steps to go through every phase, and no more.
 TINY = Preset(
     name="tiny",
     gop=4,
     phases=(Phase("key-frame", frames="key", n_steps=8), Phase("joint", frames="all", n_steps=6)),
-    finetuning=finetuning_phases(8, LearningRates(means=0.03, cholesky=0.02, colors=2e-3, hash_tables=2e-3, mlp=4e-4)),
+    finetuning=finetuning_phases(8, FINE_RATES),
     color_stages=2,
     color_codebook_size=8,
 )
