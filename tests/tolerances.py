@@ -148,7 +148,7 @@ TABLE: dict[str, dict[torch.dtype, Tolerance]] = {
     "flow, pairs": {F32: Tolerance(rtol=1e-4, atol=1e-4)},
     "flow, median in pixels": {F32: Tolerance(atol=0.05)},
     "paths, median in pixels": {F32: Tolerance(atol=0.3)},
-    "paths, travel": {F32: Tolerance(rtol=0.1, atol=1e-12)},
+    "paths, motion": {F32: Tolerance(rtol=0.1, atol=1e-12)},
     "paths, spread": {F32: Tolerance(atol=0.1)},
     "paths, loss": {F32: Tolerance(rtol=1e-5, atol=1e-12)},
     "paths, border in pixels": {F32: Tolerance(atol=0.5)},

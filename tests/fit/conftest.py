@@ -1,28 +1,22 @@
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 import torch
 from clips import moving_clip
+from fields import SMALL_FIELD
+from tensors import CPU
 
+from stgvcodec.fit import phase_run
 from stgvcodec.fit.initialization import initial_gaussians
 from stgvcodec.fit.quantizers import QuantizerConfig
 from stgvcodec.fit.trainer import GopTrainer
-from stgvcodec.model.deformation import DeformationField, FieldSpec
+from stgvcodec.model.deformation import DeformationField
 from stgvcodec.model.gop_model import GopModel, GopSpec
-from stgvcodec.ops.hash_encode import HashGridSpec
 from stgvcodec.ops.threads import one_torch_thread
-
-FIELD = FieldSpec(
-    static_grid=HashGridSpec(1, 5, ((2, 2), (6, 6))),
-    dynamic_grid=HashGridSpec(2, 5, ((2, 2, 1), (4, 4, 3))),
-    mlp_width=8,
-    n_frequencies=2,
-)
-
-CPU = torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +24,17 @@ def _one_torch_thread() -> Iterator[None]:
     """As `encode_gop` trains."""
     with one_torch_thread():
         yield
+
+
+@pytest.fixture
+def wrap_splat_loss(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., object]], None]:
+    """Puts a function in the place of the loss of a fit's steps; it gets the loss itself and its arguments."""
+    splat_loss = phase_run.splat_loss
+
+    def wrap(wrapper: Callable[..., object]) -> None:
+        monkeypatch.setattr(phase_run, "splat_loss", functools.partial(wrapper, splat_loss))
+
+    return wrap
 
 
 @pytest.fixture
@@ -55,8 +60,8 @@ def make_trainer() -> Callable[..., GopTrainer]:
         gaussians = initial_gaussians(
             pictures[key_frame] / 255.0, n_gaussians, method=method, rng=rng, means_space=means_space, backend=backend
         )
-        field = DeformationField(FIELD, generator=torch.Generator().manual_seed(seed), device=device)
-        spec = GopSpec(pictures.shape[2], pictures.shape[1], pictures.shape[0], n_gaussians, FIELD)
+        field = DeformationField(SMALL_FIELD, generator=torch.Generator().manual_seed(seed), device=device)
+        spec = GopSpec(pictures.shape[2], pictures.shape[1], pictures.shape[0], n_gaussians, SMALL_FIELD)
         quantizers = config or QuantizerConfig(
             cholesky_bits=8, color_stages=2, color_codebook_size=8, weight_bits=8, seed=seed
         )

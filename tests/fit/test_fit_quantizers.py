@@ -5,44 +5,21 @@ import itertools
 
 import pytest
 import torch
+from fields import PAPER_FIELD, SMALL_FIELD
+from fits import COMPACT
+from tensors import no_waiting
+from tolerances import approx, assert_close
 
 from stgvcodec.fit.phases import QUANTIZED_STREAMS
 from stgvcodec.fit.quantizers import GopQuantizers, QuantizerConfig
-from stgvcodec.model.deformation import FieldSpec
 from stgvcodec.model.gop_model import FieldParameters, GopParameters, GopSpec
 from stgvcodec.ops.field_mlp import FieldWeights
-from stgvcodec.ops.hash_encode import HashGridSpec
 from stgvcodec.quant import SymmetricQuantizer, affine, half_float, residual_vq, symmetric
 
 CONFIG = QuantizerConfig(cholesky_bits=8, color_stages=2, color_codebook_size=8, weight_bits=8, seed=0)
-COMPACT = QuantizerConfig(points="grid", shapes="log-shear", colors="ycocg", initial_weight_bits=6, relative_lmbda=1.0)
-# Sizes that are multiples of 1, 2, 4 and 8, so that the flat vector has another order than the bitstream.
-SPEC = GopSpec(
-    width=48,
-    height=32,
-    n_frames=4,
-    n_gaussians=60,
-    field=FieldSpec(
-        static_grid=HashGridSpec(1, 5, ((2, 2), (6, 6))),
-        dynamic_grid=HashGridSpec(2, 5, ((2, 2, 1), (4, 4, 3))),
-        mlp_width=8,
-        n_frequencies=2,
-    ),
-)
-# The paper's dimensions: 72 K weights, 20 000 Gaussians.
-PAPER_LEVELS = (16, 24, 36, 54, 81, 121, 182, 273)
-PAPER = GopSpec(
-    width=1280,
-    height=640,
-    n_frames=10,
-    n_gaussians=20_000,
-    field=FieldSpec(
-        static_grid=HashGridSpec(2, 10, tuple((n, n) for n in PAPER_LEVELS)),
-        dynamic_grid=HashGridSpec(4, 10, tuple((n, n, n) for n in PAPER_LEVELS)),
-        mlp_width=128,
-        n_frequencies=6,
-    ),
-)
+# The flat vector of this field has another order than the bitstream.
+SPEC = GopSpec(width=48, height=32, n_frames=4, n_gaussians=60, field=SMALL_FIELD)
+PAPER = GopSpec(width=1280, height=640, n_frames=10, n_gaussians=20_000, field=PAPER_FIELD)
 
 
 def make_values(spec: GopSpec, device: torch.device | str = "cpu") -> GopParameters:
@@ -249,14 +226,11 @@ def test_a_replayed_graph_does_what_the_steps_do(config):
     with torch.cuda.stream(stream):
         losses = [step(*replayed)]
         torch.cuda.synchronize()
-        torch.cuda.set_sync_debug_mode("error")
-        try:
+        with no_waiting():
             graph = torch.cuda.CUDAGraph()
             graph.capture_begin()
             loss = step(*replayed)
             graph.capture_end()
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
         for _ in range(5):
             graph.replay()
             losses.append(loss.clone())
@@ -264,10 +238,8 @@ def test_a_replayed_graph_does_what_the_steps_do(config):
 
     assert torch.equal(torch.stack(losses), torch.stack(eager_losses))
     assert losses[-1] < losses[0]
-    for ours, theirs in zip(replayed[2], by_steps[2], strict=True):
-        assert torch.equal(ours, theirs)
-    for ours, theirs in zip(replayed[1].buffers(), by_steps[1].buffers(), strict=True):
-        assert torch.equal(ours, theirs)
+    for ours, theirs in ((replayed[2], by_steps[2]), (replayed[1].buffers(), by_steps[1].buffers())):
+        assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
 KINDS = list(itertools.product(("half", "grid"), ("cholesky", "log-shear"), ("rvq", "ycocg")))
@@ -291,7 +263,7 @@ def test_any_kinds_together_with_the_rate_in_the_loss(triton_device, kinds, back
 
     bits = float(q.estimated_bits(values))
     beside = 0.0 if commitment is None else float(commitment.detach())
-    assert float(penalty.detach()) == pytest.approx(beside + 1e-3 * bits, rel=1e-5)
+    assert float(penalty.detach()) == approx(beside + 1e-3 * bits, "bits")
     assert all(torch.equal(a, b) for a, b in zip(leaves(quantized), leaves(plain), strict=True))
     assert q.quantize(values, ("field",))[1] is None
     penalty.backward()
@@ -335,4 +307,4 @@ def test_real_size_against_the_reference():
     for ours, truth in zip(outputs["triton"], outputs["reference"], strict=True):
         assert torch.equal(ours, truth)
     for ours, truth in zip(grads["triton"], grads["reference"], strict=True):
-        torch.testing.assert_close(ours, truth, rtol=1e-4, atol=1e-4 * float(truth.abs().max()))
+        assert_close(ours, truth, "fit, quantised gradients")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from clips import moving_clip
+from tolerances import approx, assert_close
 
 from stgvcodec.fit.initialization import detail_density, initial_gaussians
 from stgvcodec.model.gaussians import CanonicalGaussians, bounded_cholesky
@@ -21,12 +22,15 @@ def initialize(frame: torch.Tensor, n: int, method: str = "content", seed: int =
     return initial_gaussians(frame, n, method=method, rng=rng, means_space="pixels", backend="reference")
 
 
-def rendered_psnr_db(gaussians: CanonicalGaussians, frame: torch.Tensor) -> float:
-    height, width, _ = frame.shape
-    means_px = (gaussians.means[None] + 1) / 2 * torch.tensor([width, height])
+def rendered(gaussians: CanonicalGaussians) -> torch.Tensor:
+    """Of 48x32 pixels. [32, 48, 3]."""
+    means_px = (gaussians.means[None] + 1) / 2 * torch.tensor([48, 32])
     factors = bounded_cholesky(gaussians.cholesky)
-    image = rasterize(means_px, factors, gaussians.colors[None], height=height, width=width, backend="reference")
-    return -10 * math.log10(float(((image[0].detach().clamp(0, 1) - frame) ** 2).mean()))
+    return rasterize(means_px, factors, gaussians.colors[None], height=32, width=48, backend="reference")[0]
+
+
+def rendered_psnr_db(gaussians: CanonicalGaussians, frame: torch.Tensor) -> float:
+    return -10 * math.log10(float(((rendered(gaussians).detach().clamp(0, 1) - frame) ** 2).mean()))
 
 
 @pytest.mark.parametrize("method", ["content", "random"])
@@ -71,19 +75,9 @@ def test_positions_lie_inside_the_picture():
 
 @pytest.mark.parametrize("colour", [(0.0, 0.0, 0.0), (0.2, 0.5, 0.9), (1.0, 1.0, 1.0)])
 def test_a_flat_picture_starts_near_its_colour(colour):
-    frame = torch.tensor(colour).expand(32, 48, 3).contiguous()
-    gaussians = initialize(frame, 100)
+    image = rendered(initialize(torch.tensor(colour).expand(32, 48, 3).contiguous(), 100))
 
-    means_px = (gaussians.means[None] + 1) / 2 * torch.tensor([48, 32])
-    image = rasterize(
-        means_px,
-        bounded_cholesky(gaussians.cholesky),
-        gaussians.colors[None],
-        height=32,
-        width=48,
-        backend="reference",
-    )
-    torch.testing.assert_close(image[0, 4:-4, 4:-4].mean(dim=(0, 1)), torch.tensor(colour), rtol=0, atol=0.1)
+    assert_close(image[4:-4, 4:-4].mean(dim=(0, 1)), torch.tensor(colour), "colour of a start")
 
 
 def test_random_covers_the_ranges_of_the_paper():
@@ -111,14 +105,14 @@ def test_means_space_is_as_asked():
     gaussians = initial_gaussians(picture(), 20, method="content", rng=rng, means_space="tanh", backend="reference")
 
     assert gaussians.means_space == "tanh"
-    torch.testing.assert_close(gaussians.means, initialize(picture(), 20).means, rtol=0, atol=1e-5)
+    assert_close(gaussians.means, initialize(picture(), 20).means, "means, moved")
 
 
 def test_detail_density_is_a_distribution_that_is_nowhere_zero():
     density = detail_density(picture())
 
     assert density.shape == (32, 48)
-    assert float(density.sum()) == pytest.approx(1.0, abs=1e-5)
+    assert float(density.sum()) == approx(1.0, "density, sum")
     assert density.min() > 0
 
 

@@ -4,12 +4,14 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from tensors import captured
+from tolerances import assert_close
 from torch import nn
 
 from stgvcodec.errors import BackendUnavailableError
 from stgvcodec.fit.optimizer import FlatAdam, Optimizer, TorchAdam, make_optimizer
 
-BACKENDS = ["reference", "triton"]
+BACKENDS = ("reference", "triton")
 NAMES = ("means", "mlp", "steps")
 ALL = frozenset(NAMES)
 
@@ -17,6 +19,11 @@ ALL = frozenset(NAMES)
 SHAPES = {"means": [(7, 2)], "mlp": [(5, 13), (0,), (13,)], "steps": [(), (64,)]}
 
 Make = Callable[[str], tuple[Optimizer, dict[str, list[nn.Parameter]]]]
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request):
+    return request.param
 
 
 @pytest.fixture
@@ -73,7 +80,6 @@ def test_unknown_backend_is_refused(make):
         make("opencl")
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
 def test_names_and_rates(make, triton_device, backend):
     optimizer, _ = make(backend)
     assert optimizer.names == NAMES
@@ -87,7 +93,7 @@ def test_back_ends_agree(make):
 
     assert not all_equal(results[0], [parameter.detach() for parameter in everything(make("reference")[1])])
     for torch_result, flat_result in zip(*results, strict=True):
-        torch.testing.assert_close(flat_result, torch_result, rtol=1e-6, atol=1e-6)
+        assert_close(flat_result, torch_result, "optimizer")
 
 
 def test_cpu_steps_are_those_of_torch_bit_by_bit():
@@ -105,7 +111,6 @@ def test_cpu_steps_are_those_of_torch_bit_by_bit():
     assert torch.equal(*parameters)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
 def test_resting_groups_stay_and_do_not_count(make, backend):
     """A group that rests in between is where it would be had those steps not been."""
     optimizer, groups = make(backend)
@@ -137,7 +142,6 @@ def test_missing_gradients_of_an_active_group_are_zeros_to_the_flat_adam(make):
     assert not torch.equal(groups["means"][0], before[0])
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
 def test_zero_grad_forgets(make, backend):
     optimizer, groups = make(backend)
     backward(groups, seed=0)
@@ -145,7 +149,6 @@ def test_zero_grad_forgets(make, backend):
     assert all(parameter.grad is None for parameter in everything(groups))
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
 def test_nonfinite_gradients_are_counted_and_move_nothing(make, backend):
     optimizer, groups = make(backend)
     optimizer.rates.fill_(0.1)
@@ -164,7 +167,6 @@ def test_nonfinite_gradients_are_counted_and_move_nothing(make, backend):
     assert all(torch.isfinite(parameter).all() for parameter in everything(groups))
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("first", [0, 3], ids=["before the first step", "after some"])
 def test_restored_runs_repeat(make, backend, first):
     optimizer, groups = make(backend)
@@ -183,7 +185,6 @@ def test_restored_runs_repeat(make, backend, first):
     assert [parameter.data_ptr() for parameter in everything(groups)] == addresses
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
 def test_snapshot_of_other_groups_is_refused(make, backend):
     optimizer, groups = make(backend)
     other = make_optimizer({"means": [nn.Parameter(groups["means"][0].detach().clone())]}, backend=backend)
@@ -191,7 +192,6 @@ def test_snapshot_of_other_groups_is_refused(make, backend):
         optimizer.restore(other.snapshot())
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
 def test_unknown_active_group_is_refused(make, backend):
     with pytest.raises(ValueError, match=r"active names \['hash'\]"):
         make(backend)[0].step({"means", "hash"})
@@ -206,7 +206,6 @@ def test_unknown_active_group_is_refused(make, backend):
     ],
     ids=["none", "dtype", "twice"],
 )
-@pytest.mark.parametrize("backend", BACKENDS)
 def test_wrong_groups_are_refused(groups, message, backend):
     with pytest.raises(ValueError, match=message):
         make_optimizer(groups, backend=backend)
@@ -242,11 +241,10 @@ def test_a_second_optimiser_takes_the_parameters_over(make):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("backend", BACKENDS)
 def test_captured_steps_follow_the_rates(backend):
     """A graph of one step, replayed with other rates and rolled back, does what eager steps do."""
     results = []
-    for captured in (False, True):
+    for is_captured in (False, True):
         generator = torch.Generator().manual_seed(0)
         groups = {
             name: [nn.Parameter(torch.randn(n, generator=generator).cuda())]
@@ -262,15 +260,8 @@ def test_captured_steps_follow_the_rates(backend):
             optimizer.step(ALL)
 
         state = optimizer.snapshot()
-        if captured:
-            stream = torch.cuda.Stream()
-            stream.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(stream):
-                step()
-            torch.cuda.current_stream().wait_stream(stream)
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
-                step()
+        if is_captured:
+            graph, _ = captured(step)
             step = graph.replay
         for _ in range(2):
             optimizer.restore(state)
@@ -279,4 +270,4 @@ def test_captured_steps_follow_the_rates(backend):
                 step()
         results.append([parameter.detach().clone() for parameter in everything(groups)])
     for eager, replayed in zip(*results, strict=True):
-        torch.testing.assert_close(replayed, eager, rtol=1e-6, atol=1e-6)
+        assert_close(replayed, eager, "optimizer")

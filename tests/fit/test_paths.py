@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from clips import panning_clip
+from tolerances import approx, assert_close
 
 from stgvcodec.fit import phase_run
 from stgvcodec.fit.initialization import initial_gaussians
@@ -43,14 +44,14 @@ def test_points_go_with_the_pan_both_ways(key_frame):
     torch.testing.assert_close(paths.px[key_frame], (paths.means + 1.0) * 0.5 * size)
     moved = (paths.px - paths.px[key_frame]).median(dim=1).values
     expected = torch.tensor([[(t - key_frame) * s for s in SHIFT] for t in range(5)])
-    torch.testing.assert_close(moved, expected, rtol=0.0, atol=0.3)
+    assert_close(moved, expected, "paths, median in pixels")
 
 
 def test_motion_is_the_median_distance():
     paths = follow_paths(torch.from_numpy(panning_clip(5, SHIFT)), 2)
 
     expected = np.hypot(*SHIFT) * np.median([2, 1, 0, 1, 2])
-    assert paths.motion_px(2) == pytest.approx(expected, rel=0.1)
+    assert paths.motion_px(2) == approx(expected, "paths, motion")
     assert follow_paths(torch.from_numpy(panning_clip(5, (0, 0))), 2).motion_px(2) < 1e-3
 
 
@@ -68,8 +69,8 @@ def test_points_are_spread_over_the_picture_and_not_too_many():
     paths = follow_paths(torch.zeros(2, 90, 400, 3, dtype=torch.uint8), 0)
 
     assert 800 <= len(paths.means) <= 1200
-    assert paths.means.amin(dim=0).tolist() == pytest.approx([-1, -1], abs=0.1)
-    assert paths.means.amax(dim=0).tolist() == pytest.approx([1, 1], abs=0.1)
+    assert paths.means.amin(dim=0).tolist() == approx([-1, -1], "paths, spread")
+    assert paths.means.amax(dim=0).tolist() == approx([1, 1], "paths, spread")
 
 
 def test_the_loss_is_the_distance_and_reaches_the_field_alone(make_trainer):
@@ -83,7 +84,7 @@ def test_the_loss_is_the_distance_and_reaches_the_field_alone(make_trainer):
     stay = trainer.paths.px[2]
     far = (stay - trainer.paths.px[0]).norm(dim=1)
     expected = 0.5 * (torch.sqrt(far**2 + 1).mean() + 1.0)
-    assert float(loss.detach()) == pytest.approx(float(expected), rel=1e-5)
+    assert float(loss.detach()) == approx(float(expected), "paths, loss")
     loss.backward()
     assert all(parameter.grad is None for parameter in trainer.model.gaussians.parameters())
     assert any(float(parameter.grad.abs().max()) > 0 for parameter in trainer.model.field.parameters())
@@ -99,12 +100,13 @@ def test_borders_are_what_a_pan_brings_into_the_picture():
         assert torch.equal(border.picture, frames[frame] / 255.0)
         rows, columns = border.pixels // 96, border.pixels % 96
         moved = border.here_px - torch.stack((columns, rows), dim=1) - 0.5
-        assert moved.median(dim=0).values.tolist() == pytest.approx([-shift, -shift * 2 / 3], abs=0.5)
+        expected = [-shift, -shift * 2 / 3]
+        assert moved.median(dim=0).values.tolist() == approx(expected, "paths, border in pixels")
         x, y = border.here_px.unbind(1)
         outside = (x < -2) | (x > 98) | (y < -2) | (y > 66)
         assert bool(outside.all())
         # A band of 6 columns and one of 4 rows, less the margin.
-        assert len(border.pixels) == pytest.approx(4 * 64 + 2 * 96, rel=0.35)
+        assert len(border.pixels) == approx(4 * 64 + 2 * 96, "paths, pixels of a border")
 
 
 def test_a_still_gop_has_nothing_beside_it():
@@ -156,7 +158,7 @@ def test_a_phase_on_paths_trains_the_field_alone_until_it_follows(make_trainer):
 
 
 def test_a_pan_is_drawn_better_by_a_field_that_started_on_the_paths(make_trainer):
-    """The same steps on pictures; motion of several Gaussians' size is what they alone do not find."""
+    """The same steps on pictures alone do not find motion of several Gaussians' size."""
     psnrs = []
     for phases in ((MOTION,), ()):
         trainer = panning_trainer(make_trainer, n_gaussians=400)

@@ -1,22 +1,23 @@
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 from clips import moving_clip
+from fits import COMPACT, FINE_RATES
+from tolerances import F64, approx, assert_close
 
-from stgvcodec.fit import phase_run
 from stgvcodec.fit import quantizers as fit_quantizers
 from stgvcodec.fit.phases import QUANTIZED_STREAMS, LearningRates, Phase, finetuning_phases
-from stgvcodec.fit.quantizers import COMMITMENT_WEIGHT, QuantizerConfig
+from stgvcodec.fit.quantizers import COMMITMENT_WEIGHT
 from stgvcodec.fit.schedule import GROUPS
 from stgvcodec.fit.trainer import STRETCH, mse_to_psnr_db
 from stgvcodec.model.gop_model import frame_time, render, render_canonical
 from stgvcodec.ops.threads import one_torch_thread
-
-FINE_RATES = LearningRates(means=0.03, cholesky=0.02, colors=2e-3, hash_tables=2e-3, mlp=4e-4)
 
 
 def snapshot(module: torch.nn.Module) -> list[torch.Tensor]:
@@ -146,17 +147,16 @@ def test_steps_are_reported_in_order(make_trainer):
 
 
 @pytest.mark.parametrize("frames_per_step", [1, 3, 6])
-def test_every_frame_comes_once_before_any_comes_again(make_trainer, monkeypatch, frames_per_step):
+def test_every_frame_comes_once_before_any_comes_again(make_trainer, wrap_splat_loss, frames_per_step):
     seen = []
-    splat_loss = phase_run.splat_loss
 
-    def recording(means_px, cholesky, colors, frames, picked, **rest):
+    def recording(splat_loss, means_px, cholesky, colors, frames, picked, **rest):
         seen.extend(picked.tolist())
         return splat_loss(means_px, cholesky, colors, frames, picked, **rest)
 
     trainer = make_trainer(n_frames=4)
     phase = Phase("joint", frames="all", n_steps=12 // frames_per_step, frames_per_step=frames_per_step)
-    monkeypatch.setattr(phase_run, "splat_loss", recording)
+    wrap_splat_loss(recording)
     trainer.run(phase)
 
     assert len(seen) == 12
@@ -172,7 +172,7 @@ def test_psnr_is_the_mean_over_clamped_frames(make_trainer):
         images = render(trainer.model.gop_parameters(), trainer.spec, times).double().clamp(0, 1)
     mses = ((images - pictures) ** 2).mean(dim=(1, 2, 3))
 
-    assert trainer.psnr_db() == pytest.approx(float((-10 * torch.log10(mses)).mean()), abs=1e-4)
+    assert trainer.psnr_db() == approx(float((-10 * torch.log10(mses)).mean()), "psnr_db")
 
 
 def test_quantisers_are_switched_on_one_by_one_and_their_cost_is_logged(make_trainer, caplog):
@@ -198,7 +198,8 @@ def test_the_cost_is_what_the_switch_loses(make_trainer):
 
     trainer.run(Phase("finetune", frames="all", n_steps=0, quantized=("colors",)))
 
-    assert trainer.quantizer_cost_db["colors"] == pytest.approx(before - trainer.psnr_db(("colors",)), abs=1e-9)
+    expected = before - trainer.psnr_db(("colors",))
+    assert trainer.quantizer_cost_db["colors"] == approx(expected, "psnr_db", F64)
     assert trainer.quantizer_cost_db["colors"] > 0.01
 
 
@@ -230,7 +231,7 @@ def test_learned_steps_and_codebooks_move(make_trainer):
 
 
 def test_the_commitment_loss_pulls_colours_to_their_codewords(make_trainer, monkeypatch):
-    """Its gradient is lambda times that of the quantiser's own loss, beside the L2 gradient."""
+    """Its gradient is COMMITMENT_WEIGHT times that of the quantiser's own loss, beside that of the pictures."""
     gradients = {}
     for weight in (0.0, COMMITMENT_WEIGHT):
         monkeypatch.setattr(fit_quantizers, "COMMITMENT_WEIGHT", weight)
@@ -245,11 +246,8 @@ def test_the_commitment_loss_pulls_colours_to_their_codewords(make_trainer, monk
 
     pull = gradients[COMMITMENT_WEIGHT] - gradients[0.0]
     assert COMMITMENT_WEIGHT == 0.1  # Eq. (13)
-    torch.testing.assert_close(pull, 0.1 * trainer.model.gaussians.colors.grad, rtol=1e-3, atol=1e-7)
+    assert_close(pull, 0.1 * trainer.model.gaussians.colors.grad, "fit, commitment pull")
     assert pull.abs().max() > 0
-
-
-COMPACT = QuantizerConfig(points="grid", shapes="log-shear", colors="ycocg", initial_weight_bits=6, relative_lmbda=1.0)
 
 
 def test_the_rate_in_the_loss_lowers_the_bits_and_a_target_lowers_them_further(make_trainer):
@@ -322,29 +320,22 @@ def test_mse_to_psnr(mse, db):
     assert mse_to_psnr_db(mse) == pytest.approx(db)
 
 
-def poisoned(trainer, monkeypatch, *, at, times=1):
-    """Colours become NaN in the model after `at` steps in all, as a fit that diverges would have them."""
-    steps = 0
-    left = times
-    splat_loss = phase_run.splat_loss
+def diverging(*, first: int, n_steps: int) -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
+    """A loss that is NaN for `n_steps` steps, the `first` of which counts from 1, as in a fit that diverges."""
+    steps = itertools.count(1)
 
-    def recording(means_px, cholesky, colors, frames, picked, **rest):
-        nonlocal steps, left
-        steps += 1
-        loss, mse = splat_loss(means_px, cholesky, colors, frames, picked, **rest)
-        if steps >= at and left:
-            left -= 1
-            return loss * math.nan, mse * math.nan
-        return loss, mse
+    def loss(splat_loss, *arguments, **rest):
+        factor = math.nan if first <= next(steps) < first + n_steps else 1.0
+        return tuple(each * factor for each in splat_loss(*arguments, **rest))
 
-    monkeypatch.setattr(phase_run, "splat_loss", recording)
+    return loss
 
 
-def test_a_fit_that_diverges_is_taken_back_and_goes_on_at_half_the_rate(make_trainer, monkeypatch, caplog):
+def test_a_fit_that_diverges_is_taken_back_and_goes_on_at_half_the_rate(make_trainer, wrap_splat_loss, caplog):
     trainer, undisturbed = make_trainer(), make_trainer()
     phase = Phase("joint", frames="all", n_steps=STRETCH + 20, final_rate=1.0)
     undisturbed.run(phase)
-    poisoned(trainer, monkeypatch, at=STRETCH + 5)
+    wrap_splat_loss(diverging(first=STRETCH + 5, n_steps=1))
     seen = []
 
     trainer.run(phase, lambda _, step, __: seen.append((step, float(trainer.optimizer.rates[0]))))
@@ -354,13 +345,13 @@ def test_a_fit_that_diverges_is_taken_back_and_goes_on_at_half_the_rate(make_tra
     # To the end of the first stretch, through the bad second one, and through it again.
     assert [step for step, _ in seen] == [*range(1, STRETCH + 21), *range(STRETCH + 1, STRETCH + 21)]
     assert [rate for _, rate in seen[-20:]] == pytest.approx([0.5 * phase.rates.means] * 20)
-    assert trainer.psnr_db() == pytest.approx(undisturbed.psnr_db(), abs=1.0)
+    assert trainer.psnr_db() == approx(undisturbed.psnr_db(), "fit, PSNR after a rollback in dB")
 
 
-def test_a_fit_that_diverges_at_any_rate_keeps_its_last_good_state(make_trainer, monkeypatch, caplog):
+def test_a_fit_that_diverges_at_any_rate_keeps_its_last_good_state(make_trainer, wrap_splat_loss, caplog):
     trainer = make_trainer()
     before = snapshot(trainer.model)
-    poisoned(trainer, monkeypatch, at=1, times=10**6)
+    wrap_splat_loss(diverging(first=1, n_steps=10**6))
 
     trainer.run(Phase("joint", frames="all", n_steps=3))
 
@@ -380,18 +371,22 @@ def test_losses_that_grow_severalfold_count_as_diverging(make_trainer, caplog):
     assert trainer.psnr_db() > good - 6.0
 
 
-def test_out_of_memory_halves_the_frames_of_a_step(make_trainer, monkeypatch, caplog):
-    trainer = make_trainer(n_frames=4)
-    splat_loss = phase_run.splat_loss
-    batches = []
+def memory_for(n_frames: int, batches: list[list[int]]) -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
+    """A loss for which more than `n_frames` at once are too many; it remembers the frames of each step."""
 
-    def limited(means_px, cholesky, colors, frames, picked, **rest):
+    def loss(splat_loss, means_px, cholesky, colors, frames, picked, **rest):
         batches.append(picked.tolist())
-        if len(picked) > 1:
+        if len(picked) > n_frames:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return splat_loss(means_px, cholesky, colors, frames, picked, **rest)
 
-    monkeypatch.setattr(phase_run, "splat_loss", limited)
+    return loss
+
+
+def test_out_of_memory_halves_the_frames_of_a_step(make_trainer, wrap_splat_loss, caplog):
+    trainer = make_trainer(n_frames=4)
+    batches = []
+    wrap_splat_loss(memory_for(1, batches))
     steps = []
     trainer.run(Phase("joint", frames="all", n_steps=6, frames_per_step=4), lambda _, step, __: steps.append(step))
 
@@ -402,18 +397,11 @@ def test_out_of_memory_halves_the_frames_of_a_step(make_trainer, monkeypatch, ca
     assert any("out of memory" in message for message in caplog.messages)
 
 
-def test_the_rate_is_updated_to_the_end_of_a_phase_that_memory_made_longer(make_trainer, monkeypatch):
-    splat_loss = phase_run.splat_loss
-
-    def limited(means_px, cholesky, colors, frames, picked, **rest):
-        if len(picked) > 1:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return splat_loss(means_px, cholesky, colors, frames, picked, **rest)
-
+def test_the_rate_is_updated_to_the_end_of_a_phase_that_memory_made_longer(make_trainer, wrap_splat_loss, monkeypatch):
     trainer = make_trainer(n_gaussians=40, config=COMPACT)
     progresses = []
     update_rate = trainer._update_rate
-    monkeypatch.setattr(phase_run, "splat_loss", limited)
+    wrap_splat_loss(memory_for(1, []))
     monkeypatch.setattr(trainer, "_update_rate", lambda *args: (progresses.append(args[-1]), update_rate(*args)))
     trainer.run(Phase("finetune", frames="all", n_steps=10, frames_per_step=4, quantized=QUANTIZED_STREAMS))
 
@@ -422,16 +410,13 @@ def test_the_rate_is_updated_to_the_end_of_a_phase_that_memory_made_longer(make_
     assert 0.5 < progresses[-1] < 1.0
 
 
-def test_out_of_memory_with_one_frame_is_not_hidden(make_trainer, monkeypatch):
-    def full(*_, **__):
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    monkeypatch.setattr(phase_run, "splat_loss", full)
+def test_out_of_memory_with_one_frame_is_not_hidden(make_trainer, wrap_splat_loss):
+    wrap_splat_loss(memory_for(0, []))
     with pytest.raises(torch.OutOfMemoryError):
         make_trainer().run(Phase("joint", frames="all", n_steps=2))
 
 
-def test_gradients_that_are_not_numbers_are_counted_as_zero_and_said(make_trainer, monkeypatch, caplog):
+def test_gradients_that_are_not_numbers_are_counted_as_zero_and_said(make_trainer, wrap_splat_loss, caplog):
     class Poison(torch.autograd.Function):
         @staticmethod
         def forward(ctx, x):
@@ -443,13 +428,11 @@ def test_gradients_that_are_not_numbers_are_counted_as_zero_and_said(make_traine
             grad[:, :2] = math.nan
             return grad
 
-    splat_loss = phase_run.splat_loss
-
-    def poisoned_gradients(means_px, cholesky, colors, frames, picked, **rest):
+    def poisoned_gradients(splat_loss, means_px, cholesky, colors, frames, picked, **rest):
         return splat_loss(means_px, cholesky, Poison.apply(colors), frames, picked, **rest)
 
     trainer = make_trainer()
-    monkeypatch.setattr(phase_run, "splat_loss", poisoned_gradients)
+    wrap_splat_loss(poisoned_gradients)
     trainer.run(Phase("key-frame", frames="key", n_steps=3))
 
     assert trainer.n_rollbacks == 0

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 from clips import moving_clip, panning_clip
+from fits import COMPACT, FINE_RATES
+from tensors import CPU
+from tolerances import approx
 
 from stgvcodec.fit import phase_run
 from stgvcodec.fit.paths import Paths, follow_paths
-from stgvcodec.fit.phases import QUANTIZED_STREAMS, LearningRates, Phase
-from stgvcodec.fit.quantizers import QuantizerConfig
+from stgvcodec.fit.phases import QUANTIZED_STREAMS, Phase
 from stgvcodec.fit.trainer import STRETCH, GopTrainer
-
-FINE_RATES = LearningRates(means=0.03, cholesky=0.02, colors=2e-3, hash_tables=2e-3, mlp=4e-4)
 
 
 def losses_of(trainer: GopTrainer, phases: list[Phase]) -> list[float]:
@@ -24,9 +24,6 @@ def losses_of(trainer: GopTrainer, phases: list[Phase]) -> list[float]:
     for phase in phases:
         trainer.run(phase, lambda *report: losses.append(report[2]))
     return torch.stack(losses).tolist()
-
-
-COMPACT = QuantizerConfig(points="grid", shapes="log-shear", colors="ycocg", initial_weight_bits=6, relative_lmbda=1.0)
 
 
 @pytest.mark.slow
@@ -40,10 +37,10 @@ def test_a_fit_has_the_losses_of_the_reference(make_trainer, triton_device, conf
     frames = moving_clip(2)[:, :18, :20].copy()
     found, expected = (
         losses_of(make_trainer(2, 10, frames=frames, backend=backend, device=device, config=config), phases)
-        for backend, device in (("triton", triton_device), ("reference", torch.device("cpu")))
+        for backend, device in (("triton", triton_device), ("reference", CPU))
     )
 
-    assert found == pytest.approx(expected, rel=1e-4)
+    assert found == approx(expected, "fit, losses")
 
 
 @pytest.mark.slow
@@ -57,7 +54,7 @@ def test_a_phase_on_paths_has_the_losses_of_the_reference(make_trainer, triton_d
         trainer.paths = Paths(paths.means[::9], paths.px[:, ::9])
         return losses_of(trainer, phases)
 
-    assert losses("triton", triton_device) == pytest.approx(losses("reference", torch.device("cpu")), rel=1e-4)
+    assert losses("triton", triton_device) == approx(losses("reference", CPU), "fit, losses")
 
 
 @pytest.fixture
@@ -84,7 +81,8 @@ def test_graphs_reach_what_eager_steps_of_the_reference_reach(on_gpu, caplog, co
 
     assert not any("CUDA graph" in message for message in caplog.messages)
     assert np.isfinite(first).all()
-    assert triton.psnr_db(QUANTIZED_STREAMS) == pytest.approx(reference.psnr_db(QUANTIZED_STREAMS), abs=0.3)
+    expected = reference.psnr_db(QUANTIZED_STREAMS)
+    assert triton.psnr_db(QUANTIZED_STREAMS) == approx(expected, "fit, PSNR of a GPU in dB")
 
 
 @pytest.mark.gpu
@@ -103,14 +101,15 @@ def test_steps_after_the_first_are_replays(on_gpu, monkeypatch, target):
 
 @pytest.mark.gpu
 def test_too_little_room_for_pairs_is_noticed_and_made_good(on_gpu, monkeypatch):
-    expected = on_gpu("triton")
-    losses_of(expected, PHASES)
+    roomy = on_gpu("triton")
+    losses_of(roomy, PHASES)
     monkeypatch.setattr(phase_run, "_FIRST_GUESS", 1)
     trainer = on_gpu("triton")
     losses_of(trainer, PHASES)
 
     assert trainer.n_rollbacks == 0
-    assert trainer.psnr_db(QUANTIZED_STREAMS) == pytest.approx(expected.psnr_db(QUANTIZED_STREAMS), abs=0.2)
+    expected = roomy.psnr_db(QUANTIZED_STREAMS)
+    assert trainer.psnr_db(QUANTIZED_STREAMS) == approx(expected, "fit, PSNR with little room in dB")
 
 
 @pytest.mark.gpu
