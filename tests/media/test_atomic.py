@@ -4,13 +4,10 @@ import errno
 from pathlib import Path
 
 import pytest
+from folders import names
 
 from stgvcodec.errors import ConfigError, OutputError
 from stgvcodec.media import atomic_folder, atomic_output, check_output_file, check_output_folder, refuse_same_file
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
 
 
 def write_half(destination: Path, failure: type[BaseException]) -> None:
@@ -25,7 +22,7 @@ def write_half_a_folder(destination: Path) -> None:
         raise KeyboardInterrupt
 
 
-def test_the_file_appears_when_the_block_ends(tmp_path: Path) -> None:
+def test_the_file_appears_when_the_block_ends(tmp_path):
     with atomic_output(tmp_path / "out.bin") as part:
         assert part.parent == tmp_path
         assert part.name.startswith(".out.bin.part-")
@@ -37,9 +34,7 @@ def test_the_file_appears_when_the_block_ends(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt, SystemExit], ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("existing", [None, b"precious"], ids=["new", "existing"])
-def test_a_failure_leaves_nothing_and_overwrites_nothing(
-    tmp_path: Path, failure: type[BaseException], existing: bytes | None
-) -> None:
+def test_a_failure_leaves_nothing_and_overwrites_nothing(tmp_path, failure, existing):
     destination = tmp_path / "out.bin"
     if existing is not None:
         destination.write_bytes(existing)
@@ -49,7 +44,7 @@ def test_a_failure_leaves_nothing_and_overwrites_nothing(
     assert existing is None or destination.read_bytes() == existing
 
 
-def test_an_existing_file_is_replaced_at_the_end(tmp_path: Path) -> None:
+def test_an_existing_file_is_replaced_at_the_end(tmp_path):
     (tmp_path / "out.bin").write_bytes(b"old")
     with atomic_output(tmp_path / "out.bin") as part:
         part.write_bytes(b"new")
@@ -57,7 +52,7 @@ def test_an_existing_file_is_replaced_at_the_end(tmp_path: Path) -> None:
     assert (tmp_path / "out.bin").read_bytes() == b"new"
 
 
-def test_a_symbolic_link_stays_a_link(tmp_path: Path) -> None:
+def test_a_symbolic_link_stays_a_link(tmp_path):
     (tmp_path / "real.bin").write_bytes(b"old")
     (tmp_path / "link.bin").symlink_to(tmp_path / "real.bin")
     with atomic_output(tmp_path / "link.bin") as part:
@@ -66,7 +61,7 @@ def test_a_symbolic_link_stays_a_link(tmp_path: Path) -> None:
     assert (tmp_path / "real.bin").read_bytes() == b"new"
 
 
-def test_a_full_disk_is_an_output_error(tmp_path: Path) -> None:
+def test_a_full_disk_is_an_output_error(tmp_path):
     with (
         pytest.raises(OutputError, match=r"out\.bin: cannot be written: No space left"),
         atomic_output(tmp_path / "out.bin"),
@@ -75,7 +70,7 @@ def test_a_full_disk_is_an_output_error(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
-def test_other_peoples_os_errors_pass_through(tmp_path: Path) -> None:
+def test_other_peoples_os_errors_pass_through(tmp_path):
     with pytest.raises(PermissionError), atomic_output(tmp_path / "out.bin"):
         raise PermissionError(errno.EACCES, "Permission denied", "input.mp4")
 
@@ -90,7 +85,7 @@ def test_other_peoples_os_errors_pass_through(tmp_path: Path) -> None:
     ],
     ids=["folder", "no-parent", "parent-is-a-file", "long-name"],
 )
-def test_files_that_cannot_be_written_are_refused_first(tmp_path: Path, name: str, message: str) -> None:
+def test_files_that_cannot_be_written_are_refused_first(tmp_path, name, message):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OutputError, match=message):
@@ -98,12 +93,12 @@ def test_files_that_cannot_be_written_are_refused_first(tmp_path: Path, name: st
     assert names(tmp_path) == ["file", "folder"]
 
 
-def test_devices_are_not_replaced() -> None:
+def test_devices_are_not_replaced():
     with pytest.raises(OutputError, match="not a regular file"):
         check_output_file("/dev/null")
 
 
-def test_a_read_only_parent_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_only_parent_is_refused(tmp_path, monkeypatch):
     # Patched, since nothing is read-only to root.
     monkeypatch.setattr("os.access", lambda path, mode: False)
     with pytest.raises(OutputError, match="is not writable"):
@@ -111,7 +106,7 @@ def test_a_read_only_parent_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("exists", [False, True], ids=["new", "empty"])
-def test_the_folder_appears_when_the_block_ends(tmp_path: Path, exists: bool) -> None:
+def test_the_folder_appears_when_the_block_ends(tmp_path, exists):
     destination = tmp_path / "frames"
     if exists:
         destination.mkdir()
@@ -122,7 +117,7 @@ def test_the_folder_appears_when_the_block_ends(tmp_path: Path, exists: bool) ->
     assert names(destination) == ["0.png"]
 
 
-def test_a_failed_folder_leaves_nothing(tmp_path: Path) -> None:
+def test_a_failed_folder_leaves_nothing(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write_half_a_folder(tmp_path / "frames")
     assert names(tmp_path) == []
@@ -133,7 +128,7 @@ def test_a_failed_folder_leaves_nothing(tmp_path: Path) -> None:
     [("full", "not empty"), ("file", "is a file"), ("missing/frames", "does not exist")],
     ids=["not-empty", "file", "no-parent"],
 )
-def test_folders_that_cannot_be_written_are_refused_first(tmp_path: Path, name: str, message: str) -> None:
+def test_folders_that_cannot_be_written_are_refused_first(tmp_path, name, message):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "precious.txt").write_text("x")
     (tmp_path / "file").write_bytes(b"")
@@ -143,7 +138,7 @@ def test_folders_that_cannot_be_written_are_refused_first(tmp_path: Path, name: 
 
 
 @pytest.mark.parametrize("destination", ["a.mp4", "folder/../a.mp4", "link.mp4", "hard.mp4"])
-def test_the_input_is_not_overwritten(tmp_path: Path, destination: str) -> None:
+def test_the_input_is_not_overwritten(tmp_path, destination):
     (tmp_path / "folder").mkdir()
     (tmp_path / "a.mp4").write_bytes(b"x")
     (tmp_path / "link.mp4").symlink_to(tmp_path / "a.mp4")
@@ -152,7 +147,7 @@ def test_the_input_is_not_overwritten(tmp_path: Path, destination: str) -> None:
         refuse_same_file(tmp_path / "a.mp4", tmp_path / destination)
 
 
-def test_an_output_inside_the_input_folder_is_refused(tmp_path: Path) -> None:
+def test_an_output_inside_the_input_folder_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="would overwrite the input"):
         refuse_same_file(tmp_path, tmp_path / "out.stgv")
     refuse_same_file(tmp_path / "in.mp4", tmp_path / "out.stgv")

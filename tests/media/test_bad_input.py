@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -24,38 +23,38 @@ def read_all(path: Path) -> int:
         return sum(1 for _ in reader)
 
 
-def test_missing(tmp_path: Path) -> None:
+def test_missing(tmp_path):
     with pytest.raises(InputVideoError, match=r"none\.mp4: does not exist; expected a video file or a folder"):
         open_video(tmp_path / "none.mp4")
 
 
-def test_not_a_regular_file() -> None:
+def test_not_a_regular_file():
     with pytest.raises(InputVideoError, match="not a regular file"):
         open_video("/dev/null")
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.png", "a.y4m"])
-def test_empty(tmp_path: Path, name: str) -> None:
+def test_empty(tmp_path, name):
     (tmp_path / name).write_bytes(b"")
     with pytest.raises(InputVideoError, match=r"is empty \(0 bytes\)"):
         open_video(tmp_path / name)
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.txt", "a.mkv", "a"])
-def test_text(tmp_path: Path, name: str) -> None:
+def test_text(tmp_path, name):
     (tmp_path / name).write_text("It was a dark and stormy night.\n" * 100)
     with pytest.raises(InputVideoError, match=r"(cannot be read as video|no video stream): got .*expected"):
         open_video(tmp_path / name)
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.stgv"])
-def test_random_bytes(tmp_path: Path, name: str) -> None:
+def test_random_bytes(tmp_path, name):
     (tmp_path / name).write_bytes(np.random.default_rng(0).bytes(50_000))
     with pytest.raises(InputVideoError):
         read_all(tmp_path / name)
 
 
-def test_audio_only(tmp_path: Path) -> None:
+def test_audio_only(tmp_path):
     with av.open(str(tmp_path / "a.mp4"), "w") as container:
         stream = container.add_stream("aac", rate=48000)
         sound = av.AudioFrame.from_ndarray(np.zeros((1, 4096), np.float32), format="fltp", layout="mono")
@@ -66,14 +65,14 @@ def test_audio_only(tmp_path: Path) -> None:
         open_video(tmp_path / "a.mp4")
 
 
-def test_zero_frames(tmp_path: Path) -> None:
+def test_zero_frames(tmp_path):
     (tmp_path / "a.y4m").write_bytes(Y4M_HEADER)
     with pytest.raises(InputVideoError, match="has no frames, expected at least one"):
         open_video(tmp_path / "a.y4m")
 
 
 @pytest.mark.parametrize(("n_whole", "n_bytes"), [(3, 4000), (2, 3), (0, 4000)])
-def test_y4m_cut_short(tmp_path: Path, n_whole: int, n_bytes: int) -> None:
+def test_y4m_cut_short(tmp_path, n_whole, n_bytes):
     path = tmp_path / "a.y4m"
     path.write_bytes(Y4M_HEADER + Y4M_FRAME * n_whole + Y4M_FRAME[:n_bytes])
     with pytest.raises(InputVideoError, match=rf"cut short at frame {n_whole}: got {n_bytes} bytes of a frame"):
@@ -83,7 +82,7 @@ def test_y4m_cut_short(tmp_path: Path, n_whole: int, n_bytes: int) -> None:
 
 
 @pytest.mark.parametrize("chroma", ["420", "420jpeg", "420mpeg2", "422", "444", "mono", "420p10", "444p12"])
-def test_y4m_of_every_chroma_is_whole(tmp_path: Path, chroma: str) -> None:
+def test_y4m_of_every_chroma_is_whole(tmp_path, chroma):
     samples = {"420": 15 * 9 + 2 * 8 * 5, "422": 15 * 9 + 2 * 8 * 9, "444": 3 * 15 * 9, "mono": 15 * 9}
     depth = 2 if "p1" in chroma else 1
     frame = b"FRAME\n" + bytes(depth * samples["mono" if chroma == "mono" else chroma[:3]])
@@ -96,7 +95,7 @@ def test_y4m_of_every_chroma_is_whole(tmp_path: Path, chroma: str) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".avi", ".mp4"])
-def test_cut_short(write_video: Callable[..., Path], noise: Callable[..., list], suffix: str) -> None:
+def test_cut_short(write_video, noise, suffix):
     frames = [noise(32, 48, seed=index) for index in range(20)]
     codec = "libx264" if suffix == ".mp4" else "ffv1"
     path = write_video(
@@ -114,7 +113,7 @@ def test_cut_short(write_video: Callable[..., Path], noise: Callable[..., list],
         read_all(path)
 
 
-def test_cut_short_says_what_can_be_kept(write_video: Callable[..., Path], noise: Callable[..., list]) -> None:
+def test_cut_short_says_what_can_be_kept(write_video, noise):
     frames = [noise(48, 64, seed=index) for index in range(40)]
     path = write_video(frames, name="a.mp4", codec="libx264", container_options={"movflags": "faststart"})
     whole = path.read_bytes()
@@ -132,27 +131,25 @@ def test_cut_short_says_what_can_be_kept(write_video: Callable[..., Path], noise
     [("a.mp4", "libx264", {"x264-params": "tff=1"}), ("a.mp4", "libx264", {"x264-params": "bff=1"})],
     ids=["top-first", "bottom-first"],
 )
-def test_interlaced(
-    write_video: Callable[..., Path], noise: Callable[..., list], name: str, codec: str, options: dict[str, str]
-) -> None:
+def test_interlaced(write_video, noise, name, codec, options):
     path = write_video([noise(32, 48)] * 3, name=name, codec=codec, options=options)
     with pytest.raises(InputVideoError, match=r"got an interlaced frame, expected progressive .* -vf yadif"):
         open_video(path)
 
 
-def test_interlaced_y4m(tmp_path: Path) -> None:
+def test_interlaced_y4m(tmp_path):
     (tmp_path / "a.y4m").write_bytes(Y4M_HEADER.replace(b"Ip", b"It") + Y4M_FRAME)
     with pytest.raises(InputVideoError, match="interlaced"):
         open_video(tmp_path / "a.y4m")
 
 
-def test_alpha(write_video: Callable[..., Path], noise: Callable[..., list]) -> None:
+def test_alpha(write_video, noise):
     path = write_video([[*noise(32, 48), np.full((32, 48), 255, np.uint8)]], "yuva444p")
     with pytest.raises(InputVideoError, match=r"got an alpha channel, expected opaque .* ffmpeg"):
         open_video(path)
 
 
-def test_a_size_that_changes(tmp_path: Path, write_video: Callable[..., Path], noise: Callable[..., list]) -> None:
+def test_a_size_that_changes(tmp_path, write_video, noise):
     small = write_video([noise(32, 48)] * 2, name="small.h264", codec="libx264").read_bytes()
     large = write_video([noise(48, 64)] * 2, name="large.h264", codec="libx264").read_bytes()
     (tmp_path / "both.h264").write_bytes(small + large)
@@ -160,13 +157,13 @@ def test_a_size_that_changes(tmp_path: Path, write_video: Callable[..., Path], n
         read_all(tmp_path / "both.h264")
 
 
-def test_timestamps_that_do_not_rise(write_video: Callable[..., Path], noise: Callable[..., list]) -> None:
+def test_timestamps_that_do_not_rise(write_video, noise):
     path = write_video([noise(16, 16, seed=index) for index in range(3)], pts=[0, 80, 80])
     with pytest.raises(InputVideoError, match="frame 2: got timestamp 80 after 80, expected them to rise"):
         read_all(path)
 
 
-def test_a_turn_that_is_not_a_quarter(write_video: Callable[..., Path], noise: Callable[..., list]) -> None:
+def test_a_turn_that_is_not_a_quarter(write_video, noise):
     path = write_video([noise(32, 48)], name="phone.mp4", codec="libx264")
     data, one = path.read_bytes(), 1 << 16
     identity = struct.pack(">9i", one, 0, 0, 0, one, 0, 0, 0, 1 << 30)

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,13 +15,13 @@ def noise_rgb(height: int, width: int, seed: int = 0) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (63, 100), (48, 33)])
-def test_png_round_trip_is_exact(tmp_path: Path, height: int, width: int) -> None:
+def test_png_round_trip_is_exact(tmp_path, height, width):
     rgb = noise_rgb(height, width)
     write_png(tmp_path / "a.png", rgb)
     assert np.array_equal(read_image(tmp_path / "a.png"), rgb)
 
 
-def test_write_png_takes_views_and_refuses_a_missing_folder(tmp_path: Path) -> None:
+def test_write_png_takes_views_and_refuses_a_missing_folder(tmp_path):
     rgb = noise_rgb(40, 30)
     write_png(tmp_path / "a.png", rgb[::2, ::-1])
     assert np.array_equal(read_image(tmp_path / "a.png"), rgb[::2, ::-1])
@@ -31,7 +29,7 @@ def test_write_png_takes_views_and_refuses_a_missing_folder(tmp_path: Path) -> N
         write_png(tmp_path / "missing" / "a.png", rgb)
 
 
-def test_a_folder_is_read_in_natural_order(tmp_path: Path) -> None:
+def test_a_folder_is_read_in_natural_order(tmp_path):
     order = ["frame 1.png", "frame 2.png", "Frame 10.PNG", "frame 010b.png"]
     for index, name in reversed(list(enumerate(order))):
         write_png(tmp_path / name, np.full((8, 8, 3), index, np.uint8))
@@ -46,19 +44,19 @@ def test_a_folder_is_read_in_natural_order(tmp_path: Path) -> None:
     assert (reader.color.matrix, reader.color.full_range) == (0, True)
 
 
-def test_the_default_rate_is_24(tmp_path: Path) -> None:
+def test_the_default_rate_is_24(tmp_path):
     write_png(tmp_path / "0.png", noise_rgb(8, 8))
     assert open_video(tmp_path).frame_rate == 24
 
 
-def test_a_name_like_a_pattern_is_a_name(tmp_path: Path) -> None:
+def test_a_name_like_a_pattern_is_a_name(tmp_path):
     rgb = noise_rgb(8, 8)
     write_png(tmp_path / "a%03d.png", rgb)
     (only,) = open_video(tmp_path / "a%03d.png")
     assert np.array_equal(only.rgb, rgb)
 
 
-def test_the_image_of_another_size_is_named(tmp_path: Path) -> None:
+def test_the_image_of_another_size_is_named(tmp_path):
     for name, size in (("a.png", (8, 8)), ("b.png", (8, 8)), ("c.png", (8, 10))):
         write_png(tmp_path / name, noise_rgb(*size))
     with open_video(tmp_path) as reader, pytest.raises(InputVideoError, match=r"c\.png: got .* 10x8, expected 8x8"):
@@ -80,9 +78,7 @@ def test_the_image_of_another_size_is_named(tmp_path: Path) -> None:
     ],
     ids=lambda value: str(value),
 )
-def test_image_formats(
-    write_image: Callable[..., Path], suffix: str, codec: str, pixel_format: str, dtype: str, n_channels: int
-) -> None:
+def test_image_formats(write_image, suffix, codec, pixel_format, dtype, n_channels):
     peak = 255 if dtype == "u1" else 65535
     samples = np.random.default_rng(0).integers(0, peak + 1, (33, 47, n_channels)).astype(dtype)
     if n_channels in (2, 4):
@@ -94,7 +90,7 @@ def test_image_formats(
 
 
 @pytest.mark.parametrize("pixel_format", ["rgba", "ya8"])
-def test_images_that_are_transparent_somewhere_are_refused(write_image: Callable[..., Path], pixel_format: str) -> None:
+def test_images_that_are_transparent_somewhere_are_refused(write_image, pixel_format):
     samples = np.full((16, 16, 4 if pixel_format == "rgba" else 2), 255, np.uint8)
     samples[7, 9, -1] = 254
     path = write_image("folder/b.png", [samples], pixel_format)
@@ -104,7 +100,7 @@ def test_images_that_are_transparent_somewhere_are_refused(write_image: Callable
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
-def test_exif_orientation_is_applied(write_image: Callable[..., Path], orientation: int) -> None:
+def test_exif_orientation_is_applied(write_image, orientation):
     y, x = np.mgrid[0:32, 0:48]
     planes = [np.uint8(4 * x + y), np.full((32, 48), 100, np.uint8), np.full((32, 48), 140, np.uint8)]
     path = write_image("a.jpg", planes, "yuvj444p", "mjpeg")
@@ -123,9 +119,7 @@ def test_exif_orientation_is_applied(write_image: Callable[..., Path], orientati
     [(".png", "png", "rgb24"), (".tif", "tiff", "rgb24"), (".bmp", "bmp", "bgr24"), (".jpg", "mjpeg", "yuvj444p")],
     ids=["png", "tiff", "bmp", "jpeg"],
 )
-def test_damaged_images_are_named(
-    write_image: Callable[..., Path], suffix: str, codec: str, pixel_format: str, keep: float
-) -> None:
+def test_damaged_images_are_named(write_image, suffix, codec, pixel_format, keep):
     rgb = noise_rgb(40, 60)
     planes = [rgb[..., c] for c in range(3)] if suffix == ".jpg" else [rgb]
     path = write_image(f"folder/b{suffix}", planes, pixel_format, codec)
@@ -136,12 +130,12 @@ def test_damaged_images_are_named(
         list(reader)
 
 
-def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_images_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(InputVideoError, match=r"has no images, expected files ending in \.png"):
         open_video(tmp_path)
 
 
-def test_read_image_refuses_a_missing_file(tmp_path: Path) -> None:
+def test_read_image_refuses_a_missing_file(tmp_path):
     with pytest.raises(InputVideoError, match="does not exist"):
         read_image(tmp_path / "none.png")

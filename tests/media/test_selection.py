@@ -10,12 +10,12 @@ from stgvcodec.media import Crop, Selection, parse_crop, parse_frames, parse_siz
     ("text", "expected"),
     [("3:10", (3, 10)), (":10", (None, 10)), ("3:", (3, None)), (":", (None, None)), ("0:1", (0, 1))],
 )
-def test_frames_are_a_half_open_range_with_optional_ends(text: str, expected: tuple[int | None, int | None]) -> None:
+def test_frames_are_a_half_open_range_with_optional_ends(text, expected):
     assert parse_frames(text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "5", "a:b", "-1:4", "1:2:3", "1.5:4", "5:5", "9:3", ":0"])
-def test_frames_of_another_form_or_empty_are_refused(text: str) -> None:
+def test_frames_of_another_form_or_empty_are_refused(text):
     with pytest.raises(ConfigError, match=r"frames .*expected"):
         parse_frames(text)
 
@@ -24,18 +24,18 @@ def test_frames_of_another_form_or_empty_are_refused(text: str) -> None:
     ("text", "expected"),
     [("1280x640", Crop(1280, 640)), ("64X48+2+0", Crop(64, 48, 2, 0)), ("1x1+0+7", Crop(1, 1, 0, 7))],
 )
-def test_crop_forms(text: str, expected: Crop) -> None:
+def test_crop_forms(text, expected):
     assert parse_crop(text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "64", "64x", "64x48+1", "64x48-1+2", "0x48", "64x0+1+1", "64*48"])
-def test_crop_of_another_form_or_empty_is_refused(text: str) -> None:
+def test_crop_of_another_form_or_empty_is_refused(text):
     with pytest.raises(ConfigError, match=r"crop .*expected"):
         parse_crop(text)
 
 
 @pytest.mark.parametrize("text", ["", "64", "64x48+0+0", "0x48", "-64x48", "99999x48"])
-def test_resize_of_another_form_or_impossible_is_refused(text: str) -> None:
+def test_resize_of_another_form_or_impossible_is_refused(text):
     with pytest.raises(ConfigError, match=r"resize .*expected"):
         parse_size(text)
 
@@ -44,17 +44,17 @@ def test_resize_of_another_form_or_impossible_is_refused(text: str) -> None:
     ("crop", "size", "offset"),
     [("1280x640", (1280, 720), (0, 40)), ("3x3", (6, 6), (1, 1)), ("6x6", (6, 6), (0, 0)), ("2x2+4+3", (6, 6), (4, 3))],
 )
-def test_a_crop_without_an_offset_is_centred(crop: str, size: tuple[int, int], offset: tuple[int, int]) -> None:
+def test_a_crop_without_an_offset_is_centred(crop, size, offset):
     assert parse_crop(crop).place(*size) == offset
 
 
 @pytest.mark.parametrize("crop", ["7x6", "6x7", "2x2+5+0", "2x2+0+5"])
-def test_a_crop_outside_the_picture_is_refused_with_both_sizes(crop: str) -> None:
+def test_a_crop_outside_the_picture_is_refused_with_both_sizes(crop):
     with pytest.raises(ConfigError, match=r"crop .* does not fit: got columns .*expected them inside .*6x6"):
         parse_crop(crop).place(6, 6)
 
 
-def test_the_order_is_crop_then_resize() -> None:
+def test_the_order_is_crop_then_resize():
     assert Selection.parse(crop="1280x640", resize="640x320").output_size(1280, 720) == (640, 320)
     assert Selection.parse(crop="100x50").output_size(1280, 720) == (100, 50)
     assert Selection().output_size(1280, 720) == (1280, 720)
@@ -63,5 +63,5 @@ def test_the_order_is_crop_then_resize() -> None:
 
 
 @pytest.mark.parametrize(("frames", "expected"), [("2:5", 3), ("8:20", 2), (":", 10), ("10:", 0), ("30:40", 0)])
-def test_count_of_frames_taken_from_ten(frames: str, expected: int) -> None:
+def test_count_of_frames_taken_from_ten(frames, expected):
     assert Selection.parse(frames=frames).count(10) == expected

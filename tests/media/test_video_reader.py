@@ -3,7 +3,6 @@ from __future__ import annotations
 import gc
 import logging
 import struct
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from stgvcodec.errors import ConfigError
 from stgvcodec.media import Selection, open_video, write_png
 
 
-def test_bunny_is_described(bunny: Path) -> None:
+def test_bunny_is_described(bunny):
     with open_video(bunny) as reader:
         assert (reader.width, reader.height) == (1280, 720)
         assert (reader.frame_rate, reader.time_base) == (25, Fraction(1, 12800))
@@ -24,7 +23,7 @@ def test_bunny_is_described(bunny: Path) -> None:
         assert repr(reader).endswith("bunny.mp4', 1280x720, 25 fps, 132 frames)")
 
 
-def test_selection_takes_the_same_frames_and_pixels(bunny: Path) -> None:
+def test_selection_takes_the_same_frames_and_pixels(bunny):
     with open_video(bunny, selection=Selection(frames=(0, 8))) as reader:
         whole = list(reader)
     with open_video(bunny, selection=Selection.parse(frames="3:6", crop="200x101+31+7")) as reader:
@@ -37,21 +36,21 @@ def test_selection_takes_the_same_frames_and_pixels(bunny: Path) -> None:
         assert np.array_equal(frame.rgb, reference.rgb[7:108, 31:231])
 
 
-def test_iterating_again_starts_anew_and_frames_are_independent(bunny: Path) -> None:
+def test_iterating_again_starts_anew_and_frames_are_independent(bunny):
     with open_video(bunny, selection=Selection(frames=(0, 3))) as reader:
         first, second = list(reader), list(reader)
     assert all(np.array_equal(a.rgb, b.rgb) and a.pts == b.pts for a, b in zip(first, second, strict=True))
     assert not np.array_equal(first[0].rgb, first[2].rgb)
 
 
-def test_leaving_the_block_ends_an_iteration(bunny: Path) -> None:
+def test_leaving_the_block_ends_an_iteration(bunny):
     with open_video(bunny) as reader:
         frames = iter(reader)
         next(frames)
     assert next(frames, None) is None
 
 
-def test_reading_stops_at_the_end_of_the_range(write_video: Callable[..., Path], noise: Callable[..., list]) -> None:
+def test_reading_stops_at_the_end_of_the_range(write_video, noise):
     frames = [noise(48, 64, seed=index) for index in range(40)]
     path = write_video(frames, name="a.mp4", codec="libx264", container_options={"movflags": "faststart"})
     data = path.read_bytes()
@@ -61,7 +60,7 @@ def test_reading_stops_at_the_end_of_the_range(write_video: Callable[..., Path],
         assert len(list(reader)) == 5
 
 
-def test_memory_does_not_grow_with_the_frames(bunny: Path) -> None:
+def test_memory_does_not_grow_with_the_frames(bunny):
     gc.collect()
     gc.disable()
     try:
@@ -75,9 +74,7 @@ def test_memory_does_not_grow_with_the_frames(bunny: Path) -> None:
     assert pictures <= 4
 
 
-def test_a_range_past_the_end_says_how_many_there_are(
-    write_video: Callable[..., Path], noise: Callable[..., list]
-) -> None:
+def test_a_range_past_the_end_says_how_many_there_are(write_video, noise):
     path = write_video([noise(16, 16, seed=index) for index in range(4)])
     with (
         open_video(path, selection=Selection(frames=(4, 9))) as reader,
@@ -86,16 +83,14 @@ def test_a_range_past_the_end_says_how_many_there_are(
         list(reader)
 
 
-def test_a_range_that_ends_past_the_end_is_noted(
-    write_video: Callable[..., Path], noise: Callable[..., list], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_range_that_ends_past_the_end_is_noted(write_video, noise, caplog):
     path = write_video([noise(16, 16, seed=index) for index in range(4)])
     with open_video(path, selection=Selection(frames=(2, 9))) as reader, caplog.at_level(logging.WARNING):
         assert len(list(reader)) == 2
     assert "has 4 frames" in caplog.text
 
 
-def test_variable_frame_rate_timestamps_are_exact(write_video: Callable[..., Path], noise: Callable[..., list]) -> None:
+def test_variable_frame_rate_timestamps_are_exact(write_video, noise):
     pts = [3, 44, 100, 101, 600]
     path = write_video([noise(16, 16, seed=index) for index in range(5)], pts=pts)
     with open_video(path) as reader:
@@ -103,9 +98,7 @@ def test_variable_frame_rate_timestamps_are_exact(write_video: Callable[..., Pat
         assert [frame.pts for frame in reader] == pts
 
 
-def test_timestamps_that_are_missing_follow_the_frame_rate(
-    write_video: Callable[..., Path], noise: Callable[..., list]
-) -> None:
+def test_timestamps_that_are_missing_follow_the_frame_rate(write_video, noise):
     frames = [noise(32, 32, seed=index) for index in range(6)]
     path = write_video(frames, name="raw.h264", codec="libx264", options={"bf": "2"})
     with open_video(path) as reader:
@@ -113,7 +106,7 @@ def test_timestamps_that_are_missing_follow_the_frame_rate(
         assert seconds == [index / reader.frame_rate for index in range(6)]
 
 
-def test_y4m(tmp_path: Path, noise: Callable[..., list]) -> None:
+def test_y4m(tmp_path, noise):
     frames = [noise(33, 47, 16, 236, seed=index) for index in range(3)]
     data = b"".join(b"FRAME\n" + b"".join(plane.tobytes() for plane in planes) for planes in frames)
     path = tmp_path / "in.y4m"
@@ -135,12 +128,7 @@ def test_y4m(tmp_path: Path, noise: Callable[..., list]) -> None:
     ],
     ids=["clockwise", "counterclockwise", "half", "mirrored", "transposed"],
 )
-def test_the_display_matrix_is_applied_before_the_crop(
-    write_video: Callable[..., Path],
-    noise: Callable[..., list],
-    turn: Callable[[np.ndarray], np.ndarray],
-    matrix: tuple[int, int, int, int],
-) -> None:
+def test_the_display_matrix_is_applied_before_the_crop(write_video, noise, turn, matrix):
     path = write_video([noise(32, 48)], name="phone.mp4", codec="libx264")
     (upright,) = open_video(path)
     rotate_mp4(path, matrix)
@@ -163,9 +151,7 @@ def rotate_mp4(path: Path, matrix: tuple[float, float, float, float]) -> None:
     path.write_bytes(data[:start] + struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30) + data[start + 36 :])
 
 
-def test_ten_bits_and_hdr_are_noted(
-    write_video: Callable[..., Path], noise: Callable[..., list], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_ten_bits_and_hdr_are_noted(write_video, noise, caplog):
     planes = noise(16, 16, 64, 940, dtype="<u2")
     path = write_video([planes], "yuv444p10le", matrix=9, primaries=9, transfer=16)
     with caplog.at_level(logging.WARNING), open_video(path) as reader:
@@ -176,7 +162,7 @@ def test_ten_bits_and_hdr_are_noted(
     assert "HDR, PQ" in caplog.text
 
 
-def test_sound_is_noticed(bunny: Path, tmp_path: Path) -> None:
+def test_sound_is_noticed(bunny, tmp_path):
     with open_video(bunny) as video:
         assert video.has_audio
     write_png(tmp_path / "0.png", np.zeros((4, 4, 3), np.uint8))

@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from folders import names
 
 from stgvcodec.errors import ConfigError, OutputError
 from stgvcodec.media import ColorTags, VideoWriter, open_video, open_writer
@@ -39,6 +40,15 @@ def writer_for(
     return open_writer(path, width=width, height=height, frame_rate=frame_rate, time_base=time_base, color=color)
 
 
+def write_all(path: Path, frames: Sequence[np.ndarray], pts: Sequence[int] | None = None, **options: object) -> Path:
+    """Frames 40 ticks apart, or at timestamps of their own; the file is there once the writer is closed."""
+    with writer_for(path, frames, **options) as writer:
+        for rgb, timestamp in zip(frames, range(0, 40 * len(frames), 40) if pts is None else pts, strict=True):
+            writer.write(rgb, timestamp)
+        assert not path.exists()
+    return path
+
+
 def write_and_fail(path: Path, frames: Sequence[np.ndarray], failure: type[BaseException]) -> None:
     with writer_for(path, frames) as writer:
         for index, rgb in enumerate(frames):
@@ -46,19 +56,11 @@ def write_and_fail(path: Path, frames: Sequence[np.ndarray], failure: type[BaseE
         raise failure
 
 
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
 @pytest.mark.parametrize(("height", "width"), [(48, 64), (63, 64), (63, 101)], ids=["even", "odd-height", "odd"])
 @pytest.mark.parametrize(("suffix", "least_db"), [(".mp4", 44), (".mov", 44), (".mkv", 44), (".y4m", 50), ("", 99)])
-def test_round_trip(tmp_path: Path, suffix: str, least_db: float, height: int, width: int) -> None:
+def test_round_trip(tmp_path, suffix, least_db, height, width):
     frames = smooth_frames(5, height, width)
-    path = tmp_path / f"out{suffix}"
-    with writer_for(path, frames) as writer:
-        for index, rgb in enumerate(frames):
-            writer.write(rgb, 40 * index)
-        assert not path.exists()
+    path = write_all(tmp_path / f"out{suffix}", frames)
     assert names(tmp_path) == [path.name]
     with open_video(path) as reader:
         back = [frame.rgb for frame in reader]
@@ -66,11 +68,8 @@ def test_round_trip(tmp_path: Path, suffix: str, least_db: float, height: int, w
     assert worst >= least_db
 
 
-def test_pngs_are_numbered_from_zero(tmp_path: Path) -> None:
-    frames = smooth_frames(3, 8, 8)
-    with writer_for(tmp_path / "frames", frames) as writer:
-        for index, rgb in enumerate(frames):
-            writer.write(rgb, index)
+def test_pngs_are_numbered_from_zero(tmp_path):
+    write_all(tmp_path / "frames", smooth_frames(3, 8, 8))
     assert names(tmp_path / "frames") == ["000000.png", "000001.png", "000002.png"]
 
 
@@ -85,13 +84,9 @@ def test_pngs_are_numbered_from_zero(tmp_path: Path) -> None:
     ids=["709", "untagged", "2020-pq-full", "rgb"],
 )
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-def test_the_output_is_tagged_as_what_it_is(
-    tmp_path: Path, suffix: str, color: ColorTags, expected: tuple[int, int, int]
-) -> None:
-    frames = smooth_frames(2, 48, 64)
-    path = tmp_path / f"out{suffix}"
-    with writer_for(path, frames, color=color) as writer:
-        writer.write(frames[0], 0)
+def test_the_output_is_tagged_as_what_it_is(tmp_path, suffix, color, expected):
+    frames = smooth_frames(1, 48, 64)
+    path = write_all(tmp_path / f"out{suffix}", frames, color=color)
     with av.open(str(path)) as container:
         picture = next(container.decode(video=0))
         context = container.streams.video[0].codec_context
@@ -115,79 +110,59 @@ def test_the_output_is_tagged_as_what_it_is(
     ],
     ids=["vfr", "late-start", "ntsc", "mpeg", "film", "slides"],
 )
-def test_timestamps_are_kept_exactly(tmp_path: Path, suffix: str, time_base: Fraction, pts: list[int]) -> None:
-    frames = smooth_frames(len(pts), 48, 64)
-    path = tmp_path / f"out{suffix}"
-    with writer_for(path, frames, time_base=time_base) as writer:
-        for rgb, timestamp in zip(frames, pts, strict=True):
-            writer.write(rgb, timestamp)
+def test_timestamps_are_kept_exactly(tmp_path, suffix, time_base, pts):
+    path = write_all(tmp_path / f"out{suffix}", smooth_frames(len(pts), 48, 64), pts, time_base=time_base)
     with open_video(path) as reader:
         assert [frame.pts * reader.time_base for frame in reader] == [value * time_base for value in pts]
 
 
 @pytest.mark.parametrize(("time_base", "noted"), [(Fraction(1, 1000), False), (Fraction(1, 90000), True)])
-def test_matroska_keeps_whole_milliseconds(
-    tmp_path: Path, time_base: Fraction, noted: bool, caplog: pytest.LogCaptureFixture
-) -> None:
-    frames = smooth_frames(6, 48, 64)
-    with caplog.at_level(logging.WARNING), writer_for(tmp_path / "out.mkv", frames, time_base=time_base) as writer:
-        for index, rgb in enumerate(frames):
-            writer.write(rgb, 3001 * index + 7)
+def test_matroska_keeps_whole_milliseconds(tmp_path, time_base, noted, caplog):
+    pts = [3001 * index + 7 for index in range(6)]
+    with caplog.at_level(logging.WARNING):
+        path = write_all(tmp_path / "out.mkv", smooth_frames(6, 48, 64), pts, time_base=time_base)
     assert ("whole milliseconds" in caplog.text) == noted
-    with open_video(tmp_path / "out.mkv") as reader:
-        errors = [
-            abs(frame.pts * reader.time_base - (3001 * index + 7) * time_base) for index, frame in enumerate(reader)
-        ]
+    with open_video(path) as reader:
+        errors = [abs(frame.pts * reader.time_base - at * time_base) for frame, at in zip(reader, pts, strict=True)]
     assert max(errors) <= (Fraction(1, 2000) if noted else 0)
 
 
-def test_a_negative_start_is_moved_to_zero(tmp_path: Path) -> None:
-    frames = smooth_frames(4, 48, 64)
-    with writer_for(tmp_path / "out.mp4", frames) as writer:
-        for index, rgb in enumerate(frames):
-            writer.write(rgb, -80 + 40 * index)
-    with open_video(tmp_path / "out.mp4") as reader:
+def test_a_negative_start_is_moved_to_zero(tmp_path):
+    path = write_all(tmp_path / "out.mp4", smooth_frames(4, 48, 64), range(-80, 80, 40))
+    with open_video(path) as reader:
         assert [frame.pts * reader.time_base * 1000 for frame in reader] == [0, 40, 80, 120]
 
 
-def test_the_last_frame_lasts_as_long_as_the_others(tmp_path: Path) -> None:
-    frames = smooth_frames(10, 48, 64)
-    with writer_for(tmp_path / "out.mp4", frames) as writer:
-        for index, rgb in enumerate(frames):
-            writer.write(rgb, 40 * index)
-    assert open_video(tmp_path / "out.mp4").frame_rate == 25
+def test_the_last_frame_lasts_as_long_as_the_others(tmp_path):
+    assert open_video(write_all(tmp_path / "out.mp4", smooth_frames(10, 48, 64))).frame_rate == 25
 
 
-def test_y4m_says_what_it_loses(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    frames = smooth_frames(3, 8, 8)
-    with caplog.at_level(logging.WARNING), writer_for(tmp_path / "out.y4m", frames) as writer:
-        for rgb, pts in zip(frames, (0, 40, 400), strict=True):
-            writer.write(rgb, pts)
+def test_y4m_says_what_it_loses(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        path = write_all(tmp_path / "out.y4m", smooth_frames(3, 8, 8), (0, 40, 400))
     assert "y4m has no timestamps" in caplog.text
-    header = (tmp_path / "out.y4m").read_bytes().partition(b"\n")[0]
+    header = path.read_bytes().partition(b"\n")[0]
     assert header == b"YUV4MPEG2 W8 H8 F25:1 Ip A1:1 C444 XYSCSS=444 XCOLORRANGE=LIMITED"
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".y4m", ""])
 @pytest.mark.parametrize("failure", [KeyboardInterrupt, RuntimeError], ids=lambda kind: kind.__name__)
-def test_a_failure_leaves_nothing(tmp_path: Path, suffix: str, failure: type[BaseException]) -> None:
-    frames = smooth_frames(3, 48, 64)
+def test_a_failure_leaves_nothing(tmp_path, suffix, failure):
     with pytest.raises(failure):
-        write_and_fail(tmp_path / f"out{suffix}", frames, failure)
+        write_and_fail(tmp_path / f"out{suffix}", smooth_frames(3, 48, 64), failure)
     assert names(tmp_path) == []
 
 
-def test_a_failure_keeps_the_existing_file(tmp_path: Path) -> None:
+def test_a_failure_keeps_the_existing_file(tmp_path):
     (tmp_path / "out.mp4").write_bytes(b"precious")
-    frames = smooth_frames(1, 48, 64)
     with pytest.raises(KeyboardInterrupt):
-        write_and_fail(tmp_path / "out.mp4", frames, KeyboardInterrupt)
+        write_and_fail(tmp_path / "out.mp4", smooth_frames(1, 48, 64), KeyboardInterrupt)
     assert names(tmp_path) == ["out.mp4"]
     assert (tmp_path / "out.mp4").read_bytes() == b"precious"
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".y4m", ""])
-def test_no_frames_is_refused_and_leaves_nothing(tmp_path: Path, suffix: str) -> None:
+def test_no_frames_is_refused_and_leaves_nothing(tmp_path, suffix):
     with (
         pytest.raises(OutputError, match="no frame was written"),
         writer_for(tmp_path / f"out{suffix}", smooth_frames(1, 48, 64)),
@@ -197,13 +172,13 @@ def test_no_frames_is_refused_and_leaves_nothing(tmp_path: Path, suffix: str) ->
 
 
 @pytest.mark.parametrize("suffix", [".webm", ".png", ".stgv", ".MP5"])
-def test_an_unknown_suffix_is_refused(tmp_path: Path, suffix: str) -> None:
+def test_an_unknown_suffix_is_refused(tmp_path, suffix):
     with pytest.raises(ConfigError, match=r"expected \.mp4, \.mov, \.mkv, \.y4m, or none for a folder of PNGs"):
         writer_for(tmp_path / f"out{suffix}", smooth_frames(1, 8, 8))
 
 
 @pytest.mark.parametrize("name", ["missing/out.mp4", "missing/frames", "folder.mp4", "full"])
-def test_destinations_are_refused_before_any_work(tmp_path: Path, name: str) -> None:
+def test_destinations_are_refused_before_any_work(tmp_path, name):
     (tmp_path / "folder.mp4").mkdir()
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").write_bytes(b"")
@@ -212,7 +187,7 @@ def test_destinations_are_refused_before_any_work(tmp_path: Path, name: str) -> 
     assert names(tmp_path) == ["folder.mp4", "full"]
 
 
-def test_frames_are_checked(tmp_path: Path) -> None:
+def test_frames_are_checked(tmp_path):
     frames = smooth_frames(1, 48, 64)
     writer = writer_for(tmp_path / "out.y4m", frames)
     with pytest.raises(ValueError, match="not open"):
@@ -232,7 +207,7 @@ def test_frames_are_checked(tmp_path: Path) -> None:
     [{"width": 0}, {"frame_rate": Fraction(0)}, {"time_base": Fraction(-1)}],
     ids=lambda wrong: next(iter(wrong)),
 )
-def test_impossible_parameters_are_refused(tmp_path: Path, wrong: dict[str, int | Fraction]) -> None:
+def test_impossible_parameters_are_refused(tmp_path, wrong):
     good = {"width": 8, "height": 8, "frame_rate": Fraction(25), "time_base": Fraction(1, 25), "color": BT709}
     with pytest.raises(ConfigError, match="expected more than 0"):
         open_writer(tmp_path / "out.mp4", **{**good, **wrong})
@@ -240,9 +215,7 @@ def test_impossible_parameters_are_refused(tmp_path: Path, wrong: dict[str, int 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".y4m", ""])
 @pytest.mark.parametrize("moment", ["write", "finish"])
-def test_a_full_disk_is_an_output_error_and_leaves_nothing(
-    tmp_path: Path, suffix: str, moment: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_an_output_error_and_leaves_nothing(tmp_path, suffix, moment, monkeypatch):
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
