@@ -37,7 +37,7 @@ def path_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_none_without_a_program_or_its_filter(path_folder: Path) -> None:
+def test_none_without_a_program_or_its_filter(path_folder):
     assert VmafProgram.find() is None
     program(path_folder, "print(' .. vmafmotion V->V Calculate the VMAF Motion score; not libvmaf')")
     assert VmafProgram.find() is None
@@ -45,7 +45,7 @@ def test_none_without_a_program_or_its_filter(path_folder: Path) -> None:
     assert VmafProgram.find() is None
 
 
-def test_the_score_is_the_pooled_mean(path_folder: Path, tmp_path: Path) -> None:
+def test_the_score_is_the_pooled_mean(path_folder, tmp_path):
     program(path_folder, HONEST)
     (tmp_path / "a.y4m").write_text("a")
     (tmp_path / "b.y4m").write_text("b")
@@ -58,7 +58,7 @@ def test_the_score_is_the_pooled_mean(path_folder: Path, tmp_path: Path) -> None
     assert found.score(tmp_path / "a.y4m", tmp_path / "a.y4m", tmp_path) == 100
 
 
-def test_a_failing_program_is_quoted(path_folder: Path, tmp_path: Path) -> None:
+def test_a_failing_program_is_quoted(path_folder, tmp_path):
     program(path_folder, "print('first', file=sys.stderr); sys.exit('no such model')")
 
     with pytest.raises(StgvError, match="could not measure VMAF: no such model"):

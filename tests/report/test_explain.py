@@ -6,18 +6,18 @@ import pytest
 from stgvcodec.report.explain import error_image, explain_frame
 
 
-def test_error_is_signed_amplified_and_clipped() -> None:
+def test_error_is_signed_amplified_and_clipped():
     source = np.array([[[10, 10, 10], [200, 0, 255]]], dtype=np.uint8)
     decoded = np.array([[[10, 11, 8], [0, 255, 255]]], dtype=np.uint8)
     assert error_image(source, decoded).tolist() == [[[128, 136, 112], [0, 255, 128]]]
 
 
-def test_pictures_of_two_sizes_are_refused() -> None:
+def test_pictures_of_two_sizes_are_refused():
     with pytest.raises(ValueError, match=r"\[2, 2, 3\].*\[2, 3, 3\].*one shape"):
         error_image(np.zeros((2, 2, 3), np.uint8), np.zeros((2, 3, 3), np.uint8))
 
 
-def test_four_panels_two_by_two() -> None:
+def test_four_panels_two_by_two():
     rng = np.random.default_rng(1)
     source = rng.integers(0, 256, (37, 61, 3), dtype=np.uint8)
     decoded = np.full_like(source, 100)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import builtins
 import re
 from pathlib import Path
 
@@ -20,7 +19,7 @@ def grey(path: Path) -> np.ndarray:
         return next(container.decode(video=0)).to_ndarray(format="gray")
 
 
-def test_a_png_shows_curves_on_white(tmp_path: Path) -> None:
+def test_a_png_shows_curves_on_white(tmp_path):
     draw_rd([result(OURS, X264)], tmp_path / "a", ".png")
     draw_rd([result(OURS, X264), result(OURS, X264, name="b.mp4")], tmp_path / "b", ".png")
 
@@ -31,7 +30,7 @@ def test_a_png_shows_curves_on_white(tmp_path: Path) -> None:
     assert one.min() < 80
 
 
-def test_text_in_a_vector_figure(tmp_path: Path) -> None:
+def test_text_in_a_vector_figure(tmp_path):
     draw_rd([result(OURS, X264, note="It is old")], tmp_path / "a", ".svg")
 
     svg = (tmp_path / "a").read_text()
@@ -49,14 +48,14 @@ def test_text_in_a_vector_figure(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".pdf", ".svg", ".png"])
-def test_the_same_data_give_the_same_file(tmp_path: Path, suffix: str) -> None:
+def test_the_same_data_give_the_same_file(tmp_path, suffix):
     for name in ("a", "b"):
         draw_rd([result(OURS, X264)], tmp_path / name, suffix)
 
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def test_curves_without_ms_ssim_or_of_a_single_point_are_drawn(tmp_path: Path) -> None:
+def test_curves_without_ms_ssim_or_of_a_single_point_are_drawn(tmp_path):
     lonely = series("stgv", "stgv paper", [(0.1, 30.0)])
     draw_rd([result(lonely, ceiling=29.0), result()], tmp_path / "a", ".svg")
 
@@ -64,7 +63,7 @@ def test_curves_without_ms_ssim_or_of_a_single_point_are_drawn(tmp_path: Path) -
     assert "4:2:0 without coding" in (tmp_path / "a").read_text()
 
 
-def test_styles_differ_without_colour_and_are_the_same_in_all_clips() -> None:
+def test_styles_differ_without_colour_and_are_the_same_in_all_clips():
     anchors = [series(name, name, [(0.1, 30.0)]) for name in ("x264", "x265", "svtav1")]
     compact = series("stgv", "stgv compact", [(0.1, 30.0)])
     derived = FLAT.__class__(FLAT.codec, FLAT.label, FLAT.settings, FLAT.points, derived=True)
@@ -77,21 +76,14 @@ def test_styles_differ_without_colour_and_are_the_same_in_all_clips() -> None:
     assert [style.filled for style in styles.values()] == [True, True, False, False, False, False]
 
 
-def test_other_formats_are_refused() -> None:
+def test_other_formats_are_refused():
     with pytest.raises(ConfigError, match=r"rd.jpg: got the suffix '.jpg', expected .png, .pdf, .svg"):
         check_figure(Path("rd.jpg"))
     with pytest.raises(ValueError, match="no results"):
         draw_rd([], Path("a"), ".png")
 
 
-def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def without(name: str, *arguments: object, **named: object) -> object:
-        if name.startswith("matplotlib"):
-            raise ModuleNotFoundError(f"No module named '{name}'", name=name)
-        return real(name, *arguments, **named)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+def test_without_matplotlib_the_extra_is_named(hide_package):
+    hide_package("matplotlib")
     with pytest.raises(StgvError, match=r"pip install 'stgvcodec\[rd\]'"):
         check_figure(Path("rd.png"))

@@ -14,11 +14,11 @@ NO_ENTRY = RdBdRate("stgv paper", "x264 medium", MS_SSIM, None, "no overlap", No
 FULL = dataclasses.replace(result(OURS, X264, note="a note"), bd_rate=(ENTRY, NO_ENTRY))
 
 
-def test_a_result_survives_the_file() -> None:
+def test_a_result_survives_the_file():
     assert rd_from_json(rd_to_json(FULL), "rd.json") == FULL
 
 
-def test_ours_and_anchors_have_one_schema() -> None:
+def test_ours_and_anchors_have_one_schema():
     values = json.loads(rd_to_json(FULL), parse_constant=pytest.fail)
 
     assert values["schema"] == SCHEMA == "stgvcodec-rd/1"
@@ -38,12 +38,12 @@ def test_ours_and_anchors_have_one_schema() -> None:
     ],
     ids=["broken", "list", "other", "empty", "negative", "unknown field"],
 )
-def test_other_files_are_refused(text: str, said: str) -> None:
+def test_other_files_are_refused(text, said):
     with pytest.raises(ConfigError, match=said):
         rd_from_json(text, "rd.json")
 
 
-def test_points_are_sorted_and_found_by_the_rate_asked_for() -> None:
+def test_points_are_sorted_and_found_by_the_rate_asked_for():
     grown = OURS.with_point(point(0.15, 31.0, requested_bpp=0.16))
 
     assert [each.bpp for each in grown.points] == [0.1, 0.15, 0.2, 0.4]
@@ -51,14 +51,14 @@ def test_points_are_sorted_and_found_by_the_rate_asked_for() -> None:
     assert grown.point_at(0.15) is None
 
 
-def test_curves_leave_out_what_was_not_measured() -> None:
+def test_curves_leave_out_what_was_not_measured():
     curve = series("x264", "x", [(0.1, 30.0, None), (0.2, None, 1.0), (0.4, 35.0, 0.99)])
 
     assert curve.curve(PSNR) == [(0.1, 30.0), (0.4, 35.0)]
     assert curve.curve(MS_SSIM) == [(0.4, pytest.approx(20.0))]
 
 
-def test_equal_settings_are_one_series_and_others_another() -> None:
+def test_equal_settings_are_one_series_and_others_another():
     one = result(OURS, X264)
     grown = one.with_series(OURS.with_point(point(0.8, 36.0)))
     other = grown.with_series(series("stgv", "stgv paper", [(0.1, 31.0)], {"preset": "slow"}))

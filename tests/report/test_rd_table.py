@@ -22,7 +22,7 @@ def rows(text: str) -> dict[str, list[str]]:
     return {first: rest for first, *rest in cells}
 
 
-def test_a_row_a_series_and_a_column_a_clip_and_measure() -> None:
+def test_a_row_a_series_and_a_column_a_clip_and_measure():
     text = markdown_tables([with_entry("a.mp4", 120.53), with_entry("b.mp4", -3.04)], "x264")
 
     table = rows(text)
@@ -33,7 +33,7 @@ def test_a_row_a_series_and_a_column_a_clip_and_measure() -> None:
     assert "| stgv paper | 0.2000 | 33.00 | 0.97000 | 15.23 |  | 1.5 | 0.25 | cpu |" in text
 
 
-def test_reasons_and_small_overlaps_are_said() -> None:
+def test_reasons_and_small_overlaps_are_said():
     text = markdown_tables(
         [with_entry("a.mp4", None, "no overlap in quality"), with_entry("b.mp4", 50.0, share=0.4)], "x264"
     )
@@ -43,14 +43,14 @@ def test_reasons_and_small_overlaps_are_said() -> None:
     assert "b, stgv paper, PSNR: over 30.00 to 35.00 dB, 40 % of its range." in text
 
 
-def test_a_series_that_a_clip_lacks_is_an_empty_cell() -> None:
+def test_a_series_that_a_clip_lacks_is_an_empty_cell():
     extra = series("svtav1", "SVT-AV1 preset 8", [(0.1, 35.0), (0.2, 37.0)])
     text = markdown_tables([result(OURS, X264, extra, name="a.mp4"), result(OURS, X264, name="b.mp4")], "x264")
 
     assert rows(text)["SVT-AV1 preset 8"] == ["none", "none", "", ""]
 
 
-def test_what_is_measured_against_is_named_by_codec_or_label() -> None:
+def test_what_is_measured_against_is_named_by_codec_or_label():
     twins = result(OURS, series("stgv", "stgv compact", [(0.1, 31.0)], {"profile": "compact"}), X264)
 
     assert anchor_label(twins, "x264") == "x264 medium"
@@ -60,7 +60,7 @@ def test_what_is_measured_against_is_named_by_codec_or_label() -> None:
             anchor_label(twins, name)
 
 
-def test_facts_of_a_clip() -> None:
+def test_facts_of_a_clip():
     assert clip_title(result()) == "waves, 320x180, 16 frames"
     assert clip_facts(result(note="It is old")) == [
         "8-bit 4:2:0 without any coding, the ceiling of the anchors: 44.50 dB, MS-SSIM 0.99000.",
