@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from stgvcodec.model.deformation import DeformationField, deform, moments, static_features, time_encoding
+from stgvcodec.ops.hash_encode import hash_encode
 
 
 @pytest.mark.parametrize("n_frequencies", [1, 6])
@@ -60,8 +61,6 @@ def test_field_is_drawn_from_the_generator_alone(field_spec):
 
 def test_deform_matches_a_plain_mlp_over_the_encodings(make_spec, random_values):
     """Eqs. (6)-(9), written out with the operators' inputs taken apart."""
-    from stgvcodec.ops.hash_encode import hash_encode
-
     spec = make_spec()
     values = random_values(spec, dtype=torch.float64)
     field, weights, times = values.field, values.field.weights, [0.0, 0.4, 1.0]
@@ -93,8 +92,6 @@ def test_deform_matches_a_plain_mlp_over_the_encodings(make_spec, random_values)
 
 
 def test_static_features_are_read_at_means_mapped_to_the_unit_square(make_spec, random_values):
-    from stgvcodec.ops.hash_encode import hash_encode
-
     spec = make_spec()
     values = random_values(spec)
 

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
+from tolerances import F64, approx, assert_close
 
 from stgvcodec.model.gaussians import MIN_DIAGONAL_PX, CanonicalGaussians, bounded_cholesky, scale_splats
 from stgvcodec.ops.rasterize import rasterize
@@ -33,7 +33,7 @@ def test_diagonal_is_half_a_pixel_plus_the_positive_part():
 def test_low_pass_adds_s_times_the_identity(low_pass):
     expected = covariance(bounded_cholesky(RAW)) + low_pass * torch.eye(2, dtype=torch.float64)
 
-    torch.testing.assert_close(covariance(bounded_cholesky(RAW, low_pass)), expected, rtol=1e-12, atol=1e-6)
+    assert_close(covariance(bounded_cholesky(RAW, low_pass)), expected, "covariance")
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_descent_brings_a_value_back_over_the_bound():
         (bounded_cholesky(cholesky)[0, 0] - 2.0).square().backward()
         optimizer.step()
 
-    assert bounded_cholesky(cholesky)[0, 0].item() == pytest.approx(2.0, abs=1e-3)
+    assert bounded_cholesky(cholesky)[0, 0].item() == approx(2.0, "bound, after descent")
 
 
 @pytest.mark.parametrize("scale", [1.0, 1.5, 4.0])
@@ -85,7 +85,7 @@ def test_an_enlarged_picture_is_the_same_picture_sampled_more_finely():
     large_cholesky, large_colors = scale_splats(cholesky, colors, 3.0)
     large = rasterize(means * 3, large_cholesky, large_colors, height=42, width=60, backend="reference")
 
-    torch.testing.assert_close(large[:, 1::3, 1::3], image, rtol=0, atol=2e-5)
+    assert_close(large[:, 1::3, 1::3], image, "picture, enlarged")
 
 
 @pytest.mark.parametrize("scale", [0.9, 0.5, 0.1])
@@ -102,7 +102,7 @@ def test_reducing_conserves_each_integral(scale):
     # Widened by the same amount in every direction, so that the narrowest still spans its output pixel.
     widening = covariance(reduced) - covariance(cholesky) * scale**2
     expected = MIN_DIAGONAL_PX**2 * (1 - scale**2) * torch.eye(2, dtype=torch.float64)
-    torch.testing.assert_close(widening, expected.expand(3, 2, 2), rtol=1e-9, atol=1e-9)
+    assert_close(widening, expected.expand(3, 2, 2), "covariance, reduced")
 
 
 @pytest.mark.parametrize("means_space", ["pixels", "tanh"])
@@ -112,15 +112,15 @@ def test_means_come_back_from_either_training_space(means_space):
         means, torch.zeros(3, 3), torch.zeros(3, 3), width=63, height=37, means_space=means_space
     )
 
-    torch.testing.assert_close(gaussians.means, means, rtol=0, atol=1e-6)
+    assert_close(gaussians.means, means, "means")
 
 
 def test_raw_means_in_pixels_are_pixels():
     means = torch.tensor([[-1.0, -1.0], [1.0, 1.0], [0.0, 0.5], [1.5, -2.0]])
     gaussians = CanonicalGaussians(means, torch.zeros(4, 3), torch.zeros(4, 3), width=64, height=48)
 
-    expected = [[0, 0], [64, 48], [32, 36], [80, -24]]  # outside the picture too
-    np.testing.assert_allclose(gaussians.raw_means.detach(), expected)
+    expected = torch.tensor([[0, 0], [64, 48], [32, 36], [80, -24]], dtype=F64)  # outside the picture too
+    assert_close(gaussians.raw_means, expected, "means, raw")
 
 
 def test_parameters_are_copies_of_what_was_given():

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from tensors import bits, normal
 
 from stgvcodec.quant import GridQuantizer, grid
 
@@ -15,19 +16,15 @@ def fitted(x: torch.Tensor, cell: float, backend: str = "auto") -> GridQuantizer
     return quantizer
 
 
-def bits(x: torch.Tensor) -> torch.Tensor:
-    return x.detach().cpu().contiguous().view(torch.int32)
-
-
 def points(n: int) -> torch.Tensor:
-    return 0.6 * torch.randn(n, 2, generator=torch.Generator().manual_seed(n))
+    return 0.6 * normal(n, 2, seed=n)
 
 
 @pytest.mark.parametrize("backend", ["reference", "triton"])
 @pytest.mark.parametrize("n", [0, 1, 63])
 @pytest.mark.parametrize("cell", [1e-7, 3e-3, 0.5])
 def test_forward_is_what_is_decoded(triton_device, n, cell, backend):
-    """A cell that `MAX_CELL` would not reach is widened; numbers that are none have a cell all the same."""
+    """A cell that `MAX_CELL` would not reach is widened; what is no number has a cell all the same."""
     x = points(n).to(triton_device)
     quantizer = fitted(x, cell, backend)
     x = torch.cat((x, torch.tensor([[math.nan, math.inf], [-math.inf, 9.0]], device=triton_device))).requires_grad_()

@@ -7,7 +7,7 @@ import torch
 from stgvcodec.quant import HalfFloatQuantizer, half_float
 
 
-def test_every_finite_half_survives() -> None:
+def test_every_finite_half_survives():
     patterns = np.arange(2**16, dtype=np.uint32).astype(np.uint16)
     patterns = patterns[np.isfinite(patterns.view(np.float16))]
     values = half_float.dequantize(patterns)
@@ -29,18 +29,18 @@ def test_every_finite_half_survives() -> None:
         pytest.param(float("nan"), 0.0, id="nan"),
     ],
 )
-def test_rounding(value: float, expected: float) -> None:
+def test_rounding(value, expected):
     assert HalfFloatQuantizer()(torch.tensor([[value, value]])).tolist() == [[expected, expected]]
 
 
-def test_agrees_with_numpy_on_random_values() -> None:
+def test_agrees_with_numpy_on_random_values():
     x = torch.rand(10000, 2, generator=torch.Generator().manual_seed(0)) * 2 - 1
     symbols = HalfFloatQuantizer().symbols(x)
     assert symbols.dtype == np.uint16
     assert np.array_equal(symbols, x.numpy().astype(np.float16).view(np.uint16))
 
 
-def test_gradient_is_the_identity_even_for_subnormals_and_overflow() -> None:
+def test_gradient_is_the_identity_even_for_subnormals_and_overflow():
     x = torch.tensor([[0.3, 1e-7], [1e6, -3.0]], requires_grad=True)
     upstream = torch.tensor([[1e-9, 2.0], [3.0, -4e6]])
     HalfFloatQuantizer()(x).backward(upstream)
@@ -48,6 +48,6 @@ def test_gradient_is_the_identity_even_for_subnormals_and_overflow() -> None:
     assert torch.equal(x.grad, upstream)
 
 
-def test_dequantize_refuses_other_dtypes() -> None:
+def test_dequantize_refuses_other_dtypes():
     with pytest.raises(ValueError, match="dtype int16, expected uint16"):
         half_float.dequantize(np.zeros((2, 2), np.int16))

@@ -1,23 +1,22 @@
-"""What only these two do: their starts, their limits, the meaning of their symbols. Gradients: tests/ops."""
+"""Starts and limits of these two quantisers and the meaning of their symbols; tests/ops holds their gradients."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
+from tensors import normal
+from tolerances import approx
 
 from stgvcodec.ops.code_length import CodeLengths
 from stgvcodec.quant import LogShearQuantizer, YcocgQuantizer, log_shear, ycocg
 
 
-def normal(n: int) -> torch.Tensor:
-    return torch.randn(n, 3, generator=torch.Generator().manual_seed(0))
-
-
 @pytest.mark.parametrize("step", [0.03, 0.2])
 def test_diagonals_err_by_half_a_step_of_their_size(step):
     quantizer = LogShearQuantizer(initial_step=step)
-    x = torch.stack((3 * normal(500)[:, 0].abs(), normal(500)[:, 1], 20 * normal(500)[:, 2].abs()), dim=1)
+    first, shear, last = normal(500, 3).unbind(1)
+    x = torch.stack((3 * first.abs(), shear, 20 * last.abs()), dim=1)
     values = quantizer(x)
     for i in (0, 2):
         ratio = (values[:, i] + 0.5) / (x[:, i] + 0.5)
@@ -28,7 +27,7 @@ def test_diagonals_err_by_half_a_step_of_their_size(step):
 
 def test_ycocg_errs_by_half_a_step_of_each_component():
     quantizer = YcocgQuantizer(initial_step=0.02)
-    x = 0.3 * normal(500)
+    x = 0.3 * normal(500, 3)
     quantizer.initialize(x)
     r, g, b = (quantizer(x) - x).unbind(1)
     y_step, co_step, cg_step = quantizer.scale().tolist()
@@ -41,14 +40,14 @@ def test_ycocg_errs_by_half_a_step_of_each_component():
 
 def test_ycocg_widens_its_steps_only_where_colours_would_not_be_reached():
     quantizer = YcocgQuantizer(initial_step=0.01)
-    quantizer.initialize(0.1 * normal(400))
+    quantizer.initialize(0.1 * normal(400, 3))
     narrow = quantizer.scale()
-    quantizer.initialize(4.0 * normal(400))
+    quantizer.initialize(4.0 * normal(400, 3))
     assert narrow.tolist() == pytest.approx([0.01, 0.012, 0.01])
     assert (quantizer.scale() > narrow).all()
 
 
-def test_grey_and_round_have_the_middle_codes():
+def test_grey_and_round_have_the_middle_symbols():
     grey = torch.tensor([[0.5, 0.5, 0.5]])
     assert YcocgQuantizer(initial_step=0.01).symbols(grey)[0].tolist() == [178, 128, 128]
     assert LogShearQuantizer(initial_step=0.1).symbols(torch.tensor([[0.0, 0.0, 0.0]]))[0].tolist() == [0, 0, 128]
@@ -56,7 +55,7 @@ def test_grey_and_round_have_the_middle_codes():
 
 @pytest.mark.parametrize("quantizer", [LogShearQuantizer(), YcocgQuantizer()], ids=["log_shear", "ycocg"])
 def test_bits_do_not_change_values_and_are_those_of_the_symbols(quantizer):
-    x = normal(63)
+    x = normal(63, 3)
     quantizer.initialize(x)
     tables = torch.rand(2, 256, generator=torch.Generator().manual_seed(1))
     rows = torch.randint(0, 2, (3, 63), generator=torch.Generator().manual_seed(2))
@@ -65,7 +64,7 @@ def test_bits_do_not_change_values_and_are_those_of_the_symbols(quantizer):
 
     assert torch.equal(values, quantizer(x))
     symbols = torch.from_numpy(quantizer.symbols(x)).long()
-    assert float(bits.sum().detach()) == pytest.approx(float(tables[rows.t(), symbols].sum()), rel=1e-5)
+    assert float(bits.sum().detach()) == approx(float(tables[rows.t(), symbols].sum()), "bits")
 
 
 @pytest.mark.parametrize("module", [log_shear, ycocg], ids=["log_shear", "ycocg"])

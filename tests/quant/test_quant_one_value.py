@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
+from tensors import bits, normal
 from torch import Tensor
 
 from stgvcodec import quant
@@ -32,42 +33,28 @@ INPUTS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def _quantizer(name: str, n_rows: int) -> torch.nn.Module:
-    if name == "symmetric_grouped":
-        sizes = [share * n_rows // ROWS for share in GROUP_SHARES]
-        sizes[3] += n_rows - sum(sizes)
-        return quant.SymmetricQuantizer([3 * size for size in sizes])
-    return {
-        "half_float": quant.HalfFloatQuantizer,
-        "affine8": quant.AffineQuantizer,
-        "affine1": lambda: quant.AffineQuantizer(bits=1),
-        "affine6": lambda: quant.AffineQuantizer(bits=6),
-        "residual_vq": quant.ResidualVectorQuantizer,
-        "residual_vq_1x1": lambda: quant.ResidualVectorQuantizer(n_stages=1, codebook_size=1),
-        "residual_vq_3x256": lambda: quant.ResidualVectorQuantizer(n_stages=3, codebook_size=256),
-        "symmetric8": quant.SymmetricQuantizer,
-        "symmetric2": lambda: quant.SymmetricQuantizer(bits=2),
-        "log_shear": quant.LogShearQuantizer,
-        "log_shear_fine": lambda: quant.LogShearQuantizer(initial_step=0.005),
-        "ycocg": quant.YcocgQuantizer,
-    }[name]()
+def _grouped(n_rows: int) -> quant.SymmetricQuantizer:
+    sizes = [share * n_rows // ROWS for share in GROUP_SHARES]
+    sizes[3] += n_rows - sum(sizes)
+    return quant.SymmetricQuantizer([3 * size for size in sizes])
 
 
-NAMES = (
-    "half_float",
-    "affine8",
-    "affine1",
-    "affine6",
-    "residual_vq",
-    "residual_vq_1x1",
-    "residual_vq_3x256",
-    "symmetric8",
-    "symmetric2",
-    "symmetric_grouped",
-    "log_shear",
-    "log_shear_fine",
-    "ycocg",
-)
+QUANTIZERS: dict[str, Callable[[int], torch.nn.Module]] = {
+    "half_float": lambda _: quant.HalfFloatQuantizer(),
+    "affine8": lambda _: quant.AffineQuantizer(),
+    "affine1": lambda _: quant.AffineQuantizer(bits=1),
+    "affine6": lambda _: quant.AffineQuantizer(bits=6),
+    "residual_vq": lambda _: quant.ResidualVectorQuantizer(),
+    "residual_vq_1x1": lambda _: quant.ResidualVectorQuantizer(n_stages=1, codebook_size=1),
+    "residual_vq_3x256": lambda _: quant.ResidualVectorQuantizer(n_stages=3, codebook_size=256),
+    "symmetric8": lambda _: quant.SymmetricQuantizer(),
+    "symmetric2": lambda _: quant.SymmetricQuantizer(bits=2),
+    "symmetric_grouped": _grouped,
+    "log_shear": lambda _: quant.LogShearQuantizer(),
+    "log_shear_fine": lambda _: quant.LogShearQuantizer(initial_step=0.005),
+    "ycocg": lambda _: quant.YcocgQuantizer(),
+}
+NAMES = tuple(QUANTIZERS)
 
 
 def _laid_out(quantizer: torch.nn.Module, x: Tensor) -> Tensor:
@@ -93,16 +80,12 @@ def _dequantize(quantizer: torch.nn.Module, x: Tensor, device: str = "cpu") -> T
     return module.dequantize(quantizer.symbols(x), **quantizer.side(), **header, device=device)
 
 
-def _bits(x: Tensor) -> Tensor:
-    return x.detach().cpu().contiguous().view(torch.int32)
-
-
 def _assert_one_value(quantizer: torch.nn.Module, x: Tensor) -> None:
     value = _forward(quantizer, x)
     decoded = _dequantize(quantizer, x)
     assert value.dtype == decoded.dtype == torch.float32
     assert value.shape == decoded.shape == x.shape
-    assert torch.equal(_bits(value), _bits(decoded))
+    assert torch.equal(bits(value), bits(decoded))
     assert torch.isfinite(value).all()
     for array in quantizer.side().values():
         as_float = array.view(np.float16) if array.dtype == np.uint16 else array
@@ -112,9 +95,9 @@ def _assert_one_value(quantizer: torch.nn.Module, x: Tensor) -> None:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("n_rows", [0, 1, 2, 100])
 @pytest.mark.parametrize("kind", INPUTS)
-def test_forward_is_what_is_decoded(name: str, n_rows: int, kind: str) -> None:
-    noise = torch.randn(n_rows, 3, generator=torch.Generator().manual_seed(n_rows))
-    quantizer = _quantizer(name, n_rows)
+def test_forward_is_what_is_decoded(name, n_rows, kind):
+    noise = normal(n_rows, 3, seed=n_rows)
+    quantizer = QUANTIZERS[name](n_rows)
     x = _laid_out(quantizer, INPUTS[kind](noise)).requires_grad_()
     _assert_one_value(quantizer, x)
     quantizer.initialize(x)
@@ -129,9 +112,9 @@ def test_forward_is_what_is_decoded(name: str, n_rows: int, kind: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_forward_is_what_is_decoded_during_training(name: str) -> None:
+def test_forward_is_what_is_decoded_during_training(name):
     generator = torch.Generator().manual_seed(3)
-    quantizer = _quantizer(name, 200)
+    quantizer = QUANTIZERS[name](200)
     x = _laid_out(quantizer, torch.randn(200, 3, generator=generator)).requires_grad_()
     quantizer.initialize(x)
     optimizer = torch.optim.Adam([x, *quantizer.parameters()], lr=0.02)
@@ -146,8 +129,8 @@ def test_forward_is_what_is_decoded_during_training(name: str) -> None:
         _assert_one_value(quantizer, x)
 
 
-def test_naive_straight_through_would_differ() -> None:
-    x = torch.randn(20000, 3, generator=torch.Generator().manual_seed(0))
+def test_naive_straight_through_would_differ():
+    x = normal(20000, 3)
     quantizer = quant.ResidualVectorQuantizer()
     quantizer.initialize(x)
     decoded = _dequantize(quantizer, x)
@@ -155,7 +138,7 @@ def test_naive_straight_through_would_differ() -> None:
     assert (naive != decoded).float().mean() > 0.01
 
 
-def test_product_and_sum_round_one_after_the_other() -> None:
+def test_product_and_sum_round_one_after_the_other():
     generator = np.random.default_rng(0)
     symbols = generator.integers(0, 256, (5000, 3), dtype=np.uint8)
     scale = generator.random(3, dtype=np.float32)
@@ -166,21 +149,13 @@ def test_product_and_sum_round_one_after_the_other() -> None:
     assert np.array_equal(quant.affine.dequantize(symbols, scale, offset).numpy(), two_roundings)
 
 
-@pytest.fixture
-def restore_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.mark.usefixtures("restore_threads")
 @pytest.mark.parametrize("name", ["affine8", "residual_vq", "symmetric8", "symmetric_grouped", "log_shear", "ycocg"])
-def test_same_symbols_and_side_for_any_number_of_threads(name: str) -> None:
-    x = torch.randn(50000, 3, generator=torch.Generator().manual_seed(0))
+def test_same_symbols_and_side_for_any_number_of_threads(name):
+    x = normal(20000, 3)
     results = []
     for n_threads in (1, 2, 5):
         torch.set_num_threads(n_threads)
-        quantizer = _quantizer(name, 50000)
+        quantizer = QUANTIZERS[name](20000)
         x = _laid_out(quantizer, x)
         quantizer.initialize(x)
         if isinstance(quantizer, quant.ResidualVectorQuantizer):
@@ -190,17 +165,15 @@ def test_same_symbols_and_side_for_any_number_of_threads(name: str) -> None:
         results.append((quantizer.symbols(x), quantizer.side()))
     for symbols, side in results[1:]:
         assert np.array_equal(symbols, results[0][0])
-        assert {key: array.tobytes() for key, array in side.items()} == {
-            key: array.tobytes() for key, array in results[0][1].items()
-        }
+        assert all(array.tobytes() == results[0][1][key].tobytes() for key, array in side.items())
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_state_dict_restores_symbols_and_side(name: str) -> None:
-    trained = _quantizer(name, ROWS)
-    x = _laid_out(trained, torch.randn(ROWS, 3, generator=torch.Generator().manual_seed(1)))
+def test_state_dict_restores_symbols_and_side(name):
+    trained = QUANTIZERS[name](ROWS)
+    x = _laid_out(trained, normal(ROWS, 3, seed=1))
     trained.initialize(x)
-    restored = _quantizer(name, ROWS)
+    restored = QUANTIZERS[name](ROWS)
     restored.load_state_dict(trained.state_dict())
     assert np.array_equal(trained.symbols(x), restored.symbols(x))
     for key, array in trained.side().items():
@@ -209,12 +182,12 @@ def test_state_dict_restores_symbols_and_side(name: str) -> None:
 
 # Under the interpreter 256 codewords take seconds.
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "residual_vq_3x256"])
-def test_triton_decodes_the_same_bits(name: str, triton_device: torch.device) -> None:
+def test_triton_decodes_the_samebits(name, triton_device):
     """Its scales may differ in the last place from the reference's; what it transmits is what it computes with."""
-    quantizer = _quantizer(name, 20)
+    quantizer = QUANTIZERS[name](20)
     for module in quantizer.modules():
         module.backend = "triton"
-    x = _laid_out(quantizer, torch.randn(20, 3, generator=torch.Generator().manual_seed(2))).to(triton_device)
+    x = _laid_out(quantizer, normal(20, 3, seed=2)).to(triton_device)
     quantizer.to(triton_device).initialize(x)
     for parameter in quantizer.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
@@ -223,12 +196,12 @@ def test_triton_decodes_the_same_bits(name: str, triton_device: torch.device) ->
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", NAMES)
-def test_cuda_decodes_the_same_bits(name: str) -> None:
-    quantizer = _quantizer(name, 5000).cuda()
-    x = _laid_out(quantizer, torch.randn(5000, 3, generator=torch.Generator().manual_seed(2))).cuda()
+def test_cuda_decodes_the_samebits(name):
+    quantizer = QUANTIZERS[name](5000).cuda()
+    x = _laid_out(quantizer, normal(5000, 3, seed=2)).cuda()
     quantizer.initialize(x)
     for parameter in quantizer.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     value = _forward(quantizer, x)
-    assert torch.equal(_bits(value), _bits(_dequantize(quantizer, x, "cpu")))
-    assert torch.equal(_bits(value), _bits(_dequantize(quantizer, x, "cuda")))
+    assert torch.equal(bits(value), bits(_dequantize(quantizer, x, "cpu")))
+    assert torch.equal(bits(value), bits(_dequantize(quantizer, x, "cuda")))

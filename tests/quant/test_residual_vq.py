@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 import torch
+from tensors import normal
+from tolerances import approx, assert_close
 
 from stgvcodec.quant import ResidualVectorQuantizer, residual_vq
 
@@ -32,7 +32,7 @@ def _two_stages() -> ResidualVectorQuantizer:
     return _with_codebooks([[[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]], [[0.25, 0.0, 0.0], [0.0, -0.25, 0.0]]])
 
 
-def test_indices_values_and_loss_by_hand() -> None:
+def test_indices_values_and_loss_by_hand():
     x = torch.tensor([[1.5, 1.0, 1.0], [0.0, -0.125, 0.0]], requires_grad=True)
     quantizer = _two_stages()
     x_hat, loss = quantizer(x)
@@ -42,7 +42,7 @@ def test_indices_values_and_loss_by_hand() -> None:
     assert loss.item() == (0.5**2 + 0.125**2 + 0.25**2 + 0.125**2) / (2 * 2)
 
 
-def test_commitment_gradient_by_hand_pulls_towards_the_codewords() -> None:
+def test_commitment_gradient_by_hand_pulls_towards_the_codewords():
     x = torch.tensor([[1.5, 1.0, 1.0], [0.0, -0.125, 0.0]], requires_grad=True)
     quantizer = _two_stages()
     _, loss = quantizer(x)
@@ -54,12 +54,12 @@ def test_commitment_gradient_by_hand_pulls_towards_the_codewords() -> None:
     assert quantizer(moved)[1] < loss
 
 
-def test_commitment_gradient_against_autograd() -> None:
+def test_commitment_gradient_against_autograd():
     x = _colors(100).requires_grad_()
     quantizer = ResidualVectorQuantizer(n_stages=3)
     quantizer.initialize(x)
     x_hat, loss = quantizer(x)
-    upstream = torch.randn(100, 3, generator=torch.Generator().manual_seed(1))
+    upstream = normal(100, 3, seed=1)
     ((x_hat * upstream).sum() + 0.1 * loss).backward()
 
     y = x.detach().clone().requires_grad_()
@@ -70,23 +70,23 @@ def test_commitment_gradient_against_autograd() -> None:
         expected_loss = expected_loss + ((y - partial) - codeword).square().sum() / (100 * 8)
         partial = partial + codeword
     ((y * upstream).sum() + 0.1 * expected_loss).backward()
-    assert loss.item() == pytest.approx(expected_loss.item(), rel=1e-5)
-    assert torch.allclose(x.grad, y.grad, rtol=1e-5, atol=1e-7)
+    assert loss.item() == approx(expected_loss.item(), "residual_vq, commitment")
+    assert_close(x.grad, y.grad, "residual_vq, commitment gradient")
     assert (x.grad != upstream).any()
 
 
-def test_gradient_of_the_values_is_the_identity() -> None:
+def test_gradient_of_the_values_is_the_identity():
     x = _colors(10).requires_grad_()
-    upstream = torch.randn(10, 3, generator=torch.Generator().manual_seed(1))
+    upstream = normal(10, 3, seed=1)
     _two_stages()(x)[0].backward(upstream)
     assert torch.equal(x.grad, upstream)
 
 
-def test_codebooks_are_no_parameters() -> None:
+def test_codebooks_are_no_parameters():
     assert list(ResidualVectorQuantizer().parameters()) == []
 
 
-def test_kmeans_start_is_better_than_random_samples() -> None:
+def test_kmeans_start_is_better_than_random_samples():
     x = _colors(4000)
     quantizer = ResidualVectorQuantizer()
     quantizer.initialize(x)
@@ -97,7 +97,7 @@ def test_kmeans_start_is_better_than_random_samples() -> None:
         assert _error(quantizer, x) < 0.8 * _error(random, x)
 
 
-def test_every_stage_reduces_the_error() -> None:
+def test_every_stage_reduces_the_error():
     x = _colors(2000)
     errors = []
     for n_stages in (1, 2, 3):
@@ -108,7 +108,7 @@ def test_every_stage_reduces_the_error() -> None:
     assert errors[2] < 0.5 * errors[1]
 
 
-def test_same_seed_same_codebooks() -> None:
+def test_same_seed_same_codebooks():
     x = _colors(1000)
     patterns = []
     for seed in (3, 3, 4):
@@ -121,7 +121,7 @@ def test_same_seed_same_codebooks() -> None:
     assert not np.array_equal(patterns[0], patterns[2])
 
 
-def test_update_by_hand() -> None:
+def test_update_by_hand():
     quantizer = _with_codebooks([[[0.0, 0.0, 0.0], [8.0, 8.0, 8.0]]], decay=0.75, usage=4.0)
     x = torch.tensor([[1.0, 0.0, 0.0], [3.0, 0.0, 0.0]] + [[8.0, 8.0, 4.0]] * 4)
     quantizer.update(x)
@@ -131,7 +131,7 @@ def test_update_by_hand() -> None:
     assert quantizer.codebooks[0, 1].tolist() == [8.0, 8.0, 7.0]
 
 
-def test_updates_move_codewords_to_the_cluster_means() -> None:
+def test_updates_move_codewords_to_the_cluster_means():
     generator = torch.Generator().manual_seed(0)
     low, high = torch.randn(50, 3, generator=generator) * 0.1, torch.randn(200, 3, generator=generator) * 0.1 + 4.0
     quantizer = _with_codebooks([[[1.0, 0.0, 0.0], [3.0, 3.0, 3.0]]], decay=0.9)
@@ -139,12 +139,13 @@ def test_updates_move_codewords_to_the_cluster_means() -> None:
     before = _error(quantizer, x)
     for _ in range(200):
         quantizer.update(x)
-    assert torch.allclose(quantizer.codebooks[0], torch.stack([low.mean(dim=0), high.mean(dim=0)]), atol=1e-5)
-    assert quantizer.usage[0].tolist() == pytest.approx([50.0, 200.0], rel=1e-3)
+    means = torch.stack([low.mean(dim=0), high.mean(dim=0)])
+    assert_close(quantizer.codebooks[0], means, "residual_vq, codewords")
+    assert quantizer.usage[0].tolist() == approx([50.0, 200.0], "residual_vq, usage")
     assert _error(quantizer, x) < 0.1 * before
 
 
-def test_updates_follow_moving_colours() -> None:
+def test_updates_follow_moving_colours():
     x = _colors(2000)
     quantizer = ResidualVectorQuantizer(decay=0.9)
     quantizer.initialize(x)
@@ -156,7 +157,7 @@ def test_updates_follow_moving_colours() -> None:
     assert _error(quantizer, x) < 0.7 * _error(stale, x)
 
 
-def test_unused_codewords_restart_at_the_worst_samples() -> None:
+def test_unused_codewords_restart_at_the_worst_samples():
     quantizer = _with_codebooks([[[0.0, 0.0, 0.0], [90.0, 0.0, 0.0], [0.0, 90.0, 0.0]]], usage=0.1)
     x = torch.tensor([[0.0, 0.0, 0.0], [5.0, 0.0, 0.0], [0.0, 0.0, 7.0], [1.0, 0.0, 0.0]] + [[0.0, 0.0, 0.0]] * 60)
     quantizer.usage[0, 0] = 64.0
@@ -169,7 +170,7 @@ def test_unused_codewords_restart_at_the_worst_samples() -> None:
     assert set(quantizer.symbols(x)[:, 0].tolist()) == {0, 1, 2}
 
 
-def test_a_restarted_codeword_that_wins_a_sample_stays() -> None:
+def test_a_restarted_codeword_that_wins_a_sample_stays():
     quantizer = _with_codebooks([[[0.0, 0.0, 0.0], [90.0, 0.0, 0.0]]], usage=0.1)
     x = torch.tensor([[0.0, 0.0, 0.0]] * 40 + [[5.0, 0.0, 0.0]])
     quantizer.usage[0, 0] = 40.0
@@ -180,7 +181,7 @@ def test_a_restarted_codeword_that_wins_a_sample_stays() -> None:
     assert n_restarted == [1] + [0] * 299
 
 
-def test_updates_alone_restart_nothing() -> None:
+def test_updates_alone_restart_nothing():
     quantizer = _with_codebooks([[[0.0, 0.0, 0.0], [90.0, 0.0, 0.0]]], usage=1.0)
     x = torch.tensor([[0.0, 0.0, 0.0]] * 40 + [[5.0, 0.0, 0.0]])
     for _ in range(200):
@@ -191,7 +192,7 @@ def test_updates_alone_restart_nothing() -> None:
     assert quantizer.codebooks[0, 1].tolist() == [5.0, 0.0, 0.0]
 
 
-def test_unused_codewords_of_a_later_stage_restart_at_its_residuals() -> None:
+def test_unused_codewords_of_a_later_stage_restart_at_its_residuals():
     quantizer = _with_codebooks([[[4.0, 0.0, 0.0], [0.0, 0.0, 0.0]], [[0.0, 0.0, 0.0], [50.0, 0.0, 0.0]]], usage=30.0)
     quantizer.usage[1, 1] = 0.0
     x = torch.tensor([[4.0, 0.0, 0.0]] * 20 + [[0.0, 0.0, 0.0]] * 20 + [[5.0, 0.5, 0.0]])
@@ -199,7 +200,7 @@ def test_unused_codewords_of_a_later_stage_restart_at_its_residuals() -> None:
     assert quantizer.codebooks[1, 1].tolist() == [1.0, 0.5, 0.0]
 
 
-def test_nothing_restarts_where_every_sample_is_exact() -> None:
+def test_nothing_restarts_where_every_sample_is_exact():
     quantizer = _with_codebooks([[[1.0, 1.0, 1.0], [90.0, 0.0, 0.0]]], usage=0.1)
     quantizer.usage[0, 0] = 3.0
     assert quantizer.restart_unused(torch.ones(3, 3)) == 0
@@ -207,7 +208,7 @@ def test_nothing_restarts_where_every_sample_is_exact() -> None:
 
 
 @pytest.mark.parametrize("n_colors", [0, 1, 3, 7])
-def test_fewer_colours_than_codewords(n_colors: int) -> None:
+def test_fewer_colours_than_codewords(n_colors):
     x = _colors(n_colors)
     quantizer = ResidualVectorQuantizer()
     quantizer.initialize(x)
@@ -216,11 +217,11 @@ def test_fewer_colours_than_codewords(n_colors: int) -> None:
         quantizer.restart_unused(x)
     x_hat, loss = quantizer(x)
     assert loss.item() < 1e-5
-    assert torch.allclose(x_hat, x, atol=1e-3)
+    assert_close(x_hat, x, "residual_vq, half precision")
     assert torch.isfinite(quantizer.codebooks).all()
 
 
-def test_codewords_beyond_half_range_saturate() -> None:
+def test_codewords_beyond_half_range_saturate():
     x = torch.tensor([[1e6, -1e6, 0.0]] * 4, requires_grad=True)
     quantizer = ResidualVectorQuantizer()
     quantizer.initialize(x)
@@ -232,14 +233,14 @@ def test_codewords_beyond_half_range_saturate() -> None:
     assert torch.isfinite(x.grad).all()
 
 
-def test_codewords_are_used_at_half_precision() -> None:
+def test_codewords_are_used_at_half_precision():
     quantizer = _with_codebooks([[[1.0 / 3.0, 0.1, 0.7]]])
     x_hat, _ = quantizer(torch.zeros(1, 3))
     assert x_hat[0].tolist() == np.array([1.0 / 3.0, 0.1, 0.7], np.float16).astype(np.float64).tolist()
 
 
 @pytest.mark.parametrize("codebook_size", [1, 5, 256])
-def test_symbols_are_below_the_codebook_size(codebook_size: int) -> None:
+def test_symbols_are_below_the_codebook_size(codebook_size):
     x = _colors(600)
     quantizer = ResidualVectorQuantizer(codebook_size=codebook_size)
     quantizer.initialize(x)
@@ -247,19 +248,6 @@ def test_symbols_are_below_the_codebook_size(codebook_size: int) -> None:
     assert symbols.dtype == np.uint8
     assert symbols.shape == (600, 2)
     assert np.array_equal(np.unique(symbols[:, 0]), np.arange(codebook_size))
-
-
-def test_twenty_thousand_colours_are_quick() -> None:
-    x = _colors(20000)
-    quantizer = ResidualVectorQuantizer()
-    quantizer.initialize(x[:2000])
-    seconds = []
-    for _ in range(20):
-        start = time.perf_counter()
-        quantizer(x)
-        seconds.append(time.perf_counter() - start)
-    # 2 ms on an idle core; the bound leaves room for a slow or busy machine.
-    assert min(seconds) < 0.020
 
 
 @pytest.mark.parametrize(
@@ -273,12 +261,12 @@ def test_twenty_thousand_colours_are_quick() -> None:
     ],
     ids=["no_stage", "too_many_stages", "no_codeword", "too_many_codewords", "decay"],
 )
-def test_refuses_arguments(arguments: dict[str, float], message: str) -> None:
+def test_refuses_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         ResidualVectorQuantizer(**arguments)
 
 
-def test_refuses_inputs() -> None:
+def test_refuses_inputs():
     quantizer = ResidualVectorQuantizer()
     for method in (
         quantizer.forward,
@@ -291,7 +279,7 @@ def test_refuses_inputs() -> None:
             method(torch.zeros(5, 2))
 
 
-def test_dequantize_refuses_mismatches() -> None:
+def test_dequantize_refuses_mismatches():
     codebooks = np.zeros((2, 4, 3), np.uint16)
     with pytest.raises(ValueError, match="expected uint8"):
         residual_vq.dequantize(np.zeros((5, 2), np.int64), codebooks)

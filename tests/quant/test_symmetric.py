@@ -5,12 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from tolerances import approx
 
 from stgvcodec.quant import SymmetricQuantizer, symmetric
 
 
 @pytest.mark.parametrize(
-    ("x", "code", "grad_x", "grad_scale"),
+    ("x", "symbol", "grad_x", "grad_scale"),
     [
         pytest.param(0.7, 1, 1.0, 1 - 1.4, id="inside"),
         pytest.param(-0.7, -1, 1.0, -1 + 1.4, id="inside_negative"),
@@ -23,20 +24,22 @@ from stgvcodec.quant import SymmetricQuantizer, symmetric
         pytest.param(0.0, 0, 1.0, 0.0, id="zero"),
     ],
 )
-def test_gradients_by_hand(x: float, code: int, grad_x: float, grad_scale: float) -> None:
+def test_gradients_by_hand(x, symbol, grad_x, grad_scale):
     quantizer = SymmetricQuantizer(bits=3)
     quantizer.unit.fill_(0.5)
     values = torch.tensor([[x]], requires_grad=True)
     upstream = -2.0
     result = quantizer(values)
     result.backward(torch.tensor([[upstream]]))
-    assert quantizer.symbols(values).tolist() == [[code]]
-    assert result.item() == code * 0.5
+    assert quantizer.symbols(values).tolist() == [[symbol]]
+    assert result.item() == symbol * 0.5
     assert values.grad.item() == upstream * grad_x
-    assert quantizer.gain.grad.item() == pytest.approx(0.5 * upstream * grad_scale / math.sqrt(1 * 3), abs=1e-6)
+    assert quantizer.gain.grad.item() == approx(
+        0.5 * upstream * grad_scale / math.sqrt(1 * 3), "quantiser, gradient by hand"
+    )
 
 
-def test_each_group_has_its_own_scale_and_gradient() -> None:
+def test_each_group_has_its_own_scale_and_gradient():
     quantizer = SymmetricQuantizer([4, 0, 2], bits=3)
     quantizer.unit.copy_(torch.tensor([1.0, 1.0, 10.0]))
     result = quantizer(torch.tensor([0.75, 9.0, 0.0, -9.0, 4.0, 90.0]))
@@ -47,7 +50,7 @@ def test_each_group_has_its_own_scale_and_gradient() -> None:
     assert quantizer.gain.grad.tolist() == pytest.approx([first, 0.0, last])
 
 
-def test_grouped_equals_separate_quantisers() -> None:
+def test_grouped_equals_separate_quantisers():
     x = torch.randn(30, generator=torch.Generator().manual_seed(0)) * torch.logspace(-4, 2, 30)
     sizes = (7, 3, 20)
     grouped = SymmetricQuantizer(sizes)
@@ -60,7 +63,7 @@ def test_grouped_equals_separate_quantisers() -> None:
         start += size
 
 
-def test_zero_stays_exactly_zero_without_a_sign() -> None:
+def test_zero_stays_exactly_zero_without_a_sign():
     x = torch.tensor([0.0, -0.0, -1e-9, 1e-9, 1.0])
     quantizer = SymmetricQuantizer()
     quantizer.initialize(x)
@@ -70,7 +73,7 @@ def test_zero_stays_exactly_zero_without_a_sign() -> None:
 
 
 @pytest.mark.parametrize("kind", ["normal", "uniform", "laplace", "one_outlier"])
-def test_initial_scale_beats_both_plain_choices(kind: str) -> None:
+def test_initial_scale_beats_both_plain_choices(kind):
     generator = torch.Generator().manual_seed(0)
     uniform = torch.rand(5000, generator=generator) * 2 - 1
     x = {
@@ -91,7 +94,7 @@ def test_initial_scale_beats_both_plain_choices(kind: str) -> None:
 
 
 @pytest.mark.parametrize("shape", [(0,), (0, 2), (6,), (3, 2), (1,)])
-def test_all_zero_groups(shape: tuple[int, ...]) -> None:
+def test_all_zero_groups(shape):
     x = torch.zeros(shape)
     quantizer = SymmetricQuantizer()
     quantizer.initialize(x)
@@ -100,7 +103,7 @@ def test_all_zero_groups(shape: tuple[int, ...]) -> None:
     assert torch.equal(quantizer(x), x)
 
 
-def test_learned_scale_reduces_the_error() -> None:
+def test_learned_scale_reduces_the_error():
     x = torch.randn(3000, generator=torch.Generator().manual_seed(0))
     fitted = SymmetricQuantizer(bits=4)
     fitted.initialize(x)
@@ -119,7 +122,7 @@ def test_learned_scale_reduces_the_error() -> None:
         assert after < 1.02 * best
 
 
-def test_transmitted_scale_stays_positive_whatever_the_gain() -> None:
+def test_transmitted_scale_stays_positive_whatever_the_gain():
     quantizer = SymmetricQuantizer([1, 1, 1, 1])
     with torch.no_grad():
         quantizer.gain.copy_(torch.tensor([-1e4, -90.0, 90.0, 1e4]))
@@ -129,7 +132,7 @@ def test_transmitted_scale_stays_positive_whatever_the_gain() -> None:
     assert scales.dtype == np.float32
 
 
-def test_uses_every_code() -> None:
+def test_uses_every_symbol():
     symbols = np.arange(-128, 128).astype(np.int8)
     quantizer = SymmetricQuantizer()
     values = symmetric.dequantize(symbols, np.array([0.5], np.float32))
@@ -140,18 +143,18 @@ def test_uses_every_code() -> None:
 
 
 @pytest.mark.parametrize("bits", [1, 9])
-def test_refuses_bits(bits: int) -> None:
+def test_refuses_bits(bits):
     with pytest.raises(ValueError, match=f"bits is {bits}, expected 2 to 8"):
         SymmetricQuantizer(bits=bits)
 
 
 @pytest.mark.parametrize("sizes", [[], [3, -1]])
-def test_refuses_group_sizes(sizes: list[int]) -> None:
+def test_refuses_group_sizes(sizes):
     with pytest.raises(ValueError, match="group_sizes is"):
         SymmetricQuantizer(sizes)
 
 
-def test_refuses_inputs() -> None:
+def test_refuses_inputs():
     with pytest.raises(ValueError, match=r"expected torch\.float32"):
         SymmetricQuantizer()(torch.zeros(3, dtype=torch.float64))
     for shape in ((4,), (5, 2), (5, 1)):
@@ -159,7 +162,7 @@ def test_refuses_inputs() -> None:
             SymmetricQuantizer([2, 3])(torch.zeros(shape))
 
 
-def test_dequantize_refuses_mismatches() -> None:
+def test_dequantize_refuses_mismatches():
     scales = np.ones(2, np.float32)
     with pytest.raises(ValueError, match="dtype uint8, expected int8"):
         symmetric.dequantize(np.zeros(3, np.uint8), scales[:1])
