@@ -1,11 +1,10 @@
-"""Code lengths against a plain count, their slopes against differences, and Triton's sums against torch's."""
-
 from __future__ import annotations
 
 import math
 
 import pytest
 import torch
+from tolerances import approx
 
 from stgvcodec.ops.code_length import CodeLengths, code_length, total_bits
 
@@ -39,7 +38,7 @@ def test_bits_are_those_of_the_nearest_symbols(shape, first, n_symbols):
 
     bits = code_length(positions, CodeLengths(tables, rows), first=first, n_symbols=n_symbols)
 
-    assert float(bits) == pytest.approx(counted(positions, rows, tables, first, n_symbols), rel=1e-5, abs=1e-6)
+    assert float(bits) == approx(counted(positions, rows, tables, first, n_symbols), "bits, few")
 
 
 def test_the_gradient_is_the_slope_between_neighbours_and_none_outside():
@@ -62,7 +61,7 @@ def test_the_slope_is_what_a_step_of_one_symbol_changes():
     for i in range(0, 200, 20):
         lower = positions.detach()[i : i + 1].floor()
         each = [float(code_length(lower + k, CodeLengths(tables, rows[:1]))) for k in (0, 1)]
-        assert float(positions.grad[i]) == pytest.approx(each[1] - each[0], abs=1e-5)
+        assert float(positions.grad[i]) == approx(each[1] - each[0], "bits, slope")
 
 
 @pytest.mark.parametrize("backend", ["reference", "triton"])
@@ -75,9 +74,8 @@ def test_total_is_the_sum_and_its_gradient_reaches_every_part(triton_device, bac
     total = total_bits(parts, fixed, backend=backend)
 
     assert total.shape == ()
-    assert float(total.detach()) == pytest.approx(
-        12.5 + sum(float(part.detach().double().sum()) for part in parts), rel=1e-6
-    )
+    expected = 12.5 + sum(float(part.detach().double().sum()) for part in parts)
+    assert float(total.detach()) == approx(expected, "bits, total")
     if parts:
         (2.0 * total).backward()
         assert all(torch.equal(part.grad, torch.full_like(part, 2.0)) for part in parts)
@@ -85,17 +83,18 @@ def test_total_is_the_sum_and_its_gradient_reaches_every_part(triton_device, bac
 
 def test_refuses_arguments():
     tables, rows = random_tables(2, 8), torch.zeros(3, dtype=torch.int32)
-    for positions, lengths, message in (
-        (torch.zeros(3, dtype=torch.float64), CodeLengths(tables, rows), "positions are torch.float64"),
-        (torch.zeros(4), CodeLengths(tables, rows), r"rows are torch.int32 \[3\], expected torch.int32 \[4\]"),
-        (torch.zeros(3), CodeLengths(tables, rows.long()), "rows are torch.int64"),
-        (torch.zeros(3), CodeLengths(tables[:, :1], rows), r"tables are torch.float32 \[2, 1\]"),
+    for positions, lengths, n_symbols, message in (
+        (torch.zeros(3, dtype=torch.float64), CodeLengths(tables, rows), None, "positions are torch.float64"),
+        (torch.zeros(4), CodeLengths(tables, rows), None, r"rows are torch.int32 \[3\], expected torch.int32 \[4\]"),
+        (torch.zeros(3), CodeLengths(tables, rows.long()), None, "rows are torch.int64"),
+        (torch.zeros(3), CodeLengths(tables[:, :1], rows), None, r"tables are torch.float32 \[2, 1\]"),
+        (torch.zeros(3), CodeLengths(tables, rows), 9, "n_symbols is 9, expected 2 to 8"),
     ):
         with pytest.raises(ValueError, match=message):
-            code_length(positions, lengths)
-    with pytest.raises(ValueError, match="n_symbols is 9, expected 2 to 8"):
-        code_length(torch.zeros(3), CodeLengths(tables, rows), n_symbols=9)
-    with pytest.raises(ValueError, match="bits of 4 streams, expected 3 at most"):
-        total_bits([torch.zeros(1)] * 4, torch.zeros(()))
-    with pytest.raises(ValueError, match=r"part is torch.float32 \[1, 1\]"):
-        total_bits([torch.zeros(1, 1)], torch.zeros(()))
+            code_length(positions, lengths, n_symbols=n_symbols)
+    for parts, message in (
+        ([torch.zeros(1)] * 4, "bits of 4 streams, expected 3 at most"),
+        ([torch.zeros(1, 1)], r"part is torch.float32 \[1, 1\]"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            total_bits(parts, torch.zeros(()))

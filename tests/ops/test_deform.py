@@ -1,24 +1,23 @@
-"""The fused field against the composition of its parts; tests/model holds that against the equations."""
+"""The fused field against the composition of its parts, which tests/model holds against the equations."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import pytest
 import torch
+from fields import PAPER_2D, PAPER_3D
+from tensors import CPU, captured
+from tolerances import BF16, F32, assert_close, tolerance
 
 from stgvcodec.errors import BackendUnavailableError
 from stgvcodec.ops.deform import deform
 from stgvcodec.ops.field_mlp import FieldWeights
 from stgvcodec.ops.hash_encode import HashGridSpec, hash_encode
 
-# Largest difference (at real size: norm of it), relative to the tensor's. Under the interpreter everything is float32;
-# on a GPU forward products are three of bfloat16 halves, and products of gradients plain bfloat16.
-INTERPRETER_TOLERANCE = 5e-6
-GPU_FORWARD_TOLERANCE = 2e-5
-GPU_FULL_GRADIENT_TOLERANCE = 1e-4
-GPU_BFLOAT16_GRADIENT_TOLERANCE = 6 * 2.0**-9  # roundings between an output's gradient and a table's
 # Below this a ReLU's input may be positive in one precision and not in another.
 KINK_MARGIN = 1e-4
 SIZE_PX = (63.0, 37.5)
@@ -41,17 +40,15 @@ MIXED_3D = HashGridSpec(4, 9, ((1, 1, 1), (6, 5, 2), (16, 24, 3), (182, 182, 9))
 ODD_2D = HashGridSpec(1, 4, ((2, 2), (5, 5), (6, 6)))
 ODD_3D = HashGridSpec(3, 4, ((1, 1, 1), (4, 4, 3), (3, 2, 2)))
 STILL_2D, STILL_3D = HashGridSpec(1, 2, ((1, 1),)), HashGridSpec(1, 3, ((1, 1, 1),))
-PAPER_RESOLUTIONS = (16, 24, 36, 54, 81, 121, 182, 273)
-PAPER_2D = HashGridSpec(2, 10, tuple((n, n) for n in PAPER_RESOLUTIONS))
-PAPER_3D = HashGridSpec(4, 10, tuple((n, n, n) for n in PAPER_RESOLUTIONS))
+ODD, NONE = "odd levels, features and width, three frames", "no Gaussians"
 CASES = {
     "paper's grids and width": Case(PAPER_2D, PAPER_3D, 128, 12, 1, 40),
     "one level, width 1, a single still frame": Case(STILL_2D, STILL_3D, 1, 2, 1, 63),
-    "odd levels, features and width, three frames": Case(ODD_2D, ODD_3D, 7, 4, 3, 63),
+    ODD: Case(ODD_2D, ODD_3D, 7, 4, 3, 63),
     "two blocks of points": Case(MIXED_2D, ODD_3D, 33, 12, 2, 65),
     "eight features": Case(HashGridSpec(8, 5, ((2, 3), (40, 40))), HashGridSpec(8, 5, ((2, 3, 1),)), 16, 1, 2, 20),
     "one Gaussian": Case(MIXED_2D, MIXED_3D, 8, 12, 1, 1),
-    "no Gaussians": Case(MIXED_2D, MIXED_3D, 8, 12, 2, 0),
+    NONE: Case(MIXED_2D, MIXED_3D, 8, 12, 2, 0),
     "wider than the fused kernels": Case(ODD_2D, ODD_3D, 129, 2, 2, 9),
 }
 
@@ -111,10 +108,12 @@ def run_with_gradients(
     leaves = [leaf.detach().clone().requires_grad_() for leaf in inputs.leaves]
     inputs = Inputs(*leaves[:4], FieldWeights(*leaves[4:]), inputs.times, inputs.gamma)
     outputs = evaluate(case, inputs, backend)
-    if upstream is None:
-        upstream = upstream_of(case)
-    upstream = tuple(gradient.to(outputs[0]) for gradient in upstream)
+    upstream = tuple(gradient.to(outputs[0]) for gradient in upstream or upstream_of(case))
     return [*(output.detach() for output in outputs), *torch.autograd.grad(outputs, leaves, upstream)]
+
+
+def assert_equal(results: Sequence[torch.Tensor], expected: Sequence[torch.Tensor]) -> None:
+    assert all(torch.equal(one, other) for one, other in zip(results, expected, strict=True))
 
 
 def upstream_of(case: Case) -> tuple[torch.Tensor, torch.Tensor]:
@@ -123,45 +122,32 @@ def upstream_of(case: Case) -> tuple[torch.Tensor, torch.Tensor]:
     return means_px, torch.randn(case.n_frames, case.n_points, 3, generator=generator)
 
 
-def relative_error(actual: torch.Tensor, expected: torch.Tensor) -> float:
-    assert actual.shape == expected.shape
-    assert actual.isfinite().all()
-    if not expected.numel():
-        return 0.0
-    difference = (actual.double() - expected.double().to(actual.device)).abs().max()
-    return (difference / expected.double().abs().max().clamp_min(1e-12)).item()
+def assert_agree(results: Sequence[torch.Tensor], expected: Sequence[torch.Tensor], first: int = 0) -> None:
+    """Results of a device, from the `first` of NAMES on, agree as far as its precision allows."""
+    for i, (one, other) in enumerate(zip(results, expected, strict=True), first):
+        assert one.isfinite().all(), NAMES[i]
+        if one.device.type == "cpu":
+            assert_close(one, other, "deform")
+        elif i < N_OUTPUTS:
+            assert_close(one, other, "deform, GPU")
+        else:
+            assert_close(one, other, "deform, GPU gradient", dtype=BF16)
 
 
-def tolerance_of(name_index: int, device: torch.device) -> float:
-    if device.type == "cpu":
-        return INTERPRETER_TOLERANCE
-    return GPU_FORWARD_TOLERANCE if name_index < N_OUTPUTS else GPU_BFLOAT16_GRADIENT_TOLERANCE
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_triton_matches_the_reference(name: str, triton_device: torch.device) -> None:
+@pytest.mark.parametrize(("backend", "name"), [*(("triton", name) for name in CASES), ("numba", ODD), ("numba", NONE)])
+def test_kernels_match_the_reference(name, backend, device):
     case = CASES[name]
     inputs = make_inputs(case)
-    expected = run_with_gradients(case, inputs.to(torch.device("cpu"), torch.float64), "reference")
-    actual = run_with_gradients(case, inputs.to(triton_device), "triton")
+    expected = run_with_gradients(case, inputs.to(CPU, torch.float64), "reference")
+    actual = run_with_gradients(case, inputs.to(device), backend)
     assert len(actual) == len(NAMES)
-    for i, (one, other) in enumerate(zip(actual, expected, strict=True)):
-        assert relative_error(one, other) <= tolerance_of(i, triton_device), NAMES[i]
-
-
-@pytest.mark.parametrize("name", ["odd levels, features and width, three frames", "no Gaussians"])
-def test_numba_matches_the_reference(name: str) -> None:
-    case = CASES[name]
-    inputs = make_inputs(case)
-    expected = run_with_gradients(case, inputs, "reference")
-    for i, (one, other) in enumerate(zip(run_with_gradients(case, inputs, "numba"), expected, strict=True)):
-        assert relative_error(one, other) <= INTERPRETER_TOLERANCE, NAMES[i]
+    assert_agree(actual, expected)
 
 
 @pytest.mark.parametrize("backend", ["reference", "numba", "triton"])
-def test_a_frame_has_the_same_bits_alone_in_a_batch_and_in_training(backend: str, triton_device: torch.device) -> None:
-    case = CASES["odd levels, features and width, three frames"]
-    inputs = make_inputs(case).to(triton_device if backend == "triton" else torch.device("cpu"))
+def test_a_frame_has_the_same_bits_alone_in_a_batch_and_in_training(backend, device):
+    case = CASES[ODD]
+    inputs = make_inputs(case).to(device)
     batch = evaluate(case, inputs, backend)
     trained = evaluate(case, inputs._replace(means=inputs.means.clone().requires_grad_()), backend)
     backwards = evaluate(case, inputs._replace(times=inputs.times.flip(0), gamma=inputs.gamma.flip(0)), backend)
@@ -175,21 +161,18 @@ def test_a_frame_has_the_same_bits_alone_in_a_batch_and_in_training(backend: str
 
 
 @pytest.mark.parametrize("backend", ["reference", "numba", "triton"])
-def test_kept_static_features_change_nothing(backend: str, triton_device: torch.device) -> None:
-    case = CASES["odd levels, features and width, three frames"]
-    inputs = make_inputs(case).to(triton_device if backend == "triton" else torch.device("cpu"))
+def test_kept_static_features_change_nothing(backend, device):
+    case = CASES[ODD]
+    inputs = make_inputs(case).to(device)
     unit = (inputs.means + 1.0) * 0.5
     kept = hash_encode(unit, inputs.static_table, case.static_grid, backend=backend)
-    for one, other in zip(
-        evaluate(case, inputs, backend, static_features=kept), evaluate(case, inputs, backend), strict=True
-    ):
-        assert torch.equal(one, other)
+    assert_equal(evaluate(case, inputs, backend, static_features=kept), evaluate(case, inputs, backend))
 
 
-def test_gradients_reach_kept_static_features_and_not_the_table(triton_device: torch.device) -> None:
-    case = CASES["odd levels, features and width, three frames"]
+def test_gradients_reach_kept_static_features_and_not_the_table(triton_device):
+    case = CASES[ODD]
     found = []
-    for backend, device in (("reference", torch.device("cpu")), ("triton", triton_device)):
+    for backend, device in (("reference", CPU), ("triton", triton_device)):
         inputs = make_inputs(case).to(device)
         kept = torch.randn(case.n_points, case.static_grid.n_features, generator=torch.Generator().manual_seed(2))
         kept = kept.to(device).requires_grad_()
@@ -199,32 +182,27 @@ def test_gradients_reach_kept_static_features_and_not_the_table(triton_device: t
         of_kept, of_means, of_table = torch.autograd.grad(outputs, (kept, means, table), upstream, allow_unused=True)
         assert of_table is None
         found.append((of_kept, of_means))
-    for one, other in zip(found[1], found[0], strict=True):
-        assert relative_error(one, other) <= tolerance_of(N_OUTPUTS, triton_device)
+    assert_agree(found[1], found[0], N_OUTPUTS)
 
 
-def test_positions_outside_the_picture_move_but_draw_no_gradient_through_the_encodings(
-    triton_device: torch.device,
-) -> None:
-    case = CASES["odd levels, features and width, three frames"]
+def test_positions_outside_the_picture_move_but_draw_no_gradient_through_the_encodings(triton_device):
+    case = CASES[ODD]
     inputs = make_inputs(case)
     inputs.means[:4] = torch.tensor([[-1.0, 1.0], [-5.0, 0.25], [0.25, 1e30], [math.inf, -math.inf]])
-    expected = run_with_gradients(case, inputs.to(torch.device("cpu")), "reference")
+    expected = run_with_gradients(case, inputs, "reference")
     actual = run_with_gradients(case, inputs.to(triton_device), "triton")
     identity = sum(gradient for gradient in upstream_of(case)[0]) * torch.tensor(SIZE_PX) / 2
-    assert torch.allclose(actual[2][3].cpu(), identity[3], rtol=1e-5)
-    for i in (0, 1):
-        finite = expected[i].isfinite()
-        assert torch.equal(actual[i].cpu().isfinite(), finite)
-    for i in range(2, len(NAMES)):
-        assert relative_error(actual[i], expected[i]) <= tolerance_of(i, triton_device), NAMES[i]
+    assert_close(actual[2][3], identity[3], "deform, outside the picture")
+    for one, other in zip(actual[:N_OUTPUTS], expected[:N_OUTPUTS], strict=True):
+        assert torch.equal(one.cpu().isfinite(), other.isfinite())
+    assert_agree(actual[N_OUTPUTS:], expected[N_OUTPUTS:], N_OUTPUTS)
 
 
 @pytest.mark.parametrize("backend", ["reference", "numba", "triton"])
-def test_a_nan_mean_poisons_nothing_else(backend: str, triton_device: torch.device) -> None:
-    """As it comes from the rasteriser, its own upstream gradient is zero: then no gradient knows of it."""
-    case = CASES["odd levels, features and width, three frames"]
-    inputs = make_inputs(case).to(triton_device if backend == "triton" else torch.device("cpu"))
+def test_a_nan_mean_poisons_nothing_else(backend, device):
+    """Its own upstream gradient is zero, as the rasteriser gives it: then no gradient knows of it."""
+    case = CASES[ODD]
+    inputs = make_inputs(case).to(device)
     upstream = upstream_of(case)
     for gradient in upstream:
         gradient[:, 5] = 0.0
@@ -233,42 +211,36 @@ def test_a_nan_mean_poisons_nothing_else(backend: str, triton_device: torch.devi
     poisoned = run_with_gradients(case, inputs, backend, upstream)
     assert poisoned[0].isnan().any(dim=2).nonzero()[:, 1].unique().tolist() == [5]
     assert poisoned[1].isfinite().all()
-    for i in range(2, len(NAMES)):
-        assert relative_error(poisoned[i], clean[i]) <= INTERPRETER_TOLERANCE, NAMES[i]
+    for one, other in zip(poisoned[N_OUTPUTS:], clean[N_OUTPUTS:], strict=True):
+        assert_close(one, other, "deform")
 
 
-def test_nan_weights_show_in_every_result(triton_device: torch.device) -> None:
-    case = CASES["odd levels, features and width, three frames"]
+def test_nan_weights_show_in_every_result(triton_device):
+    case = CASES[ODD]
     inputs = make_inputs(case).to(triton_device)
     inputs.weights.w2[2, 3] = math.nan
     for result in evaluate(case, inputs, "triton"):
         assert result.isnan().any(dim=2).all()
 
 
-def test_triton_writes_every_element(monkeypatch: pytest.MonkeyPatch, triton_device: torch.device) -> None:
+def test_triton_writes_every_element(poison, triton_device):
     case = CASES["two blocks of points"]
     inputs = make_inputs(case).to(triton_device)
     expected = run_with_gradients(case, inputs, "triton")
-    empty = torch.empty
-
-    def poisoned(*args: object, **kwargs: object) -> torch.Tensor:
-        return empty(*args, **kwargs).fill_(math.nan)
-
-    monkeypatch.setattr(torch, "empty", poisoned)
-    for i, (one, other) in enumerate(zip(run_with_gradients(case, inputs, "triton"), expected, strict=True)):
-        assert relative_error(one, other) <= INTERPRETER_TOLERANCE, NAMES[i]
+    poison()
+    for one, other in zip(run_with_gradients(case, inputs, "triton"), expected, strict=True):
+        assert_close(one, other, "deform")
 
 
-def test_triton_takes_non_contiguous_tensors(triton_device: torch.device) -> None:
-    case = CASES["odd levels, features and width, three frames"]
+def test_triton_takes_non_contiguous_tensors(triton_device):
+    case = CASES[ODD]
     inputs = make_inputs(case).to(triton_device)
     strided = [leaf.mT.contiguous().mT if leaf.ndim > 1 else leaf for leaf in inputs.leaves]
     other = Inputs(*strided[:4], FieldWeights(*strided[4:]), inputs.times, inputs.gamma)
-    for one, same in zip(evaluate(case, inputs, "triton"), evaluate(case, other, "triton"), strict=True):
-        assert torch.equal(one, same)
+    assert_equal(evaluate(case, inputs, "triton"), evaluate(case, other, "triton"))
 
 
-def test_reference_can_be_trained_after_triton_ran_in_inference_mode(triton_device: torch.device) -> None:
+def test_reference_can_be_trained_after_triton_ran_in_inference_mode(triton_device):
     case = CASES["one Gaussian"]
     with torch.inference_mode():
         evaluate(case, make_inputs(case).to(triton_device), "triton")
@@ -289,17 +261,18 @@ def test_reference_can_be_trained_after_triton_ran_in_inference_mode(triton_devi
         ("gamma", (1, 2), r"gamma has shape \(1, 2\), expected \(2, 2\)"),
     ],
 )
-def test_wrong_shapes_are_refused(name: str, shape: tuple[int, ...], message: str) -> None:
+def test_wrong_shapes_are_refused(name, shape, message):
     case = Case(ODD_2D, ODD_3D, 5, 2, 2, 9)
     with pytest.raises(ValueError, match=message):
         evaluate(case, make_inputs(case)._replace(**{name: torch.zeros(shape)}), "auto")
 
 
-def test_wrong_weights_grids_dtypes_and_back_ends_are_refused(triton_device: torch.device) -> None:
+def test_wrong_weights_grids_dtypes_and_back_ends_are_refused(triton_device):
     case = Case(ODD_2D, ODD_3D, 5, 2, 2, 9)
     inputs = make_inputs(case)
+    narrow = inputs._replace(weights=inputs.weights._replace(b2=torch.zeros(4)))
     with pytest.raises(ValueError, match=r"weights.b2 has shape \(4,\), expected \(5,\)"):
-        evaluate(case, inputs._replace(weights=inputs.weights._replace(b2=torch.zeros(4))), "auto")
+        evaluate(case, narrow, "auto")
     with pytest.raises(ValueError, match="static_grid has 3 axes and dynamic_grid 3, expected 2 and 3"):
         evaluate(case._replace(static_grid=ODD_3D), inputs, "auto")
     with pytest.raises(ValueError, match=r"static_features has shape \(9, 2\), expected \(9, 3\)"):
@@ -308,7 +281,7 @@ def test_wrong_weights_grids_dtypes_and_back_ends_are_refused(triton_device: tor
         evaluate(case, inputs._replace(colors=inputs.colors.double()), "auto")
     with pytest.raises(ValueError, match=r"'triton' computes in float32, got torch.float64"):
         evaluate(case, inputs.to(triton_device, torch.float64), "triton")
-    assert evaluate(case, inputs.to(torch.device("cpu"), torch.float64), "auto")[0].dtype == torch.float64
+    assert evaluate(case, inputs.to(CPU, torch.float64), "auto")[0].dtype == torch.float64
     with pytest.raises(BackendUnavailableError, match="does not exist"):
         evaluate(case, inputs, "fast")
 
@@ -334,23 +307,11 @@ def without_kinks(
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize(
-    ("backward_precision", "tolerance"),
-    [("bf16", GPU_BFLOAT16_GRADIENT_TOLERANCE), ("bf16x3", GPU_FULL_GRADIENT_TOLERANCE)],
-)
+@pytest.mark.parametrize(("backward_precision", "dtype"), [("bf16", BF16), ("bf16x3", F32)])
 @pytest.mark.parametrize("n_frames", [1, 4])
-def test_real_size_matches_float64(
-    n_frames: int,
-    backward_precision: str,
-    tolerance: float,
-    monkeypatch: pytest.MonkeyPatch,
-    record_property: pytest.RecordProperty,
-) -> None:
+def test_real_size_matches_float64(n_frames, backward_precision, dtype, monkeypatch, record_property):
     """20 000 Gaussians and the paper's field, against the reference in float64 on the same device."""
-    import dataclasses
-
-    from stgvcodec.ops.deform import triton_kernel
-
+    triton_kernel = pytest.importorskip("stgvcodec.ops.deform.triton_kernel")
     tuning = dataclasses.replace(triton_kernel.TUNING, backward_precision=backward_precision)
     monkeypatch.setattr(triton_kernel, "TUNING", tuning)
     case = Case(PAPER_2D, PAPER_3D, 128, 12, n_frames, 20_000)
@@ -368,29 +329,25 @@ def test_real_size_matches_float64(
     }
     for name, error in errors.items():
         record_property(name, error)
+    allowed = tolerance("deform, GPU"), tolerance("deform, GPU gradient", dtype)
     for i, name in enumerate(NAMES):
-        assert errors[name] <= (GPU_FORWARD_TOLERANCE if i < N_OUTPUTS else tolerance), errors
+        assert errors[name] <= allowed[i >= N_OUTPUTS].of_largest, errors
 
 
 @pytest.mark.gpu
-def test_two_runs_on_a_gpu_give_the_same_bits_and_a_graph_gives_them_too() -> None:
+def test_two_runs_on_a_gpu_give_the_same_bits_and_a_graph_gives_them_too():
     case = Case(PAPER_2D, PAPER_3D, 128, 12, 10, 20_000)
     inputs = make_inputs(case).to(torch.device("cuda"))
     with torch.no_grad():
-        first = evaluate(case, inputs, "triton")
-        second = evaluate(case, inputs, "triton")
-        torch.cuda.synchronize()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            captured = evaluate(case, inputs, "triton")
+        first, second = (evaluate(case, inputs, "triton") for _ in range(2))
+        graph, replayed = captured(lambda: evaluate(case, inputs, "triton"))
         graph.replay()
-    for one, two, three in zip(first, second, captured, strict=True):
-        assert torch.equal(one, two)
-        assert torch.equal(one, three)
+    assert_equal(first, second)
+    assert_equal(first, replayed)
 
 
 @pytest.mark.gpu
-def test_a_training_step_can_be_captured() -> None:
+def test_a_training_step_can_be_captured():
     case = Case(PAPER_2D, PAPER_3D, 128, 12, 2, 5_000)
     inputs = make_inputs(case).to(torch.device("cuda"))
     leaves = [leaf.requires_grad_() for leaf in inputs.leaves]
@@ -400,12 +357,7 @@ def test_a_training_step_can_be_captured() -> None:
         return torch.autograd.grad(evaluate(case, inputs, "triton"), leaves, upstream)
 
     expected = step()
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        captured = step()
+    graph, replayed = captured(step)
     graph.replay()
-    torch.cuda.synchronize()
-    for one, other in zip(captured, expected, strict=True):
-        # Atomic additions come in another order each time.
-        assert relative_error(one, other) <= 1e-5
+    for one, other in zip(replayed, expected, strict=True):
+        assert_close(one, other, "deform, GPU atomics")

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from tensors import bits, normal
 
 from stgvcodec.ops.half_round import half_round
 
@@ -12,21 +13,21 @@ SPECIAL = [math.nan, math.inf, -math.inf, -0.0, 65504.0, 65519.9, 65520.0, -7e4,
 
 @pytest.mark.parametrize("shape", [(0, 2), (1, 2), (63, 2), (700,), (2, 3, 5)], ids=str)
 def test_triton_gives_the_bits_of_the_reference(triton_device, shape):
-    x = torch.randn(shape, generator=torch.Generator().manual_seed(0)).mul_(3.0)
+    x = normal(*shape).mul_(3.0)
     x.view(-1)[: len(SPECIAL)] = torch.tensor(SPECIAL)[: x.numel()]
     x = x.to(triton_device).requires_grad_()
     values = half_round(x, backend="triton")
     truth = half_round(x, backend="reference")
     assert values.shape == x.shape
-    assert torch.equal(values.view(torch.int32), truth.view(torch.int32))
+    assert torch.equal(bits(values), bits(truth))
     assert torch.isfinite(values).all()
-    upstream = torch.randn(shape, generator=torch.Generator().manual_seed(1)).to(triton_device)
+    upstream = normal(*shape, seed=1).to(triton_device)
     values.backward(upstream)
     assert torch.equal(x.grad, upstream)
 
 
 def test_a_transposed_input(triton_device):
-    x = torch.randn(5, 7, generator=torch.Generator().manual_seed(0)).to(triton_device).t()
+    x = normal(5, 7).to(triton_device).t()
     assert torch.equal(half_round(x, backend="triton"), half_round(x, backend="reference"))
 
 
@@ -41,4 +42,4 @@ def test_every_half_and_what_lies_between():
     halves = patterns.view(torch.float16).float()
     for x in (halves, torch.nextafter(halves, halves * 2), (halves + halves.roll(1)) / 2):
         values, truth = half_round(x, backend="triton"), half_round(x, backend="reference")
-        assert torch.equal(values.view(torch.int32), truth.view(torch.int32))
+        assert torch.equal(bits(values), bits(truth))

@@ -1,4 +1,4 @@
-"""The hash encoding against a naive one, against finite differences, and its numba twin against the reference."""
+"""The hash encoding against a naive one and finite differences, and its kernels against the reference."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from fields import PAPER_2D, PAPER_3D
+from tolerances import approx, assert_close, tolerance
 
 from stgvcodec.errors import BackendUnavailableError
 from stgvcodec.ops.hash_encode import HashGridSpec, hash_encode
-
-# Largest difference between back ends, relative to the largest value: float32 sums of at most 8 x 8 terms.
-FORWARD_TOLERANCE = 1e-6
-GRADIENT_TOLERANCE = 5e-6
 
 SPECS = {
     "2d-mixed": HashGridSpec(2, 7, ((1, 1), (5, 5), (11, 9), (40, 23))),
@@ -68,12 +66,6 @@ def naive_encoding(position: list[float], table: list[list[float]], spec: HashGr
     return encoding
 
 
-def assert_close(actual: torch.Tensor, expected: torch.Tensor, tolerance: float) -> None:
-    assert actual.shape == expected.shape
-    scale = max(1.0, expected.abs().max().item()) if expected.numel() else 1.0
-    torch.testing.assert_close(actual, expected, rtol=0, atol=tolerance * scale)
-
-
 def run_with_gradients(
     spec: HashGridSpec, n_points: int, backend: str, device: torch.device | None = None
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -84,25 +76,31 @@ def run_with_gradients(
     return encoding.detach().cpu(), grad_positions.cpu(), grad_table.cpu()
 
 
-def device_of(backend: str, triton_device: torch.device) -> torch.device:
-    return triton_device if backend == "triton" else torch.device("cpu")
+def assert_agree(
+    results: tuple[torch.Tensor, ...],
+    expected: tuple[torch.Tensor, ...],
+    *,
+    gradient: str = "hash_encode, gradient",
+    table: str | None = None,
+) -> None:
+    for quantity, one, other in zip(("hash_encode", gradient, table or gradient), results, expected, strict=True):
+        assert_close(one, other, quantity)
 
 
 @pytest.mark.parametrize("name", SPECS)
 @pytest.mark.parametrize("backend", ["reference", "numba", "triton"])
-def test_matches_the_definition(name: str, backend: str, triton_device: torch.device) -> None:
+def test_matches_the_definition(name, backend, device):
     spec = SPECS[name]
     positions, table = make_inputs(spec, 40)
     # Multiples of 2**-10 and these resolutions: scaled positions are exact in float32 too, so cells agree.
     positions = torch.where(positions.isfinite(), (positions * 1024).round() / 1024, positions)
     expected = [naive_encoding(position, table.tolist(), spec) for position in positions.tolist()]
-    device = device_of(backend, triton_device)
     actual = hash_encode(positions.to(device), table.to(device), spec, backend=backend).cpu()
-    assert_close(actual.double(), torch.tensor(expected, dtype=torch.float64), FORWARD_TOLERANCE)
+    assert_close(actual, torch.tensor(expected, dtype=torch.float64), "hash_encode")
 
 
 @pytest.mark.parametrize("name", SPECS)
-def test_gradcheck_of_the_reference(name: str) -> None:
+def test_gradcheck_of_the_reference(name):
     spec = SPECS[name]
     generator = torch.Generator().manual_seed(3)
     # Far enough from every cell's border that finite differences do not cross one.
@@ -113,71 +111,49 @@ def test_gradcheck_of_the_reference(name: str) -> None:
     positions = candidates[to_border > 0.01][:3].clone().requires_grad_()
     table = torch.randn(spec.n_entries, spec.n_features_per_level, generator=generator, dtype=torch.float64)
     assert len(positions) == 3
-    step = 1e-3 / finest
-    assert torch.autograd.gradcheck(lambda x: hash_encode(x, table, spec), (positions,), eps=step, atol=1e-5)
+    step, atol = 1e-3 / finest, tolerance("hash_encode, gradcheck of positions", torch.float64).atol
+    assert torch.autograd.gradcheck(lambda x: hash_encode(x, table, spec), (positions,), eps=step, atol=atol)
     table.requires_grad_()
     rows = slice(0, 12)
 
     def encode_with(part: torch.Tensor) -> torch.Tensor:
         return hash_encode(positions.detach(), torch.cat([part, table.detach()[rows.stop :]]), spec)
 
-    assert torch.autograd.gradcheck(encode_with, (table.detach()[rows].clone().requires_grad_(),), atol=1e-6)
+    part, atol = table.detach()[rows].clone(), tolerance("hash_encode, gradcheck of tables", torch.float64).atol
+    assert torch.autograd.gradcheck(encode_with, (part.requires_grad_(),), atol=atol)
 
 
 @pytest.mark.parametrize("n_points", [0, 1, 63, 100])
 @pytest.mark.parametrize("name", SPECS)
-def test_numba_matches_the_reference(name: str, n_points: int) -> None:
+@pytest.mark.parametrize("backend", ["numba", "triton"])
+def test_kernels_match_the_reference(name, n_points, backend, device):
     expected = run_with_gradients(SPECS[name], n_points, "reference")
-    actual = run_with_gradients(SPECS[name], n_points, "numba")
-    for tolerance, one, other in zip(
-        (FORWARD_TOLERANCE, GRADIENT_TOLERANCE, GRADIENT_TOLERANCE), actual, expected, strict=True
-    ):
-        assert_close(one, other, tolerance)
-
-
-@pytest.mark.parametrize("n_points", [0, 1, 63])
-@pytest.mark.parametrize("name", SPECS)
-def test_triton_matches_the_reference(name: str, n_points: int, triton_device: torch.device) -> None:
-    expected = run_with_gradients(SPECS[name], n_points, "reference")
-    actual = run_with_gradients(SPECS[name], n_points, "triton", triton_device)
-    for tolerance, one, other in zip(
-        (FORWARD_TOLERANCE, GRADIENT_TOLERANCE, GRADIENT_TOLERANCE), actual, expected, strict=True
-    ):
-        assert_close(one, other, tolerance)
+    assert_agree(run_with_gradients(SPECS[name], n_points, backend, device), expected)
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize(
     "spec",
-    [
-        HashGridSpec(2, 10, tuple((n, n) for n in (16, 24, 36, 54, 81, 121, 182, 273))),
-        HashGridSpec(4, 10, tuple((n, n, n) for n in (16, 24, 36, 54, 81, 121, 182, 273))),
-        HashGridSpec(2, 20, ((1000, 1000), (4095, 4095))),
-    ],
+    [PAPER_2D, PAPER_3D, HashGridSpec(2, 20, ((1000, 1000), (4095, 4095)))],
     ids=["paper-2d", "paper-3d", "large-tables"],
 )
-def test_triton_matches_the_reference_at_real_size(spec: HashGridSpec) -> None:
+def test_triton_matches_the_reference_at_real_size(spec):
     device = torch.device("cuda")
     expected = run_with_gradients(spec, 200_000, "reference", device)
     actual = run_with_gradients(spec, 200_000, "triton", device)
-    # A row of the coarse levels sums tens of thousands of terms, in any order.
-    for tolerance, one, other in zip((FORWARD_TOLERANCE, 1e-5, 5e-5), actual, expected, strict=True):
-        assert_close(one, other, tolerance)
+    many, at_real_size = "hash_encode, gradient of many", "hash_encode, table gradient at real size"
+    assert_agree(actual, expected, gradient=many, table=at_real_size)
 
 
-def test_numba_matches_the_reference_over_several_parts_of_the_points() -> None:
+def test_numba_matches_the_reference_over_several_parts_of_the_points():
     spec = SPECS["3d-mixed-few-times"]
     expected = run_with_gradients(spec, 20_001, "reference")
-    actual = run_with_gradients(spec, 20_001, "numba")
-    # A row of the coarse levels sums thousands of terms.
-    for tolerance, one, other in zip((FORWARD_TOLERANCE, 1e-5, 1e-5), actual, expected, strict=True):
-        assert_close(one, other, tolerance)
+    assert_agree(run_with_gradients(spec, 20_001, "numba"), expected, gradient="hash_encode, gradient of many")
 
 
 @pytest.mark.parametrize("backend", ["reference", "numba", "triton"])
-def test_positions_are_clamped_and_get_no_gradient_there(backend: str, triton_device: torch.device) -> None:
+def test_positions_are_clamped_and_get_no_gradient_there(backend, device):
     spec = SPECS["3d-mixed-few-times"]
-    device = device_of(backend, triton_device)
     table = make_inputs(spec, 0)[1].to(device)
     outside = torch.tensor([[-5.0, 0.25, 7.0], [math.nan, math.inf, 0.75]], device=device, requires_grad=True)
     inside = torch.tensor([[0.0, 0.25, 1.0], [0.0, 1.0, 0.75]], device=device)
@@ -188,7 +164,7 @@ def test_positions_are_clamped_and_get_no_gradient_there(backend: str, triton_de
 
 
 @pytest.mark.parametrize("name", ["2d-mixed", "3d-mixed-few-times"])
-def test_numba_bits_do_not_depend_on_threads(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_numba_bits_do_not_depend_on_threads(name, monkeypatch):
     results = []
     for n_threads in ("1", "2", "3"):
         monkeypatch.setenv("STGV_THREADS", n_threads)
@@ -198,32 +174,22 @@ def test_numba_bits_do_not_depend_on_threads(name: str, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("backend", ["reference", "numba", "triton"])
-def test_an_encoding_does_not_depend_on_the_other_positions(backend: str, triton_device: torch.device) -> None:
+def test_an_encoding_does_not_depend_on_the_other_positions(backend, device):
     spec = SPECS["3d-mixed-few-times"]
-    positions, table = (tensor.to(device_of(backend, triton_device)) for tensor in make_inputs(spec, 603))
+    positions, table = (tensor.to(device) for tensor in make_inputs(spec, 603))
     whole = hash_encode(positions, table, spec, backend=backend)
     for part in (slice(0, 1), slice(7, 90), slice(90, 603)):
         assert torch.equal(whole[part], hash_encode(positions[part], table, spec, backend=backend))
 
 
 @pytest.mark.parametrize("backend", ["numba", "triton"])
-def test_every_element_is_written(backend: str, monkeypatch: pytest.MonkeyPatch, triton_device: torch.device) -> None:
-    def poisoned(*args: object, **kwargs: object) -> torch.Tensor:
-        return empty(*args, **kwargs).fill_(math.nan)
-
-    def poisoned_like(tensor: torch.Tensor) -> torch.Tensor:
-        return torch.full_like(tensor, math.nan)
-
-    spec, device = SPECS["2d-mixed"], device_of(backend, triton_device)
-    empty = torch.empty
-    expected = run_with_gradients(spec, 63, backend, device)
-    monkeypatch.setattr(torch, "empty", poisoned)
-    monkeypatch.setattr(torch, "empty_like", poisoned_like)
-    for one, other in zip(run_with_gradients(spec, 63, backend, device), expected, strict=True):
-        assert_close(one, other, GRADIENT_TOLERANCE)
+def test_every_element_is_written(backend, poison, device):
+    expected = run_with_gradients(SPECS["2d-mixed"], 63, backend, device)
+    poison()
+    assert_agree(run_with_gradients(SPECS["2d-mixed"], 63, backend, device), expected)
 
 
-def test_table_gradients_alone_and_non_contiguous_inputs() -> None:
+def test_table_gradients_alone_and_non_contiguous_inputs():
     spec = SPECS["2d-mixed"]
     positions, table = make_inputs(spec, 100)
     _, _, expected = run_with_gradients(spec, 100, "numba")
@@ -234,7 +200,7 @@ def test_table_gradients_alone_and_non_contiguous_inputs() -> None:
     assert torch.equal(actual, expected)
 
 
-def test_reference_can_be_trained_after_a_call_in_inference_mode() -> None:
+def test_reference_can_be_trained_after_a_call_in_inference_mode():
     spec = HashGridSpec(2, 4, ((9, 9),))
     positions, table = make_inputs(spec, 5)
     with torch.inference_mode():
@@ -243,10 +209,10 @@ def test_reference_can_be_trained_after_a_call_in_inference_mode() -> None:
     table.requires_grad_()
     hash_encode(positions, table, spec, backend="reference").sum().backward()
     assert table.grad is not None
-    assert table.grad.sum().item() == pytest.approx(10, rel=1e-5)
+    assert table.grad.sum().item() == approx(10, "hash_encode, sum of weights")
 
 
-def test_spec_counts_rows_as_the_format_does() -> None:
+def test_spec_counts_rows_as_the_format_does():
     spec = HashGridSpec(2, 10, ((16, 16), (31, 31), (32, 31)))
     assert spec.level_entries == (17 * 17, 32 * 32, 1024)
     assert spec.level_is_dense == (True, True, False)
@@ -267,7 +233,7 @@ def test_spec_counts_rows_as_the_format_does() -> None:
         ((2, 10, ((4, 0),)), r"must all lie in 1\.\.1048576"),
     ],
 )
-def test_impossible_specs_are_refused(arguments: tuple[int, int, tuple[tuple[int, ...], ...]], message: str) -> None:
+def test_impossible_specs_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         HashGridSpec(*arguments)
 
@@ -282,12 +248,12 @@ def test_impossible_specs_are_refused(arguments: tuple[int, int, tuple[tuple[int
         (torch.zeros(3, 2).double(), torch.zeros(25, 2), "positions are torch.float64 on cpu, table torch.float32"),
     ],
 )
-def test_wrong_tensors_are_refused(positions: torch.Tensor, table: torch.Tensor, message: str) -> None:
+def test_wrong_tensors_are_refused(positions, table, message):
     with pytest.raises(ValueError, match=message):
         hash_encode(positions, table, HashGridSpec(2, 10, ((4, 4),)))
 
 
-def test_float64_needs_the_reference_and_unknown_back_ends_are_refused(triton_device: torch.device) -> None:
+def test_float64_needs_the_reference_and_unknown_back_ends_are_refused(triton_device):
     spec = HashGridSpec(2, 10, ((4, 4),))
     positions, table = torch.zeros(3, 2).double(), torch.zeros(25, 2).double()
     assert hash_encode(positions, table, spec).dtype == torch.float64
@@ -300,7 +266,7 @@ def test_float64_needs_the_reference_and_unknown_back_ends_are_refused(triton_de
 
 
 @pytest.mark.gpu
-def test_matches_tiny_cuda_nn() -> None:
+def test_matches_tiny_cuda_nn():
     """Same hash, same order of levels; tiny-cuda-nn places vertices at x * (N - 1) + 0.5, so positions are mapped."""
     tinycudann = pytest.importorskip("tinycudann")
     if not torch.cuda.is_available():
@@ -322,10 +288,10 @@ def test_matches_tiny_cuda_nn() -> None:
     positions = torch.rand(100, 3, generator=torch.Generator().manual_seed(0)).cuda()
     scaled = positions * (n_cells - 1) + 0.5
     ours = hash_encode(scaled / n_cells, theirs.params.detach().reshape(spec.n_entries, 2), spec)
-    assert_close(ours, theirs(positions).detach(), 1e-4)
+    assert_close(ours, theirs(positions), "hash_encode, tiny-cuda-nn")
 
 
-def test_truth_of_the_naive_hash() -> None:
+def test_truth_of_the_naive_hash():
     """One row worked out with numpy's wrapping uint32, so that the naive encoding is not its own judge."""
     with np.errstate(over="ignore"):
         row = np.uint32(180) ^ np.uint32(7) * np.uint32(2654435761) ^ np.uint32(8) * np.uint32(805459861)

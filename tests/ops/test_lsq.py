@@ -1,4 +1,4 @@
-"""Fake quantisation by Triton against the reference, whose gradients tests/quant holds against numbers by hand."""
+"""Quantisation by Triton against the reference, whose gradients tests/quant holds against numbers by hand."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import math
 
 import pytest
 import torch
+from tensors import CPU, bits, no_waiting, normal
+from tolerances import approx, assert_close
 from torch import Tensor
 
 from stgvcodec.ops.lsq import (
@@ -24,17 +26,9 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:overflow encountered:RuntimeWarning", "ignore:invalid value encountered:RuntimeWarning"
 )
 
-# Sums over a group in another order, relative to the largest.
-SUM_TOLERANCE = 2e-5
-STEP_TOLERANCE = 1e-6
-
 SEGMENTS = [(1,), (0,), (63,), (5, 0, 7, 1), (SEGMENT_BLOCK, SEGMENT_BLOCK + 1), (0, 1300, 1, 0, 600, 63, 0)]
 COLUMNS = [(0, 3), (1, 3), (63, 3), (2 * SEGMENT_BLOCK + 5, 3), (40, 1), (7, 5)]
-CODES = [(0, 255), (0, 1), (-128, 127), (-2, 1)]
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+ALPHABETS = [(0, 255), (0, 1), (-128, 127), (-2, 1)]
 
 
 def make_x(shape: tuple[int, ...], max_symbol: int) -> Tensor:
@@ -66,10 +60,6 @@ def anchored_at(steps: LsqSteps, scale: Tensor, offset: Tensor | None) -> LsqSte
     return LsqSteps(gain, scale) if offset is None else LsqSteps(gain, scale, shift, offset)
 
 
-def bits(x: Tensor) -> Tensor:
-    return x.detach().contiguous().view(torch.int32)
-
-
 def assert_agree(
     x: Tensor, steps: LsqSteps, segments: Segments | None, symbols: tuple[int, int], upstream: Tensor
 ) -> None:
@@ -91,10 +81,10 @@ def assert_agree(
     decoded = lsq_symbols(x, scale, offset, **arguments)
     assert decoded.numel() == 0 or (decoded.min() >= min_symbol and decoded.max() <= max_symbol)
     assert torch.equal(x.grad, truth_x.grad)
-    assert_sums_close(steps.gain.grad, truth_steps.gain.grad)
+    assert_close(steps.gain.grad, truth_steps.gain.grad, "lsq, gradient of steps")
     if offset is not None:
         # A shift counts in units found in the data, that of the truth in scales.
-        assert_sums_close(steps.shift.grad, truth_steps.shift.grad * steps.unit / scale)
+        assert_close(steps.shift.grad, truth_steps.shift.grad * steps.unit / scale, "lsq, gradient of steps")
 
 
 def assert_rated(x: Tensor, steps: LsqSteps, segments: Segments, symbols: tuple[int, int], upstream: Tensor) -> None:
@@ -120,31 +110,23 @@ def assert_rated(x: Tensor, steps: LsqSteps, segments: Segments, symbols: tuple[
     group_of = torch.repeat_interleave(torch.arange(len(segments.sizes)), torch.tensor(segments.sizes)).to(x.device)
     symbols = lsq_symbols(x, scale, None, **arguments).long() - min_symbol
     count = float(tables[group_of, symbols].double().sum())
-    assert float(parts.double().sum()) == pytest.approx(count, rel=1e-5)
-    assert float(true_parts.double().sum()) == pytest.approx(count, rel=1e-5)
-    torch.testing.assert_close(grad_x, true_grad_x, rtol=1e-5, atol=1e-6)
+    assert float(parts.double().sum()) == approx(count, "bits")
+    assert float(true_parts.double().sum()) == approx(count, "bits")
+    assert_close(grad_x, true_grad_x, "lsq, gradient")
     assert torch.isfinite(grad_gain).all()
-    assert_sums_close(grad_gain, true_grad_gain)
+    assert_close(grad_gain, true_grad_gain, "lsq, gradient of steps")
 
 
-def assert_sums_close(sums: Tensor, truth: Tensor) -> None:
-    torch.testing.assert_close(sums, truth, rtol=SUM_TOLERANCE, atol=SUM_TOLERANCE * float(truth.abs().max()))
-
-
-@pytest.mark.parametrize("symbols", CODES, ids=str)
+@pytest.mark.parametrize(
+    ("assertion", "symbols"),
+    [*((assert_agree, symbols) for symbols in ALPHABETS), *((assert_rated, (-n, n - 1)) for n in (128, 8, 2))],
+    ids=lambda value: value.__name__ if callable(value) else str(value),
+)
 @pytest.mark.parametrize("sizes", SEGMENTS, ids=str)
-def test_segments(triton_device, sizes, symbols):
+def test_segments(triton_device, sizes, assertion, symbols):
     x = make_x((sum(sizes),), symbols[1]).to(triton_device)
     steps = make_steps(len(sizes), with_offset=False, device=triton_device)
-    assert_agree(x, steps, make_segments(sizes, triton_device), symbols, normal(sum(sizes), seed=2).to(triton_device))
-
-
-@pytest.mark.parametrize("symbols", [(-128, 127), (-8, 7), (-2, 1)], ids=str)
-@pytest.mark.parametrize("sizes", SEGMENTS, ids=str)
-def test_rated_segments(triton_device, sizes, symbols):
-    x = make_x((sum(sizes),), symbols[1]).to(triton_device)
-    steps = make_steps(len(sizes), with_offset=False, device=triton_device)
-    assert_rated(x, steps, make_segments(sizes, triton_device), symbols, normal(sum(sizes), seed=2).to(triton_device))
+    assertion(x, steps, make_segments(sizes, triton_device), symbols, normal(sum(sizes), seed=2).to(triton_device))
 
 
 @pytest.mark.parametrize("backend", ["reference", "triton"])
@@ -166,21 +148,20 @@ def test_bits_have_the_gradient_of_a_polyline(triton_device, backend):
     torch.testing.assert_close(grad_x, torch.cat([slopes[i].expand(n) / steps.unit[i] for i, n in enumerate(sizes)]))
     for i, group in enumerate(groups):
         expected = -float(slopes[i] * (group / steps.unit[i]).sum()) / math.sqrt(sizes[i] * 7)
-        assert float(grad_gain[i]) == pytest.approx(expected, rel=1e-4)
+        assert float(grad_gain[i]) == approx(expected, "lsq, gradient of bits")
 
 
 def test_refuses_tables_and_offsets():
-    device = torch.device("cpu")
-    arguments = {"segments": make_segments((2, 2), device), "min_symbol": -8, "max_symbol": 7}
-    steps = make_steps(2, with_offset=False, device=device)
+    arguments = {"segments": make_segments((2, 2), CPU), "min_symbol": -8, "max_symbol": 7}
+    steps = make_steps(2, with_offset=False, device=CPU)
     for tables in (torch.zeros(2, 15), torch.zeros(3, 16), torch.zeros(2, 16, dtype=torch.float64)):
         with pytest.raises(ValueError, match=r"tables are .*, expected torch.float32 \[2, 16 or more\]"):
             lsq_round_rated(torch.zeros(4), steps, tables, **arguments)
     with pytest.raises(ValueError, match="steps have a shift"):
-        lsq_round_rated(torch.zeros(4), make_steps(2, with_offset=True, device=device), torch.zeros(2, 16), **arguments)
+        lsq_round_rated(torch.zeros(4), make_steps(2, with_offset=True, device=CPU), torch.zeros(2, 16), **arguments)
 
 
-@pytest.mark.parametrize("symbols", CODES, ids=str)
+@pytest.mark.parametrize("symbols", ALPHABETS, ids=str)
 @pytest.mark.parametrize("shape", COLUMNS, ids=str)
 def test_columns(triton_device, shape, symbols):
     x = make_x(shape, symbols[1]).to(triton_device)
@@ -202,8 +183,8 @@ def test_steps_are_the_references(triton_device):
     steps = make_steps(300, with_offset=True, device=triton_device)
     scale, offset = lsq_steps(steps, backend="triton")
     true_scale, true_offset = lsq_steps(steps, backend="reference")
-    torch.testing.assert_close(scale, true_scale, rtol=STEP_TOLERANCE, atol=0)
-    torch.testing.assert_close(offset, true_offset, rtol=0, atol=0)
+    assert_close(scale, true_scale, "lsq, step")
+    assert torch.equal(offset, true_offset)
 
 
 @pytest.mark.parametrize("backend", ["reference", "triton"])
@@ -278,12 +259,11 @@ def test_refuses_sizes(sizes):
 
 
 def test_refuses_arguments():
-    device = torch.device("cpu")
-    steps = make_steps(3, with_offset=True, device=device)
+    steps = make_steps(3, with_offset=True, device=CPU)
     for x, segments, message in (
         (torch.zeros(4, 2), None, r"x is torch.float32 \[4, 2\], expected torch.float32 \[N, 3\]"),
         (torch.zeros(4, 3, dtype=torch.float64), None, "x is torch.float64"),
-        (torch.zeros(4), make_segments((1, 1, 1), device), r"expected torch.float32 \[3\]"),
+        (torch.zeros(4), make_segments((1, 1, 1), CPU), r"expected torch.float32 \[3\]"),
     ):
         with pytest.raises(ValueError, match=message):
             lsq_round(x, steps, segments=segments, min_symbol=0, max_symbol=255)
@@ -319,9 +299,6 @@ def test_nothing_waits_for_the_device():
     x = make_x((730,), 127).to(device).requires_grad_()
     for backend in ("reference", "triton"):
         lsq_round(x, steps, segments=segments, min_symbol=-128, max_symbol=127, backend=backend).sum().backward()
-        torch.cuda.set_sync_debug_mode("error")
-        try:
+        with no_waiting():
             lsq_round(x, steps, segments=segments, min_symbol=-128, max_symbol=127, backend=backend).sum().backward()
             lsq_steps(steps, backend=backend)
-        finally:
-            torch.cuda.set_sync_debug_mode("default")

@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 
 import pytest
 import torch
+from tensors import CPU, bits, no_waiting
+from tolerances import assert_close
 from torch import Tensor
 
 from stgvcodec.ops.residual_vq import residual_vq, residual_vq_encode, residual_vq_update
 
-# Sums over colours in another order, relative to the largest.
-SUM_TOLERANCE = 1e-5
-
-# N, M, K
+# Numbers of colours, stages and codewords.
 SIZES = [
-    (0, 2, 8),
-    (1, 2, 8),
-    (63, 2, 8),
-    (300, 3, 5),
-    (200, 1, 1),
-    (63, 8, 3),
-    (130, 3, 32),
-    (40, 1, 33),
-    (63, 1, 256),
-]
+    (0, 2, 8), (1, 2, 8), (63, 2, 8), (300, 3, 5), (200, 1, 1), (63, 8, 3), (130, 3, 32), (40, 1, 33), (63, 1, 256),
+]  # fmt: skip
 
 
 def make_inputs(n_colors: int, n_stages: int, n_codewords: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -33,15 +25,6 @@ def make_inputs(n_colors: int, n_stages: int, n_codewords: int, device: torch.de
     codebooks = torch.randn(n_stages, n_codewords, 3, generator=generator)
     codebooks *= 0.5 ** torch.arange(n_stages)[:, None, None]
     return x.to(device), codebooks.to(device)
-
-
-def bits(x: Tensor) -> Tensor:
-    return x.detach().contiguous().view(torch.int32)
-
-
-def assert_close(seen: Tensor, truth: Tensor, tolerance: float = SUM_TOLERANCE) -> None:
-    largest = float(truth.detach().abs().max()) if truth.numel() else 0.0
-    torch.testing.assert_close(seen, truth, rtol=tolerance, atol=tolerance * largest)
 
 
 def assert_agree(x: Tensor, codebooks: Tensor) -> None:
@@ -58,8 +41,8 @@ def assert_agree(x: Tensor, codebooks: Tensor) -> None:
     assert indices.dtype == true_indices.dtype == torch.uint8
     assert torch.equal(indices, true_indices)
     assert torch.equal(bits(decoded), bits(true_decoded))
-    assert_close(loss, true_loss)
-    assert_close(grad, true_grad)
+    assert_close(loss, true_loss, "residual_vq")
+    assert_close(grad, true_grad, "residual_vq")
 
 
 @pytest.mark.parametrize(("n_colors", "n_stages", "n_codewords"), SIZES)
@@ -108,7 +91,7 @@ def test_update_against_the_reference(triton_device, n_colors, n_stages, n_codew
             residual_vq_update(x, moved, counted, decay=0.9, backend=backend)
         results[backend] = (moved, counted)
     for seen, truth in zip(results["triton"], results["reference"], strict=True):
-        assert_close(seen, truth)
+        assert_close(seen, truth, "residual_vq")
     assert torch.equal(results["triton"][0], codebooks) == (n_colors == 0)
 
 
@@ -124,7 +107,7 @@ def test_codewords_without_members_stay_and_their_usage_decays(triton_device):
 
 
 def test_refuses_arguments():
-    x, codebooks = make_inputs(4, 2, 3, torch.device("cpu"))
+    x, codebooks = make_inputs(4, 2, 3, CPU)
     for arguments, message in (
         ((x[:, :2], codebooks), r"x is torch.float32 \[4, 2\], expected torch.float32 \[N, 3\]"),
         ((x.double(), codebooks), "x is torch.float64"),
@@ -152,7 +135,7 @@ def test_real_size(n_stages, n_codewords):
         results.append((moved, usage))
     assert all(torch.equal(a, b) for a, b in zip(results[0], results[1], strict=True))
     for seen, truth in zip(results[0], results[2], strict=True):
-        assert_close(seen, truth)
+        assert_close(seen, truth, "residual_vq")
 
 
 @pytest.mark.gpu
@@ -161,11 +144,8 @@ def test_nothing_waits_for_the_device():
     usage = torch.ones(2, 8, device="cuda")
     x.requires_grad_()
     for backend in ("reference", "triton"):
-        for mode in ("default", "error"):  # the first calls compile
-            torch.cuda.set_sync_debug_mode(mode)
-            try:
+        for mode in (nullcontext(), no_waiting()):  # the first calls compile
+            with mode:
                 decoded, loss = residual_vq(x, codebooks, backend=backend)
                 (decoded.sum() + loss).backward()
                 residual_vq_update(x.detach(), codebooks, usage, decay=0.99, backend=backend)
-            finally:
-                torch.cuda.set_sync_debug_mode("default")
