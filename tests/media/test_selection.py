@@ -14,12 +14,6 @@ def test_frames_are_a_half_open_range_with_optional_ends(text, expected):
     assert parse_frames(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "5", "a:b", "-1:4", "1:2:3", "1.5:4", "5:5", "9:3", ":0"])
-def test_frames_of_another_form_or_empty_are_refused(text):
-    with pytest.raises(ConfigError, match=r"frames .*expected"):
-        parse_frames(text)
-
-
 @pytest.mark.parametrize(
     ("text", "expected"),
     [("1280x640", Crop(1280, 640)), ("64X48+2+0", Crop(64, 48, 2, 0)), ("1x1+0+7", Crop(1, 1, 0, 7))],
@@ -28,16 +22,17 @@ def test_crop_forms(text, expected):
     assert parse_crop(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "64", "64x", "64x48+1", "64x48-1+2", "0x48", "64x0+1+1", "64*48"])
-def test_crop_of_another_form_or_empty_is_refused(text):
-    with pytest.raises(ConfigError, match=r"crop .*expected"):
-        parse_crop(text)
+REFUSED = {
+    "frames": (parse_frames, ("", "5", "a:b", "-1:4", "1:2:3", "1.5:4", "5:5", "9:3", ":0")),
+    "crop": (parse_crop, ("", "64", "64x", "64x48+1", "64x48-1+2", "0x48", "64x0+1+1", "64*48")),
+    "resize": (parse_size, ("", "64", "64x48+0+0", "0x48", "-64x48", "99999x48")),
+}
 
 
-@pytest.mark.parametrize("text", ["", "64", "64x48+0+0", "0x48", "-64x48", "99999x48"])
-def test_resize_of_another_form_or_impossible_is_refused(text):
-    with pytest.raises(ConfigError, match=r"resize .*expected"):
-        parse_size(text)
+@pytest.mark.parametrize(("option", "text"), [(option, text) for option in REFUSED for text in REFUSED[option][1]])
+def test_another_form_or_what_is_empty_is_refused(option, text):
+    with pytest.raises(ConfigError, match=rf"{option} .*expected"):
+        REFUSED[option][0](text)
 
 
 @pytest.mark.parametrize(

@@ -86,27 +86,21 @@ def test_groups_count_their_own_steps(triton_device, backend):
     assert flat.state.n_arrived.tolist() == [0, 0, 0]
 
 
-def test_inactive_groups_are_left_alone(triton_device, backend):
+@pytest.mark.parametrize("n_active", [0, 1])
+def test_inactive_groups_are_left_alone(triton_device, backend, n_active):
     flat = Flat((10, 20), triton_device)
     rates = torch.ones(2, device=triton_device)
     flat.step(backend, flat.random(20), rates)
     before = [tensor.clone() for tensor in (flat.params, *flat.state[:2])]
 
-    flat.step(backend, torch.full((20,), float("nan"), device=triton_device), rates, (True, False))
+    flat.step(backend, torch.full((20,), float("nan"), device=triton_device), rates, (n_active == 1, False))
 
     for tensor, old in zip((flat.params, *flat.state[:2]), before, strict=True):
         assert torch.equal(tensor[10:], old[10:])
-        assert not torch.equal(tensor[:10], old[:10])
-    assert flat.state.n_nonfinite.item() == 10
-
-
-def test_nothing_active_changes_nothing(triton_device, backend):
-    flat = Flat((10, 20), triton_device)
-    before = [tensor.clone() for tensor in (flat.params, *flat.state)]
-
-    flat.step(backend, flat.random(20), torch.ones(2, device=triton_device), (False, False))
-
-    assert all(torch.equal(a, b) for a, b in zip((flat.params, *flat.state), before, strict=True))
+        assert torch.equal(tensor[:10], old[:10]) == (n_active == 0)
+    assert flat.state.n_nonfinite.item() == 10 * n_active
+    assert flat.state.n_steps.tolist() == [1 + n_active, 1]
+    assert flat.state.n_arrived.tolist() == [0, 0]
 
 
 def test_nonfinite_gradients_count_as_zero_and_are_counted(triton_device, backend):

@@ -1,4 +1,4 @@
-"""Parameters of a GoP: both back ends against arithmetic in Python, number by number, to the last bit."""
+"""Parameters of a GoP: both back ends against arithmetic in Python's floats, to the last bit."""
 
 from __future__ import annotations
 
@@ -134,23 +134,25 @@ def gaussian_by_hand(gop: Gop, i: int) -> tuple[list[float], list[float], list[f
     return means, cholesky, rgb
 
 
+def assert_gaussians_by_hand(gop: Gop, layout: ParameterLayout, backend: str) -> None:
+    by_hand = [gaussian_by_hand(gop, i) for i in range(len(gop.points))]
+    parameters = parameters_of(gop, layout, backend)
+    for name, column in zip(("means", "cholesky", "colors"), zip(*by_hand, strict=True), strict=True):
+        assert np.isfinite(parameters[name]).all()
+        assert_same_bits(parameters[name], np.array(column, np.float32))
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("modes", MODES, ids=str)
 def test_gaussians_have_the_bits_of_the_spec(modes, backend):
-    gop, layout = gop_of(modes)
-    by_hand = [gaussian_by_hand(gop, i) for i in range(len(gop.points))]
-
-    numbers = parameters_of(gop, layout, backend)
-
-    for name, column in zip(("means", "cholesky", "colors"), zip(*by_hand, strict=True), strict=True):
-        assert_same_bits(numbers[name], np.array(column, np.float32))
+    assert_gaussians_by_hand(*gop_of(modes), backend)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_field_has_the_bits_of_the_spec(backend):
     gop, layout = gop_of(n=1)
 
-    numbers = parameters_of(gop, layout, backend)
+    parameters = parameters_of(gop, layout, backend)
 
     for table, scales, entries in (
         ("static_table", gop.static_scales, (5, 1, 8)),
@@ -160,10 +162,10 @@ def test_the_field_has_the_bits_of_the_spec(backend):
         by_hand = [
             [f32(int(q) * step) for q in row] for row, step in zip(getattr(gop, table).tolist(), rows, strict=True)
         ]
-        assert_same_bits(numbers[table], np.array(by_hand, np.float32))
-    for name, tensor, scale in zip(list(numbers)[5:], gop.mlp, gop.mlp_scales, strict=True):
+        assert_same_bits(parameters[table], np.array(by_hand, np.float32))
+    for name, tensor, scale in zip(list(parameters)[5:], gop.mlp, gop.mlp_scales, strict=True):
         by_hand = [f32(q * float(scale)) for q in tensor.reshape(-1).tolist()]
-        assert_same_bits(numbers[name], np.array(by_hand, np.float32))
+        assert_same_bits(parameters[name], np.array(by_hand, np.float32))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -196,14 +198,12 @@ def test_log_sizes_start_at_nothing_and_end_at_the_clamp(scale):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("scale", [2.0**-10, 0.037, 0.2, 0.5], ids=str)
-def test_every_shape_code(scale, backend):
+def test_every_shape_symbol(scale, backend):
     every = np.arange(256)
     shapes = np.stack([every, every[::-1], np.roll(every, 77)], axis=1).astype(np.uint8)
     gop, layout = gop_of((1, 1, 1), n=256)
     gop = replace(gop, shapes=shapes, shape_scale=np.array([scale, 0.5 - scale / 2, 1.7], np.float32))
-    by_hand = [gaussian_by_hand(gop, i)[1] for i in range(256)]
-
-    assert_same_bits(parameters_of(gop, layout, backend)["cholesky"], np.array(by_hand, np.float32))
+    assert_gaussians_by_hand(gop, layout, backend)
 
 
 EXTREMES = {
@@ -231,12 +231,8 @@ def test_extreme_scales_are_finite_and_exact(scale, offset, modes):
         shape_offset=np.full(3 - 3 * modes[1], offset, np.float32),
         color_scale=np.full(3, scale, np.float32),
     )
-    by_hand = [gaussian_by_hand(gop, i) for i in range(256)]
     for backend in BACKENDS:
-        numbers = parameters_of(gop, layout, backend)
-        for name, column in zip(("means", "cholesky", "colors"), zip(*by_hand, strict=True), strict=True):
-            assert np.isfinite(numbers[name]).all()
-            assert_same_bits(numbers[name], np.array(column, np.float32))
+        assert_gaussians_by_hand(gop, layout, backend)
 
 
 def test_products_and_sums_are_rounded_apart():
@@ -279,12 +275,12 @@ def test_encoder_and_decoder_hold_the_same_model(modes):
         colors = residual_vq.dequantize(gop.colors, gop.codebooks)
     table = symmetric.dequantize(gop.static_table, gop.static_scales, group_sizes=(5, 1, 8))
 
-    numbers = parameters_of(gop, layout, "numba")
+    parameters = parameters_of(gop, layout, "numba")
 
-    assert_same_bits(numbers["means"], means.numpy())
-    assert_same_bits(numbers["cholesky"], cholesky.numpy())
-    assert_same_bits(numbers["colors"], colors.numpy())
-    assert_same_bits(numbers["static_table"], table.numpy())
+    assert_same_bits(parameters["means"], means.numpy())
+    assert_same_bits(parameters["cholesky"], cholesky.numpy())
+    assert_same_bits(parameters["colors"], colors.numpy())
+    assert_same_bits(parameters["static_table"], table.numpy())
 
 
 @pytest.mark.parametrize("n", [0, 1, 1000])
@@ -293,8 +289,8 @@ def test_numba_has_the_bits_of_the_reference(modes, n):
     for seed in range(3):
         gop, layout = gop_of(modes, n=n, width=17, seed=seed)
         expected = parameters_of(gop, layout, "reference")
-        for name, numbers in parameters_of(gop, layout, "numba").items():
-            assert_same_bits(numbers, expected[name])
+        for name, parameters in parameters_of(gop, layout, "numba").items():
+            assert_same_bits(parameters, expected[name])
 
 
 def test_arrays_begin_at_cache_lines_and_do_not_overlap():

@@ -10,15 +10,7 @@ from tensors import CPU, bits, no_waiting, normal
 from tolerances import approx, assert_close
 from torch import Tensor
 
-from stgvcodec.ops.lsq import (
-    LsqSteps,
-    Segments,
-    lsq_round,
-    lsq_round_rated,
-    lsq_steps,
-    lsq_symbols,
-    segment_blocks,
-)
+from stgvcodec.ops.lsq import LsqSteps, Segments, lsq_round, lsq_round_rated, lsq_steps, lsq_symbols, segment_blocks
 from stgvcodec.ops.lsq.segments import SEGMENT_BLOCK
 
 # Under the interpreter numpy reports the infinities that are tried on purpose.
@@ -193,6 +185,14 @@ def test_a_gain_of_zero_leaves_the_scale_that_was_found(triton_device, backend):
     scale, offset = lsq_steps(LsqSteps(torch.zeros_like(unit), unit), backend=backend)
     assert torch.equal(scale, unit)
     assert offset is None
+
+
+@pytest.mark.parametrize("backend", ["reference", "triton"])
+def test_steps_have_limits(device, backend):
+    gain, shift = torch.tensor([[-1e4, -90.0, 90.0, 1e4], [-1e38, 1e38, 0.0, 0.0]], device=device)
+    scale, offset = lsq_steps(LsqSteps(gain, torch.ones_like(gain), shift, torch.zeros_like(gain)), backend=backend)
+    assert scale.tolist() == [2.0**-40, 2.0**-40, 2.0**40, 2.0**40]
+    assert offset.tolist() == [-(2.0**40), 2.0**40, 0.0, 0.0]
 
 
 def test_steps_at_their_limits_get_no_gradient(triton_device):

@@ -8,22 +8,12 @@ import sys
 import numpy as np
 import pytest
 import torch
-from scenes import (
-    DEGENERATE,
-    NAN,
-    NOT_DRAWN,
-    assert_agree,
-    brute_force,
-    random_scene,
-    rounded_to_float32,
-    run,
-    single,
-)
+from scenes import DEGENERATE, NAN, NOT_DRAWN, assert_agree, brute_force, random_scene, rounded_to_float32, run, single
+from tensors import device_of
 from tolerances import F32, F64, approx, assert_close
 from torch import Tensor
 
-from stgvcodec.errors import BackendUnavailableError
-from stgvcodec.ops.rasterize import SIGMA_MAX, rasterize, reference
+from stgvcodec.ops.rasterize import SIGMA_MAX, rasterize, rasterize_uint8, reference
 
 SIZES = [(1, 1), (1, 40), (17, 33), (16, 16), (63, 100), (100, 3)]  # height, width
 FRAMES = [1, 3]
@@ -72,22 +62,33 @@ def test_the_support_ends_at_sigma_max(backend):
     assert torch.count_nonzero(row[:24]) == 0
 
 
-@pytest.mark.parametrize("n_frames", FRAMES)
-@pytest.mark.parametrize(("height", "width"), SIZES)
-def test_numba_equals_the_reference(height, width, n_frames):
-    scene = random_scene(n_frames, 300, height, width, seed=5)
-    truth = run(scene, height, width, "reference")
+@pytest.mark.parametrize(
+    ("backend", "n_gaussians", "height", "width", "n_frames"),
+    [
+        *(("numba", 300, *size, n_frames) for size in SIZES for n_frames in FRAMES),
+        *(("triton", 17, *size, n_frames) for size, n_frames in zip(SIZES, (1, 2, 3, 1, 1, 2), strict=True)),
+    ],
+)
+def test_kernels_equal_the_reference(backend, n_gaussians, height, width, n_frames):
+    scene = rounded_to_float32(random_scene(n_frames, n_gaussians, height, width, seed=5))
+    truth = run(scene, height, width, "reference", F64)
     assert truth[0].abs().max() > 0.1
-    assert_agree(run(scene, height, width, "numba"), truth)
+    assert_agree(run(scene, height, width, backend), truth)
 
 
 @pytest.mark.parametrize("case", DEGENERATE)
-def test_degenerate_gaussians(case):
+@pytest.mark.parametrize("backend", ["numba", pytest.param("triton", marks=pytest.mark.slow)])
+def test_kernels_draw_degenerate_gaussians(case, backend):
+    scene = rounded_to_float32(single(*DEGENERATE[case]))
+    assert_agree(run(scene, 63, 100, backend), run(scene, 63, 100, "reference", F64))
+
+
+@pytest.mark.parametrize("case", DEGENERATE)
+def test_the_reference_draws_degenerate_gaussians(case):
     scene = rounded_to_float32(single(*DEGENERATE[case]))
     truth = run(scene, 63, 100, "reference", F64)
     assert_close(truth[0], brute_force(*scene, 63, 100), "picture, degenerate Gaussian")
-    # The kernel sets its rows up in float64; the reference has v = (dy - l2 u) / l3 in float32.
-    assert_agree(run(scene, 63, 100, "numba"), truth)
+    # Unlike the kernels it computes v = (dy - l2 u) / l3 in float32.
     image, *gradients = run(scene, 63, 100, "reference")
     assert_close(image, truth[0], "picture, degenerate Gaussian")
     assert all(torch.isfinite(gradient).all() for gradient in gradients)
@@ -212,6 +213,23 @@ def test_strided_inputs_and_an_expanded_gradient(backend, device):
             assert torch.equal(value, expected)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_uint8_is_the_rounded_picture(backend, device):
+    scene = tuple(tensor.float().to(device).requires_grad_() for tensor in random_scene(2, 8, 33, 21))
+    scene[2].data.abs_().mul_(4)  # Beyond white as well.
+    with torch.no_grad():
+        image = rasterize(*scene, height=33, width=21, backend=backend)
+    expected = torch.floor(255 * image.clamp(0, 1) + 0.5).to(torch.uint8)
+    assert (expected.min(), expected.max()) == (0, 255)
+    rounded, again = (rasterize_uint8(*scene, height=33, width=21, backend=backend) for _ in range(2))
+    assert not rounded.requires_grad
+    if device.type == "cpu":
+        assert torch.equal(rounded, expected)
+    else:  # There 255 c + 0.5 is one operation, rounded once.
+        assert (rounded != expected).float().mean() < 1e-4
+    assert torch.equal(again, rounded)
+
+
 def test_auto_takes_numba_for_float32_and_the_reference_for_float64():
     scene = random_scene(1, 20, 17, 33)
     for dtype, backend in ((F32, "numba"), (F64, "reference")):
@@ -244,13 +262,15 @@ def test_wrong_shapes_are_refused(shapes, options, message):
         ("ffe", "auto", "colors is torch.float16, expected torch.float32 as means"),
         ("eee", "auto", "means is torch.float16, expected torch.float32 or torch.float64"),
         ("ddd", "numba", "means is torch.float64, but the numba kernel takes torch.float32"),
+        ("ddd", "triton", "means is torch.float64, but the triton kernels take torch.float32"),
     ],
-    ids=["mixed-cholesky", "mixed-colors", "half", "numba-double"],
+    ids=["mixed-cholesky", "mixed-colors", "half", "numba-double", "triton-double"],
 )
 def test_wrong_dtypes_are_refused(dtypes, backend, message):
     kinds = {"e": torch.float16, "f": F32, "d": F64}
     shapes = ([1, 4, 2], [4, 3], [1, 4, 3])
-    tensors = (torch.ones(shape, dtype=kinds[kind]) for shape, kind in zip(shapes, dtypes, strict=True))
+    device = device_of(backend)
+    tensors = (torch.ones(shape, dtype=kinds[kind], device=device) for shape, kind in zip(shapes, dtypes, strict=True))
     with pytest.raises(ValueError, match=message):
         rasterize(*tensors, height=8, width=8, backend=backend)
 
@@ -258,11 +278,6 @@ def test_wrong_dtypes_are_refused(dtypes, backend, message):
 def test_devices_must_agree():
     with pytest.raises(ValueError, match="cholesky is on meta, expected cpu as means"):
         rasterize(torch.ones(1, 4, 2), torch.ones(4, 3, device="meta"), torch.ones(1, 4, 3), height=8, width=8)
-
-
-def test_an_unknown_backend_is_refused():
-    with pytest.raises(BackendUnavailableError, match="backend 'cublas' does not exist"):
-        run(random_scene(1, 2, 8, 8), 8, 8, "cublas")
 
 
 @pytest.mark.gpu

@@ -1,4 +1,4 @@
-"""The Triton rasteriser against the reference: under Triton's interpreter where there is no GPU, else on it."""
+"""What only the Triton rasteriser has: tiles, strips, orders and budgets; its pictures are in test_rasterize.py."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from scenes import DEGENERATE, Scene, assert_agree, random_scene, rounded_to_float32, run, single
+from scenes import Scene, assert_agree, random_scene, rounded_to_float32, run
 from tensors import captured
 from tolerances import F32, F64, assert_close
 from torch import Tensor
@@ -16,9 +16,6 @@ from stgvcodec.ops.rasterize import PairBudget, rasterize, rasterize_uint8
 
 triton_bins = pytest.importorskip("stgvcodec.ops.rasterize.triton_bins")
 from stgvcodec.ops.rasterize import triton_backward, triton_binning  # noqa: E402
-
-# height, width, frames
-CASES = [(1, 1, 1), (1, 40, 2), (17, 33, 3), (16, 16, 1), (63, 100, 1), (100, 3, 2)]
 
 
 @pytest.fixture(autouse=True)
@@ -34,22 +31,6 @@ def draw(scene: Scene, height: int, width: int, device: torch.device, budget: Pa
 def bins_of(scene: Scene, height: int, width: int, device: torch.device) -> triton_bins.Bins:
     inputs = [tensor.to(device, F32) for tensor in scene]
     return triton_bins.make_bins(*inputs, height, width, None, ordered=True, with_strips=True)
-
-
-@pytest.mark.parametrize(("height", "width", "n_frames"), CASES)
-def test_equals_the_reference(height, width, n_frames):
-    scene = rounded_to_float32(random_scene(n_frames, 17, height, width, seed=5))
-    truth = run(scene, height, width, "reference", F64)
-    assert truth[0].abs().max() > 0.1
-    assert_agree(run(scene, height, width, "triton"), truth)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("case", DEGENERATE)
-def test_degenerate_gaussians(case):
-    scene = rounded_to_float32(single(*DEGENERATE[case]))
-    truth = run(scene, 63, 100, "reference", F64)
-    assert_agree(run(scene, 63, 100, "triton"), truth)
 
 
 def test_tiles_list_exactly_the_gaussians_that_reach_them(triton_device):
@@ -159,38 +140,6 @@ def test_the_pairs_of_a_tile_are_put_in_order(triton_device):
     )
     expected = torch.cat([indices[first:end].sort().values for first, end in pairwise(bounds)])
     assert torch.equal(ordered.cpu(), expected)
-
-
-@pytest.mark.parametrize("backend", ["reference", "numba"])
-def test_uint8_is_the_rounded_picture(backend):
-    scene = tuple(tensor.float() for tensor in random_scene(2, 60, 37, 43))
-    image = rasterize(*scene, height=37, width=43, backend=backend)
-    expected = torch.floor(255 * image.clamp(0, 1) + 0.5).to(torch.uint8)
-    assert expected.min() == 0
-    assert expected.max() > 100
-    assert torch.equal(rasterize_uint8(*scene, height=37, width=43, backend=backend), expected)
-
-
-def test_uint8_of_triton_is_its_rounded_picture(triton_device):
-    scene = tuple(tensor.float().to(triton_device).requires_grad_() for tensor in random_scene(2, 8, 33, 21))
-    scene[2].data.abs_().mul_(4)  # Beyond white as well.
-    with torch.no_grad():
-        image = rasterize(*scene, height=33, width=21, backend="triton")
-    expected = torch.floor(255 * image.clamp(0, 1) + 0.5).to(torch.uint8)
-    assert expected.max() == 255
-    rounded = rasterize_uint8(*scene, height=33, width=21, backend="triton")
-    assert not rounded.requires_grad
-    if triton_device.type == "cpu":
-        assert torch.equal(rounded, expected)
-    else:  # There 255 c + 0.5 is one operation, rounded once.
-        assert (rounded != expected).float().mean() < 1e-4
-    assert torch.equal(rasterize_uint8(*scene, height=33, width=21, backend="triton"), rounded)
-
-
-def test_float64_is_refused(triton_device):
-    scene = (tensor.to(triton_device) for tensor in random_scene(1, 3, 8, 8))
-    with pytest.raises(ValueError, match=r"means is torch.float64, but the triton kernels take torch.float32"):
-        rasterize(*scene, height=8, width=8, backend="triton")
 
 
 def test_a_budget_elsewhere_is_refused():
