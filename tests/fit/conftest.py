@@ -21,7 +21,7 @@ from stgvcodec.ops.threads import one_torch_thread
 
 @pytest.fixture(autouse=True)
 def _one_torch_thread() -> Iterator[None]:
-    """As `encode_gop` trains."""
+    """`encode_gop` trains on one thread too."""
     with one_torch_thread():
         yield
 

@@ -23,7 +23,7 @@ def initialize(frame: torch.Tensor, n: int, method: str = "content", seed: int =
 
 
 def rendered(gaussians: CanonicalGaussians) -> torch.Tensor:
-    """Of 48x32 pixels. [32, 48, 3]."""
+    """The picture, of 48x32 pixels. [32, 48, 3]."""
     means_px = (gaussians.means[None] + 1) / 2 * torch.tensor([48, 32])
     factors = bounded_cholesky(gaussians.cholesky)
     return rasterize(means_px, factors, gaussians.colors[None], height=32, width=48, backend="reference")[0]
@@ -52,7 +52,7 @@ def test_content_is_a_better_start_than_random():
 
 
 def test_positions_follow_detail():
-    """The left half is flat, the right half a fine pattern."""
+    """The left half of the picture is flat, and the right half is a fine pattern."""
     frame = torch.full((32, 48, 3), 0.5)
     frame[:, 24:] = (torch.rand(32, 24, 1, generator=torch.Generator().manual_seed(0)) > 0.5).float()
 

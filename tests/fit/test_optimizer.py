@@ -231,7 +231,7 @@ def test_replaced_data_are_noticed(make):
 
 
 def test_a_second_optimiser_takes_the_parameters_over(make):
-    """As after a change of the number of Gaussians."""
+    """A change of the number of Gaussians needs it."""
     optimizer, groups = make("triton")
     values = run(optimizer, groups, 2)
     second = make_optimizer(groups, backend="triton")

@@ -23,7 +23,7 @@ PAPER = GopSpec(width=1280, height=640, n_frames=10, n_gaussians=20_000, field=P
 
 
 def make_values(spec: GopSpec, device: torch.device | str = "cpu") -> GopParameters:
-    """Values of the order of trained ones, leaves."""
+    """Leaves of the order of trained parameters."""
     generator = torch.Generator().manual_seed(0)
 
     def normal(*shape: int, scale: float) -> torch.Tensor:
@@ -40,7 +40,7 @@ def make_values(spec: GopSpec, device: torch.device | str = "cpu") -> GopParamet
 def make_quantizers(
     values: GopParameters, spec: GopSpec = SPEC, backend: str = "auto", config: QuantizerConfig = CONFIG
 ) -> GopQuantizers:
-    """Every quantiser on and moved off its start."""
+    """Quantisers that are all in use and moved off their starts."""
     quantizers = GopQuantizers(spec, config, device=values.means.device, backend=backend)
     for stream in QUANTIZED_STREAMS:
         quantizers.initialize(stream, values)
@@ -168,7 +168,7 @@ def test_steps_are_those_of_cholesky_and_field_and_inert_until_their_stream_is_q
 
 
 def test_buffers_stay_where_they_are():
-    """A CUDA graph knows their addresses."""
+    """A CUDA graph keeps their addresses."""
     values = make_values(SPEC)
     q = GopQuantizers(SPEC, CONFIG)
     addresses = [tensor.data_ptr() for tensor in (*q.parameters(), *q.buffers())]
@@ -195,7 +195,7 @@ def test_update_moves_codebooks_of_enabled_colours_only():
 @pytest.mark.gpu
 @pytest.mark.parametrize("config", [CONFIG, COMPACT], ids=["paper", "compact"])
 def test_a_replayed_graph_does_what_the_steps_do(config):
-    """Forward, backward and update at the paper's sizes, captured once; nothing in it waits for the device."""
+    """Forward, backward and update are captured once at the paper's sizes; nothing in them waits for the device."""
     device = torch.device("cuda")
 
     def prepared() -> tuple[GopParameters, GopQuantizers, list[torch.Tensor]]:

@@ -33,7 +33,7 @@ FIELD = FieldSpec(
 
 
 def plausible_values(n: int, seed: int = 0) -> GopParameters:
-    """As fits have them: sizes that vary together, small Gaussians more colourful, heavy-tailed weights."""
+    """As in fits, sizes vary together, small Gaussians are more colourful, and weights have heavy tails."""
     rng = np.random.default_rng(seed)
 
     def tensor(x: np.ndarray) -> torch.Tensor:
@@ -138,13 +138,13 @@ def model_of(attribute: Attribute) -> RateModel:
 
 
 def bits_of(model: RateModel, symbols: torch.Tensor) -> float:
-    """Of one attribute, without what has no gradient."""
+    """Bits of one attribute, without those that have no gradient."""
     tables, rows = model.of_attributes(0, 1)
     return float(tables[rows[0].long(), symbols].double().sum())
 
 
 def test_code_lengths_are_the_empirical_entropy_of_each_class():
-    """Two kinds that the context tells apart: in each, symbols cost what its own counts say."""
+    """The context tells two kinds apart, and in each kind symbols cost what its own counts say."""
     rng = np.random.default_rng(0)
     kind = np.arange(4_000) % 2
     symbols = torch.from_numpy(np.clip(np.rint(rng.normal(60 + 100 * kind, 3 + 10 * kind)), 0, 255).astype(np.int64))
@@ -211,7 +211,7 @@ def test_estimates_fall_with_coarser_steps():
 
 @pytest.mark.gpu
 def test_the_estimate_on_a_gpu_is_that_on_the_cpu():
-    """Another back end may round a few numbers to other symbols."""
+    """Another back end may round a few values to other symbols."""
     values = plausible_values(20_000)
     on_gpu = GopParameters(
         *(tensor.cuda() for tensor in values[:3]),

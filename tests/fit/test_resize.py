@@ -11,7 +11,6 @@ from stgvcodec.model.gaussians import CanonicalGaussians
 
 @pytest.fixture
 def trained(make_trainer):
-    """A trainer whose model has seen some steps."""
     trainer = make_trainer(n_frames=2, n_gaussians=60)
     trainer.run(Phase("key-frame", frames="key", n_steps=25))
     trainer.run(Phase("joint", frames="all", n_steps=10))

@@ -119,7 +119,7 @@ def test_loss_falls_phase_by_phase(make_trainer):
 
 
 def test_the_field_learns_what_changes(make_trainer):
-    """From bright to dark: a still picture can get no closer than half the way to either end."""
+    """A clip goes from bright to dark; a still picture gets no closer than half the way to either end."""
     frames = np.broadcast_to(np.array([200, 150, 100, 50], np.uint8)[:, None, None, None], (4, 16, 24, 3))
     trainer = make_trainer(frames=frames.copy(), n_gaussians=40)
     rates = LearningRates(means=0.0, hash_tables=0.05, mlp=0.02)
@@ -247,7 +247,7 @@ def test_the_commitment_loss_pulls_colours_to_their_codewords(make_trainer, monk
 
 
 def test_the_rate_in_the_loss_lowers_the_bits_and_a_target_lowers_them_further(make_trainer):
-    """Estimated at the start and at the end, each time under tables of the symbols as they are."""
+    """Bits are estimated at the start and at the end, each time under tables of the symbols as they are."""
     rates = LearningRates(means=0.02, cholesky=0.02, colors=2e-3, hash_tables=2e-3, mlp=4e-4, steps=2e-2)
     phase = Phase("finetune", frames="all", n_steps=40, rates=rates, quantized=QUANTIZED_STREAMS)
 

@@ -16,7 +16,7 @@ N_FRAMES, WIDTH, HEIGHT = 9, 97, 71
 
 @pytest.fixture(scope="module")
 def frames() -> np.ndarray:
-    """Odd sides on purpose."""
+    """Their sides are odd on purpose."""
     return moving_clip(N_FRAMES, WIDTH, HEIGHT)
 
 

@@ -225,7 +225,7 @@ def test_420_equals_the_ffmpeg_program(matrix, bunny):
 
 
 def test_bunny_by_the_float_formula(bunny):
-    """Truth from outside that needs no program: the decoder's own planes, converted in float64."""
+    """The truth needs no program: it is the decoder's own planes, converted in float64."""
     with av.open(str(bunny)) as container:
         picture = next(container.decode(video=0))
         planes = [

@@ -142,7 +142,7 @@ def test_the_display_matrix_is_applied_before_the_crop(write_video, noise, turn,
 
 
 def rotate_mp4(path: Path, matrix: tuple[float, float, float, float]) -> None:
-    """Overwrite the track's display matrix (a, b, c, d)."""
+    """Overwrites the track's display matrix (a, b, c, d)."""
     data = path.read_bytes()
     one = 1 << 16
     identity = struct.pack(">9i", one, 0, 0, 0, one, 0, 0, 0, 1 << 30)

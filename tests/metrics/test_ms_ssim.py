@@ -49,7 +49,7 @@ def ms_ssim_plane(x: np.ndarray, y: np.ndarray) -> float:
 
 @pytest.fixture(scope="module")
 def picture() -> np.ndarray:
-    """Real content: a piece of the shipped clip. [192, 256, 3] uint8."""
+    """A piece of the shipped clip. [192, 256, 3] uint8."""
     clip = Path(stgvcodec.__file__).parent / "data" / "bunny.mp4"
     with open_video(clip, selection=Selection.parse(frames="60:61", crop="256x192")) as reader:
         (frame,) = reader

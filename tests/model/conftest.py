@@ -13,7 +13,7 @@ from stgvcodec.ops.hash_encode import HashGridSpec
 
 @pytest.fixture
 def field_spec() -> FieldSpec:
-    """Two levels each: one dense, one hashed."""
+    """Either grid has a dense level and a hashed one."""
     return FieldSpec(
         static_grid=HashGridSpec(1, 4, ((2, 2), (5, 5))),
         dynamic_grid=HashGridSpec(2, 4, ((1, 1, 1), (4, 4, 3))),

@@ -60,7 +60,7 @@ def test_field_is_drawn_from_the_generator_alone(field_spec):
 
 
 def test_deform_matches_a_plain_mlp_over_the_encodings(make_spec, random_values):
-    """Eqs. (6)-(9), written out with the operators' inputs taken apart."""
+    """Eqs. (6)-(9) are written out with the operators' inputs taken apart."""
     spec = make_spec()
     values = random_values(spec, dtype=torch.float64)
     field, weights, times = values.field, values.field.weights, [0.0, 0.4, 1.0]

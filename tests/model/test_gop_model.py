@@ -171,7 +171,7 @@ def test_output_size_rounds_and_never_vanishes(make_spec, random_values, width, 
 
 
 def test_halving_gives_the_mean_of_the_pixels_it_replaces(make_spec, random_values):
-    """Rendered, not resampled, and still close to what averaging 2x2 pixels would give."""
+    """The smaller picture is rendered, not resampled, and still close to the means of 2x2 pixels."""
     spec = make_spec(width=48, height=32, n_gaussians=30)
     values = random_values(spec)
     values = values._replace(cholesky=values.cholesky.abs() + 1.0)
@@ -192,7 +192,7 @@ def test_low_pass_of_the_spec_reaches_the_picture(make_spec, random_values):
 
 
 def test_gradcheck_of_a_whole_render(make_spec, random_values):
-    """In float64 through the reference: field, deformation, bound and splatting."""
+    """The reference in float64: field, deformation, bound and splatting."""
     torch.manual_seed(0)
     spec = make_spec(width=6, height=5, n_gaussians=3, low_pass=0.25)
     values = random_values(spec, dtype=torch.float64, seed=5)

@@ -34,7 +34,6 @@ class Flat:
 
 
 def torch_adam(flat: Flat):
-    """torch's own Adam over the same groups."""
     starts = (0, *flat.group_ends[:-1])
     parameters = [
         torch.nn.Parameter(flat.params[start:end].clone()) for start, end in zip(starts, flat.group_ends, strict=True)
@@ -122,7 +121,7 @@ def test_nonfinite_gradients_count_as_zero_and_are_counted(triton_device, backen
 
 
 def test_extreme_gradients_keep_parameters_finite(triton_device, backend):
-    """Zero, denormal, and as large as its square allows."""
+    """They are zero, denormal, and as large as their squares allow."""
     flat = Flat((4,), triton_device)
     before = flat.params.clone()
 
@@ -192,7 +191,7 @@ def test_there_is_no_numba_kernel():
 
 @pytest.mark.gpu
 def test_agrees_with_torch_at_real_sizes(backend):
-    """The five groups of 20 000 Gaussians and their field, and a few scalars."""
+    """The groups are those of 20 000 Gaussians and their field, and a few scalars."""
     flat = Flat((40_000, 100_000, 160_000, 215_000, 231_997, 232_000), "cuda")
     expected = run_with_torch(flat, backend, n_steps=20, resting_from=10)
     assert_close(flat.params, expected, "adam, 20 steps")

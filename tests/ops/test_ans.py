@@ -82,7 +82,7 @@ def test_symbols_at_the_borders_of_buckets(frequencies):
 
 @pytest.mark.parametrize("n_words", [0, 1, 2, 3, 40])
 def test_any_words_leave_what_constriction_leaves(n_words):
-    """Words too few and too many, as of damaged and cut streams."""
+    """Damaged and cut streams have too few words, or too many."""
     rng = np.random.default_rng(n_words)
     for trial in range(200):
         arrays = [random_run(rng, int(rng.integers(1, 60)), int(rng.integers(2, 257)), 0.3) for _ in range(2)]
@@ -175,7 +175,7 @@ def test_a_stream_does_not_leave_its_arrays():
 
 
 def test_neither_torch_nor_numba_until_something_is_decoded():
-    """What `stgvcodec info` imports."""
+    """`stgvcodec info` imports these modules."""
     code = (
         "import sys; import stgvcodec.ops.ans, stgvcodec.bitstream;"
         "assert not {'torch', 'numba'} & set(sys.modules), 'imported'"

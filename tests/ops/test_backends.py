@@ -14,7 +14,7 @@ TABLE = {"reference": 1, "numba": 2, "triton": 3}
 
 @pytest.fixture(autouse=True)
 def _a_fine_gpu(monkeypatch):
-    """Of capability 9.0, with a compiler; and nothing interpreted."""
+    """Its capability is 9.0, there is a compiler, and nothing is interpreted."""
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     monkeypatch.setenv("CC", "gcc")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())

@@ -16,7 +16,7 @@ def random_tables(n_rows: int, n_symbols: int, device: torch.device | str = "cpu
 
 
 def counted(positions, rows, tables, first, n_symbols):
-    """As a coder would: round, keep within the alphabet, look up."""
+    """Bits as a coder counts them: it rounds, keeps within the alphabet and looks up."""
     total = 0.0
     for position, row in zip(positions.flatten().tolist(), rows.flatten().tolist(), strict=True):
         position = 0.0 if math.isnan(position) else min(max(position, first), first + n_symbols - 1)

@@ -307,7 +307,7 @@ def without_kinks(
 @pytest.mark.parametrize(("backward_precision", "dtype"), [("bf16", BF16), ("bf16x3", F32)])
 @pytest.mark.parametrize("n_frames", [1, 4])
 def test_real_size_matches_float64(n_frames, backward_precision, dtype, monkeypatch, record_property):
-    """20 000 Gaussians and the paper's field, against the reference in float64 on the same device."""
+    """The size is 20 000 Gaussians with the paper's field, and the truth float64 on the same device."""
     triton_kernel = pytest.importorskip("stgvcodec.ops.deform.triton_kernel")
     tuning = dataclasses.replace(triton_kernel.TUNING, backward_precision=backward_precision)
     monkeypatch.setattr(triton_kernel, "TUNING", tuning)

@@ -30,13 +30,13 @@ FINITE_ORDERED = (0x0400, 0xFBFF)
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Gop(SymbolArrays):
-    """Symbols, and the modes that they were made for."""
+    """Symbols with the modes that they were made for."""
 
     modes: Modes
 
 
 def gop_of(modes=(1, 1, 1), *, n: int = 63, static=(5, 1, 8), dynamic=(3, 16), width: int = 3, seed: int = 0):
-    """Symbols of every value, scales over the format's range; odd sizes."""
+    """Symbols take every value, and scales the format's whole range; sizes are odd."""
     rng = np.random.default_rng(seed)
     point_mode, shape_mode, color_mode = modes
 
@@ -87,7 +87,7 @@ def assert_same_bits(actual: np.ndarray, expected: np.ndarray) -> None:
 
 
 def f32(x: float) -> float:
-    """Rounded to binary32 by Python's own conversion; sums and products of two binary32 numbers round but once so."""
+    """Python's own conversion to binary32, by which a sum or product of two binary32 numbers is rounded but once."""
     return struct.unpack("<f", struct.pack("<f", x))[0]
 
 
@@ -104,7 +104,7 @@ def product_of_sizes(scale: float) -> list[float]:
 
 
 def gaussian_by_hand(gop: Gop, i: int) -> tuple[list[float], list[float], list[float]]:
-    """bitstream_spec.md section 6, one Gaussian, in Python's floats."""
+    """One Gaussian by section 6 of bitstream_spec.md, in Python's floats."""
     means = []
     for axis in range(2):
         k = int(gop.points[i, axis])
@@ -170,7 +170,7 @@ def test_the_field_has_the_bits_of_the_spec(backend):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_every_finite_half(backend):
-    """In the order of their values: -65504 to 65504, both zeros among them, the negative one first."""
+    """They come in the order of their values, -65504 to 65504, and the negative zero comes before the positive one."""
     low, high = FINITE_ORDERED
     order = np.arange(low, high + 1)
     gop, layout = gop_of((0, 1, 1), n=len(order))
@@ -236,7 +236,7 @@ def test_extreme_scales_are_finite_and_exact(scale, offset, modes):
 
 
 def test_products_and_sums_are_rounded_apart():
-    """A fused multiply-add gives another number here, so that a compiler that makes one is found out."""
+    """A fused multiply-add would give another mean here."""
     gop, layout = gop_of((1, 0, 1), n=1)
     scale = np.float32(1 + 2**-23)
     gop = replace(
@@ -261,7 +261,7 @@ def test_no_sum_of_codewords_is_negative_zero():
 
 @pytest.mark.parametrize("modes", [(0, 0, 0), (1, 1, 1)], ids=str)
 def test_encoder_and_decoder_hold_the_same_model(modes):
-    """Against the arithmetic of the quantisers."""
+    """The quantisers' own arithmetic is the encoder's."""
     gop, layout = gop_of(modes, n=1000)
     if modes[0]:
         means = grid.dequantize(gop.points, gop.point_scale, gop.point_offset)

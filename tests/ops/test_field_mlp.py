@@ -1,4 +1,4 @@
-"""The field's network against one written out in numpy and finite differences, its numba twin against the reference."""
+"""The field's network against one in numpy and finite differences, and its numba twin against the reference."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def make_weights(sizes: Sizes, generator: torch.Generator, dtype: torch.dtype = 
 
 
 def make_inputs(sizes: Sizes, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
-    """Features, time encoding and the eight weights, in order."""
+    """Features, the time encoding and the eight weights, in this order."""
     generator = torch.Generator().manual_seed(sum(sizes))
     n_frames, n_points, n_static, n_dynamic, n_time, _ = sizes
     return [

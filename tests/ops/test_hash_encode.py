@@ -25,7 +25,7 @@ EDGES = (0.0, 1.0, -0.3, 1.7, 0.5, math.inf, -math.inf)
 
 
 def make_inputs(spec: HashGridSpec, n_points: int, *, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Random positions, some of them on or past the borders, and a random table."""
+    """Random positions, of which some lie on or past the borders, and a random table."""
     generator = torch.Generator().manual_seed(seed)
     positions = torch.rand(n_points, spec.n_dims, generator=generator)
     for i, (edge, axis) in enumerate(itertools.product(EDGES, range(spec.n_dims))):
@@ -35,7 +35,7 @@ def make_inputs(spec: HashGridSpec, n_points: int, *, seed: int = 0) -> tuple[to
 
 
 def naive_encoding(position: list[float], table: list[list[float]], spec: HashGridSpec) -> list[float]:
-    """The definition, one number at a time."""
+    """The definition, one sample at a time."""
     encoding = []
     offset = 0
     for cells_per_axis in spec.resolutions:
@@ -264,7 +264,7 @@ def test_float64_needs_the_reference(triton_device):
 
 @pytest.mark.gpu
 def test_matches_tiny_cuda_nn():
-    """Same hash, same order of levels; tiny-cuda-nn places vertices at x * (N - 1) + 0.5, so positions are mapped."""
+    """Its hash and its levels are ours, but its vertices lie at x * (N - 1) + 0.5, so that positions are mapped."""
     tinycudann = pytest.importorskip("tinycudann")
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
@@ -289,7 +289,7 @@ def test_matches_tiny_cuda_nn():
 
 
 def test_truth_of_the_naive_hash():
-    """One row worked out with numpy's wrapping uint32, so that the naive encoding is not its own judge."""
+    """One row is worked out with numpy's wrapping uint32, so that the naive encoding is not its own judge."""
     with np.errstate(over="ignore"):
         row = np.uint32(180) ^ np.uint32(7) * np.uint32(2654435761) ^ np.uint32(8) * np.uint32(805459861)
     spec = HashGridSpec(1, 9, ((182, 182, 9),))

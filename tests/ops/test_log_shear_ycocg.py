@@ -1,4 +1,4 @@
-"""Log-scale and shear symbols, luma and chroma symbols: gradients against differences, Triton against the reference."""
+"""The gradients of both operators against differences, and Triton's kernels against the reference."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def poisoned(x: Tensor) -> Tensor:
 
 
 def shapes(n: int) -> Tensor:
-    """From far below the bound to far above the last symbol, and shears beyond theirs."""
+    """They reach from far below the bound to far above the last symbol, and shears beyond theirs."""
     x = torch.stack((normal(n).exp() * 3 - 1, 6 * normal(n, seed=1), normal(n, seed=2).exp() * 3 - 1), dim=1)
     x[5::11] *= 40.0
     return poisoned(x)
 
 
 def colors(n: int) -> Tensor:
-    """Mostly within the symbols, some saturated, some exactly between two."""
+    """Most lie within the symbols; some are saturated, and some lie exactly between two symbols."""
     x = 0.4 * normal(n, 3)
     x[5::11] *= 20.0
     x[::7] = (64 * x[::7]).round() / 64
@@ -156,7 +156,7 @@ def test_bits_have_the_gradient_of_a_polyline(triton_device, name, backend):
     lengths = CodeLengths(tables, torch.arange(3, device=triton_device).int()[:, None].expand(3, 40))
 
     def unrounded(x: Tensor, gain: Tensor, held: Tensor) -> Tensor:
-        """In float64, the diagonal that scales the shear being the decoded one."""
+        """The sum in float64, in which the decoded diagonal scales the shear."""
         step = unit.double() * gain.exp()
         if name == "log_shear":
             along = torch.log1p((x[:, ::2]) * 2.0) / torch.log1p(step[:2])
@@ -259,7 +259,6 @@ def test_diagonal_tables_are_products_one_after_the_other(scale):
 
 
 def test_every_diagonal_symbol_of_triton_is_the_tables(triton_device):
-    """Through all symbols, each reached by its own value."""
     for scale in (2.0**-10, 0.03, 0.3):
         unit = torch.tensor([scale, scale, 1.0])
         table = diagonal_tables(unit[:1])[0]

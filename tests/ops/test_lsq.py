@@ -1,4 +1,4 @@
-"""Quantisation by Triton against the reference, whose gradients tests/quant holds against numbers by hand."""
+"""Triton's kernels against the reference, whose gradients tests/quant holds against results by hand."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ALPHABETS = [(0, 255), (0, 1), (-128, 127), (-2, 1)]
 
 
 def make_x(shape: tuple[int, ...], max_symbol: int) -> Tensor:
-    """Mostly inside the symbols, some beyond, some exactly between two, some no numbers."""
+    """Most lie inside the symbols; some lie beyond, some exactly between two, and some are no numbers."""
     x = 0.4 * max_symbol * normal(*shape)
     flat = x.view(-1)
     flat[::7] = (flat[::7] * 2).round() / 2
@@ -47,7 +47,7 @@ def make_segments(sizes: tuple[int, ...], device: torch.device) -> Segments:
 
 
 def anchored_at(steps: LsqSteps, scale: Tensor, offset: Tensor | None) -> LsqSteps:
-    """Steps whose scale and offset are these numbers on every back end: no exponential but that of zero."""
+    """Steps of this scale and offset on every back end, since the only exponential is that of zero."""
     gain, shift = (torch.zeros_like(scale).requires_grad_() for _ in range(2))
     return LsqSteps(gain, scale) if offset is None else LsqSteps(gain, scale, shift, offset)
 
@@ -215,7 +215,7 @@ def test_steps_at_their_limits_get_no_gradient(triton_device):
 
 
 def test_layouts_of_memory_do_not_matter(triton_device):
-    """A transposed input, and a gradient that is one number repeated."""
+    """The input is transposed, and the gradient is one number repeated."""
     steps = make_steps(3, with_offset=True, device=triton_device)
     x = make_x((3, 50), 15).to(triton_device).t()
     assert_agree(x, steps, None, (0, 15), torch.ones((), device=triton_device).expand(50, 3))

@@ -161,7 +161,7 @@ def test_numba_writes_all_that_it_returns_and_reads_nothing_else(monkeypatch):
 
 @pytest.mark.slow
 def test_numba_stays_inside_its_arrays(tmp_path):
-    """In a process of its own, since bounds are checked only by kernels that are compiled so."""
+    """Only kernels that are compiled so check their bounds, hence the process of its own."""
     script = (
         "from scenes import *\n"
         f"for height, width in {SIZES}:\n"

@@ -1,4 +1,4 @@
-"""Residual vector quantisation by Triton against the reference, which tests/quant holds against numbers by hand."""
+"""Triton's kernels against the reference, which tests/quant holds against results by hand."""
 
 from __future__ import annotations
 

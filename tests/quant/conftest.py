@@ -9,6 +9,6 @@ from stgvcodec.ops.threads import one_torch_thread
 
 @pytest.fixture(autouse=True)
 def _one_torch_thread() -> Iterator[None]:
-    """As `encode_gop` quantises."""
+    """`encode_gop` quantises on one thread too."""
     with one_torch_thread():
         yield

@@ -11,7 +11,7 @@ from stgvcodec.quant import AffineQuantizer, affine
 
 
 def _example() -> AffineQuantizer:
-    """One component, 2 bits: values -1, -0.5, 0, 0.5 for symbols 0 to 3."""
+    """One component of 2 bits, whose symbols 0 to 3 stand for -1, -0.5, 0 and 0.5."""
     quantizer = AffineQuantizer(1, bits=2)
     quantizer.unit.fill_(0.5)
     quantizer.anchor.fill_(-1.0)

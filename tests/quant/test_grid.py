@@ -52,7 +52,7 @@ def test_the_grid_covers_the_means_to_half_a_cell(n):
 
 
 def test_means_may_leave_the_box_that_they_were_found_in_on_every_side():
-    """Also where the cells are as narrow as they can be, so that the grid ends close behind them."""
+    """The cells are as narrow as they can be, so that the grid ends close behind the means."""
     x = points(63)
     quantizer = fitted(x, 1e-7)
     low, high = x.amin(dim=0), x.amax(dim=0)

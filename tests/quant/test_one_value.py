@@ -58,7 +58,7 @@ NAMES = tuple(QUANTIZERS)
 
 
 def _laid_out(quantizer: torch.nn.Module, x: Tensor) -> Tensor:
-    """Groups are those of a flat vector."""
+    """The values as the quantiser takes them: groups are parts of a flat vector."""
     return x.reshape(-1) if getattr(quantizer, "group_sizes", None) is not None else x
 
 

@@ -16,7 +16,7 @@ def with_entry(name: str, percent: float | None, reason: str | None = None, shar
 
 
 def rows(text: str) -> dict[str, list[str]]:
-    """First cell -> the others, of the first table."""
+    """The first table: the first cell of each row, and the others."""
     lines = [line for line in text.split("###")[0].splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return {first: rest for first, *rest in cells}
