@@ -1,4 +1,4 @@
-"""Quantisers: parameters to integer symbols and back, one quantiser a file.
+"""Quantisers: parameters to integer symbols, and the values a decoder makes of them, one quantiser a file.
 
 Profile `paper` has the quantisers of Lin et al. 2026 (arXiv 2604.10910), appendix A-C:
 
@@ -22,15 +22,14 @@ returns the bits of the symbols beside the same values.
 
 Each class is a `torch.nn.Module` that follows `Quantizer`, on top of `ops.half_round`, `ops.lsq`, `ops.residual_vq`,
 `ops.log_shear` and `ops.ycocg`; the residual vector quantiser's forward also returns the commitment loss, its `update`
-moves the codebooks and its `restart_unused` moves those codewords that nothing chooses. Beside each class stands a
-function `dequantize(symbols, **side, device=...)`, which does what the decoder does.
+moves the codebooks and its `restart_unused` moves those codewords that nothing chooses. What a decoder makes of the
+symbols and the side information is `ops.dequantize`.
 
 Four rules hold for all quantisers:
 
-- **One value.** `q(x)` runs `dequantize`'s arithmetic on the symbols themselves and equals `dequantize(q.symbols(x),
-  **q.side())` bit for bit, on every device; a gradient never changes a value (no `x + (v - x).detach()`). A
-  product and the sum after it are two float32 roundings: a port that contracts them into a fused multiply-add decodes
-  something else.
+- **One value.** `q(x)` is what `ops.dequantize` makes of `q.symbols(x)` and `q.side()`, bit for bit, on every device;
+  a gradient never changes a value (no `x + (v - x).detach()`). A product and the sum after it are two float32
+  roundings: a port that contracts them into a fused multiply-add decodes something else.
 - **Always finite.** NaN counts as zero and infinities saturate, so that every input has symbols. Empty, constant and
   single-row inputs work.
 - **Learned steps are relative.** `gain` (scale = unit * exp(gain)) and `shift` (offset = anchor + unit * shift) start
@@ -91,5 +90,5 @@ class Quantizer(Protocol):
         ...
 
     def side(self) -> dict[str, NDArray[Any]]:
-        """Return the side information as transmitted, by the names of the arguments of the file's `dequantize`."""
+        """Return the side information as transmitted, by name: scales and offsets, or codebooks."""
         ...

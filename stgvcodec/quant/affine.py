@@ -20,44 +20,12 @@ from stgvcodec.ops.lsq import (
     values_of,
 )
 
-__all__ = ["SCALE_MIN", "AffineQuantizer", "dequantize"]
+__all__ = ["SCALE_MIN", "AffineQuantizer"]
 
 # Shares of the values left outside the window at either end, tried at initialisation; (0, 0) is min-max.
 _LOW_TAILS = (0.0, 0.0005, 0.002, 0.01)
 _HIGH_TAILS = (0.0, 0.0005, 0.002, 0.005, 0.01, 0.02, 0.05)
 _REFINEMENTS = 10
-
-
-def dequantize(
-    symbols: NDArray[np.uint8],
-    scale: NDArray[np.float32],
-    offset: NDArray[np.float32],
-    *,
-    device: torch.device | str = "cpu",
-) -> Tensor:
-    """Dequantise affine symbols: float32(q) * scale + offset, rounded to float32 after the product and after the sum.
-
-    Args:
-        symbols: Symbols. [N, C] uint8.
-        scale: Step per component. [C] float32.
-        offset: Value of symbol 0 per component. [C] float32.
-        device: Device of the result.
-
-    Returns:
-        Values. [N, C] float32.
-
-    Raises:
-        ValueError: a shape or dtype differs from the above.
-    """
-    if symbols.dtype != np.uint8 or symbols.ndim != 2:
-        raise ValueError(f"affine symbols are {symbols.dtype} {list(symbols.shape)}, expected uint8 [N, C]")
-    for name, array in (("scale", scale), ("offset", offset)):
-        if array.dtype != np.float32 or array.shape != symbols.shape[1:]:
-            raise ValueError(
-                f"affine {name} is {array.dtype} {list(array.shape)}, expected float32 [{symbols.shape[1]}]"
-            )
-    integers = torch.from_numpy(np.ascontiguousarray(symbols)).to(device)
-    return values_of(integers, torch.tensor(scale, device=device), torch.tensor(offset, device=device))
 
 
 def _fit_window(x: Tensor, max_symbol: int) -> tuple[Tensor, Tensor]:

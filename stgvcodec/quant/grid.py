@@ -7,9 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from stgvcodec.ops.lsq import LsqSteps, lsq_round, lsq_symbols, values_of
+from stgvcodec.ops.lsq import LsqSteps, lsq_round, lsq_symbols
 
-__all__ = ["MAX_CELL", "GridQuantizer", "dequantize"]
+__all__ = ["MAX_CELL", "GridQuantizer"]
 
 MAX_CELL = 2**15 - 1
 """Largest cell along an axis: half-pixel cells span the widest picture that the format allows."""
@@ -17,36 +17,6 @@ MAX_CELL = 2**15 - 1
 # The grid reaches this far beyond the means on either side, since they move while they are fine-tuned. The rounding of
 # the offset takes less than half of it.
 _SLACK = 0.02
-
-
-def dequantize(
-    symbols: NDArray[np.uint16],
-    scale: NDArray[np.float32],
-    offset: NDArray[np.float32],
-    *,
-    device: torch.device | str = "cpu",
-) -> Tensor:
-    """Dequantise cells: float32(k) * scale + offset, rounded to float32 after the product and after the sum.
-
-    Args:
-        symbols: Cells along (x, y). [N, 2] uint16.
-        scale: Width of a cell, in units of the means. [2] float32.
-        offset: Value of cell 0. [2] float32.
-        device: Device of the result.
-
-    Returns:
-        Means. [N, 2] float32.
-
-    Raises:
-        ValueError: a shape or dtype differs from the above.
-    """
-    if symbols.dtype != np.uint16 or symbols.ndim != 2 or symbols.shape[1] != 2:
-        raise ValueError(f"cells are {symbols.dtype} {list(symbols.shape)}, expected uint16 [N, 2]")
-    for name, array in (("scale", scale), ("offset", offset)):
-        if array.dtype != np.float32 or array.shape != (2,):
-            raise ValueError(f"grid {name} is {array.dtype} {list(array.shape)}, expected float32 [2]")
-    cells = torch.from_numpy(symbols.astype(np.int32)).to(device)
-    return values_of(cells, torch.tensor(scale, device=device), torch.tensor(offset, device=device))
 
 
 class GridQuantizer(nn.Module):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stgvcodec.ops.half_round import HALF_MAX, half_round, round_to_half
 
-__all__ = ["HALF_MAX", "HalfFloatQuantizer", "bit_patterns", "dequantize", "ordered_patterns", "round_to_half"]
+__all__ = ["HALF_MAX", "HalfFloatQuantizer", "bit_patterns", "ordered_patterns", "round_to_half"]
 
 
 def bit_patterns(halves: Tensor) -> NDArray[np.uint16]:
@@ -31,24 +30,6 @@ def ordered_patterns(patterns: NDArray[np.uint16]) -> NDArray[np.uint16]:
         patterns: Bit patterns of finite halves. Any shape, uint16.
     """
     return np.where(patterns >= 0x8000, 0xFFFF - patterns, patterns + np.uint16(0x8000)).astype(np.uint16)
-
-
-def dequantize(symbols: NDArray[np.uint16], *, device: torch.device | str = "cpu") -> Tensor:
-    """Dequantise half bit patterns.
-
-    Args:
-        symbols: Bit patterns, finite. Any shape, uint16.
-        device: Device of the result.
-
-    Returns:
-        Values; every half is exact in float32. Same shape, float32.
-
-    Raises:
-        ValueError: symbols are not uint16.
-    """
-    if symbols.dtype != np.uint16:
-        raise ValueError(f"half-float symbols have dtype {symbols.dtype}, expected uint16 bit patterns")
-    return torch.from_numpy(np.ascontiguousarray(symbols).view(np.float16).astype(np.float32)).to(device)
 
 
 class HalfFloatQuantizer(nn.Module):

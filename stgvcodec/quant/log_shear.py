@@ -8,31 +8,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stgvcodec.ops.code_length import CodeLengths
-from stgvcodec.ops.log_shear import SCALE_LIMITS, decoded, log_shear_round, log_shear_scale, log_shear_symbols
+from stgvcodec.ops.log_shear import SCALE_LIMITS, log_shear_round, log_shear_scale, log_shear_symbols
 
-__all__ = ["SCALE_LIMITS", "LogShearQuantizer", "dequantize"]
-
-
-def dequantize(symbols: NDArray[np.uint8], scale: NDArray[np.float32], *, device: torch.device | str = "cpu") -> Tensor:
-    """Dequantise symbols (a, b, s), the log scales of l1 and l3 and the shear, to raw Cholesky factors.
-
-    Args:
-        symbols: Symbols. [N, 3] uint8.
-        scale: Relative steps of l1 and l3, and step of the shear. [3] float32.
-        device: Device of the result.
-
-    Returns:
-        (l1, l2, l3) before the lower bound of `bounded_cholesky`, pixels. [N, 3] float32.
-
-    Raises:
-        ValueError: a shape or dtype differs from the above.
-    """
-    if symbols.dtype != np.uint8 or symbols.ndim != 2 or symbols.shape[1] != 3:
-        raise ValueError(f"log-shear symbols are {symbols.dtype} {list(symbols.shape)}, expected uint8 [N, 3]")
-    if scale.dtype != np.float32 or scale.shape != (3,):
-        raise ValueError(f"log-shear scale is {scale.dtype} {list(scale.shape)}, expected float32 [3]")
-    # This runs on the host, where a table of 256 products takes microseconds; every operation rounds as on any device.
-    return decoded(torch.from_numpy(np.ascontiguousarray(symbols)), torch.tensor(scale)).to(device)
+__all__ = ["SCALE_LIMITS", "LogShearQuantizer"]
 
 
 class LogShearQuantizer(nn.Module):

@@ -16,7 +16,6 @@ from stgvcodec.ops.residual_vq import (
     residual_vq,
     residual_vq_encode,
     residual_vq_update,
-    sum_codewords,
     trace,
 )
 from stgvcodec.quant import half_float
@@ -25,35 +24,6 @@ from stgvcodec.quant.kmeans import kmeans
 # A codeword counts as unused below this usage, in samples. A new codeword starts with a usage of 1, so with a decay of
 # 0.99 it has 69 updates to win a sample before a restart would move it again.
 _UNUSED_BELOW = 0.5
-
-
-def dequantize(
-    symbols: NDArray[np.uint8], codebooks: NDArray[np.uint16], *, device: torch.device | str = "cpu"
-) -> Tensor:
-    """Dequantise codeword indices: zero, plus the codeword of each stage in order, one float32 addition a stage.
-
-    Args:
-        symbols: Codeword index per stage. [N, M] uint8.
-        codebooks: Codewords as half bit patterns, finite. [M, K, 3] uint16.
-        device: Device of the result.
-
-    Returns:
-        Weighted RGB. [N, 3] float32.
-
-    Raises:
-        ValueError: a shape or dtype differs from the above, or an index is not below K.
-    """
-    if symbols.dtype != np.uint8 or symbols.ndim != 2:
-        raise ValueError(f"colour indices are {symbols.dtype} {list(symbols.shape)}, expected uint8 [N, M]")
-    n_stages = symbols.shape[1]
-    if codebooks.ndim != 3 or codebooks.shape[0] != n_stages or codebooks.shape[2] != N_CHANNELS:
-        raise ValueError(f"codebooks have shape {list(codebooks.shape)}, expected [{n_stages}, K, 3]")
-    if symbols.size and int(symbols.max()) >= codebooks.shape[1]:
-        raise ValueError(
-            f"colour index {int(symbols.max())} found, expected indices below the codebook size {codebooks.shape[1]}"
-        )
-    indices = torch.from_numpy(symbols.astype(np.int64)).to(device)
-    return sum_codewords(indices, half_float.dequantize(codebooks, device=device))
 
 
 class ResidualVectorQuantizer(nn.Module):

@@ -24,7 +24,7 @@ from stgvcodec.ops.lsq import (
     values_of,
 )
 
-__all__ = ["SCALE_MIN", "SymmetricQuantizer", "dequantize"]
+__all__ = ["SCALE_MIN", "SymmetricQuantizer"]
 
 # Any positive step serves an all-zero group; this one is of the order of a hash table's.
 _IDLE_SCALE = 2.0**-14
@@ -36,58 +36,8 @@ _STEPS_PER_OCTAVE = 16
 _SEARCH_ELEMENTS = 1 << 20
 
 
-def dequantize(
-    symbols: NDArray[np.int8],
-    scales: NDArray[np.float32],
-    *,
-    group_sizes: Sequence[int] | None = None,
-    device: torch.device | str = "cpu",
-) -> Tensor:
-    """Dequantise signed symbols: float32(q) times the scale of the group, one float32 rounding.
-
-    Args:
-        symbols: Symbols. Any shape, int8.
-        scales: Step per group. [G] float32.
-        group_sizes: Rows (of the first dimension) in each group, in order; None: everything is one group.
-        device: Device of the result.
-
-    Returns:
-        Values. Shape of the symbols, float32.
-
-    Raises:
-        ValueError: a dtype differs from the above, or scales, groups and rows don't match.
-    """
-    n_groups = 1 if group_sizes is None else len(group_sizes)
-    if symbols.dtype != np.int8:
-        raise ValueError(f"symmetric symbols have dtype {symbols.dtype}, expected int8")
-    if scales.dtype != np.float32 or scales.shape != (n_groups,):
-        raise ValueError(
-            f"symmetric scales are {scales.dtype} {list(scales.shape)}, expected float32 [{n_groups}], one a group"
-        )
-    row_group = None
-    if group_sizes is not None:
-        _check_rows(symbols.shape, group_sizes)
-        row_group = _row_groups(group_sizes).to(device)
-    integers = torch.from_numpy(np.ascontiguousarray(symbols)).to(device)
-    return values_of(integers, _per_row(torch.tensor(scales, device=device), row_group, integers.ndim), None)
-
-
-def _check_rows(shape: Sequence[int], group_sizes: Sequence[int]) -> None:
-    if not shape or shape[0] != sum(group_sizes):
-        raise ValueError(
-            f"symmetric quantiser got shape {list(shape)}, expected {sum(group_sizes)} rows, the sum of its groups"
-        )
-
-
 def _row_groups(group_sizes: Sequence[int]) -> Tensor:
     return torch.repeat_interleave(torch.arange(len(group_sizes)), torch.tensor(list(group_sizes), dtype=torch.int64))
-
-
-def _per_row(scale: Tensor, row_group: Tensor | None, n_dims: int) -> Tensor:
-    """Bring scales into a shape that broadcasts against the values: [G] -> [] or [rows, 1, ...]."""
-    if row_group is None:
-        return scale[0]
-    return scale[row_group].reshape(-1, *(1,) * (n_dims - 1))
 
 
 def _fit_scale(values: Tensor, max_symbol: int) -> Tensor:

@@ -8,34 +8,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stgvcodec.ops.code_length import CodeLengths
-from stgvcodec.ops.ycocg import MAX_SYMBOL, ZERO, to_ycocg, values_of, ycocg_round, ycocg_scale, ycocg_symbols
+from stgvcodec.ops.ycocg import MAX_SYMBOL, ZERO, to_ycocg, ycocg_round, ycocg_scale, ycocg_symbols
 
-__all__ = ["YcocgQuantizer", "dequantize"]
+__all__ = ["YcocgQuantizer"]
 
 # An error of Y or Cg shows in three channels, an error of Co in two.
 _STEP_RATIOS = (1.0, 1.2, 1.0)
-
-
-def dequantize(symbols: NDArray[np.uint8], scale: NDArray[np.float32], *, device: torch.device | str = "cpu") -> Tensor:
-    """Dequantise colours: float32(q - 128) * scale per component of (Y, Co, Cg), then to RGB by four additions.
-
-    Args:
-        symbols: Symbols of (Y, Co, Cg). [N, 3] uint8.
-        scale: Step of each component. [3] float32.
-        device: Device of the result.
-
-    Returns:
-        Weighted RGB. [N, 3] float32.
-
-    Raises:
-        ValueError: a shape or dtype differs from the above.
-    """
-    if symbols.dtype != np.uint8 or symbols.ndim != 2 or symbols.shape[1] != 3:
-        raise ValueError(f"YCoCg symbols are {symbols.dtype} {list(symbols.shape)}, expected uint8 [N, 3]")
-    if scale.dtype != np.float32 or scale.shape != (3,):
-        raise ValueError(f"YCoCg scale is {scale.dtype} {list(scale.shape)}, expected float32 [3]")
-    integers = torch.from_numpy(symbols.astype(np.int16) - ZERO).to(device)
-    return values_of(integers, torch.tensor(scale, device=device))
 
 
 class YcocgQuantizer(nn.Module):

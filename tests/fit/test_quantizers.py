@@ -3,8 +3,10 @@ from __future__ import annotations
 import dataclasses
 import itertools
 
+import numpy as np
 import pytest
 import torch
+from dequantized import dequantized
 from fields import PAPER_FIELD, SMALL_FIELD
 from fits import COMPACT
 from tensors import no_waiting
@@ -13,8 +15,9 @@ from tolerances import approx, assert_close
 from stgvcodec.fit.phases import QUANTIZED_STREAMS
 from stgvcodec.fit.quantizers import GopQuantizers, QuantizerConfig
 from stgvcodec.model.gop_model import FieldParameters, GopParameters, GopSpec
+from stgvcodec.ops.dequantize import reference
 from stgvcodec.ops.field_mlp import FieldWeights
-from stgvcodec.quant import SymmetricQuantizer, affine, half_float, residual_vq, symmetric
+from stgvcodec.quant import SymmetricQuantizer
 
 CONFIG = QuantizerConfig(cholesky_bits=8, color_stages=2, color_codebook_size=8, weight_bits=8, seed=0)
 # The flat vector of this field has another order than the bitstream.
@@ -84,14 +87,14 @@ def test_quantised_values_are_those_of_the_symbols(triton_device, backend):
     q = make_quantizers(values, backend=backend)
     quantized, _ = q.quantize(values, QUANTIZED_STREAMS)
     grids = (SPEC.field.static_grid, SPEC.field.dynamic_grid)
-    group_sizes = [*(grid.level_entries for grid in grids), *(None for _ in values.field.weights)]
+    group_sizes = [*(grid.level_entries for grid in grids), *((weight.numel(),) for weight in values.field.weights)]
 
     decoded = {
-        "means": [half_float.dequantize(q.means.symbols(values.means))],
-        "cholesky": [affine.dequantize(q.cholesky.symbols(values.cholesky), **q.cholesky.side())],
-        "colors": [residual_vq.dequantize(q.colors.symbols(values.colors), **q.colors.side())],
+        "means": [dequantized(q.means, values.means)],
+        "cholesky": [dequantized(q.cholesky, values.cholesky)],
+        "colors": [dequantized(q.colors, values.colors)],
         "field": [
-            symmetric.dequantize(symbols, scales, group_sizes=sizes)
+            torch.from_numpy(reference.symmetric(symbols, scales, symbols.size // sum(sizes) * np.cumsum(sizes)))
             for (symbols, scales), sizes in zip(q.field.symbols(values.field), group_sizes, strict=True)
         ],
     }

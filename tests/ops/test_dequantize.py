@@ -20,7 +20,6 @@ from stgvcodec.ops.dequantize import (
     log_sizes,
     parameter_layout,
 )
-from stgvcodec.quant import affine, grid, half_float, log_shear, residual_vq, symmetric, ycocg
 
 MODES = list(product((0, 1), repeat=3))
 BACKENDS = ("reference", "numba")
@@ -257,30 +256,6 @@ def test_no_sum_of_codewords_is_negative_zero():
     gop = replace(gop, colors=np.zeros((2, 3), np.uint8))
     for backend in BACKENDS:
         assert_same_bits(parameters_of(gop, layout, backend)["colors"], np.zeros((2, 3), np.float32))
-
-
-@pytest.mark.parametrize("modes", [(0, 0, 0), (1, 1, 1)], ids=str)
-def test_encoder_and_decoder_hold_the_same_model(modes):
-    """The quantisers' own arithmetic is the encoder's."""
-    gop, layout = gop_of(modes, n=1000)
-    if modes[0]:
-        means = grid.dequantize(gop.points, gop.point_scale, gop.point_offset)
-        cholesky = log_shear.dequantize(gop.shapes, gop.shape_scale)
-        colors = ycocg.dequantize(gop.colors, gop.color_scale)
-    else:
-        order = gop.points.astype(np.int32)
-        patterns = np.where(order >= 0x8000, order - 0x8000, 0xFFFF - order).astype(np.uint16)
-        means = half_float.dequantize(patterns)
-        cholesky = affine.dequantize(gop.shapes, gop.shape_scale, gop.shape_offset)
-        colors = residual_vq.dequantize(gop.colors, gop.codebooks)
-    table = symmetric.dequantize(gop.static_table, gop.static_scales, group_sizes=(5, 1, 8))
-
-    parameters = parameters_of(gop, layout, "numba")
-
-    assert_same_bits(parameters["means"], means.numpy())
-    assert_same_bits(parameters["cholesky"], cholesky.numpy())
-    assert_same_bits(parameters["colors"], colors.numpy())
-    assert_same_bits(parameters["static_table"], table.numpy())
 
 
 @pytest.mark.parametrize("n", [0, 1, 1000])

@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from dequantized import dequantized
 from tensors import bits, normal
 
-from stgvcodec.quant import GridQuantizer, grid
+from stgvcodec.quant import GridQuantizer
 
 
 def fitted(x: torch.Tensor, cell: float, backend: str = "auto") -> GridQuantizer:
@@ -33,7 +34,7 @@ def test_forward_is_what_is_decoded(triton_device, n, cell, backend):
 
     symbols = quantizer.symbols(x)
     assert symbols.dtype == np.uint16
-    assert torch.equal(bits(values), bits(grid.dequantize(symbols, **quantizer.side())))
+    assert torch.equal(bits(values), bits(dequantized(quantizer, x)))
     assert torch.isfinite(values).all()
     values.sum().backward()
     assert (x.grad[:n] == 1.0).all()
@@ -65,11 +66,3 @@ def test_sides_are_short_numbers():
     side = fitted(points(63), 3e-3).side()
     for array in side.values():
         assert not (array.view(np.uint32) & 0xFFFF).any()
-
-
-def test_dequantize_refuses_mismatches():
-    ones = np.ones(2, np.float32)
-    with pytest.raises(ValueError, match=r"cells are uint8 \[3, 2\]"):
-        grid.dequantize(np.zeros((3, 2), np.uint8), ones, ones)
-    with pytest.raises(ValueError, match=r"grid offset is float32 \[1\]"):
-        grid.dequantize(np.zeros((3, 2), np.uint16), ones, ones[:1])

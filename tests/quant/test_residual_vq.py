@@ -6,7 +6,7 @@ import torch
 from tensors import normal
 from tolerances import approx, assert_close
 
-from stgvcodec.quant import ResidualVectorQuantizer, residual_vq
+from stgvcodec.quant import ResidualVectorQuantizer
 
 
 def _colors(n_colors: int, seed: int = 0) -> torch.Tensor:
@@ -277,13 +277,3 @@ def test_refuses_inputs():
     ):
         with pytest.raises(ValueError, match=r"got torch.float32 \[5, 2\], expected torch.float32 \[N, 3\]"):
             method(torch.zeros(5, 2))
-
-
-def test_dequantize_refuses_mismatches():
-    codebooks = np.zeros((2, 4, 3), np.uint16)
-    with pytest.raises(ValueError, match="expected uint8"):
-        residual_vq.dequantize(np.zeros((5, 2), np.int64), codebooks)
-    with pytest.raises(ValueError, match=r"expected \[3, K, 3\]"):
-        residual_vq.dequantize(np.zeros((5, 3), np.uint8), codebooks)
-    with pytest.raises(ValueError, match="colour index 4 found, expected indices below the codebook size 4"):
-        residual_vq.dequantize(np.full((5, 2), 4, np.uint8), codebooks)

@@ -15,7 +15,6 @@ from stgvcodec.ops.residual_vq.encoding import (
     Encoding,
     Trace,
     bounded,
-    sum_codewords,
     trace,
 )
 
@@ -31,7 +30,6 @@ __all__ = [
     "residual_vq",
     "residual_vq_encode",
     "residual_vq_update",
-    "sum_codewords",
     "trace",
 ]
 

@@ -61,11 +61,3 @@ def trace(x: Tensor, codebooks: Tensor) -> Trace:
         targets.append(target)
         errors.append(stage_errors)
     return Trace(torch.stack(indices, dim=1), decoded, targets, torch.stack(errors))
-
-
-def sum_codewords(indices: Tensor, codebooks: Tensor) -> Tensor:
-    """Decode colours: zero, plus the codeword of each stage in order. [N, M] int64, [M, K, 3] float32 -> [N, 3]."""
-    total = torch.zeros(indices.shape[0], codebooks.shape[2], device=codebooks.device)
-    for stage, codebook in enumerate(codebooks):
-        total = total + codebook.index_select(0, indices[:, stage])
-    return total
