@@ -4,7 +4,7 @@ import errno
 from pathlib import Path
 
 import pytest
-from folders import names
+from clips import files_under
 
 from stgvcodec.errors import ConfigError, OutputError
 from stgvcodec.media import atomic_folder, atomic_output, check_output_file, check_output_folder, refuse_same_file
@@ -27,8 +27,8 @@ def test_the_file_appears_when_the_block_ends(tmp_path):
         assert part.parent == tmp_path
         assert part.name.startswith(".out.bin.part-")
         part.write_bytes(b"whole")
-        assert names(tmp_path) == [part.name]
-    assert names(tmp_path) == ["out.bin"]
+        assert files_under(tmp_path) == [part.name]
+    assert files_under(tmp_path) == ["out.bin"]
     assert (tmp_path / "out.bin").read_bytes() == b"whole"
 
 
@@ -40,7 +40,7 @@ def test_a_failure_leaves_nothing_and_overwrites_nothing(tmp_path, failure, exis
         destination.write_bytes(existing)
     with pytest.raises(failure):
         write_half(destination, failure)
-    assert names(tmp_path) == ([] if existing is None else ["out.bin"])
+    assert files_under(tmp_path) == ([] if existing is None else ["out.bin"])
     assert existing is None or destination.read_bytes() == existing
 
 
@@ -67,7 +67,7 @@ def test_a_full_disk_is_an_output_error(tmp_path):
         atomic_output(tmp_path / "out.bin"),
     ):
         raise OSError(errno.ENOSPC, "No space left on device")
-    assert names(tmp_path) == []
+    assert files_under(tmp_path) == []
 
 
 def test_other_peoples_os_errors_pass_through(tmp_path):
@@ -75,22 +75,25 @@ def test_other_peoples_os_errors_pass_through(tmp_path):
         raise PermissionError(errno.EACCES, "Permission denied", "input.mp4")
 
 
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("folder", "is a folder"),
-        ("missing/out.bin", r"missing does not exist; create it first"),
-        ("file/out.bin", "does not exist"),
-        ("x" * 300, "cannot be written: File name too long"),
-    ],
-    ids=["folder", "no-parent", "parent-is-a-file", "long-name"],
-)
-def test_files_that_cannot_be_written_are_refused_first(tmp_path, name, message):
-    (tmp_path / "folder").mkdir()
+REFUSED = {
+    "a folder": (check_output_file, "full", "is a folder"),
+    "no parent": (check_output_file, "missing/out.bin", r"missing does not exist; create it first"),
+    "the parent is a file": (check_output_file, "file/out.bin", "does not exist"),
+    "a long name": (check_output_file, "x" * 300, "cannot be written: File name too long"),
+    "a folder that is not empty": (check_output_folder, "full", "not empty"),
+    "a file": (check_output_folder, "file", "is a file"),
+    "a folder without a parent": (check_output_folder, "missing/frames", "does not exist"),
+}
+
+
+@pytest.mark.parametrize(("check", "name", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_written_is_refused_first(tmp_path, check, name, message):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "precious.txt").write_text("x")
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OutputError, match=message):
-        check_output_file(tmp_path / name)
-    assert names(tmp_path) == ["file", "folder"]
+        check(tmp_path / name)
+    assert files_under(tmp_path) == ["file", "full", "full/precious.txt"]
 
 
 def test_devices_are_not_replaced():
@@ -113,28 +116,13 @@ def test_the_folder_appears_when_the_block_ends(tmp_path, exists):
     with atomic_folder(destination) as part:
         (part / "0.png").write_bytes(b"x")
         assert not (destination / "0.png").exists()
-    assert names(tmp_path) == ["frames"]
-    assert names(destination) == ["0.png"]
+    assert files_under(tmp_path) == ["frames", "frames/0.png"]
 
 
 def test_a_failed_folder_leaves_nothing(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write_half_a_folder(tmp_path / "frames")
-    assert names(tmp_path) == []
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [("full", "not empty"), ("file", "is a file"), ("missing/frames", "does not exist")],
-    ids=["not-empty", "file", "no-parent"],
-)
-def test_folders_that_cannot_be_written_are_refused_first(tmp_path, name, message):
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "precious.txt").write_text("x")
-    (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(OutputError, match=message):
-        check_output_folder(tmp_path / name)
-    assert names(tmp_path) == ["file", "full"]
+    assert files_under(tmp_path) == []
 
 
 @pytest.mark.parametrize("destination", ["a.mp4", "folder/../a.mp4", "link.mp4", "hard.mp4"])

@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from folders import names
+from clips import files_under
 
 from stgvcodec.errors import ConfigError, OutputError
 from stgvcodec.media import ColorTags, VideoWriter, open_video, open_writer
@@ -61,7 +61,7 @@ def write_and_fail(path: Path, frames: Sequence[np.ndarray], failure: type[BaseE
 def test_round_trip(tmp_path, suffix, least_db, height, width):
     frames = smooth_frames(5, height, width)
     path = write_all(tmp_path / f"out{suffix}", frames)
-    assert names(tmp_path) == [path.name]
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
     with open_video(path) as reader:
         back = [frame.rgb for frame in reader]
     worst = min(psnr_db(a, b) for a, b in zip(frames, back, strict=True))
@@ -70,7 +70,7 @@ def test_round_trip(tmp_path, suffix, least_db, height, width):
 
 def test_pngs_are_numbered_from_zero(tmp_path):
     write_all(tmp_path / "frames", smooth_frames(3, 8, 8))
-    assert names(tmp_path / "frames") == ["000000.png", "000001.png", "000002.png"]
+    assert files_under(tmp_path / "frames") == ["000000.png", "000001.png", "000002.png"]
 
 
 @pytest.mark.parametrize(
@@ -150,14 +150,14 @@ def test_y4m_says_what_it_loses(tmp_path, caplog):
 def test_a_failure_leaves_nothing(tmp_path, suffix, failure):
     with pytest.raises(failure):
         write_and_fail(tmp_path / f"out{suffix}", smooth_frames(3, 48, 64), failure)
-    assert names(tmp_path) == []
+    assert files_under(tmp_path) == []
 
 
 def test_a_failure_keeps_the_existing_file(tmp_path):
     (tmp_path / "out.mp4").write_bytes(b"precious")
     with pytest.raises(KeyboardInterrupt):
         write_and_fail(tmp_path / "out.mp4", smooth_frames(1, 48, 64), KeyboardInterrupt)
-    assert names(tmp_path) == ["out.mp4"]
+    assert files_under(tmp_path) == ["out.mp4"]
     assert (tmp_path / "out.mp4").read_bytes() == b"precious"
 
 
@@ -168,7 +168,7 @@ def test_no_frames_is_refused_and_leaves_nothing(tmp_path, suffix):
         writer_for(tmp_path / f"out{suffix}", smooth_frames(1, 48, 64)),
     ):
         pass
-    assert names(tmp_path) == []
+    assert files_under(tmp_path) == []
 
 
 @pytest.mark.parametrize("suffix", [".webm", ".png", ".stgv", ".MP5"])
@@ -184,7 +184,7 @@ def test_destinations_are_refused_before_any_work(tmp_path, name):
     (tmp_path / "full" / "x").write_bytes(b"")
     with pytest.raises(OutputError):
         writer_for(tmp_path / name, smooth_frames(1, 8, 8))
-    assert names(tmp_path) == ["folder.mp4", "full"]
+    assert files_under(tmp_path) == ["folder.mp4", "full", "full/x"]
 
 
 def test_frames_are_checked(tmp_path):
@@ -227,4 +227,4 @@ def test_a_full_disk_is_an_output_error_and_leaves_nothing(tmp_path, suffix, mom
     frames = smooth_frames(2, 48, 64)
     with pytest.raises(OutputError, match="cannot be written: No space left on device"):
         fill_the_disk()
-    assert names(tmp_path) == []
+    assert files_under(tmp_path) == []

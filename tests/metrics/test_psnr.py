@@ -14,8 +14,9 @@ from stgvcodec.metrics import psnr_db
 )
 def test_a_constant_difference_by_hand(difference, expected):
     # 20 log10(255 / difference)
-    reference = np.zeros((7, 5, 3), np.uint8)
-    assert psnr_db(reference, reference + np.uint8(difference)) == approx(expected, "PSNR, six digits in dB", F64)
+    dark = np.zeros((7, 5, 3), np.uint8)
+    bright = dark + np.uint8(difference)
+    assert psnr_db(dark, bright) == psnr_db(bright, dark) == approx(expected, "PSNR, six digits in dB", F64)
 
 
 def test_one_sample_of_twelve_by_hand():
@@ -29,11 +30,6 @@ def test_one_sample_of_twelve_by_hand():
 def test_identical_pictures_are_infinitely_close():
     picture = np.random.default_rng(0).integers(0, 256, (9, 8, 3), dtype=np.uint8)
     assert psnr_db(picture, picture.copy()) == math.inf
-
-
-def test_differences_do_not_wrap_around_and_are_symmetric():
-    dark, bright = np.zeros((4, 4, 3), np.uint8), np.full((4, 4, 3), 255, np.uint8)
-    assert psnr_db(dark, bright) == psnr_db(bright, dark) == 0.0
 
 
 def test_the_formula_on_noise():
