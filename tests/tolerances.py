@@ -39,7 +39,7 @@ DECODED_SAMPLES = SampleTolerance(usual=1, share=1 / 10_000, most=2)
 TABLE: dict[str, dict[torch.dtype, Tolerance]] = {
     # Sums and means in float32, in another order.
     "sum": {F32: Tolerance(rtol=1e-5, atol=1e-12)},
-    # Operators. Adam: of parameters that have moved by about one; rounding alone costs 1e-7 a step.
+    # Parameters of Adam that have moved by about one; rounding alone costs 1e-7 a step.
     "adam": {F32: Tolerance(atol=2e-6)},
     "adam, 20 steps": {F32: Tolerance(atol=1e-5)},
     "adam, extreme gradients": {F32: Tolerance(atol=1e-4)},
@@ -112,7 +112,7 @@ TABLE: dict[str, dict[torch.dtype, Tolerance]] = {
     "splat_loss": {F32: Tolerance(of_largest=1e-5, atol=1e-12), F64: Tolerance(rtol=1e-12, atol=1e-12)},
     "splat_loss, gradient": {F32: Tolerance(of_largest=1e-4, atol=1e-12)},
     "splat_loss, replayed": {F32: Tolerance(rtol=1e-4, of_largest=1e-4)},
-    # Quantisers: worked out by hand in exact numbers.
+    # Gradients of quantisers, worked out by hand.
     "quantiser, gradient by hand": {F32: Tolerance(atol=1e-6)},
     "quantiser, exact values": {F32: Tolerance(rtol=1e-6)},
     # A uniform distribution's error of step^2 / 12, from 20 000 samples.
@@ -123,7 +123,7 @@ TABLE: dict[str, dict[torch.dtype, Tolerance]] = {
     "residual_vq, codewords": {F32: Tolerance(rtol=1e-5, atol=1e-5)},
     "residual_vq, usage": {F32: Tolerance(rtol=1e-3, atol=1e-12)},
     "residual_vq, half precision": {F32: Tolerance(rtol=1e-5, atol=1e-3)},
-    # Model.
+    # Sums of squares, and parameters in training units and pixels.
     "covariance": {F64: Tolerance(rtol=1e-12, atol=1e-6)},
     "covariance, reduced": {F64: Tolerance(rtol=1e-9, atol=1e-9)},
     "means": {F32: Tolerance(atol=1e-6)},
@@ -155,7 +155,7 @@ TABLE: dict[str, dict[torch.dtype, Tolerance]] = {
     "rate, payload": {F32: Tolerance(rtol=0.01, atol=1e-12)},
     "rate, one class": {F32: Tolerance(rtol=0.02, atol=56)},
     "rate, other back end": {F32: Tolerance(rtol=1e-3, atol=1e-12)},
-    # Metrics: numbers of six digits, other implementations, formulas in float64.
+    # Truths of six digits, other implementations, formulas in float64.
     "PSNR, six digits in dB": {F64: Tolerance(atol=1e-6)},
     "PSNR, formula in dB": {F64: Tolerance(atol=1e-12)},
     "MS-SSIM": {F32: Tolerance(atol=2e-5)},

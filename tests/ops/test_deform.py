@@ -239,7 +239,7 @@ def test_triton_takes_non_contiguous_tensors(triton_device):
     assert_equal(evaluate(case, inputs, "triton"), evaluate(case, other, "triton"))
 
 
-def test_reference_can_be_trained_after_triton_ran_in_inference_mode(triton_device):
+def test_triton_can_be_trained_after_a_call_in_inference_mode(triton_device):
     case = CASES["one Gaussian"]
     with torch.inference_mode():
         evaluate(case, make_inputs(case).to(triton_device), "triton")
