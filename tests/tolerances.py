@@ -103,7 +103,7 @@ TABLE: dict[str, dict[torch.dtype, Tolerance]] = {
     "picture, real size": {F32: Tolerance(of_largest=1e-5, least_largest=1.0)},
     "picture, gradient at real size": {F32: Tolerance(of_largest=2e-4)},
     "picture, gradient of heavy tails": {F32: Tolerance(of_largest=1e-3)},
-    # gsplat has an offset less in its weights, and alpha of 8 bits.
+    # gsplat composites by alpha, and its weights do not have our offset.
     "picture, gsplat": {F32: Tolerance(atol=2e-4)},
     "picture, back ends of a field": {F32: Tolerance(atol=1e-4)},
     "picture, enlarged": {F32: Tolerance(atol=2e-5)},
@@ -119,11 +119,11 @@ TABLE: dict[str, dict[torch.dtype, Tolerance]] = {
     "quantiser, mean error": {F32: Tolerance(rtol=0.05, atol=1e-12)},
     "kmeans": {F64: Tolerance(rtol=1e-5, atol=1e-8)},
     "residual_vq, commitment gradient": {F32: Tolerance(rtol=1e-5, atol=1e-7)},
-    # After 200 updates of decay 0.9, and of codewords that are rounded to halves.
+    # Means of clusters after 200 updates, and colours under codewords that are rounded to halves.
     "residual_vq, codewords": {F32: Tolerance(rtol=1e-5, atol=1e-5)},
     "residual_vq, usage": {F32: Tolerance(rtol=1e-3, atol=1e-12)},
     "residual_vq, half precision": {F32: Tolerance(rtol=1e-5, atol=1e-3)},
-    # Sums of squares, and parameters in training units and pixels.
+    # Parameters and what follows from them: training spaces, pixels, products of factors.
     "covariance": {F64: Tolerance(rtol=1e-12, atol=1e-6)},
     "covariance, reduced": {F64: Tolerance(rtol=1e-9, atol=1e-9)},
     "means": {F32: Tolerance(atol=1e-6)},
@@ -164,8 +164,8 @@ TABLE: dict[str, dict[torch.dtype, Tolerance]] = {
     "BD-rate, integration": {F64: Tolerance(rtol=1e-8, atol=1e-12)},
     # Logarithms of other machines may differ in the last place.
     "BD-rate": {F64: Tolerance(rtol=1e-12, atol=1e-12)},
-    # Colour, in levels: rounding to 8 bits is 0.5, and swscale's fixed point adds a little; deep full-range samples are
-    # rounded twice, and chroma that is resampled is rounded in between.
+    # Levels of colour: rounding to 8 bits is 0.5, and swscale's fixed point adds a little; deep full-range samples are
+    # rounded twice.
     "levels, 4:4:4": {F64: Tolerance(atol=0.55)},
     "levels, deep full range": {F64: Tolerance(atol=0.8)},
     "levels, 4:2:0": {F64: Tolerance(atol=0.75)},
