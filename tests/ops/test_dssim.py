@@ -36,7 +36,6 @@ def test_reference_agrees_with_pytorch_msssim(height, width):
     assert 0.01 < float(loss) < 1
 
 
-@pytest.mark.slow
 def test_reference_gradient_is_that_of_its_loss():
     image, frames, picked = make_case(2, 12, 13)
     image = image.double().requires_grad_()

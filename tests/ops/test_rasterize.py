@@ -37,9 +37,7 @@ def test_reference_equals_the_dense_formula(height, width, n_frames):
     assert_agree(run(scene, height, width, "reference", F64, grad_image), truths)
 
 
-@pytest.mark.parametrize(
-    ("height", "width", "n_frames"), [(1, 1, 1), pytest.param(3, 5, 2, marks=pytest.mark.slow), (17, 2, 1)]
-)
+@pytest.mark.parametrize(("height", "width", "n_frames"), [(1, 1, 1), (3, 5, 2), (17, 2, 1)])
 def test_reference_passes_gradcheck(height, width, n_frames):
     leaves = [tensor.requires_grad_() for tensor in random_scene(n_frames, 4, height, width, seed=3)]
     assert torch.autograd.gradcheck(lambda *inputs: rasterize(*inputs, height=height, width=width), leaves)
@@ -191,7 +189,6 @@ def test_numba_gives_the_same_bits_for_any_number_of_threads(monkeypatch):
         assert all(torch.equal(value, first) for value, first in zip(other, results[0], strict=True))
 
 
-@pytest.mark.slow
 def test_reference_gives_the_same_bits_every_time():
     scene = random_scene(2, 2000, 100, 131, seed=9)
     first, second = (run(scene, 100, 131, "reference") for _ in range(2))
