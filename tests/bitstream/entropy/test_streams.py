@@ -66,7 +66,7 @@ def test_ans_values_of_the_spec(row):
     assert coder.get_compressed().tolist() == [independent_decoder.first_state(symbols)]
 
 
-RUNS = {
+ARRAYS = {
     "constant": lambda rng: (np.full(1000, 200, np.uint8), 256),
     "uniform bytes": lambda rng: (rng.integers(0, 256, 5000).astype(np.uint8), 256),
     "uniform over 8": lambda rng: (rng.integers(0, 8, 41).astype(np.uint8), 8),
@@ -88,8 +88,8 @@ MODES = {
 }
 
 
-def run(name):
-    symbols, alphabet = RUNS[name](np.random.default_rng(3))
+def filled_array(name):
+    symbols, alphabet = ARRAYS[name](np.random.default_rng(3))
     return SymbolArray(name, len(symbols), alphabet), symbols
 
 
@@ -111,21 +111,21 @@ def result(read, data, arrays):
 
 @pytest.mark.parametrize("name", MODES)
 def test_each_kind_of_run_gets_its_model(name):
-    first = encode_stream([run(name)])[0]
+    first = encode_stream([filled_array(name)])[0]
     expected = MODES[name]
     assert (first if expected in (0, 4) else first & 3) == expected
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", ARRAYS)
 def test_single_context_round_trip(name):
-    array, symbols = run(name)
+    array, symbols = filled_array(name)
     data = encode_stream([(array, symbols)])
     assert decode(data, [array])[0].tolist() == symbols.tolist()
     assert independent_decoder.decode_stream(data, [(array.n_symbols, array.alphabet)]) == [symbols.tolist()]
 
 
 def test_many_contexts_share_a_coder():
-    filled = [run(name) for name in [*RUNS, *reversed(RUNS)]]
+    filled = [filled_array(name) for name in [*ARRAYS, *reversed(ARRAYS)]]
     data = encode_stream(filled)
     decoded = decode(data, [array for array, _ in filled])
     independent = independent_decoder.decode_stream(data, [(c.n_symbols, c.alphabet) for c, _ in filled])
@@ -171,12 +171,12 @@ def test_coded_size_is_near_the_entropy():
 )
 def test_malformed_streams_are_refused(data, message):
     with pytest.raises(BitstreamError, match=message):
-        decode(bytes.fromhex(data), [SymbolArray("run", 5, 6)])
+        decode(bytes.fromhex(data), [SymbolArray("array", 5, 6)])
 
 
 @pytest.mark.parametrize("names", [("bits", "two peaks"), ("few laplace", "many normal")], ids=" ".join)
 def test_cut_streams_are_refused(names):
-    filled = [run(name) for name in names]
+    filled = [filled_array(name) for name in names]
     data = encode_stream(filled)
     for length in range(len(data)):
         with pytest.raises(BitstreamError):
@@ -201,10 +201,10 @@ def several_streams():
     rng = np.random.default_rng(5)
     long_run = np.clip(np.rint(rng.normal(90, 9, 9000)), 0, 255).astype(np.uint8)
     filled = [
-        [run("many normal"), run("bits")],
+        [filled_array("many normal"), filled_array("bits")],
         [(SymbolArray("long", 9000, 256), long_run)],
-        [run("constant")],
-        [run("two peaks")],
+        [filled_array("constant")],
+        [filled_array("two peaks")],
         [(SymbolArray("long", 9000, 256), long_run[::-1].copy())],
     ]
     return filled, [encode_stream(stream) for stream in filled]
@@ -248,9 +248,11 @@ def damaged_copies(data, rng, n):
         yield bytes(copy)
 
 
-@pytest.mark.parametrize("names", [tuple(RUNS), ("two peaks",), ("uniform over 6", "bits"), ("few laplace",)], ids=len)
+@pytest.mark.parametrize(
+    "names", [tuple(ARRAYS), ("two peaks",), ("uniform over 6", "bits"), ("few laplace",)], ids=len
+)
 def test_damaged_streams_give_what_constriction_gives(monkeypatch, names):
-    filled = [run(name) for name in names]
+    filled = [filled_array(name) for name in names]
     arrays = [array for array, _ in filled]
     data = encode_stream(filled)
 
@@ -266,7 +268,9 @@ def test_any_bytes_are_read_or_refused_alike():
     rng = np.random.default_rng(6)
     n_read = 0
     for trial in range(3000):
-        arrays = [SymbolArray("run", int(rng.integers(1, 9)), int(rng.integers(1, 257))) for _ in range(trial % 3 + 1)]
+        arrays = [
+            SymbolArray("array", int(rng.integers(1, 9)), int(rng.integers(1, 257))) for _ in range(trial % 3 + 1)
+        ]
         if trial % 2:
             symbols = [rng.integers(0, c.alphabet, c.n_symbols, dtype=np.uint8) for c in arrays]
             data = bytearray(encode_stream(list(zip(arrays, symbols, strict=True))))
