@@ -26,7 +26,6 @@ from stgvcodec.encoder.config import PROFILES
 from stgvcodec.encoder.presets import PRESETS
 from stgvcodec.encoder.reports import EncodeReport
 
-FIELD_STREAMS = ("hash_static", "hash_dynamic", "mlp", "field")
 COLUMNS = (
     "clip",
     "size",
@@ -107,7 +106,7 @@ def main() -> None:
                 report = encode(source, path, config=config, selection=selection, device=options.device)
                 info = read_info(path)
                 of_gops += gop_rows(source.name, info, report)
-                field_bytes = sum(info.streams.get(name, 0) for name in FIELD_STREAMS)
+                field_bytes = info.streams["field"]
                 n_parameters = sum(field_parameters(info, gop) for gop in info.gops)
                 rows.append(
                     (

@@ -29,8 +29,7 @@ from stgvcodec.encoder.lookahead.content import Content, measure_content
 from stgvcodec.encoder.rate_control.cost_model import GopLengthModel
 from stgvcodec.media import open_video
 
-FIELD_STREAMS = ("hash_static_bytes", "hash_dynamic_bytes", "mlp_bytes", "field_bytes")
-OTHER_STREAMS = ("side_info_bytes", "codebooks_bytes", "header_bytes", "container_bytes")
+KIND_OF_STREAM = {"field_bytes": "field", "side_info_bytes": "other"}
 # Frames of a clip that are measured.
 N_MEASURED = 132
 Row = Mapping[str, str]
@@ -62,8 +61,7 @@ def fit_costs(rows: Sequence[Row], data: Path) -> None:
         for row in own:
             for name in row:
                 if name.endswith("_bytes") and row[name]:
-                    kind = "field" if name in FIELD_STREAMS else "other" if name in OTHER_STREAMS else "gaussians"
-                    sums[kind] += float(row[name])
+                    sums[KIND_OF_STREAM.get(name, "gaussians")] += float(row[name])
         n_gaussians = sum(float(row["n_gaussians"]) for row in own)
         n_parameters = sum(float(row["field_parameters"]) for row in own)
         print(f"profile {profile}, {len(own)} GoPs:")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
 import torch
 
 from stgvcodec.bitstream.container.reader import StgvReader
-from stgvcodec.bitstream.entropy.streams import Runner
+from stgvcodec.bitstream.entropy.streams import Runner, in_order
 from stgvcodec.decoder.gop_renderer import UnpackedGop, unpack
 from stgvcodec.errors import naming_file
 from stgvcodec.ops.threads import n_threads, run_chunks
@@ -67,7 +67,8 @@ class GopPrefetcher:
             self._pending.pop(other).cancel()
         for other in wanted:
             if other not in self._pending and other != index:
-                self._pending[other] = self._executor(n_workers).submit(self._load, other, _in_this_thread)
+                # Several GoPs at once keep the cores busy, so that their streams need no threads.
+                self._pending[other] = self._executor(n_workers).submit(self._load, other, in_order)
         if future is None or future.cancel():
             return self._load(index)
         return future.result()
@@ -106,9 +107,3 @@ class GopPrefetcher:
         self._lock = threading.Lock()
         self._pool = None
         self._pending = {}
-
-
-def _in_this_thread(work: Callable[[int], None], n: int) -> None:
-    """Run the jobs one after the other: several GoPs at once keep the cores busy, so that streams need no threads."""
-    for i in range(n):
-        work(i)

@@ -66,8 +66,7 @@ class StreamInfo:
         color: H.273 code points of the source, and its range.
         streams: Name of each stream -> its bytes over the whole file. Their sum is exactly file_bytes ("container" is
             the framing).
-        bits_per_gaussian: Name of each stream that grows with the Gaussians -> 8 * its bytes / Gaussians of the GoPs
-            that have it.
+        bits_per_gaussian: Name of each stream that grows with the Gaussians -> 8 * its bytes / Gaussians of all GoPs.
         gops: The GoPs in order.
         decode_memory_bytes: Estimate of the memory that decoding the largest GoP needs, frames included, bytes.
         limits: Name of each limit of the format -> the largest value.
@@ -153,7 +152,7 @@ def stream_info(reader: StgvReader, path: Path) -> StreamInfo:
         color=header.color,
         streams=streams,
         bits_per_gaussian={
-            name: 8.0 * streams[name] / max(sum(gop.n_gaussians for gop in gops if name in gop.streams), 1)
+            name: 8.0 * streams[name] / max(sum(gop.n_gaussians for gop in gops), 1)
             for name in _GAUSSIAN_STREAMS
             if name in streams
         },

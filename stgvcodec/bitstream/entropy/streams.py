@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +36,7 @@ from stgvcodec.bitstream.entropy.models import (
 from stgvcodec.bitstream.syntax.limits import LIMITS
 from stgvcodec.bitstream.syntax.primitives import ByteReader
 from stgvcodec.errors import BitstreamError
-from stgvcodec.ops.ans import ArraySlot, CodedArray, StreamSlots, ans_decode, decode_stream_to
+from stgvcodec.ops.ans import CodedArray, StreamSlots, ans_decode, decode_stream_to
 
 _START_BITS = 32.0
 # So many symbols are decoded in half the time that it takes to wake a thread.
@@ -121,22 +121,21 @@ class StreamDecoder:
         self,
         reader: ByteReader,
         arrays: Sequence[SymbolArray],
-        slots: StreamSlots | None = None,
-        out: Symbols | None = None,
+        slots: StreamSlots,
+        out: Symbols,
     ) -> None:
         """Take a stream, and the memory for its symbols.
 
         Args:
             reader: A reader of exactly the stream's bytes.
             arrays: Symbol arrays in decoding order.
-            slots: Strided slots of the arrays in `out`; by default one array lies behind the other.
-            out: Memory that `run` fills. [n] uint8; by default the decoder allocates it.
+            slots: Strided slots of the arrays in `out`.
+            out: Memory that `run` fills. [n] uint8.
         """
         self._reader = reader
         self._arrays = arrays
-        self._slots = slots or _slots_in_a_row(arrays)
-        self._out = np.empty(self._slots.n_bytes, np.uint8) if out is None else out
-        self.n_symbols = self._slots.n_symbols
+        self._slots, self._out = slots, out
+        self.n_symbols = slots.n_symbols
 
     def run(self) -> None:
         """Decode the stream to its last byte.
@@ -151,23 +150,6 @@ class StreamDecoder:
             decode_stream_slowly(reader, self._arrays)
             raise AssertionError("the reference takes a stream that the kernel refuses")
 
-    def symbols(self) -> list[Symbols]:
-        """The symbols of each array after `run`, as views of `out`.
-
-        Where the `zero` of a slot is not 0, it has been subtracted from the symbols.
-        """
-        rows = self._slots.rows.tolist()
-        return [self._out[first : first + n * step : step] for n, _, first, step, _ in rows]
-
-
-def _slots_in_a_row(arrays: Sequence[SymbolArray]) -> StreamSlots:
-    slots: list[ArraySlot] = []
-    n_bytes = 0
-    for array in arrays:
-        slots.append(ArraySlot(array.n_symbols, array.alphabet, n_bytes))
-        n_bytes += array.n_symbols
-    return StreamSlots(slots)
-
 
 Runner = Callable[[Callable[[int], None], int], None]
 """A runner calls `work(i)` for each i in [0, n), on as many threads as it likes, and returns when all are done."""
@@ -179,18 +161,12 @@ def in_order(work: Callable[[int], None], n: int) -> None:
         work(i)
 
 
-_DecoderT = TypeVar("_DecoderT", bound=Decoder)
-
-
-def decode_streams(streams: Iterable[Callable[[], _DecoderT]], run: Runner) -> list[_DecoderT]:
+def decode_streams(streams: Iterable[Callable[[], Decoder]], run: Runner) -> None:
     """Decode independent streams; a fault is reported as if they were decoded one after the other.
 
     Args:
         streams: Functions that open one stream each, in order.
         run: Runner, which decides on threads.
-
-    Returns:
-        The decoders of the streams, which have run.
 
     Raises:
         BitstreamError: a stream has a fault; the error is that of the first such stream.
@@ -213,29 +189,10 @@ def decode_streams(streams: Iterable[Callable[[], _DecoderT]], run: Runner) -> l
     run(work, len(tasks))
     if faults:
         raise faults[min(faults)]
-    return decoders
-
-
-def decode_stream(reader: ByteReader, arrays: Sequence[SymbolArray]) -> list[Symbols]:
-    """Decode one plain stream to its last byte.
-
-    Args:
-        reader: A reader of exactly the stream's bytes.
-        arrays: Symbol arrays in decoding order.
-
-    Returns:
-        The symbols of each array, flat.
-
-    Raises:
-        BitstreamError: a descriptor is not valid, or the coder does not end where the encoder began.
-    """
-    decoder = StreamDecoder(reader, arrays)
-    decoder.run()
-    return decoder.symbols()
 
 
 def decode_stream_slowly(reader: ByteReader, arrays: Sequence[SymbolArray]) -> list[Symbols]:
-    """The reference of `decode_stream`, which knows what is wrong with a stream, and where."""
+    """The reference of `StreamDecoder`: it knows what is wrong with a stream and where, and returns flat symbols."""
     results: list[Symbols] = []
     coded: list[int] = []
     coded_arrays: list[CodedArray] = []

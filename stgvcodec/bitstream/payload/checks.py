@@ -65,13 +65,6 @@ def check_range(name: str, array: npt.NDArray[Any], low: int, high: int) -> None
         )
 
 
-def check_halves(halves: Mapping[str, npt.NDArray[np.uint16]]) -> None:
-    """Refuse binary16 bit patterns of NaN and infinities."""
-    for name, patterns in halves.items():
-        if not halves_are_finite(patterns):
-            raise ValueError(f"{name} holds NaN or Inf, expected finite halves: clamp to +-65504 before rounding")
-
-
 def check_field(
     header: FieldHeader,
     static_table: npt.NDArray[np.int8],
@@ -81,12 +74,7 @@ def check_field(
     """Hold the symbols of a deformation field to the sizes in its header."""
     if len(mlp) != len(MLP_TENSORS):
         raise ValueError(f"mlp has {len(mlp)} tensors, expected the {len(MLP_TENSORS)} of {MLP_TENSORS}")
-    tensors = [
-        ("static_table", static_table, (sum(header.static_entries), header.static_features)),
-        ("dynamic_table", dynamic_table, (sum(header.dynamic_entries), header.dynamic_features)),
-        *zip(MLP_TENSORS, mlp, header.mlp_shapes, strict=True),
-    ]
     half = 1 << (header.weight_bits - 1)
-    for name, tensor, shape in tensors:
+    for (name, shape), tensor in zip(header.array_shapes.items(), (static_table, dynamic_table, *mlp), strict=True):
         check_array(name, tensor, np.int8, shape)
         check_range(name, tensor, -half, half - 1)

@@ -82,6 +82,15 @@ class FieldHeader:
         )
 
     @property
+    def array_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the field's arrays by name, in the order of the file: the two hash tables, the MLP's tensors."""
+        return {
+            "static_table": (sum(self.static_entries), self.static_features),
+            "dynamic_table": (sum(self.dynamic_entries), self.dynamic_features),
+            **dict(zip(MLP_TENSORS, self.mlp_shapes, strict=True)),
+        }
+
+    @property
     def level_counts(self) -> dict[str, int]:
         """Number of levels of each encoding, by the number's name in the syntax tables."""
         return {

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate, chain
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -95,14 +95,14 @@ def memory_layout(header: GopHeader) -> MemoryLayout:
         "shapes": (np.uint8, (n, 3)),
         "colors": (np.uint8, (n, header.n_color_symbols)),
         "codebooks": (np.uint16, header.codebooks_shape),
-        **field_arrays(header),
+        **{name: (np.int8, shape) for name, shape in header.array_shapes.items()},
     }
     sections, n_bytes = place_sections(shapes)
     first = {name: section.first for name, section in sections.items()}
     arrays = {
         "side_info": [*float_symbol_arrays(n_floats), *codebook_symbol_arrays(n_stages, n_codewords)],
         "points": [SymbolArray("buckets", n, N_BUCKETS)],
-        "field": list(chain.from_iterable(field_symbol_arrays(header).values())),
+        "field": field_symbol_arrays(header),
     }
     slots = {
         "side_info": [
@@ -110,7 +110,7 @@ def memory_layout(header: GopHeader) -> MemoryLayout:
             *codebook_slots(first["codebooks"], n_stages, n_codewords),
         ],
         "points": [(first["buckets"], 1, 0)],
-        "field": list(chain.from_iterable(field_slots(header, first).values())),
+        "field": field_slots(header, first),
     }
     widths = {"shapes": 3, "colors": header.n_color_symbols}
     columns = {name: [StridedSlot(first[name] + i, width) for i in range(width)] for name, width in widths.items()}
@@ -184,44 +184,35 @@ def codebook_slots(first: int, n_stages: int, n_codewords: int) -> list[Slot]:
     return [(first + 6 * n_codewords * stage + byte, 2, 0) for stage in range(n_stages) for byte in (_HIGH, _LOW)]
 
 
-def field_arrays(header: FieldHeader) -> dict[str, ArrayShape]:
-    """Dtypes and shapes of a field's arrays in the order of the file: the two hash tables, the tensors of the MLP."""
-    return {
-        "static_table": (np.int8, (sum(header.static_entries), header.static_features)),
-        "dynamic_table": (np.int8, (sum(header.dynamic_entries), header.dynamic_features)),
-        **{name: (np.int8, shape) for name, shape in zip(MLP_TENSORS, header.mlp_shapes, strict=True)},
-    }
-
-
-def field_symbol_arrays(header: FieldHeader) -> dict[str, list[SymbolArray]]:
+def field_symbol_arrays(header: FieldHeader) -> list[SymbolArray]:
     """Symbol arrays of a field: one for each level of the two encodings, one for each tensor of the MLP."""
     weights = 1 << header.weight_bits
 
     def levels(entries: Sequence[int], n_features: int) -> list[SymbolArray]:
         return [SymbolArray(f"level {level}", size * n_features, weights) for level, size in enumerate(entries)]
 
-    return {
-        "hash_static": levels(header.static_entries, header.static_features),
-        "hash_dynamic": levels(header.dynamic_entries, header.dynamic_features),
-        "mlp": [
+    return [
+        *levels(header.static_entries, header.static_features),
+        *levels(header.dynamic_entries, header.dynamic_features),
+        *(
             SymbolArray(name, math.prod(shape), weights)
             for name, shape in zip(MLP_TENSORS, header.mlp_shapes, strict=True)
-        ],
-    }
+        ),
+    ]
 
 
-def field_slots(header: FieldHeader, first: Mapping[str, int]) -> dict[str, list[Slot]]:
-    """Slots of `field_symbol_arrays` in a block where each array of `field_arrays` begins at byte `first[name]`."""
+def field_slots(header: FieldHeader, first: Mapping[str, int]) -> list[Slot]:
+    """Slots of `field_symbol_arrays` in a block where each array of the field begins at byte `first[name]`."""
     half = 1 << (header.weight_bits - 1)
 
     def levels(begin: int, entries: Sequence[int], n_features: int) -> list[Slot]:
         return [(begin + n_features * before, 1, half) for before in accumulate(entries[:-1], initial=0)]
 
-    return {
-        "hash_static": levels(first["static_table"], header.static_entries, header.static_features),
-        "hash_dynamic": levels(first["dynamic_table"], header.dynamic_entries, header.dynamic_features),
-        "mlp": [(first[name], 1, half) for name in MLP_TENSORS],
-    }
+    return [
+        *levels(first["static_table"], header.static_entries, header.static_features),
+        *levels(first["dynamic_table"], header.dynamic_entries, header.dynamic_features),
+        *((first[name], 1, half) for name in MLP_TENSORS),
+    ]
 
 
 def aligned(n: int) -> int:

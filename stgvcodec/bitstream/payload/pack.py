@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -47,11 +46,10 @@ def pack_gop(symbols: GopSymbols) -> bytes:
     attributes = np.zeros(layout.n_bytes, np.uint8)
     layout.sections["shapes"].of(attributes)[:] = symbols.shapes[order]
     layout.sections["colors"].of(attributes)[:] = symbols.colors[order]
-    field = field_symbols(header, symbols.static_table, symbols.dynamic_table, symbols.mlp)
     arrays = {
         "side_info": [*float_symbols(symbols.side_info_bytes()), *codebook_symbols(symbols.codebooks)],
         "points": [buckets],
-        "field": list(chain.from_iterable(field.values())),
+        "field": field_symbols(header, symbols.static_table, symbols.dynamic_table, symbols.mlp),
     }
     coded = encode_streams(layout.arrays, arrays)
     coded["point_bits"] = low_bits

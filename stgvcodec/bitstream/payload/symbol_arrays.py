@@ -32,7 +32,7 @@ def field_symbols(
     static_table: npt.NDArray[np.int8],
     dynamic_table: npt.NDArray[np.int8],
     mlp: Sequence[npt.NDArray[np.int8]],
-) -> dict[str, list[Symbols]]:
+) -> list[Symbols]:
     """Symbols of a field, unsigned: one array for each level of the tables and each tensor of the MLP."""
     half = 1 << (header.weight_bits - 1)
 
@@ -43,8 +43,8 @@ def field_symbols(
         ends = np.cumsum(entries)[:-1]
         return [unsigned(np.ascontiguousarray(part)) for part in np.split(table, ends)]
 
-    return {
-        "hash_static": levels(static_table, header.static_entries),
-        "hash_dynamic": levels(dynamic_table, header.dynamic_entries),
-        "mlp": [unsigned(np.ascontiguousarray(tensor)) for tensor in mlp],
-    }
+    return [
+        *levels(static_table, header.static_entries),
+        *levels(dynamic_table, header.dynamic_entries),
+        *(unsigned(np.ascontiguousarray(tensor)) for tensor in mlp),
+    ]

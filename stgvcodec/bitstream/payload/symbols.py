@@ -9,7 +9,13 @@ from itertools import accumulate
 import numpy as np
 import numpy.typing as npt
 
-from stgvcodec.bitstream.payload.checks import check_array, check_decoded_floats, check_field, check_halves, check_range
+from stgvcodec.bitstream.payload.checks import (
+    check_array,
+    check_decoded_floats,
+    check_field,
+    check_range,
+    halves_are_finite,
+)
 from stgvcodec.bitstream.payload.head import GopHeader
 from stgvcodec.bitstream.syntax.elements import write_elements
 from stgvcodec.bitstream.syntax.primitives import ByteReader
@@ -56,7 +62,8 @@ class GopSymbols(SymbolArrays):
         check_range("shapes", self.shapes, 0, (1 << header.cholesky_bits) - 1)
         check_range("colors", self.colors, 0, header.color_alphabet - 1)
         check_field(header, self.static_table, self.dynamic_table, self.mlp)
-        check_halves({"codebooks": self.codebooks})
+        if not halves_are_finite(self.codebooks):
+            raise ValueError("codebooks holds NaN or Inf, expected finite halves: clamp to +-65504 before rounding")
         for name, shape in header.side_info_shapes.items():
             check_array(name, getattr(self, name), np.float32, shape)
         self.side_info_bytes()

@@ -12,14 +12,13 @@ from stgvcodec.bitstream.entropy import streams as entropy
 from stgvcodec.bitstream.entropy.streams import (
     StreamDecoder,
     SymbolArray,
-    decode_stream,
     decode_stream_slowly,
     decode_streams,
     encode_stream,
 )
 from stgvcodec.bitstream.syntax.primitives import ByteReader
 from stgvcodec.errors import BitstreamError
-from stgvcodec.ops.ans import ans_decode
+from stgvcodec.ops.ans import ArraySlot, StreamSlots, ans_decode
 from stgvcodec.ops.threads import run_chunks
 
 TOTAL = 2**24
@@ -91,6 +90,26 @@ MODES = {
 def filled_array(name):
     symbols, alphabet = ARRAYS[name](np.random.default_rng(3))
     return SymbolArray(name, len(symbols), alphabet), symbols
+
+
+def decoder_of(reader, arrays):
+    """A decoder of a stream, and the memory of each array that it fills; the arrays lie one behind the other."""
+    ends = np.cumsum([array.n_symbols for array in arrays])
+    out = np.empty(ends[-1], np.uint8)
+    parts = np.split(out, ends[:-1])
+    slots = StreamSlots(
+        [
+            ArraySlot(array.n_symbols, array.alphabet, int(end) - array.n_symbols)
+            for array, end in zip(arrays, ends, strict=True)
+        ]
+    )
+    return StreamDecoder(reader, arrays, slots, out), parts
+
+
+def decode_stream(reader, arrays):
+    decoder, symbols = decoder_of(reader, arrays)
+    decoder.run()
+    return symbols
 
 
 def decode(data, arrays):
@@ -189,11 +208,19 @@ def backwards(work, n):
         work(i)
 
 
-def open_streams(data, arrays):
-    def opener(index):
-        return lambda: StreamDecoder(ByteReader(data[index], f"stream {index}"), arrays[index])
+def decode_all(data, arrays, run):
+    """Decode several streams; return the symbols of each array of each stream."""
+    symbols = {}
 
-    return [opener(index) for index in range(len(data))]
+    def opener(index):
+        def open_stream():
+            decoder, symbols[index] = decoder_of(ByteReader(data[index], f"stream {index}"), arrays[index])
+            return decoder
+
+        return open_stream
+
+    decode_streams([opener(index) for index in range(len(data))], run)
+    return [symbols[index] for index in range(len(data))]
 
 
 def several_streams():
@@ -216,10 +243,10 @@ def test_streams_decode_in_any_order(order, monkeypatch):
     filled, data = several_streams()
     arrays = [[array for array, _ in stream] for stream in filled]
 
-    decoded = decode_streams(open_streams(data, arrays), order)
+    decoded = decode_all(data, arrays, order)
 
-    for stream, decoder in zip(filled, decoded, strict=True):
-        for (_, symbols), got in zip(stream, decoder.symbols(), strict=True):
+    for stream, of_stream in zip(filled, decoded, strict=True):
+        for (_, symbols), got in zip(stream, of_stream, strict=True):
             assert got.tolist() == symbols.tolist()
 
 
@@ -233,10 +260,10 @@ def test_the_first_fault_is_raised_whatever_the_order(order):
     data[4] = data[4][:-2]
 
     with pytest.raises(BitstreamError, match="ends in a wrong state") as caught:
-        decode_streams(open_streams(data, arrays), order)
+        decode_all(data, arrays, order)
     assert caught.value.section == "stream 1"
     with pytest.raises(BitstreamError, match="model byte 8 is not defined"):
-        decode_streams(open_streams(data[2:], arrays[2:]), order)
+        decode_all(data[2:], arrays[2:], order)
 
 
 def damaged_copies(data, rng, n):
