@@ -126,7 +126,6 @@ def gop_headers(info: StreamInfo) -> str:
     return "\n".join(
         f"GoP {i}\n" + output.facts([(name, _shown(value)) for name, value in gop.header.items()])
         for i, gop in enumerate(info.gops)
-        if gop.header
     )
 
 

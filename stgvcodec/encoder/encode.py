@@ -27,6 +27,7 @@ from stgvcodec.media.image_folder import IMAGE_SUFFIXES
 from stgvcodec.media.reader import VideoReader, open_video
 from stgvcodec.media.selection import Selection
 from stgvcodec.media.writer import VIDEO_SUFFIXES
+from stgvcodec.metrics import mean_psnr_db
 from stgvcodec.progress import PROGRESS_INTERVAL_SECONDS, Progress, ProgressCallback
 
 logger = logging.getLogger(__name__)
@@ -195,5 +196,5 @@ def _gop_report(first_frame: int, gop: Gop, payload: GopPayload, n_bytes: int) -
 
 def _mean_psnr_db(psnrs: Sequence[float]) -> float:
     """Return the mean over the frames that differ from their source, as `compare` takes it; inf if none does."""
-    finite = [psnr for psnr in psnrs if math.isfinite(psnr)]
-    return math.fsum(finite) / len(finite) if finite else math.inf
+    mean = mean_psnr_db(psnrs)
+    return math.inf if mean is None else mean

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -41,3 +42,16 @@ def check_pair(reference: npt.NDArray[np.uint8], distorted: npt.NDArray[np.uint8
         raise ValueError(
             f"pictures: got shapes {list(reference.shape)} and {list(distorted.shape)}, expected equal ones, not empty"
         )
+
+
+def mean_psnr_db(psnrs: Iterable[float]) -> float | None:
+    """Return the mean PSNR of those frames that differ from their source.
+
+    Args:
+        psnrs: PSNR of each frame, dB; inf where it is identical to its source.
+
+    Returns:
+        The mean, dB; None if all frames are identical to their source, or there are none.
+    """
+    finite = [psnr for psnr in psnrs if math.isfinite(psnr)]
+    return math.fsum(finite) / len(finite) if finite else None

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stgvcodec.metrics.ms_ssim import ms_ssim_rgb
-from stgvcodec.metrics.psnr import psnr_db
+from stgvcodec.metrics.psnr import mean_psnr_db, psnr_db
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class SequenceMetrics:
         psnrs = [frame.psnr_db for frame in self._frames if frame.psnr_db is not None]
         similarities = [frame.ms_ssim for frame in self._frames if frame.ms_ssim is not None]
         return SequenceResult(
-            psnr_db=math.fsum(psnrs) / len(psnrs) if psnrs else None,
+            psnr_db=mean_psnr_db(psnrs),
             ms_ssim=math.fsum(similarities) / len(similarities) if similarities else None,
             n_frames=len(self._frames),
             n_identical_frames=len(self._frames) - len(psnrs),

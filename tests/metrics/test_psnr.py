@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tolerances import F64, approx
 
-from stgvcodec.metrics import psnr_db
+from stgvcodec.metrics import mean_psnr_db, psnr_db
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,12 @@ def test_one_sample_of_twelve_by_hand():
 def test_identical_pictures_are_infinitely_close():
     picture = np.random.default_rng(0).integers(0, 256, (9, 8, 3), dtype=np.uint8)
     assert psnr_db(picture, picture.copy()) == math.inf
+
+
+def test_the_mean_is_over_frames_that_differ():
+    assert mean_psnr_db([30.0, math.inf, 40.0]) == 35.0
+    assert mean_psnr_db([math.inf]) is None
+    assert mean_psnr_db([]) is None
 
 
 def test_the_formula_on_noise():

@@ -12,6 +12,7 @@ from stgvcodec.encoder.presets import FieldSize
 from stgvcodec.encoder.rate_control.cost_model import MIN_GAUSSIANS, MOST_PER_PIXEL, SURPLUS
 from stgvcodec.encoder.rate_control.gop_table import GopTable
 from stgvcodec.encoder.rate_control.quality_model import QualityFit
+from stgvcodec.metrics import mean_psnr_db
 
 logger = logging.getLogger(__name__)
 
@@ -71,8 +72,7 @@ class GopResult:
     @property
     def mean_psnr_db(self) -> float | None:
         """Mean over the frames that are not identical to their source; None if all are."""
-        finite = [psnr for psnr in self.psnr_db if math.isfinite(psnr)]
-        return math.fsum(finite) / len(finite) if finite else None
+        return mean_psnr_db(self.psnr_db)
 
 
 class RateControl(ABC):
