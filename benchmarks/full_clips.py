@@ -25,12 +25,13 @@ from stgvcodec import EncodeConfig, Selection
 from stgvcodec.encoder.presets import PRESETS
 from stgvcodec.evaluation.rd_plan import RdPlan
 from stgvcodec.evaluation.rd_run import rate_distortion
+from stgvcodec.media.anchors import ANCHORS
 
 # By profile: those of profile paper reach as far up in quality as those of compact.
 RATES = {"compact": (0.025, 0.05, 0.1, 0.2), "paper": (0.05, 0.1, 0.2, 0.4)}
 CLIPS = ("bunny", *SEQUENCES)
 BUNNY_NOTE = "Bunny is itself a decoded 0.052 bpp H.264 stream, which favours classical codecs on it."
-ANCHOR_RATES = (0.0125, 0.025, 0.05, 0.1, 0.2)
+ANCHOR_RATES = (0.0125, 0.025, 0.05, 0.1, 0.2, 0.4)
 
 
 class Work(NamedTuple):
@@ -75,13 +76,14 @@ def encode(options: argparse.Namespace) -> None:
 
 
 def measure(options: argparse.Namespace) -> None:
+    options.out.mkdir(parents=True, exist_ok=True)
     for work in all_work(options):
         results = options.out / f"full_{work.clip}.json"
         note = BUNNY_NOTE if work.clip == "bunny" else None
         rates = tuple(rate for rate in RATES[work.config.profile] if _is_made(results, work.config.profile, rate))
         for plan in (
             *([RdPlan(rates, (work.config,), anchors=())] if rates else []),
-            RdPlan(ANCHOR_RATES, configs=()),
+            RdPlan(ANCHOR_RATES, configs=(), anchors=tuple(options.anchors)),
         ):
             rate_distortion(work.source, results, plan=plan, selection=work.selection, device="cpu", note=note)
         print(results, work.config.profile, rates, flush=True)
@@ -109,6 +111,8 @@ def main() -> None:
             command.add_argument("--device", choices=("cpu", "cuda"), default="cuda")
             command.add_argument("--tar", type=Path, help="folder for the tars")
             command.add_argument("--seconds", type=float, default=540.0, help="time to be done in (default: 540)")
+        else:
+            command.add_argument("--anchors", nargs="+", choices=tuple(ANCHORS), default=list(ANCHORS))
     options = parser.parse_args()
     options.run(options)
 

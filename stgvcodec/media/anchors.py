@@ -129,6 +129,23 @@ ANCHORS = {
             text_nal_type=6,
             version_pattern=rb"x264 - core (\d+[^-]*?) -",
         ),
+        # Without the adaptive and psychovisual decisions of the default, which spend bits that PSNR does not see.
+        Anchor(
+            name="x264-psnr",
+            label="x264 medium -tune psnr",
+            encoder="libx264",
+            preset="medium",
+            container="h264",
+            suffix=".h264",
+            options=(("tune", "psnr"), ("threads", "1")),
+            crf_parameters=None,
+            crf_range=(1.0, 51.0),
+            crf_start=28.0,
+            crf_step=0.125,
+            crf_per_octave=6.0,
+            text_nal_type=6,
+            version_pattern=rb"x264 - core (\d+[^-]*?) -",
+        ),
         Anchor(
             name="x265",
             label="x265 medium",
