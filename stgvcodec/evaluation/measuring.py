@@ -106,7 +106,7 @@ class Meter:
             "psnr_db": "mean over frames of PSNR of 8-bit RGB, all channels together; identical frames left out",
             "ms_ssim": "mean over frames of MS-SSIM of 8-bit RGB by pytorch_msssim, five scales",
             "ms_ssim_db": "-10 log10(1 - MS-SSIM)",
-            "vmaf": f"mean over frames, libvmaf's default model, luma, by {self._vmaf.version}"
+            "vmaf": f"mean over frames, libvmaf's default model, luma by BT.601, by {self._vmaf.version}"
             if self._vmaf
             else "not measured: no ffmpeg with libvmaf on the PATH",
             "encode_seconds": "wall-clock time, reading the source included for stgv, excluded for anchors",

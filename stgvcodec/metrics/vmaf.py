@@ -1,8 +1,13 @@
-"""VMAF, measured by an `ffmpeg` program that has the filter libvmaf, if there is one."""
+"""VMAF, measured by an `ffmpeg` program that has the filter libvmaf, if there is one.
+
+Programs of Linux distributions are often built without the filter (Debian's is). The package imageio-ffmpeg, which the
+extra "vmaf" installs, brings one that has it.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -27,10 +32,12 @@ class VmafProgram:
 
     @classmethod
     def find(cls) -> VmafProgram | None:
-        """Return the `ffmpeg` on the PATH; None if there is none, or it is built without libvmaf."""
-        path = shutil.which("ffmpeg")
-        if path is None:
-            return None
+        """Return the `ffmpeg` on the PATH, or else that of imageio-ffmpeg; None if neither is there with libvmaf."""
+        paths = (shutil.which("ffmpeg"), _packaged())
+        return next((found for path in paths if path is not None and (found := cls._at(path)) is not None), None)
+
+    @classmethod
+    def _at(cls, path: str) -> VmafProgram | None:
         try:
             filters = subprocess.run([path, "-hide_banner", "-filters"], capture_output=True, text=True, check=True)
             version = subprocess.run([path, "-version"], capture_output=True, text=True, check=True)
@@ -56,7 +63,7 @@ class VmafProgram:
         """
         inputs = ["-i", str(distorted.resolve()), "-i", str(reference.resolve())]
         # The log is named without a folder, since a path would need escaping in a filter's options.
-        graph = f"[0:v][1:v]libvmaf=log_fmt=json:log_path={_LOG}"
+        graph = f"[0:v][1:v]libvmaf=log_fmt=json:log_path={_LOG}:n_threads={os.cpu_count() or 1}"
         command = [self.path, "-v", "error", "-nostdin", *inputs, "-lavfi", graph, "-f", "null", "-"]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", cwd=scratch)
         if done.returncode != 0:
@@ -64,3 +71,15 @@ class VmafProgram:
             raise StgvError(f"{self.path} could not measure VMAF: {lines[-1]}")
         log = json.loads((scratch / _LOG).read_text(encoding="utf-8"))
         return float(log["pooled_metrics"]["vmaf"]["mean"])
+
+
+def _packaged() -> str | None:
+    """Return the path of the program that imageio-ffmpeg brings; None without the package or its program."""
+    try:
+        from imageio_ffmpeg import get_ffmpeg_exe
+    except ImportError:
+        return None
+    try:
+        return str(get_ffmpeg_exe())
+    except RuntimeError:
+        return None
