@@ -59,6 +59,8 @@ class Encoded:
 CODEC = "stgv"
 """Name of this codec's series."""
 
+_ORDER = {name: place for place, name in enumerate((CODEC, *ANCHORS))}
+
 
 def rate_distortion(
     source: str | Path,
@@ -320,8 +322,8 @@ class _Run:
         )
 
     def _save(self, result: RdResult) -> None:
-        # The series of this codec come first, in whatever order all were made.
-        series = sorted(result.series, key=lambda each: each.codec != CODEC)
+        # This codec's series come first and the anchors' in their own order, in whatever order all were made.
+        series = sorted(result.series, key=lambda each: _ORDER.get(each.codec, len(_ORDER)))
         self.result = with_bd_rates(dataclasses.replace(result, series=tuple(series)))
         write_results(self._path, self.result)
 

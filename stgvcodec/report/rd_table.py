@@ -14,13 +14,16 @@ NONE = "none"
 # the package bjontegaard.
 _LEAST_OVERLAP = 0.75
 
+AGAINST = ("x264", "x264-psnr")
+"""Codecs that BD-rates are against unless others are asked for: x264 as people use it, and as PSNR sees it."""
 
-def markdown_tables(results: Sequence[RdResult], against: str) -> str:
-    """Write a table of BD-rates, with a row for each series and a column for each clip and measure, and all points.
+
+def markdown_tables(results: Sequence[RdResult], against: Sequence[str]) -> str:
+    """Write tables of BD-rates, with a row for each series and a column for each clip and measure, and all points.
 
     Args:
         results: Results, one for each clip.
-        against: Codec or label of the series that the others are measured against, such as "x264".
+        against: Codecs or labels of the series that the others are measured against, such as "x264", a table each.
 
     Returns:
         Text in Markdown, with a trailing newline. A positive BD-rate is a loss: that much more rate at equal quality.
@@ -28,16 +31,25 @@ def markdown_tables(results: Sequence[RdResult], against: str) -> str:
     Raises:
         ConfigError: a clip has no such series, or several of them.
     """
-    anchors = [anchor_label(result, against) for result in results]
-    lines = [
-        f"BD-rate against {anchors[0]}: rate at equal quality, below 0 % less, above 0 % more than it needs.",
-        "",
-        *_bd_rate_table(results, anchors),
-        *_footnotes(results, anchors),
-    ]
+    lines: list[str] = []
+    for name in against:
+        anchors = [anchor_label(result, name) for result in results]
+        lines += [
+            f"BD-rate against {anchors[0]}: rate at equal quality, below 0 % less, above 0 % more than it needs.",
+            "",
+            *_bd_rate_table(results, anchors),
+            *_footnotes(results, anchors),
+            "",
+        ]
     for result in results:
-        lines += ["", f"### {clip_title(result)}", "", *clip_facts(result), "", *_point_table(result)]
-    return "\n".join(lines) + "\n"
+        lines += [f"### {clip_title(result)}", "", *clip_facts(result), "", *_point_table(result), ""]
+    return "\n".join(lines)
+
+
+def usual_anchors(results: Sequence[RdResult]) -> tuple[str, ...]:
+    """Return those codecs of `AGAINST` that every clip has a series of; the first of them if there is none."""
+    codecs = [{series.codec for series in result.series} for result in results]
+    return tuple(name for name in AGAINST if all(name in each for each in codecs)) or AGAINST[:1]
 
 
 def anchor_label(result: RdResult, against: str) -> str:

@@ -11,6 +11,7 @@ import pytest
 from stgvcodec import EncodeConfig
 from stgvcodec.cli import rd
 from stgvcodec.media.anchors import ANCHORS
+from stgvcodec.report.rd_table import AGAINST
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +33,7 @@ def results(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_anchors_are_those_of_the_codec() -> None:
     assert tuple(ANCHORS) == rd.ANCHORS
+    assert set(AGAINST) <= set(ANCHORS)
 
 
 def test_plot_only_reads_no_video_and_prints_every_point(cli, results: Path, tmp_path: Path) -> None:
@@ -58,6 +60,15 @@ def test_losses_are_printed_as_plainly_as_gains(cli, results: Path, tmp_path: Pa
     assert "+100.0 %" in line
     (back,) = [line for line in table.read_text().splitlines() if line.startswith("| x264 medium") and "%" in line]
     assert "| -50.0 %" in back
+
+
+def test_the_table_is_against_several(cli, results: Path, tmp_path: Path) -> None:
+    table = tmp_path / "rd.md"
+    outcome = cli("rd", "--plot-only", results, "--table", table, "--against", "x264, svtav1")
+
+    assert outcome.code == 0
+    heads = [line.split(":")[0] for line in table.read_text().splitlines() if line.startswith("BD-rate")]
+    assert heads == ["BD-rate against x264 medium", "BD-rate against SVT-AV1 preset 8"]
 
 
 def test_several_results_are_drawn_together(cli, results: Path, tmp_path: Path) -> None:
@@ -129,7 +140,11 @@ def test_where_nothing_overlaps_the_reason_is_printed(cli, results: Path, tmp_pa
         (["in", "--bpp", "0.1,a", "-o", "a.png"], 2, "--bpp 0.1,a: expected numbers with commas between"),
         (["in", "--bpp", "0.1,-2", "-o", "a.png"], 2, "expected bits a pixel above 0"),
         (["in", "--bpp", "0.1,0.1", "-o", "a.png"], 2, "rate 0.1 was given twice"),
-        (["in", "--anchors", "x264,vp9", "-o", "a.png"], 2, "anchor 'vp9' does not exist; choose of x264, x265"),
+        (
+            ["in", "--anchors", "x264,vp9", "-o", "a.png"],
+            2,
+            "anchor 'vp9' does not exist; choose of x264, x264-psnr, x265",
+        ),
         (["in", "--profile", "paper,paper", "-o", "a.png"], 2, "names a profile twice"),
         (["in", "--profile", "zip", "-o", "a.png"], 2, "profile is 'zip', expected one of compact, paper"),
         (["in", "-o", "a.jpg"], 2, "got the suffix '.jpg', expected .png, .pdf, .svg"),

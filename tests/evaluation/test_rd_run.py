@@ -18,7 +18,7 @@ from stgvcodec.evaluation.flat_bits import file_flat_bits
 from stgvcodec.evaluation.measuring import Clip, Meter
 from stgvcodec.evaluation.rd_plan import RdPlan
 from stgvcodec.evaluation.rd_run import rate_distortion
-from stgvcodec.evaluation.results import read_results
+from stgvcodec.evaluation.results import read_results, write_results
 from stgvcodec.media.anchors import ANCHORS
 from stgvcodec.metrics.vmaf import VmafProgram
 from stgvcodec.progress import Progress
@@ -128,6 +128,15 @@ def test_finished_points_are_not_made_again(again: Path, finished: Path, source:
 
     assert result == read_results(finished)
     assert result.note == "made of waves"
+
+
+@pytest.mark.usefixtures("no_encoding")
+def test_anchors_come_in_their_own_order(again: Path, source: Path) -> None:
+    result = read_results(again)
+    write_results(again, dataclasses.replace(result, series=result.series[::-1]))
+    continued = rate_distortion(source, again, plan=RdPlan(RATES, (), ("svtav1", "x264")), device="cpu")
+
+    assert [series.codec for series in continued.series] == ["stgv", "stgv", "x264", "svtav1"]
 
 
 @pytest.mark.usefixtures("no_encoding")
@@ -326,7 +335,7 @@ def test_missing_frames_are_no_measurement(source: Path, tmp_path: Path) -> None
         ({"rates": (0.1, 0.0)}, "expected bits a pixel above 0"),
         ({"rates": (0.1, float("nan"))}, "expected bits a pixel above 0"),
         ({"rates": (0.1, 0.2, 0.1)}, "rate 0.1 was given twice"),
-        ({"anchors": ("x264", "vp9")}, "anchor 'vp9' does not exist; choose of x264, x265, svtav1"),
+        ({"anchors": ("x264", "vp9")}, "anchor 'vp9' does not exist; choose of x264, x264-psnr, x265, svtav1"),
         ({"anchors": ("x264", "x264")}, "anchor x264 was given twice"),
         ({"configs": (EncodeConfig(n_gaussians=10),)}, "a number of Gaussians"),
     ],

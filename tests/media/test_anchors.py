@@ -79,7 +79,9 @@ def test_the_same_frames_give_the_same_bytes(anchor, yuv, tmp_path):
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-@pytest.mark.parametrize(("name", "crf"), [("x264", 28.125), ("x265", 28.125), ("svtav1", 28.25)])
+@pytest.mark.parametrize(
+    ("name", "crf"), [("x264", 28.125), ("x264-psnr", 28.125), ("x265", 28.125), ("svtav1", 28.25)]
+)
 def test_fractions_of_a_crf_count(name, crf, yuv, tmp_path):
     anchor = ANCHORS[name]
     assert crf == anchor.crf_range[0] + anchor.crf_step * round((crf - anchor.crf_range[0]) / anchor.crf_step)
@@ -91,7 +93,9 @@ def test_fractions_of_a_crf_count(name, crf, yuv, tmp_path):
     assert len(set(streams)) == 3
 
 
-@pytest.mark.parametrize(("name", "text"), [("x264", b"x264 - core"), ("x265", b"x265 (build")])
+@pytest.mark.parametrize(
+    ("name", "text"), [("x264", b"x264 - core"), ("x264-psnr", b"x264 - core"), ("x265", b"x265 (build")]
+)
 def test_the_text_about_the_encoder_is_not_counted_but_its_facts_are_kept(name, text, yuv, tmp_path):
     encoded = encode_anchor(ANCHORS[name], yuv, 30, tmp_path / "a")
     kept = encode_anchor(dataclasses.replace(ANCHORS[name], text_nal_type=None), yuv, 30, tmp_path / "b")
@@ -105,10 +109,20 @@ def test_the_text_about_the_encoder_is_not_counted_but_its_facts_are_kept(name, 
 
 
 def test_settings_name_encoder_preset_and_libraries():
-    for name, preset in (("x264", "medium"), ("x265", "medium"), ("svtav1", "8")):
+    for name, preset in (("x264", "medium"), ("x264-psnr", "medium"), ("x265", "medium"), ("svtav1", "8")):
         settings = ANCHORS[name].settings()
         assert settings["preset"] == preset
         assert "PyAV" in str(settings["library"])
+
+
+@pytest.mark.parametrize(("name", "said"), [("x264", (b" psy=1 ", b" aq=1:")), ("x264-psnr", (b" psy=0 ", b" aq=0"))])
+def test_only_the_tuned_x264_leaves_out_what_psnr_does_not_see(name, said, yuv, tmp_path):
+    anchor = dataclasses.replace(ANCHORS[name], text_nal_type=None)
+    encode_anchor(anchor, yuv, 30, tmp_path / "a")
+
+    stream = (tmp_path / "a").read_bytes()
+    assert all(words in stream for words in said)
+    assert ("tune=psnr" in str(anchor.settings()["options"])) == (name == "x264-psnr")
 
 
 def test_an_encoder_that_is_not_there_is_named(yuv, tmp_path):

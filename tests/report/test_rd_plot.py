@@ -64,16 +64,16 @@ def test_curves_without_ms_ssim_or_of_a_single_point_are_drawn(tmp_path):
 
 
 def test_styles_differ_without_colour_and_are_the_same_in_all_clips():
-    anchors = [series(name, name, [(0.1, 30.0)]) for name in ("x264", "x265", "svtav1")]
+    anchors = [series(name, name, [(0.1, 30.0)]) for name in ("x264", "x264-psnr", "x265", "svtav1")]
     compact = series("stgv", "stgv compact", [(0.1, 30.0)])
     derived = FLAT.__class__(FLAT.codec, FLAT.label, FLAT.settings, FLAT.points, derived=True)
     styles = series_styles([result(anchors[0], compact), result(OURS, derived, *anchors)])
 
-    assert list(styles) == ["stgv compact", "stgv paper", "stgv paper (flat bits)", "x264", "x265", "svtav1"]
-    assert len({(style.line, style.marker) for style in styles.values()}) == 6
-    assert len({style.marker for style in styles.values()}) == 6
+    own = ["stgv compact", "stgv paper", "stgv paper (flat bits)"]
+    assert list(styles) == [*own, "x264", "x264-psnr", "x265", "svtav1"]
+    assert len({(style.line, style.marker) for style in styles.values()}) == 7
     assert styles["stgv paper (flat bits)"].color == styles["stgv paper"].color
-    assert [style.filled for style in styles.values()] == [True, True, False, False, False, False]
+    assert [style.filled for style in styles.values()] == [True, True, *[False] * 5]
 
 
 def test_other_formats_are_refused():

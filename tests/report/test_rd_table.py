@@ -7,7 +7,7 @@ from rd_results import OURS, X264, result, series
 
 from stgvcodec.errors import ConfigError
 from stgvcodec.report.rd_points import PSNR, RdBdRate
-from stgvcodec.report.rd_table import anchor_label, clip_facts, clip_title, markdown_tables
+from stgvcodec.report.rd_table import AGAINST, anchor_label, clip_facts, clip_title, markdown_tables, usual_anchors
 
 
 def with_entry(name: str, percent: float | None, reason: str | None = None, share: float = 1.0):
@@ -23,7 +23,7 @@ def rows(text: str) -> dict[str, list[str]]:
 
 
 def test_a_row_a_series_and_a_column_a_clip_and_measure():
-    text = markdown_tables([with_entry("a.mp4", 120.53), with_entry("b.mp4", -3.04)], "x264")
+    text = markdown_tables([with_entry("a.mp4", 120.53), with_entry("b.mp4", -3.04)], ["x264"])
 
     table = rows(text)
     assert table[""] == ["a, PSNR", "a, MS-SSIM", "b, PSNR", "b, MS-SSIM"]
@@ -35,7 +35,7 @@ def test_a_row_a_series_and_a_column_a_clip_and_measure():
 
 def test_reasons_and_small_overlaps_are_said():
     text = markdown_tables(
-        [with_entry("a.mp4", None, "no overlap in quality"), with_entry("b.mp4", 50.0, share=0.4)], "x264"
+        [with_entry("a.mp4", None, "no overlap in quality"), with_entry("b.mp4", 50.0, share=0.4)], ["x264"]
     )
 
     assert rows(text)["stgv paper"][0] == "none"
@@ -45,9 +45,33 @@ def test_reasons_and_small_overlaps_are_said():
 
 def test_a_series_that_a_clip_lacks_is_an_empty_cell():
     extra = series("svtav1", "SVT-AV1 preset 8", [(0.1, 35.0), (0.2, 37.0)])
-    text = markdown_tables([result(OURS, X264, extra, name="a.mp4"), result(OURS, X264, name="b.mp4")], "x264")
+    text = markdown_tables([result(OURS, X264, extra, name="a.mp4"), result(OURS, X264, name="b.mp4")], ["x264"])
 
     assert rows(text)["SVT-AV1 preset 8"] == ["none", "none", "", ""]
+
+
+def test_a_table_for_each_that_is_measured_against():
+    tuned = series("x264-psnr", "x264 medium -tune psnr", [(0.02, 29.0), (0.4, 40.0)])
+    text = markdown_tables([result(OURS, X264, tuned)], ["x264-psnr", "stgv paper"])
+
+    blocks = text.split("\n\n")
+    assert [block.split(":")[0] for block in blocks if block.startswith("BD-rate")] == [
+        "BD-rate against x264 medium -tune psnr",
+        "BD-rate against stgv paper",
+    ]
+    assert [block.count("| 0 |") for block in blocks if block.startswith("|  |")][:2] == [1, 1]
+    assert text.count("### ") == 1
+    assert "\n\n\n" not in text
+    assert text.endswith("|\n")
+
+
+def test_against_both_kinds_of_x264_where_every_clip_has_them():
+    tuned = series("x264-psnr", "x264 medium -tune psnr", [(0.02, 29.0), (0.4, 40.0)])
+
+    assert usual_anchors([result(OURS, X264, tuned), result(OURS, tuned, X264)]) == AGAINST
+    assert usual_anchors([result(OURS, X264, tuned), result(OURS, X264)]) == ("x264",)
+    assert usual_anchors([result(OURS, tuned)]) == ("x264-psnr",)
+    assert usual_anchors([result(OURS)]) == ("x264",)
 
 
 def test_what_is_measured_against_is_named_by_codec_or_label():
