@@ -115,7 +115,9 @@ def test_settings_name_encoder_preset_and_libraries():
         assert "PyAV" in str(settings["library"])
 
 
-@pytest.mark.parametrize(("name", "said"), [("x264", (b" psy=1 ", b" aq=1:")), ("x264-psnr", (b" psy=0 ", b" aq=0"))])
+@pytest.mark.parametrize(
+    ("name", "said"), [("x264", (b" psy=1 ", b" aq=1:1.00")), ("x264-psnr", (b" psy=0 ", b" aq=1:0.00"))]
+)
 def test_only_the_tuned_x264_leaves_out_what_psnr_does_not_see(name, said, yuv, tmp_path):
     anchor = dataclasses.replace(ANCHORS[name], text_nal_type=None)
     encode_anchor(anchor, yuv, 30, tmp_path / "a")
