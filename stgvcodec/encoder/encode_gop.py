@@ -19,22 +19,21 @@ from stgvcodec.decoder.gop_renderer import GopRenderer
 from stgvcodec.encoder.model_size import field_spec
 from stgvcodec.encoder.presets import FieldSize, Preset
 from stgvcodec.encoder.profiles import Profile
-from stgvcodec.encoder.size_control import pack_within, resize_to, set_target_bits
+from stgvcodec.encoder.size_control import finish, resize_to, set_target_bits
 from stgvcodec.errors import StgvError
 from stgvcodec.fit.initialization import initial_gaussians
 from stgvcodec.fit.paths import Paths, borders, follow_paths
+from stgvcodec.fit.phase_run import STEPS_PER_GRAPH
 from stgvcodec.fit.phases import Phase
 from stgvcodec.fit.trainer import GopTrainer
-from stgvcodec.metrics import psnr_db
+from stgvcodec.metrics.psnr import psnr_of_frames_db
 from stgvcodec.model.deformation import DeformationField
 from stgvcodec.model.gop_model import GopModel, GopSpec
 from stgvcodec.ops.threads import one_torch_thread
 
 logger = logging.getLogger(__name__)
 
-# A payload further than this share from its target is resized once more after fine-tuning.
-_SIZE_TOLERANCE = 0.03
-# The touch-up that follows multiplies the last phase's learning rates by this.
+# A touch-up multiplies the last phase's learning rates by this.
 _TOUCH_UP_RATE = 0.3
 # Key frames are chosen on thumbnails that keep one pixel in this many, in each direction.
 _THUMBNAIL_STRIDE = 8
@@ -133,30 +132,37 @@ def encode_gop(
         for phase in phases:
             trainer.run(phase, work.step)
         target_bytes, is_rated = config.target_bytes, config.profile.quantizers.relative_lmbda > 0
-        if target_bytes is not None and is_rated:
-            set_target_bits(trainer, target_bytes)
-        elif target_bytes is not None:
-            resize_to(trainer, target_bytes)
+        if target_bytes is not None:
+            (set_target_bits if is_rated else resize_to)(trainer, target_bytes)
         for phase in finetuning:
             trainer.run(phase, work.step)
-        if target_bytes is not None and resize_to(trainer, target_bytes, _SIZE_TOLERANCE):
-            trainer.run(_touch_up((*phases, *finetuning)[-1]), None)
+        last = _touch_up((*phases, *finetuning)[-1])
         # A GoP that is fitted at the same time cannot use the bytes that this one leaves.
-        payload, n_gaussians = pack_within(trainer, target_bytes, fills=is_rated)
-        _, height, width, _ = frames.shape
-        renderer = GopRenderer(payload, width=width, height=height, device=config.device, backend=config.backend)
-        psnrs = tuple(
-            psnr_db(source, frame.cpu().numpy())
-            for source, frame in zip(frames, renderer.frames(range(len(frames))), strict=True)
+        gop = finish(
+            trainer,
+            target_bytes,
+            measure=lambda payload: _decoded_psnr_db(payload, trainer.frames, config),
+            touch_up=lambda: trainer.run(last, None),
+            fills=is_rated,
         )
     stats = GopStats(
-        n_gaussians=n_gaussians,
-        psnr_db=psnrs,
+        n_gaussians=gop.n_gaussians,
+        psnr_db=gop.psnr_db,
         quantizer_cost_db=dict(trainer.quantizer_cost_db),
         n_rollbacks=trainer.n_rollbacks,
         seconds=time.perf_counter() - started,
     )
-    return GopPayload(payload, stats)
+    return GopPayload(gop.payload, stats)
+
+
+def _decoded_psnr_db(payload: bytes, frames: Tensor, config: GopConfig) -> tuple[float, ...]:
+    """PSNR of each frame ([T, H, W, 3] uint8, on the device) that a decoder renders from a payload, dB."""
+    n_frames, height, width, _ = frames.shape
+    renderer = GopRenderer(payload, width=width, height=height, device=config.device, backend=config.backend)
+    psnrs: list[float] = []
+    for pictures in renderer.batches(range(n_frames)):
+        psnrs += psnr_of_frames_db(frames[len(psnrs) : len(psnrs) + len(pictures)], pictures)
+    return tuple(psnrs)
 
 
 @contextmanager
@@ -175,14 +181,18 @@ class _Work:
     """Counts the work done over all phases of a fit."""
 
     def __init__(self, phases: tuple[Phase, ...], on_step: FitCallback | None) -> None:
-        self._n_steps = sum(phase.n_steps * self._frames_a_step(phase) for phase in phases)
-        self._done = 0
+        self._n_frames = sum(phase.n_steps * self._frames_a_step(phase) for phase in phases)
+        self._done_before = 0
+        self._phase: Phase | None = None
         self._on_step = on_step
 
     def step(self, phase: Phase, step: int, loss: Tensor) -> None:
-        self._done += self._frames_a_step(phase)
+        if self._phase is not None and phase is not self._phase:
+            self._done_before += self._phase.n_steps * self._frames_a_step(self._phase)
+        self._phase = phase
+        done = self._done_before + step * self._frames_a_step(phase)
         if self._on_step is not None:
-            self._on_step(phase, step, self._done / self._n_steps, loss)
+            self._on_step(phase, step, done / self._n_frames, loss)
 
     @staticmethod
     def _frames_a_step(phase: Phase) -> int:
@@ -205,9 +215,11 @@ def fit_phases(config: GopConfig, n_frames: int, *, has_paths: bool) -> tuple[tu
         tuple(
             dataclasses.replace(
                 phase,
-                n_steps=phase.n_steps if phase.frames == "key" else round(phase.n_steps * longer),
+                n_steps=phase.n_steps if phase.frames == "key" else _whole_graphs(phase.n_steps * longer),
                 # Nothing moves in a GoP of one frame: the steps of joint training go to its picture.
                 frames="key" if n_frames == 1 else phase.frames,
+                # What optical flow taught the field would be lost in the first steps on pictures.
+                field_held=phase.field_held if has_paths else 0.0,
             )
             for phase in part
             if phase.target == "pictures" or has_paths
@@ -217,10 +229,18 @@ def fit_phases(config: GopConfig, n_frames: int, *, has_paths: bool) -> tuple[tu
     return phases, config.profile.finetuning(finetuning)
 
 
+def _whole_graphs(n_steps: float) -> int:
+    """Round a number of steps, a larger one to whole CUDA graphs."""
+    unit = STEPS_PER_GRAPH if n_steps >= 10 * STEPS_PER_GRAPH else 1
+    return unit * round(n_steps / unit)
+
+
 def _touch_up(phase: Phase) -> Phase:
     """Return a shorter and gentler repetition of the last phase, for when a few Gaussians were added or dropped."""
     rates = phase.rates.scaled(_TOUCH_UP_RATE)
-    return dataclasses.replace(phase, name="touch-up", n_steps=phase.n_steps // 2, rates=rates)
+    return dataclasses.replace(
+        phase, name="touch-up", n_steps=_whole_graphs(phase.n_steps / 2), rates=rates, field_held=0.0
+    )
 
 
 def make_trainer(frames: npt.NDArray[np.uint8], config: GopConfig, seed: int) -> GopTrainer:

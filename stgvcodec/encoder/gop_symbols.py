@@ -13,7 +13,6 @@ import torch
 from stgvcodec.bitstream.payload.head import SHAPE_BITS, GopHeader
 from stgvcodec.bitstream.payload.pack import pack_gop
 from stgvcodec.bitstream.payload.symbols import GopSymbols
-from stgvcodec.fit.phases import QUANTIZED_STREAMS
 from stgvcodec.fit.quantizers import QuantizerConfig
 from stgvcodec.fit.trainer import GopTrainer
 from stgvcodec.model.gop_model import GopSpec
@@ -69,10 +68,8 @@ class PackedGop:
 def gop_symbols(trainer: GopTrainer) -> GopSymbols:
     """Return the symbols to transmit. A stream whose quantiser is not yet in use gets one fitted to it now."""
     with torch.no_grad():
+        trainer.fit_quantizers()
         parameters, quantizers = trainer.model.gop_parameters(), trainer.quantizers
-        for stream in QUANTIZED_STREAMS:
-            if stream not in trainer.quantizer_cost_db:
-                quantizers.initialize(stream, parameters)
         header = header_of(trainer.spec, quantizers.config)
         static_table, dynamic_table, *mlp = quantizers.field.symbols(parameters.field)
         field: dict[str, Any] = {

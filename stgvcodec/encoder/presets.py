@@ -89,6 +89,10 @@ _PAPER_FINE_RATES = LearningRates(means=7e-4, cholesky=7e-4, colors=7e-4, hash_t
 _MOTION_RATES = LearningRates(mlp=6e-3)
 
 
+# Where the field starts on paths, it is held for this share of the joint training.
+_FIELD_HELD = 0.07
+
+
 def _effort(name: str, *, motion: int, joint: int, final_rate: float, finetuning: int) -> Preset:
     return Preset(
         name=name,
@@ -104,7 +108,7 @@ def _effort(name: str, *, motion: int, joint: int, final_rate: float, finetuning
                 frames_per_step=4,
                 target="paths",
             ),
-            Phase("joint", frames="all", n_steps=joint, final_rate=final_rate),
+            Phase("joint", frames="all", n_steps=joint, final_rate=final_rate, field_held=_FIELD_HELD),
         ),
         finetuning=finetuning_phases(finetuning, FINE_RATES),
     )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
 from stgvcodec.encoder.gop_symbols import PackedGop
 from stgvcodec.fit.resize import by_importance
 from stgvcodec.fit.trainer import GopTrainer
+from stgvcodec.metrics import mean_psnr_db
 
 logger = logging.getLogger(__name__)
 
@@ -16,33 +19,82 @@ logger = logging.getLogger(__name__)
 _EXCESS = 0.004
 # Fine-tuning aims at this share of the target, so that few Gaussians are left to drop.
 _AIM = 0.99
+# A payload further than this share from its target gets Gaussians added or dropped after fine-tuning, and a touch-up.
+_SIZE_TOLERANCE = 0.03
 # A payload that falls short by more than this share gets finer quantiser steps in the end: down to 2 to this power
-# times as large, found in this many tries. They suffice, since Gaussians that were trained for a size are near it.
+# times as large, found in this many tries, each of which aims at this share of what is missing.
 _SHORTFALL = 0.01
-_FINEST_STEPS, _STEP_TRIES = -0.5, 4
+_FINEST_STEPS, _STEP_TRIES, _STEP_AIM = -0.5, 2, 0.95
+# Halving the steps of a Gaussian's six scalar symbols adds about a bit to each of them.
+_BYTES_PER_OCTAVE = 6.0 / 8.0
 # Least and largest share of a payload's bytes that the rate in the loss can leave by its lmbda alone. Gaussians are
 # added or dropped only for what lies beyond, since a model that loses many just before its fine-tuning loses more than
 # they were worth.
 _LEAST_LEFT, _MOST_LEFT = 0.62, 0.92
 
 
-def resize_to(trainer: GopTrainer, target_bytes: int, tolerance: float = 0.0) -> bool:
-    """Drop or split Gaussians so that the payload, as quantised now, meets its size.
+@dataclass(frozen=True)
+class FinishedGop:
+    """A payload that may be written, and its figures.
+
+    Attributes:
+        payload: The payload.
+        n_gaussians: Gaussians in it.
+        psnr_db: PSNR of each frame that a decoder renders from it; inf where it is identical to its source.
+    """
+
+    payload: bytes
+    n_gaussians: int
+    psnr_db: tuple[float, ...]
+
+    @property
+    def quality(self) -> tuple[int, float]:
+        """Order of payloads by their quality: the number of frames without any error, then the others' mean PSNR."""
+        mean = mean_psnr_db(self.psnr_db)
+        return sum(np.isinf(self.psnr_db)), 0.0 if mean is None else mean
+
+
+def finish(
+    trainer: GopTrainer,
+    target_bytes: int | None,
+    *,
+    measure: Callable[[bytes], tuple[float, ...]],
+    touch_up: Callable[[], None],
+    fills: bool,
+) -> FinishedGop:
+    """Return the best payload that stays within a size, out of all that the last corrections of the size lead to.
+
+    Fine-tuning ends near the size, not at it. Whatever is changed after that is measured, and is kept only where the
+    decoded frames are better for it: Gaussians that are split or dropped where much is missing, the touch-up after
+    it, and finer quantiser steps where little is missing.
 
     Args:
-        trainer: Trainer, with or without quantisers in use.
-        target_bytes: Size that the payload is to reach.
-        tolerance: Relative distance from the target up to which nothing changes.
-
-    Returns:
-        Whether the number of Gaussians changed.
+        trainer: Trainer at the end of its phases.
+        target_bytes: Size to stay within; None packs the model as it is.
+        measure: Returns the PSNR of each frame that a decoder renders from a payload, dB.
+        touch_up: Trains a little more, after Gaussians have been added or dropped.
+        fills: Whether a payload that falls a little short gets finer quantiser steps; for fits with rate in the loss.
     """
+
+    def measured(packed: PackedGop) -> FinishedGop:
+        kept = packed if target_bytes is None else _within(packed, trainer, target_bytes)
+        return FinishedGop(kept.payload, kept.symbols.header.n_gaussians, measure(kept.payload))
+
     packed = PackedGop.of(trainer)
-    if abs(packed.n_bytes - target_bytes) <= tolerance * target_bytes:
-        return False
-    if trainer.target_bits is not None:
-        _steer(trainer, target_bytes, packed.n_bytes)
-    return _resize(trainer, packed, target_bytes)
+    best = measured(packed)
+    if target_bytes is None:
+        return best
+    if abs(packed.n_bytes - target_bytes) > _SIZE_TOLERANCE * target_bytes:
+        if trainer.target_bits is not None:
+            _steer(trainer, target_bytes, packed.n_bytes)
+        if _resize(trainer, target_bytes, packed.n_bytes, packed.bytes_per_gaussian()):
+            touch_up()
+            packed = PackedGop.of(trainer)
+            best = _better(best, measured(packed), "a touch-up")
+    if fills and packed.n_bytes < (1.0 - _SHORTFALL) * target_bytes:
+        for finer in _with_finer_steps(trainer, packed, target_bytes):
+            best = _better(best, measured(finer), "finer steps")
+    return best
 
 
 def set_target_bits(trainer: GopTrainer, target_bytes: int) -> None:
@@ -54,68 +106,89 @@ def set_target_bits(trainer: GopTrainer, target_bytes: int) -> None:
         trainer: Trainer, before its quantisers are in use.
         target_bytes: Size that the payload is to reach.
     """
-    packed = PackedGop.of(trainer)
-    _steer(trainer, target_bytes, packed.n_bytes)
-    left = min(max(target_bytes / packed.n_bytes, _LEAST_LEFT), _MOST_LEFT)
-    _resize(trainer, packed, target_bytes, left)
+    trainer.fit_quantizers()
+    n_bytes = trainer.estimated_bits() / 8.0
+    _steer(trainer, target_bytes, n_bytes)
+    left = min(max(target_bytes / n_bytes, _LEAST_LEFT), _MOST_LEFT)
+    _resize(trainer, target_bytes, left * n_bytes, left * trainer.bits_per_gaussian() / 8.0)
 
 
-def _resize(trainer: GopTrainer, packed: PackedGop, target_bytes: int, left: float = 1.0) -> bool:
-    """Resize to the Gaussians that meet a size when each costs `left` times what it does now; say if any changed."""
-    n = trainer.spec.n_gaussians
-    each = left * packed.bytes_per_gaussian()
-    wanted = min(max(n + round((target_bytes - left * packed.n_bytes) / each), 1), 2 * n)
-    logger.info("payload %d bytes, target %d: %d Gaussians become %d", packed.n_bytes, target_bytes, n, wanted)
-    trainer.resize(wanted)
-    return bool(wanted != n)
-
-
-def _refine_steps(trainer: GopTrainer, target_bytes: int) -> None:
-    """Make the Gaussians' quantiser steps finer, so that the payload has the target size or a little less."""
-    lower, upper = _FINEST_STEPS, 0.0
-    scaled = 0.0
-    for _ in range(_STEP_TRIES):
-        middle = 0.5 * (lower + upper)
-        trainer.quantizers.scale_steps(2.0 ** (middle - scaled))
-        scaled = middle
-        if PackedGop.of(trainer).n_bytes > target_bytes:
-            lower = middle
-        else:
-            upper = middle
-    trainer.quantizers.scale_steps(2.0 ** (upper - scaled))
-    logger.info("steps are scaled by %.3f to meet %d bytes", 2.0**upper, target_bytes)
-
-
-def _steer(trainer: GopTrainer, target_bytes: int, n_bytes: int) -> None:
-    """Set the bits that the rate model is to estimate in the end, from the payload's size now, `n_bytes`."""
-    values = trainer.model.gop_parameters()
-    trainer.quantizers.refresh_rate(values)
-    # The estimate knows neither headers nor how well the coder's models do; both change little from here on.
-    trainer.target_bits = max(_AIM * float(trainer.quantizers.estimated_bits(values)) * target_bytes / n_bytes, 1.0)
-
-
-def pack_within(trainer: GopTrainer, target_bytes: int | None, *, fills: bool = False) -> tuple[bytes, int]:
-    """Return the payload, without the least important Gaussians where it would be too large.
+def resize_to(trainer: GopTrainer, target_bytes: int) -> None:
+    """Drop or split Gaussians so that the payload, as quantised now, meets its size.
 
     Args:
-        trainer: Trainer at the end of its phases.
-        target_bytes: Size to stay within; None keeps everything.
-        fills: Whether a payload that would be too small gets finer quantiser steps; for fits with rate in the loss.
-
-    Returns:
-        The payload, and the number of Gaussians in it.
+        trainer: Trainer, with or without quantisers in use.
+        target_bytes: Size that the payload is to reach.
     """
     packed = PackedGop.of(trainer)
+    _resize(trainer, target_bytes, packed.n_bytes, packed.bytes_per_gaussian())
+
+
+def _resize(trainer: GopTrainer, target_bytes: int, n_bytes: float, bytes_per_gaussian: float) -> bool:
+    """Resize from a payload of `n_bytes` to one of `target_bytes`; say if the number of Gaussians changed."""
     n = trainer.spec.n_gaussians
-    if target_bytes is not None and fills and packed.n_bytes < (1.0 - _SHORTFALL) * target_bytes:
-        _refine_steps(trainer, target_bytes)
-        packed = PackedGop.of(trainer)
-    if target_bytes is None or packed.n_bytes <= (1.0 + _EXCESS) * target_bytes:
-        return packed.payload, n
+    wanted = min(max(n + round((target_bytes - n_bytes) / bytes_per_gaussian), 1), 2 * n)
+    logger.info("payload %d bytes, target %d: %d Gaussians become %d", n_bytes, target_bytes, n, wanted)
+    trainer.resize(wanted)
+    return wanted != n
+
+
+def _steer(trainer: GopTrainer, target_bytes: int, n_bytes: float) -> None:
+    """Set the bits that the rate model is to estimate in the end, from the payload's size now, `n_bytes`."""
+    # The estimate knows neither headers nor how well the coder's models do; both change little from here on.
+    trainer.target_bits = max(_AIM * trainer.estimated_bits() * target_bytes / n_bytes, 1.0)
+
+
+def _with_finer_steps(trainer: GopTrainer, packed: PackedGop, target_bytes: int) -> Iterator[PackedGop]:
+    """Make the Gaussians' quantiser steps finer; yield each try that stays within the target.
+
+    Args:
+        trainer: Trainer, whose steps are as before in the end.
+        packed: The model with the steps as they are.
+        target_bytes: Size that is not to be exceeded.
+    """
+    parameters = trainer.model.gop_parameters()
+    first_bytes = n_bytes = packed.n_bytes
+    slope, exponent = _BYTES_PER_OCTAVE * trainer.spec.n_gaussians, 0.0
+    for _ in range(_STEP_TRIES):
+        missing = target_bytes - n_bytes
+        exponent -= (_STEP_AIM if missing > 0 else 1.0 / _STEP_AIM) * missing / slope
+        exponent = min(max(exponent, _FINEST_STEPS), 0.0)
+        with trainer.quantizers.finer_steps(2.0**exponent, parameters):
+            packed = PackedGop.of(trainer)
+        n_bytes = packed.n_bytes
+        if n_bytes <= target_bytes:
+            yield packed
+            if n_bytes >= (1.0 - _SHORTFALL) * target_bytes:
+                return
+        if exponent == 0.0 or n_bytes <= first_bytes:
+            return
+        slope = (n_bytes - first_bytes) / -exponent
+
+
+def _within(packed: PackedGop, trainer: GopTrainer, target_bytes: int) -> PackedGop:
+    """Return a payload without its least important Gaussians where it would be too large."""
+    n = trainer.spec.n_gaussians
+    if packed.n_bytes <= (1.0 + _EXCESS) * target_bytes:
+        return packed
     order = by_importance(trainer.model.gaussians, trainer.spec.low_pass).cpu().numpy()
     each, kept = packed.bytes_per_gaussian(), packed
     while n > 1 and kept.n_bytes > (1.0 + _EXCESS) * target_bytes:
         n -= min(max(int(np.ceil((kept.n_bytes - target_bytes) / each)), 1), n - 1)
         kept = packed.with_gaussians(np.sort(order[:n]))
     logger.info("%d Gaussians of %d are left out to stay within %d bytes", len(order) - n, len(order), target_bytes)
-    return kept.payload, n
+    return kept
+
+
+def _better(before: FinishedGop, after: FinishedGop, change: str) -> FinishedGop:
+    is_better = after.quality > before.quality
+    logger.info(
+        "%s: %d to %d bytes, %.2f to %.2f dB, %s",
+        change,
+        len(before.payload),
+        len(after.payload),
+        before.quality[1],
+        after.quality[1],
+        "kept" if is_better else "taken back",
+    )
+    return after if is_better else before

@@ -49,6 +49,7 @@ class Phase:
         quantized: Streams that run through their quantisers, out of `QUANTIZED_STREAMS`.
         gaussian_final_rate: `final_rate` of the Gaussians' parameters; None if it is that of the others.
         dssim_weight: Share of D-SSIM in the loss, 0 to 1; the rest is the squared error.
+        field_held: Share of the steps, at the beginning, in which the field keeps what it is.
         target: "pictures" if the loss compares pictures; "paths" ("all" only) if the field alone is trained, to take
             points of the key frame where the frames' optical flow takes them.
     """
@@ -62,6 +63,7 @@ class Phase:
     quantized: tuple[str, ...] = ()
     gaussian_final_rate: float | None = None
     dssim_weight: float = 0.0
+    field_held: float = 0.0
     target: Literal["pictures", "paths"] = "pictures"
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -78,6 +79,18 @@ class QuantizerConfig:
     color_step: float = 0.01
     relative_lmbda: float = 0.0
     seed: int = 0
+
+
+class EstimatedBits(NamedTuple):
+    """Bits that the rate model expects of a payload.
+
+    Attributes:
+        total: All bits. Scalar float32, on the device.
+        of_gaussians: Those of the Gaussians' symbols, without the models of these. Scalar float32, on the device.
+    """
+
+    total: Tensor
+    of_gaussians: Tensor
 
 
 class TensorSymbols(NamedTuple):
@@ -194,6 +207,8 @@ class GopQuantizers(nn.Module):
         )
         self.rate = RateModel(backend=backend)
         self.register_buffer("lmbda", torch.zeros(()))
+        self._point_bits: Tensor
+        self.register_buffer("_point_bits", torch.zeros(()))
         self._size = (spec.width, spec.height)
         self.means: HalfFloatQuantizer | GridQuantizer
         self.cholesky: AffineQuantizer | LogShearQuantizer
@@ -277,7 +292,8 @@ class GopQuantizers(nn.Module):
         attributes: list[Attribute] = []
         fixed = self.lmbda.new_full((), 8.0 * self._fixed_bytes())
         if isinstance(self.means, GridQuantizer):
-            fixed = fixed + point_set_bits(self.means.cells(parameters.means))
+            self._point_bits.copy_(point_set_bits(self.means.cells(parameters.means)))
+            fixed = fixed + self._point_bits
         if isinstance(self.cholesky, LogShearQuantizer):
             shape_mode, symbols = SHAPES_LOG, {"shapes": self.cholesky.symbol_tensor(parameters.cholesky)}
             attributes += attributes_of(shape_symbols(shape_mode), symbols)
@@ -290,14 +306,16 @@ class GopQuantizers(nn.Module):
         self.rate.refresh(attributes, self.field.segmented(parameters.field), fixed)
 
     @torch.no_grad()
-    def estimated_bits(self, parameters: GopParameters) -> Tensor:
-        """Bits of all that `refresh_rate` counted, under its tables. Scalar float32, on the device."""
-        bits = [self.field_bits(parameters.field)[1]]
+    def estimated_bits(self, parameters: GopParameters) -> EstimatedBits:
+        """Bits of all that `refresh_rate` counted, under its tables."""
+        of_field = self.field_bits(parameters.field)[1]
+        of_gaussians: list[Tensor] = []
         if isinstance(self.cholesky, LogShearQuantizer):
-            bits.append(self.cholesky.rated(parameters.cholesky, self._shape_lengths())[1])
+            of_gaussians.append(self.cholesky.rated(parameters.cholesky, self._shape_lengths())[1])
         if isinstance(self.colors, YcocgQuantizer):
-            bits.append(self.colors.rated(parameters.colors, self._color_lengths())[1])
-        return self.rate.bits(bits)
+            of_gaussians.append(self.colors.rated(parameters.colors, self._color_lengths())[1])
+        symbols = torch.stack([self._point_bits, *(part.sum() for part in of_gaussians)]).sum()
+        return EstimatedBits(self.rate.bits([of_field, *of_gaussians]), symbols)
 
     def update(self, parameters: GopParameters, enabled: Collection[str]) -> None:
         """Move the colour codebooks, which are moving averages; called after each step, it waits for nothing."""
@@ -317,14 +335,30 @@ class GopQuantizers(nn.Module):
             "field_steps": list(self.field.parameters()),
         }
 
-    def scale_steps(self, factor: float) -> None:
-        """Multiply the steps of the Gaussians' scalar quantisers, within their limits.
+    @contextmanager
+    def finer_steps(self, factor: float, parameters: GopParameters) -> Iterator[None]:
+        """Multiply the steps of the Gaussians' scalar quantisers for a while, within their limits.
 
-        The field's steps, the grid of the points and the quantisers of profile `paper` do not change.
+        No step becomes so fine that parameters which it could reach lie beyond the last symbol. The field's steps, the
+        grid of the points and the quantisers of profile `paper` do not change.
+
+        Args:
+            factor: Factor of the steps, at most 1.
+            parameters: The parameters that are to stay in reach.
         """
-        for quantizer in (self.cholesky, self.colors):
-            if isinstance(quantizer, LogShearQuantizer | YcocgQuantizer):
-                quantizer.unit.mul_(factor)
+        scalar: list[tuple[LogShearQuantizer | YcocgQuantizer, Tensor]] = []
+        if isinstance(self.cholesky, LogShearQuantizer):
+            scalar.append((self.cholesky, parameters.cholesky))
+        if isinstance(self.colors, YcocgQuantizer):
+            scalar.append((self.colors, parameters.colors))
+        before = [quantizer.unit.clone() for quantizer, _ in scalar]
+        try:
+            for quantizer, values in scalar:
+                quantizer.refine(factor, values.detach())
+            yield
+        finally:
+            for (quantizer, _), unit in zip(scalar, before, strict=True):
+                quantizer.unit.copy_(unit)
 
     def rates(self, enabled: Collection[str]) -> bool:
         """Tell whether bits are part of the loss: all streams are quantised, and their symbols have been counted."""

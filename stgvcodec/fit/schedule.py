@@ -76,7 +76,10 @@ def make_schedule(phase: Phase, picked: Sequence[Sequence[int]], clock: Clock) -
         if group in GAUSSIAN_GROUPS and phase.gaussian_final_rate is not None:
             final = phase.gaussian_final_rate
         rate = phase.rates.steps if group in STEP_GROUPS.values() else getattr(phase.rates, group)
-        columns.append(rate * final**progress)
+        column = rate * final**progress
+        if group in FIELD_GROUPS:
+            column[: round(phase.field_held * phase.n_steps)] = 0.0
+        columns.append(column)
     n_frames = 1 if phase.frames == "key" else phase.frames_per_step
     frames = torch.tensor(picked, dtype=torch.int64).reshape(phase.n_steps, n_frames)
     device = clock.moments.times.device

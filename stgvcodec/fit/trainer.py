@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 import torch
@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from stgvcodec.fit.optimizer import Optimizer, OptimizerState, make_optimizer
 from stgvcodec.fit.paths import Paths, path_loss
-from stgvcodec.fit.phase_run import FitState, PhaseRun
+from stgvcodec.fit.phase_run import STEPS_PER_GRAPH, FitState, PhaseRun
 from stgvcodec.fit.phases import QUANTIZED_STREAMS, Phase
 from stgvcodec.fit.quantizers import GopQuantizers, QuantizerConfig
+from stgvcodec.fit.rate_model import DENSER_POINT_BITS
 from stgvcodec.fit.resize import resized_gaussians
 from stgvcodec.fit.schedule import GROUPS, Schedule, make_schedule
 from stgvcodec.model.gaussians import CanonicalGaussians
@@ -39,6 +40,9 @@ _N_LAST = 10
 _LMBDA_GAIN = 6.0
 _MAX_LMBDA_SCALE = 8.0
 _MOST_ROLLBACKS = 4
+# The cost of a quantiser is measured on this many frames. This many are rendered at once where quality is measured.
+_PROBES = 5
+_FRAMES_AT_ONCE = 8
 
 
 def mse_to_psnr_db(mse: float) -> float:
@@ -50,10 +54,12 @@ class GopTrainer:
     """Trainer of one GoP's model against its frames, with the L2 loss of the paper unless a phase adds D-SSIM.
 
     Attributes:
+        frames: RGB frames of the GoP, on the device. [T, H, W, 3] uint8.
         model: Model that is trained.
         spec: Dimensions of the model.
         quantizers: Quantisers of the model; each is fitted to its stream when it is switched on.
-        quantizer_cost_db: PSNR that each stream lost at the moment its quantiser was switched on, dB.
+        quantizer_cost_db: PSNR that each stream lost at the moment its quantiser was switched on, dB, in the mean over
+            a few frames.
         optimizer: Optimiser of the groups in `schedule.GROUPS`; another may be put in its place between phases.
         n_rollbacks: Number of rollbacks.
         paths: Paths of the key frame's points, if there are any.
@@ -92,7 +98,7 @@ class GopTrainer:
         self.quantizer_cost_db: dict[str, float] = {}
         self.n_rollbacks = 0
         self.target_bits: float | None = None
-        self._frames = frames
+        self.frames = frames
         self._clock = Clock(spec, frames.device)
         self._key_frame = key_frame
         self._rng = rng
@@ -116,8 +122,8 @@ class GopTrainer:
 
         Args:
             phase: Phase to run.
-            on_step: Callback after each step, with the phase, the number of steps done and the loss, a 0-d tensor that
-                is still on the device: fetching it waits for the step.
+            on_step: Callback after each step, on a GPU after each CUDA graph of some steps, with the phase, the number
+                of steps done and the last loss, a 0-d tensor that is still on the device: fetching it waits for it.
 
         Raises:
             torch.OutOfMemoryError: not even one frame a step fits into the device's memory.
@@ -130,9 +136,14 @@ class GopTrainer:
             self._run(phase, on_step)
         torch.cuda.current_stream().wait_stream(self._stream)
 
-    def psnr_db(self, quantized: Collection[str] = ()) -> float:
-        """Mean over the GoP's frames of the float pictures' PSNR, with the named quantisers on, dB."""
-        psnrs = [mse_to_psnr_db(mse) for mse in self._mses(range(self.spec.n_frames), quantized)]
+    def psnr_db(self, quantized: Collection[str] = (), frames: Sequence[int] | None = None) -> float:
+        """Mean over frames of the float pictures' PSNR, with the named quantisers on, dB.
+
+        Args:
+            quantized: Streams that run through their quantisers.
+            frames: Indices of the frames; None takes all.
+        """
+        psnrs = [mse_to_psnr_db(mse) for mse in self._mses(frames or range(self.spec.n_frames), quantized)]
         return sum(psnrs) / len(psnrs)
 
     def resize(self, n_gaussians: int) -> None:
@@ -147,6 +158,29 @@ class GopTrainer:
         self.spec = dataclasses.replace(self.spec, n_gaussians=gaussians.raw_means.shape[0])
         self.quantizers.rate.forget()
         self.optimizer = make_optimizer(self.parameter_groups(), backend=self._backend)
+
+    def fit_quantizers(self) -> None:
+        """Fit each quantiser that no phase has switched on to its stream as it is now; it may wait for the device."""
+        with torch.no_grad():
+            parameters = self.model.gop_parameters()
+            for stream in QUANTIZED_STREAMS:
+                if stream not in self.quantizer_cost_db:
+                    self.quantizers.initialize(stream, parameters)
+
+    def estimated_bits(self) -> float:
+        """Bits of the payload that the rate model expects now; all quantisers must be fitted. It waits for the device.
+
+        What profile `paper` does not rate counts as nothing.
+        """
+        parameters = self.model.gop_parameters()
+        self.quantizers.refresh_rate(parameters)
+        return float(self.quantizers.estimated_bits(parameters).total)
+
+    def bits_per_gaussian(self) -> float:
+        """Bits by which one more Gaussian, or one less, changes `estimated_bits`, whose counts are used."""
+        bits = self.quantizers.estimated_bits(self.model.gop_parameters())
+        each = float(bits.of_gaussians) / self.spec.n_gaussians
+        return max(each - DENSER_POINT_BITS, 4.0)
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return the parameters by the names in `schedule.GROUPS`."""
@@ -164,12 +198,12 @@ class GopTrainer:
         self._enable(phase.quantized)
         schedule = make_schedule(phase, self._picked(phase), self._clock)
         schedule.rates.mul_(self._rate_factor)
-        run = self._phase_run(phase, schedule)
         # The end of the next stretch is compared with this loss.
         before = self._probed_loss(phase) if phase.n_steps else 0.0
         self._start_bits, self._lmbda_scale = None, 1.0
         self._update_rate(before, phase.quantized, 0.0)
         rate_updates = _steps_at(schedule, _RATE_UPDATES) if self._is_rated(phase.quantized) else []
+        run = self._phase_run(phase, schedule, 0)
         n_failures = 0
         done = 0
         while done < schedule.n_steps:
@@ -226,11 +260,15 @@ class GopTrainer:
             logger.warning("phase %s: %d numbers of gradients were NaN or Inf and counted as 0", phase.name, n_dropped)
             self.optimizer.n_nonfinite.zero_()
 
-    def _phase_run(self, phase: Phase, schedule: Schedule, first_step: int = 0) -> PhaseRun:
-        state = FitState(
-            self.model, self.spec, self._frames, self.quantizers, self.optimizer, self._backend, self.paths
-        )
-        return PhaseRun(phase, state, schedule, first_step)
+    def _phase_run(self, phase: Phase, schedule: Schedule, first_step: int) -> PhaseRun:
+        state = FitState(self.model, self.spec, self.frames, self.quantizers, self.optimizer, self._backend, self.paths)
+        run = PhaseRun(phase, state, schedule, first_step)
+        if run.captures and first_step < schedule.n_steps:
+            saved = self._saved()
+            run.rehearse()
+            self._restore(saved)
+            run.rewind(first_step)
+        return run
 
     def _picked(self, phase: Phase) -> list[list[int]]:
         """Pick the frames of each step: the key frame, or all in random order, each once before any comes again."""
@@ -254,7 +292,7 @@ class GopTrainer:
         if phase.target == "pictures":
             return float(np.mean(self._mses(probes, phase.quantized)))
         assert self.paths is not None
-        picked = torch.tensor(probes, device=self._frames.device)
+        picked = torch.tensor(probes, device=self.frames.device)
         with torch.no_grad():
             field = self.model.gop_parameters().field
             return float(path_loss(self.paths, field, self.spec, picked, self._clock.at(picked), backend=self._backend))
@@ -264,15 +302,18 @@ class GopTrainer:
         last = self.spec.n_frames - 1
         return [self._key_frame] if phase.frames == "key" else sorted({0, last // 2, last})
 
-    def _mses(self, frames: Iterable[int], quantized: Collection[str]) -> list[float]:
+    def _mses(self, frames: Sequence[int], quantized: Collection[str]) -> list[float]:
         """Return the mean squared error of each frame, clamped, with the named quantisers on; waits for the device."""
+        mses = []
         with torch.no_grad():
             parameters = self._quantized_parameters(quantized)
-            mses = []
-            for k in frames:
-                image = render(parameters, self.spec, [frame_time(k, self.spec.n_frames)], backend=self._backend)
-                mses.append(torch.mean((image[0].clamp_(0.0, 1.0) - self._frames[k] / 255.0) ** 2))
-            result: list[float] = torch.stack(mses).tolist()
+            for first in range(0, len(frames), _FRAMES_AT_ONCE):
+                part = frames[first : first + _FRAMES_AT_ONCE]
+                times = [frame_time(k, self.spec.n_frames) for k in part]
+                images = render(parameters, self.spec, times, backend=self._backend).clamp_(0.0, 1.0)
+                sources = self.frames[list(part)] / 255.0
+                mses.append((images - sources).square_().mean(dim=(1, 2, 3)))
+        result: list[float] = torch.cat(mses).tolist()
         return result
 
     def _enable(self, quantized: tuple[str, ...]) -> None:
@@ -280,11 +321,13 @@ class GopTrainer:
         new = [stream for stream in quantized if stream not in enabled]
         if not new:
             return
-        psnr_before = self.psnr_db(enabled)
+        last = self.spec.n_frames - 1
+        probes = sorted({round(last * i / (_PROBES - 1)) for i in range(_PROBES)})
+        psnr_before = self.psnr_db(enabled, probes)
         for stream in new:
             self.quantizers.initialize(stream, self.model.gop_parameters())
             enabled = (*enabled, stream)
-            psnr_after = self.psnr_db(enabled)
+            psnr_after = self.psnr_db(enabled, probes)
             self.quantizer_cost_db[stream] = psnr_before - psnr_after
             logger.info("quantiser on: %s costs %.3f dB (%.2f dB left)", stream, psnr_before - psnr_after, psnr_after)
             psnr_before = psnr_after
@@ -300,9 +343,7 @@ class GopTrainer:
         """
         if not self._is_rated(quantized):
             return
-        parameters = self.model.gop_parameters()
-        self.quantizers.refresh_rate(parameters)
-        bits = float(self.quantizers.estimated_bits(parameters))
+        bits = self.estimated_bits()
         if self.target_bits is not None:
             self._start_bits = self._start_bits or bits
             # The logarithm of the bits is expected to go to its target in proportion to the progress; lmbda_scale only
@@ -329,14 +370,14 @@ class GopTrainer:
     @staticmethod
     def _reporter(
         phase: Phase, run: PhaseRun, done: int, n_steps: int, on_step: StepCallback | None
-    ) -> Callable[[], None] | None:
+    ) -> Callable[[int], None] | None:
         if on_step is None:
             return None
         step = done
 
-        def report() -> None:
+        def report(n_done: int) -> None:
             nonlocal step
-            step += 1
+            step += n_done
             # A smaller batch makes more steps than the phase has; `on_step` is told the steps of the phase.
             on_step(phase, -(-step * phase.n_steps // n_steps), run.losses[step - 1])
 
@@ -350,10 +391,14 @@ def _progress(schedule: Schedule) -> Tensor:
 
 
 def _steps_at(schedule: Schedule, progresses: Sequence[float]) -> list[int]:
-    """Return the steps after which the progress is reached; in a short phase several of them may be one step."""
+    """Return steps after which the progress is about reached; in a short phase several of them may be one step."""
     progress = _progress(schedule)
     steps = torch.searchsorted(progress, progress.new_tensor(progresses)) + 1
-    return sorted({step for step in steps.tolist() if step < schedule.n_steps})
+    # Stretches of whole graphs leave no step to be run without one.
+    unit = STEPS_PER_GRAPH if schedule.n_steps >= STRETCH else 1
+    return sorted(
+        {step for step in (unit * round(step / unit) for step in steps.tolist()) if 0 < step < schedule.n_steps}
+    )
 
 
 def _has_diverged(losses: list[float], before: float) -> bool:

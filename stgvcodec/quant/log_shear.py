@@ -8,7 +8,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stgvcodec.ops.code_length import CodeLengths
-from stgvcodec.ops.log_shear import SCALE_LIMITS, log_shear_round, log_shear_scale, log_shear_symbols
+from stgvcodec.ops.log_shear import (
+    MIN_DIAGONAL_PX,
+    N_SYMBOLS,
+    SCALE_LIMITS,
+    SHEAR_ZERO,
+    log_shear_round,
+    log_shear_scale,
+    log_shear_symbols,
+)
 
 __all__ = ["SCALE_LIMITS", "LogShearQuantizer"]
 
@@ -44,6 +52,18 @@ class LogShearQuantizer(nn.Module):
         self._check(x)
         self.unit.fill_(self._initial_step)
         self.gain.zero_()
+
+    @torch.no_grad()
+    def refine(self, factor: float, x: Tensor) -> None:
+        """Multiply the steps by a factor of at most 1; none becomes so fine that factors could not be reached.
+
+        Args:
+            factor: Factor of the steps.
+            x: Raw factors, pixels. [N, 3] float32.
+        """
+        self._check(x)
+        scale = self.scale().clamp_min(1e-30)
+        self.unit.mul_(torch.maximum(scale * factor, torch.minimum(_finest_steps(x), scale)) / scale)
 
     def scale(self) -> Tensor:
         """Steps as transmitted: relative ones of l1 and l3, and that of the shear. [3] float32, without a gradient."""
@@ -101,3 +121,15 @@ class LogShearQuantizer(nn.Module):
     def _check(x: Tensor) -> None:
         if x.ndim != 2 or x.shape[1] != 3 or x.dtype != torch.float32:
             raise ValueError(f"log-shear quantiser got {x.dtype} {list(x.shape)}, expected torch.float32 [N, 3]")
+
+
+def _finest_steps(x: Tensor) -> Tensor:
+    """Steps below which raw factors [N, 3] could not be reached; 0 where there are none. [3]."""
+    if not x.shape[0]:
+        return torch.zeros(3, device=x.device)
+    clean = torch.nan_to_num(x)
+    diagonal = clean[:, ::2].clamp_min(0.0) + MIN_DIAGONAL_PX
+    sizes = torch.cat((torch.log(diagonal / MIN_DIAGONAL_PX), (clean[:, 1] / diagonal[:, 1]).abs()[:, None]), dim=1)
+    # The largest 0.1 % may saturate, as with colours.
+    reach = sizes.kthvalue(max(1, round(0.999 * x.shape[0])), dim=0).values
+    return torch.cat((torch.expm1(reach[:2] / (N_SYMBOLS - 1)), reach[2:] / (N_SYMBOLS - 1 - SHEAR_ZERO)))

@@ -41,15 +41,20 @@ class YcocgQuantizer(nn.Module):
             x: Weighted RGB. [N, 3] float32.
         """
         self._check(x)
-        steps = torch.tensor(self._initial_steps, device=x.device)
-        if x.shape[0]:
-            # The largest 0.1 % may saturate: one colour that is far out would coarsen all others.
-            magnitude = torch.nan_to_num(to_ycocg(x)).abs().float()
-            rank = max(1, round(0.999 * x.shape[0]))
-            reach = magnitude.kthvalue(rank, dim=0).values
-            steps = torch.maximum(steps, reach / MAX_SYMBOL)
-        self.unit.copy_(steps)
+        self.unit.copy_(torch.maximum(torch.tensor(self._initial_steps, device=x.device), _finest_steps(x)))
         self.gain.zero_()
+
+    @torch.no_grad()
+    def refine(self, factor: float, x: Tensor) -> None:
+        """Multiply the steps by a factor of at most 1; none becomes so fine that colours could not be reached.
+
+        Args:
+            factor: Factor of the steps.
+            x: Weighted RGB. [N, 3] float32.
+        """
+        self._check(x)
+        scale = self.scale().clamp_min(1e-30)
+        self.unit.mul_(torch.maximum(scale * factor, torch.minimum(_finest_steps(x), scale)) / scale)
 
     def scale(self) -> Tensor:
         """Steps as transmitted. [3] float32, without a gradient."""
@@ -109,3 +114,12 @@ class YcocgQuantizer(nn.Module):
     def _check(x: Tensor) -> None:
         if x.ndim != 2 or x.shape[1] != 3 or x.dtype != torch.float32:
             raise ValueError(f"YCoCg quantiser got {x.dtype} {list(x.shape)}, expected torch.float32 [N, 3]")
+
+
+def _finest_steps(x: Tensor) -> Tensor:
+    """Steps below which colours [N, 3] could not be reached; 0 where there are none. [3]."""
+    if not x.shape[0]:
+        return torch.zeros(3, device=x.device)
+    # The largest 0.1 % may saturate: one colour that is far out would coarsen all others.
+    magnitude = torch.nan_to_num(to_ycocg(x)).abs().float()
+    return magnitude.kthvalue(max(1, round(0.999 * x.shape[0])), dim=0).values / MAX_SYMBOL

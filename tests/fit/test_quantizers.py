@@ -264,7 +264,7 @@ def test_any_kinds_together_with_the_rate_in_the_loss(triton_device, kinds, back
     q.lmbda.fill_(1e-3)
     quantized, penalty = q.quantize(values, QUANTIZED_STREAMS)
 
-    bits = float(q.estimated_bits(values))
+    bits = float(q.estimated_bits(values).total)
     beside = 0.0 if commitment is None else float(commitment.detach())
     assert float(penalty.detach()) == approx(beside + 1e-3 * bits, "bits")
     assert all(torch.equal(a, b) for a, b in zip(leaves(quantized), leaves(plain), strict=True))

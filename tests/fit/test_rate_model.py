@@ -102,7 +102,7 @@ def test_the_estimate_is_within_one_per_cent_of_the_payload(n, coarser):
     config = dataclasses.replace(COMPACT, shape_step=0.06 * coarser, color_step=0.01 * coarser)
     q = fitted(values, config)
     payload = payload_of(values, q)
-    assert float(q.estimated_bits(values)) / 8.0 == approx(len(payload), "rate, payload")
+    assert float(q.estimated_bits(values).total) / 8.0 == approx(len(payload), "rate, payload")
 
 
 def test_bits_of_points_are_those_of_their_streams():
@@ -120,7 +120,7 @@ def test_few_gaussians_have_finite_bits(n):
     for stream in QUANTIZED_STREAMS[1:]:
         q.initialize(stream, values)
     q.refresh_rate(values)
-    assert torch.isfinite(q.estimated_bits(values))
+    assert torch.isfinite(q.estimated_bits(values).total)
     assert q.rate.rows.shape == (6, n)
 
 
@@ -203,7 +203,7 @@ def test_unused_symbols_are_dear_but_finite_and_nearer_ones_cheaper():
 def test_estimates_fall_with_coarser_steps():
     values = plausible_values(1_500)
     estimates = [
-        float(fitted(values, dataclasses.replace(COMPACT, shape_step=step)).estimated_bits(values))
+        float(fitted(values, dataclasses.replace(COMPACT, shape_step=step)).estimated_bits(values).total)
         for step in (0.03, 0.06, 0.2)
     ]
     assert estimates == sorted(estimates, reverse=True)
@@ -222,7 +222,7 @@ def test_the_estimate_on_a_gpu_is_that_on_the_cpu():
         ),
     )
     ours, expected = fitted(on_gpu, COMPACT, "triton"), fitted(values, COMPACT)
-    assert float(ours.estimated_bits(on_gpu)) == approx(float(expected.estimated_bits(values)), "rate, other back end")
+    assert float(ours.estimated_bits(on_gpu).total) == approx(float(expected.estimated_bits(values).total), "rate, other back end")
 
 
 def test_the_grid_of_points_counts_duplicates():

@@ -254,7 +254,7 @@ def test_the_rate_in_the_loss_lowers_the_bits_and_a_target_lowers_them_further(m
     def bits(trainer) -> float:
         values = trainer.model.gop_parameters()
         trainer.quantizers.refresh_rate(values)
-        return float(trainer.quantizers.estimated_bits(values))
+        return float(trainer.quantizers.estimated_bits(values).total)
 
     ends, starts = {}, []
     for target_share in (None, 0.5):
