@@ -1,4 +1,4 @@
-"""`encode` turns a video into a `.stgv` file; only the frames of the GoPs under way are in memory."""
+"""`encode` turns a video into a `.stgv` file; of a long one only the frames of the GoPs under way are in memory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from stgvcodec._version import __version__
@@ -24,7 +24,7 @@ from stgvcodec.encoder.reports import EncodeReport, GopReport, PlanCallback
 from stgvcodec.errors import ConfigError, InputVideoError
 from stgvcodec.media.atomic import atomic_output, check_output_file, refuse_same_file
 from stgvcodec.media.image_folder import IMAGE_SUFFIXES
-from stgvcodec.media.reader import VideoReader, open_video
+from stgvcodec.media.reader import VideoFrame, VideoReader, open_video
 from stgvcodec.media.selection import Selection
 from stgvcodec.media.writer import VIDEO_SUFFIXES
 from stgvcodec.metrics import mean_psnr_db
@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 # GoPs that are fitted at the same time, by back end: one does not fill a large GPU (benchmarks/bunny_fit.py).
 _JOBS = {"triton": 4}
+# The frames of a video that takes no more memory than this are kept from the lookahead for the fits, bytes.
+_KEPT_BYTES = 512 << 20
 
 
 def encode(
@@ -88,7 +90,8 @@ def encode(
         _check_size(video)
         n_at_once = jobs or _JOBS.get(backend_name, 1)
         header = _stream_header(video, config)
-        control = rate_control(config, _content(video, progress), header) if config.has_target else None
+        kept = _KeptFrames(video)
+        control = rate_control(config, _content(video, kept, progress), header) if config.has_target else None
         scheduler = GopScheduler(config, video, control, torch_device, backend_name, n_at_once, progress)
         planned = scheduler.encode_plan()
         # A source without frames has no plan; reading it, below, says what is wrong.
@@ -98,7 +101,7 @@ def encode(
         psnrs: list[float] = []
         with temporary.open("wb") as file:
             writer = StgvWriter(file, header)
-            for gop, payload in scheduler.payloads(scheduler.gops(video)):
+            for gop, payload in scheduler.payloads(scheduler.gops(kept.again())):
                 first_byte = writer.n_bytes
                 writer.add_gop(payload.bytes, gop.pts)
                 n_bytes = writer.n_bytes - first_byte
@@ -141,7 +144,44 @@ def encode(
     )
 
 
-def _content(video: VideoReader, progress: ProgressCallback | None) -> Content:
+class _KeptFrames:
+    """Frames of a video that is read twice; those of a short one are kept from the first time.
+
+    Args:
+        video: The video.
+    """
+
+    def __init__(self, video: VideoReader) -> None:
+        self._video = video
+        self._n_most = _KEPT_BYTES // (3 * video.width * video.height)
+        self._kept: list[VideoFrame] | None = None
+
+    def __iter__(self) -> Iterator[VideoFrame]:
+        """Read the frames, and keep them if there are few."""
+        kept: list[VideoFrame] = []
+        for frame in self._video:
+            if len(kept) <= self._n_most:
+                kept.append(frame)
+            else:
+                kept.clear()
+                self._n_most = -1
+            yield frame
+        self._kept = kept if self._n_most >= 0 else None
+
+    def again(self) -> Iterable[VideoFrame]:
+        """Return the frames for the last time: those that were kept, or those of the video."""
+        kept, self._kept = self._kept, None
+        return self._video if kept is None else _given_away(kept)
+
+
+def _given_away(frames: list[VideoFrame]) -> Iterator[VideoFrame]:
+    """Yield frames that are then no longer kept here."""
+    frames.reverse()
+    while frames:
+        yield frames.pop()
+
+
+def _content(video: VideoReader, frames: Iterable[VideoFrame], progress: ProgressCallback | None) -> Content:
     """Return the measures of every frame; `progress` is called now and then."""
     last_report = time.monotonic()
 
@@ -152,7 +192,7 @@ def _content(video: VideoReader, progress: ProgressCallback | None) -> Content:
             last_report = now
             progress(Progress(f"looking ahead: frame {n_read}", frames_done=0, n_frames=video.n_frames, fraction=0.0))
 
-    content = measure_content(video, on_frame)
+    content = measure_content(frames, on_frame)
     if not content.n_frames:
         raise InputVideoError(f"{video.name}: no frames to encode; expected at least one")
     return content

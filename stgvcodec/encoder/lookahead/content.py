@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +22,8 @@ _REACH = 4
 _NOISE_LEVELS = 2.0
 # Amount that a move by one pixel of the small picture adds to a block's change.
 _MOTION_WEIGHT = 0.06
+# Frames that are read but not yet measured.
+_MOST_UNDER_WAY = 4
 
 _Small = npt.NDArray[np.float32]
 
@@ -56,19 +60,30 @@ def measure_content(frames: Iterable[VideoFrame], on_frame: Callable[[int], None
     """
     pts: list[int] = []
     cuts: list[bool] = []
-    changes: list[float] = []
-    details: list[float] = []
+    measures: list[tuple[float, float]] = []
     before: _Small | None = None
-    for frame, is_cut in scene_cuts(frames):
-        small = small_picture(frame.rgb)
-        pts.append(frame.pts)
-        cuts.append(is_cut)
-        details.append(_detail(small))
-        changes.append(0.0 if before is None else picture_change(before, small))
+
+    def measured(rgb: npt.NDArray[np.uint8]) -> tuple[float, float]:
+        nonlocal before
+        small = small_picture(rgb)
+        change = 0.0 if before is None else picture_change(before, small)
         before = small
-        if on_frame is not None:
-            on_frame(len(pts))
-    return Content(tuple(pts), tuple(cuts), tuple(changes), tuple(details))
+        return change, _detail(small)
+
+    # One thread measures, in order, while this one decodes the next frames.
+    with ThreadPoolExecutor(1) as pool:
+        under_way: deque[Future[tuple[float, float]]] = deque()
+        for frame, is_cut in scene_cuts(frames):
+            under_way.append(pool.submit(measured, frame.rgb))
+            pts.append(frame.pts)
+            cuts.append(is_cut)
+            if len(under_way) > _MOST_UNDER_WAY:
+                measures.append(under_way.popleft().result())
+            if on_frame is not None:
+                on_frame(len(pts))
+        measures += [future.result() for future in under_way]
+    changes, details = zip(*measures, strict=True) if measures else ((), ())
+    return Content(tuple(pts), tuple(cuts), changes, details)
 
 
 def small_picture(rgb: npt.NDArray[np.uint8]) -> _Small:
