@@ -23,7 +23,6 @@ from stgvcodec.encoder.size_control import finish, resize_to, set_target_bits
 from stgvcodec.errors import StgvError
 from stgvcodec.fit.initialization import initial_gaussians
 from stgvcodec.fit.paths import Paths, borders, follow_paths
-from stgvcodec.fit.phase_run import STEPS_PER_GRAPH
 from stgvcodec.fit.phases import Phase
 from stgvcodec.fit.trainer import GopTrainer
 from stgvcodec.metrics.psnr import psnr_of_frames_db
@@ -181,18 +180,14 @@ class _Work:
     """Counts the work done over all phases of a fit."""
 
     def __init__(self, phases: tuple[Phase, ...], on_step: FitCallback | None) -> None:
-        self._n_frames = sum(phase.n_steps * self._frames_a_step(phase) for phase in phases)
-        self._done_before = 0
-        self._phase: Phase | None = None
+        self._n_steps = sum(phase.n_steps * self._frames_a_step(phase) for phase in phases)
+        self._done = 0
         self._on_step = on_step
 
     def step(self, phase: Phase, step: int, loss: Tensor) -> None:
-        if self._phase is not None and phase is not self._phase:
-            self._done_before += self._phase.n_steps * self._frames_a_step(self._phase)
-        self._phase = phase
-        done = self._done_before + step * self._frames_a_step(phase)
+        self._done += self._frames_a_step(phase)
         if self._on_step is not None:
-            self._on_step(phase, step, done / self._n_frames, loss)
+            self._on_step(phase, step, self._done / self._n_steps, loss)
 
     @staticmethod
     def _frames_a_step(phase: Phase) -> int:
@@ -215,7 +210,7 @@ def fit_phases(config: GopConfig, n_frames: int, *, has_paths: bool) -> tuple[tu
         tuple(
             dataclasses.replace(
                 phase,
-                n_steps=phase.n_steps if phase.frames == "key" else _whole_graphs(phase.n_steps * longer),
+                n_steps=phase.n_steps if phase.frames == "key" else round(phase.n_steps * longer),
                 # Nothing moves in a GoP of one frame: the steps of joint training go to its picture.
                 frames="key" if n_frames == 1 else phase.frames,
                 # What optical flow taught the field would be lost in the first steps on pictures.
@@ -229,18 +224,10 @@ def fit_phases(config: GopConfig, n_frames: int, *, has_paths: bool) -> tuple[tu
     return phases, config.profile.finetuning(finetuning)
 
 
-def _whole_graphs(n_steps: float) -> int:
-    """Round a number of steps, a larger one to whole CUDA graphs."""
-    unit = STEPS_PER_GRAPH if n_steps >= 10 * STEPS_PER_GRAPH else 1
-    return unit * round(n_steps / unit)
-
-
 def _touch_up(phase: Phase) -> Phase:
     """Return a shorter and gentler repetition of the last phase, for when a few Gaussians were added or dropped."""
     rates = phase.rates.scaled(_TOUCH_UP_RATE)
-    return dataclasses.replace(
-        phase, name="touch-up", n_steps=_whole_graphs(phase.n_steps / 2), rates=rates, field_held=0.0
-    )
+    return dataclasses.replace(phase, name="touch-up", n_steps=phase.n_steps // 2, rates=rates, field_held=0.0)
 
 
 def make_trainer(frames: npt.NDArray[np.uint8], config: GopConfig, seed: int) -> GopTrainer:

@@ -65,8 +65,8 @@ def finish(
     """Return the best payload that stays within a size, out of all that the last corrections of the size lead to.
 
     Fine-tuning ends near the size, not at it. Whatever is changed after that is measured, and is kept only where the
-    decoded frames are better for it: Gaussians that are split or dropped where much is missing, the touch-up after
-    it, and finer quantiser steps where little is missing.
+    decoded frames are better for it: Gaussians that are split where much is missing, with the touch-up after that,
+    and finer quantiser steps where little is missing.
 
     Args:
         trainer: Trainer at the end of its phases.
@@ -81,16 +81,17 @@ def finish(
         return FinishedGop(kept.payload, kept.symbols.header.n_gaussians, measure(kept.payload))
 
     packed = PackedGop.of(trainer)
-    best = measured(packed)
     if target_bytes is None:
-        return best
+        return measured(packed)
+    best: FinishedGop | None = None
     if abs(packed.n_bytes - target_bytes) > _SIZE_TOLERANCE * target_bytes:
+        best = measured(packed)
         if trainer.target_bits is not None:
             _steer(trainer, target_bytes, packed.n_bytes)
         if _resize(trainer, target_bytes, packed.n_bytes, packed.bytes_per_gaussian()):
             touch_up()
             packed = PackedGop.of(trainer)
-            best = _better(best, measured(packed), "a touch-up")
+    best = _better(best, measured(packed), "a touch-up")
     if fills and packed.n_bytes < (1.0 - _SHORTFALL) * target_bytes:
         for finer in _with_finer_steps(trainer, packed, target_bytes):
             best = _better(best, measured(finer), "finer steps")
@@ -180,7 +181,9 @@ def _within(packed: PackedGop, trainer: GopTrainer, target_bytes: int) -> Packed
     return kept
 
 
-def _better(before: FinishedGop, after: FinishedGop, change: str) -> FinishedGop:
+def _better(before: FinishedGop | None, after: FinishedGop, change: str) -> FinishedGop:
+    if before is None:
+        return after
     is_better = after.quality > before.quality
     logger.info(
         "%s: %d to %d bytes, %.2f to %.2f dB, %s",

@@ -27,8 +27,6 @@ logger = logging.getLogger(__name__)
 # there is room for _FIRST_GUESS pairs a Gaussian and frame.
 _PAIR_MARGIN = 1.5
 _FIRST_GUESS = 64
-STEPS_PER_GRAPH = 10
-"""Steps that one CUDA graph holds. Launching a graph takes the host about as long for ten steps as for one."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +55,9 @@ class FitState:
 class PhaseRun:
     """The run through a schedule, step by step. Nothing in a step waits for the device.
 
-    On a GPU with the triton back end the steps are CUDA graphs of `STEPS_PER_GRAPH` steps each, which `rehearse`
-    prepares. If no graph can be captured, every step runs as it is written, and the log says so.
+    On a GPU with the triton back end the first step runs as it is written, which compiles what is not compiled and
+    measures how many (Gaussian, tile) pairs there are; the other steps replay it as one CUDA graph. If no graph can be
+    captured, every step runs as it is written, and the log says so.
 
     Attributes:
         losses: Mean squared error, or `path_loss`, of each step that is done. [n_steps] float32.
@@ -84,32 +83,17 @@ class PhaseRun:
         self._graph: torch.cuda.CUDAGraph | None = None
         self._capacity = _FIRST_GUESS * schedule.picked.shape[1] * max(state.spec.n_gaussians, 1)
 
-    @property
-    def captures(self) -> bool:
-        """Whether the steps run as CUDA graphs, for which `rehearse` is to be called before the first."""
-        return self._captures
-
-    def rehearse(self) -> None:
-        """Run a step that does not count: it compiles what is not compiled and measures how many pairs there are.
-
-        The caller restores the parameters, the optimiser and the quantisers, and then calls `rewind`.
-        """
-        self._step()
-
-    def advance(self, n_steps: int, on_steps: Callable[[int], None] | None = None) -> None:
-        """Run `n_steps` steps; `on_steps` is called with the number of steps that have just been submitted."""
-        while n_steps > 0:
-            if self._captures and self._graph is None and n_steps >= STEPS_PER_GRAPH:
-                self._capture()
-            if self._graph is not None and n_steps >= STEPS_PER_GRAPH:
+    def advance(self, n_steps: int, on_step: Callable[[], None] | None = None) -> None:
+        """Run `n_steps` steps, and call `on_step` after each has been submitted."""
+        for _ in range(n_steps):
+            if self._graph is not None:
                 self._graph.replay()
-                n_done = STEPS_PER_GRAPH
             else:
                 self._step()
-                n_done = 1
-            n_steps -= n_done
-            if on_steps is not None:
-                on_steps(n_done)
+                if self._captures:
+                    self._capture()
+            if on_step is not None:
+                on_step()
 
     def rewind(self, step: int) -> None:
         """Go back to `step`; make more room for pairs if any step needed more."""
@@ -166,7 +150,7 @@ class PhaseRun:
         return loss if penalty is None else loss + penalty, mse
 
     def _capture(self) -> None:
-        """Record steps as a graph, with room for half as many pairs again as were needed so far."""
+        """Record one step as a graph, with room for half as many pairs again as were needed so far."""
         if not self.is_clamped():
             self._size_for(int(self.needed_pairs))
         graph = torch.cuda.CUDAGraph()
@@ -174,8 +158,7 @@ class PhaseRun:
             # torch.cuda.graph would wait for the whole device, where other threads may be fitting other GoPs.
             graph.capture_begin(capture_error_mode="relaxed")
             try:
-                for _ in range(STEPS_PER_GRAPH):
-                    self._step()
+                self._step()
             finally:
                 graph.capture_end()
         except RuntimeError as error:

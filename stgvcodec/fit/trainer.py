@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from stgvcodec.fit.optimizer import Optimizer, OptimizerState, make_optimizer
 from stgvcodec.fit.paths import Paths, path_loss
-from stgvcodec.fit.phase_run import STEPS_PER_GRAPH, FitState, PhaseRun
+from stgvcodec.fit.phase_run import FitState, PhaseRun
 from stgvcodec.fit.phases import QUANTIZED_STREAMS, Phase
 from stgvcodec.fit.quantizers import GopQuantizers, QuantizerConfig
 from stgvcodec.fit.rate_model import DENSER_POINT_BITS
@@ -122,8 +122,8 @@ class GopTrainer:
 
         Args:
             phase: Phase to run.
-            on_step: Callback after each step, on a GPU after each CUDA graph of some steps, with the phase, the number
-                of steps done and the last loss, a 0-d tensor that is still on the device: fetching it waits for it.
+            on_step: Callback after each step, with the phase, the number of steps done and the loss, a 0-d tensor that
+                is still on the device: fetching it waits for the step.
 
         Raises:
             torch.OutOfMemoryError: not even one frame a step fits into the device's memory.
@@ -203,7 +203,7 @@ class GopTrainer:
         self._start_bits, self._lmbda_scale = None, 1.0
         self._update_rate(before, phase.quantized, 0.0)
         rate_updates = _steps_at(schedule, _RATE_UPDATES) if self._is_rated(phase.quantized) else []
-        run = self._phase_run(phase, schedule, 0)
+        run = self._phase_run(phase, schedule)
         n_failures = 0
         done = 0
         while done < schedule.n_steps:
@@ -260,15 +260,9 @@ class GopTrainer:
             logger.warning("phase %s: %d numbers of gradients were NaN or Inf and counted as 0", phase.name, n_dropped)
             self.optimizer.n_nonfinite.zero_()
 
-    def _phase_run(self, phase: Phase, schedule: Schedule, first_step: int) -> PhaseRun:
+    def _phase_run(self, phase: Phase, schedule: Schedule, first_step: int = 0) -> PhaseRun:
         state = FitState(self.model, self.spec, self.frames, self.quantizers, self.optimizer, self._backend, self.paths)
-        run = PhaseRun(phase, state, schedule, first_step)
-        if run.captures and first_step < schedule.n_steps:
-            saved = self._saved()
-            run.rehearse()
-            self._restore(saved)
-            run.rewind(first_step)
-        return run
+        return PhaseRun(phase, state, schedule, first_step)
 
     def _picked(self, phase: Phase) -> list[list[int]]:
         """Pick the frames of each step: the key frame, or all in random order, each once before any comes again."""
@@ -370,14 +364,14 @@ class GopTrainer:
     @staticmethod
     def _reporter(
         phase: Phase, run: PhaseRun, done: int, n_steps: int, on_step: StepCallback | None
-    ) -> Callable[[int], None] | None:
+    ) -> Callable[[], None] | None:
         if on_step is None:
             return None
         step = done
 
-        def report(n_done: int) -> None:
+        def report() -> None:
             nonlocal step
-            step += n_done
+            step += 1
             # A smaller batch makes more steps than the phase has; `on_step` is told the steps of the phase.
             on_step(phase, -(-step * phase.n_steps // n_steps), run.losses[step - 1])
 
@@ -391,14 +385,10 @@ def _progress(schedule: Schedule) -> Tensor:
 
 
 def _steps_at(schedule: Schedule, progresses: Sequence[float]) -> list[int]:
-    """Return steps after which the progress is about reached; in a short phase several of them may be one step."""
+    """Return the steps after which the progress is reached; in a short phase several of them may be one step."""
     progress = _progress(schedule)
     steps = torch.searchsorted(progress, progress.new_tensor(progresses)) + 1
-    # Stretches of whole graphs leave no step to be run without one.
-    unit = STEPS_PER_GRAPH if schedule.n_steps >= STRETCH else 1
-    return sorted(
-        {step for step in (unit * round(step / unit) for step in steps.tolist()) if 0 < step < schedule.n_steps}
-    )
+    return sorted({step for step in steps.tolist() if step < schedule.n_steps})
 
 
 def _has_diverged(losses: list[float], before: float) -> bool:
