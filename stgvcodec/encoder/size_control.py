@@ -27,10 +27,11 @@ _SHORTFALL = 0.01
 _FINEST_STEPS, _STEP_TRIES, _STEP_AIM = -0.5, 2, 0.95
 # Halving the steps of a Gaussian's six scalar symbols adds about a bit to each of them.
 _BYTES_PER_OCTAVE = 6.0 / 8.0
-# Least and largest share of a payload's bytes that the rate in the loss can leave by its lmbda alone. Gaussians are
-# added or dropped only for what lies beyond, since a model that loses many just before its fine-tuning loses more than
-# they were worth.
-_LEAST_LEFT, _MOST_LEFT = 0.62, 0.92
+# Least and largest share of the bits of shapes and colours that the rate in the loss can leave by its lmbda alone, and
+# the share of the field's that it leaves. Gaussians are added or dropped only for what lies beyond, since a model that
+# loses many just before its fine-tuning loses more than they were worth.
+_LEAST_LEFT, _MOST_LEFT = 0.7, 0.9
+_FIELD_LEFT = 0.9
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,10 @@ def finish(
     if abs(packed.n_bytes - target_bytes) > _SIZE_TOLERANCE * target_bytes:
         best = measured(packed)
         if trainer.target_bits is not None:
-            _steer(trainer, target_bytes, packed.n_bytes)
-        if _resize(trainer, target_bytes, packed.n_bytes, packed.bytes_per_gaussian()):
+            # The estimate knows neither headers nor how well the coder's models do; both change little from here on.
+            estimate = float(trainer.estimated_bits().total)
+            trainer.target_bits = max(_AIM * estimate * target_bytes / packed.n_bytes, 1.0)
+        if _resize(trainer, _wanted(packed, target_bytes)):
             touch_up()
             packed = PackedGop.of(trainer)
     best = _better(best, measured(packed), "a touch-up")
@@ -108,10 +111,15 @@ def set_target_bits(trainer: GopTrainer, target_bytes: int) -> None:
         target_bytes: Size that the payload is to reach.
     """
     trainer.fit_quantizers()
-    n_bytes = trainer.estimated_bits() / 8.0
-    _steer(trainer, target_bytes, n_bytes)
-    left = min(max(target_bytes / n_bytes, _LEAST_LEFT), _MOST_LEFT)
-    _resize(trainer, target_bytes, left * n_bytes, left * trainer.bits_per_gaussian() / 8.0)
+    bits = trainer.estimated_bits()
+    total, points, attributes = (float(part) for part in bits)
+    trainer.target_bits = max(_AIM * 8.0 * target_bytes, 1.0)
+    n = trainer.spec.n_gaussians
+    # The places cost what they cost, and the field nearly so; the rest is in the hands of lmbda.
+    for_gaussians = trainer.target_bits - _FIELD_LEFT * (total - points - attributes)
+    fewest, most = (for_gaussians * n / max(points + left * attributes, 1.0) for left in (_MOST_LEFT, _LEAST_LEFT))
+    wanted = round(min(max(n, fewest), most))
+    _resize(trainer, wanted)
 
 
 def resize_to(trainer: GopTrainer, target_bytes: int) -> None:
@@ -121,23 +129,21 @@ def resize_to(trainer: GopTrainer, target_bytes: int) -> None:
         trainer: Trainer, with or without quantisers in use.
         target_bytes: Size that the payload is to reach.
     """
-    packed = PackedGop.of(trainer)
-    _resize(trainer, target_bytes, packed.n_bytes, packed.bytes_per_gaussian())
+    _resize(trainer, _wanted(PackedGop.of(trainer), target_bytes))
 
 
-def _resize(trainer: GopTrainer, target_bytes: int, n_bytes: float, bytes_per_gaussian: float) -> bool:
-    """Resize from a payload of `n_bytes` to one of `target_bytes`; say if the number of Gaussians changed."""
+def _wanted(packed: PackedGop, target_bytes: int) -> int:
+    """Return the number of Gaussians with which a payload would have a size, if each costs what it costs now."""
+    return packed.symbols.header.n_gaussians + round((target_bytes - packed.n_bytes) / packed.bytes_per_gaussian())
+
+
+def _resize(trainer: GopTrainer, wanted: int) -> bool:
+    """Drop or split Gaussians, down to one and up to twice as many; say if their number changed."""
     n = trainer.spec.n_gaussians
-    wanted = min(max(n + round((target_bytes - n_bytes) / bytes_per_gaussian), 1), 2 * n)
-    logger.info("payload %d bytes, target %d: %d Gaussians become %d", n_bytes, target_bytes, n, wanted)
+    wanted = min(max(wanted, 1), 2 * n)
+    logger.info("%d Gaussians become %d", n, wanted)
     trainer.resize(wanted)
     return wanted != n
-
-
-def _steer(trainer: GopTrainer, target_bytes: int, n_bytes: float) -> None:
-    """Set the bits that the rate model is to estimate in the end, from the payload's size now, `n_bytes`."""
-    # The estimate knows neither headers nor how well the coder's models do; both change little from here on.
-    trainer.target_bits = max(_AIM * trainer.estimated_bits() * target_bytes / n_bytes, 1.0)
 
 
 def _with_finer_steps(trainer: GopTrainer, packed: PackedGop, target_bytes: int) -> Iterator[PackedGop]:

@@ -86,11 +86,14 @@ class EstimatedBits(NamedTuple):
 
     Attributes:
         total: All bits. Scalar float32, on the device.
-        of_gaussians: Those of the Gaussians' symbols, without the models of these. Scalar float32, on the device.
+        points: Those of the Gaussians' places. Scalar float32, on the device.
+        attributes: Those of the Gaussians' shapes and colours, without the models of these. Scalar float32, on the
+            device.
     """
 
     total: Tensor
-    of_gaussians: Tensor
+    points: Tensor
+    attributes: Tensor
 
 
 class TensorSymbols(NamedTuple):
@@ -314,8 +317,8 @@ class GopQuantizers(nn.Module):
             of_gaussians.append(self.cholesky.rated(parameters.cholesky, self._shape_lengths())[1])
         if isinstance(self.colors, YcocgQuantizer):
             of_gaussians.append(self.colors.rated(parameters.colors, self._color_lengths())[1])
-        symbols = torch.stack([self._point_bits, *(part.sum() for part in of_gaussians)]).sum()
-        return EstimatedBits(self.rate.bits([of_field, *of_gaussians]), symbols)
+        attributes = torch.stack([self.lmbda.new_zeros(()), *(part.sum() for part in of_gaussians)]).sum()
+        return EstimatedBits(self.rate.bits([of_field, *of_gaussians]), self._point_bits, attributes)
 
     def update(self, parameters: GopParameters, enabled: Collection[str]) -> None:
         """Move the colour codebooks, which are moving averages; called after each step, it waits for nothing."""

@@ -15,8 +15,7 @@ from stgvcodec.fit.optimizer import Optimizer, OptimizerState, make_optimizer
 from stgvcodec.fit.paths import Paths, path_loss
 from stgvcodec.fit.phase_run import FitState, PhaseRun
 from stgvcodec.fit.phases import QUANTIZED_STREAMS, Phase
-from stgvcodec.fit.quantizers import GopQuantizers, QuantizerConfig
-from stgvcodec.fit.rate_model import DENSER_POINT_BITS
+from stgvcodec.fit.quantizers import EstimatedBits, GopQuantizers, QuantizerConfig
 from stgvcodec.fit.resize import resized_gaussians
 from stgvcodec.fit.schedule import GROUPS, Schedule, make_schedule
 from stgvcodec.model.gaussians import CanonicalGaussians
@@ -38,6 +37,8 @@ _N_LAST = 10
 # Every rate update multiplies lmbda_scale by (bits / expected)^_LMBDA_GAIN, and keeps it from 1 / _MAX_LMBDA_SCALE to
 # _MAX_LMBDA_SCALE.
 _LMBDA_GAIN = 6.0
+# The share of the way to its target that the logarithm of the bits has gone is the progress to this power.
+_BITS_EXPONENT = 0.6
 _MAX_LMBDA_SCALE = 8.0
 _MOST_ROLLBACKS = 4
 # The cost of a quantiser is measured on this many frames. This many are rendered at once where quality is measured.
@@ -167,20 +168,14 @@ class GopTrainer:
                 if stream not in self.quantizer_cost_db:
                     self.quantizers.initialize(stream, parameters)
 
-    def estimated_bits(self) -> float:
-        """Bits of the payload that the rate model expects now; all quantisers must be fitted. It waits for the device.
+    def estimated_bits(self) -> EstimatedBits:
+        """Bits of the payload that the rate model expects now; all quantisers must be fitted.
 
         What profile `paper` does not rate counts as nothing.
         """
         parameters = self.model.gop_parameters()
         self.quantizers.refresh_rate(parameters)
-        return float(self.quantizers.estimated_bits(parameters).total)
-
-    def bits_per_gaussian(self) -> float:
-        """Bits by which one more Gaussian, or one less, changes `estimated_bits`, whose counts are used."""
-        bits = self.quantizers.estimated_bits(self.model.gop_parameters())
-        each = float(bits.of_gaussians) / self.spec.n_gaussians
-        return max(each - DENSER_POINT_BITS, 4.0)
+        return self.quantizers.estimated_bits(parameters)
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return the parameters by the names in `schedule.GROUPS`."""
@@ -337,12 +332,12 @@ class GopTrainer:
         """
         if not self._is_rated(quantized):
             return
-        bits = self.estimated_bits()
+        bits = float(self.estimated_bits().total)
         if self.target_bits is not None:
             self._start_bits = self._start_bits or bits
-            # The logarithm of the bits is expected to go to its target in proportion to the progress; lmbda_scale only
-            # corrects departures from that.
-            expected = self._start_bits ** (1.0 - progress) * self.target_bits**progress
+            # The logarithm of the bits goes to its target fast at first; lmbda_scale only corrects departures from that.
+            done = progress**_BITS_EXPONENT
+            expected = self._start_bits ** (1.0 - done) * self.target_bits**done
             change = (bits / expected) ** _LMBDA_GAIN
             self._lmbda_scale = min(max(self._lmbda_scale * change, 1.0 / _MAX_LMBDA_SCALE), _MAX_LMBDA_SCALE)
         lmbda = self.quantizers.config.relative_lmbda * mse / max(bits, 1.0)

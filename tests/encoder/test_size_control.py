@@ -237,7 +237,7 @@ def test_target_bits_are_a_little_below_the_target(unquantized):
     shares = (0.4, 0.7, 1.3)
     now = copy.deepcopy(unquantized)
     now.fit_quantizers()
-    bits = now.estimated_bits()
+    bits = float(now.estimated_bits().total)
 
     trainers = with_target_bits(unquantized, shares)
 
