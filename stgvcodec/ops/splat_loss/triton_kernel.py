@@ -69,7 +69,7 @@ class _SplatLoss(torch.autograd.Function):
         n_samples = n_frames * height * width * 3
         _mean_kernel[(1,)](squares, mse, len(squares), 1.0 / n_samples, BLOCK=_MEAN_BLOCK, num_warps=_MEAN_WARPS)
         save_bins(ctx, bins, blocks)
-        ctx.shape, ctx.size = means.shape[:2], (height, width)
+        ctx.shape, ctx.size, ctx.per_frame = means.shape[:2], (height, width), cholesky.ndim == 3
         ctx.factor = 2.0 / n_samples
         return mse, image
 
@@ -80,10 +80,10 @@ class _SplatLoss(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor, None, None, None, None]:
         bins, (blocks,) = saved_bins(ctx)
         height, width = ctx.size
-        if grad_image is None:
-            result = backward(bins, ctx.shape, blocks, height, width, grad_mse, ctx.factor)
-        else:
-            result = backward(bins, ctx.shape, pack(grad_image, blocks, grad_mse, ctx.factor), height, width)
+        scale, factor = grad_mse, ctx.factor
+        if grad_image is not None:
+            blocks, scale, factor = pack(grad_image, blocks, grad_mse, ctx.factor), None, 1.0
+        result = backward(bins, ctx.shape, blocks, height, width, per_frame=ctx.per_frame, scale=scale, factor=factor)
         return *result, None, None, None, None
 
 
