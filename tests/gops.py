@@ -42,6 +42,7 @@ SMALLEST_FIELD = {
     "dynamic_log2_size": 1,
     "mlp_width": 1,
     "n_frequencies": 1,
+    "shape_head": 0,
 }
 
 
@@ -74,6 +75,7 @@ def gop_header(**changes):
         "dynamic_log2_size": 7,
         "mlp_width": 9,
         "n_frequencies": 3,
+        "shape_head": 1,
         "weight_bits": 8,
         **changes,
     }

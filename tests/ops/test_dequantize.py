@@ -34,7 +34,7 @@ class Gop(SymbolArrays):
     modes: Modes
 
 
-def gop_of(modes=(1, 1, 1), *, n: int = 63, static=(5, 1, 8), dynamic=(3, 16), width: int = 3, seed: int = 0):
+def gop_of(modes=(1, 1, 1), *, n: int = 63, static=(5, 1, 8), dynamic=(3, 16), width: int = 3, shapes=3, seed: int = 0):
     """Symbols take every value, and scales the format's whole range; sizes are odd."""
     rng = np.random.default_rng(seed)
     point_mode, shape_mode, color_mode = modes
@@ -45,7 +45,8 @@ def gop_of(modes=(1, 1, 1), *, n: int = 63, static=(5, 1, 8), dynamic=(3, 16), w
     def weights(*size: int) -> np.ndarray:
         return rng.integers(-128, 128, size).astype(np.int8)
 
-    mlp_shapes = ((width, 7), (width,), (width, width), (width,), (2, width), (2,), (3, width), (3,))
+    heads = [shape for n_outputs in (2, 3, shapes) for shape in ((n_outputs, width), (n_outputs,))]
+    mlp_shapes = ((width, 7), (width,), (width, width), (width,), *heads)
     codebooks = rng.normal(0, 1, (3, 5, 3)).astype(np.float16)
     codebooks[:, 0] = -0.0
     low, high = FINITE_ORDERED
@@ -65,7 +66,7 @@ def gop_of(modes=(1, 1, 1), *, n: int = 63, static=(5, 1, 8), dynamic=(3, 16), w
         dynamic_table=weights(sum(dynamic), 2),
         dynamic_scales=scales(len(dynamic), power=90),
         mlp=tuple(weights(*shape) for shape in mlp_shapes),
-        mlp_scales=scales(8, power=90),
+        mlp_scales=scales(10 if shapes else 8, power=90),
     )
     return gop, parameter_layout(n, static, 3, dynamic, 2, mlp_shapes)
 
