@@ -17,6 +17,7 @@ from stgvcodec.decoder.staging import spec_of, stage
 from stgvcodec.model.deformation import time_encoding
 from stgvcodec.model.gaussians import bounded_cholesky, scale_splats
 from stgvcodec.model.gop_model import frame_time
+from stgvcodec.ops.deform_shapes import deform_shapes
 
 CPU = torch.device("cpu")
 WIDTH, HEIGHT, N_FRAMES = 48, 32, 3
@@ -150,7 +151,7 @@ def test_the_extents_bound_every_shape_that_the_field_may_make(low_pass, shear):
     staged = stage(symbols, pinned=False)
     extents = SplatExtents.of(staged.cholesky, low_pass, change_shapes=True)
     cholesky = bounded_cholesky(torch.from_numpy(staged.cholesky), low_pass)
-    corners = torch.tensor(list(itertools.product((-9.0, 0.0, 9.0), repeat=3)))
+    corners = torch.tensor(list(product((-9.0, 0.0, 9.0), repeat=3)))
     l1, l2, l3 = deform_shapes(cholesky, corners[:, None].expand(-1, 200, -1)).double().unbind(2)
     # The changes are clamped, and float32 rounds.
     for variances, bound in ((l1 * l1, extents.x), (l2 * l2 + l3 * l3, extents.y)):

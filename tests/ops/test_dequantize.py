@@ -149,8 +149,9 @@ def test_gaussians_have_the_bits_of_the_spec(modes, backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_the_field_has_the_bits_of_the_spec(backend):
-    gop, layout = gop_of(n=1)
+@pytest.mark.parametrize("shapes", [3, 0])
+def test_the_field_has_the_bits_of_the_spec(shapes, backend):
+    gop, layout = gop_of(n=1, shapes=shapes)
 
     parameters = parameters_of(gop, layout, backend)
 
@@ -163,7 +164,8 @@ def test_the_field_has_the_bits_of_the_spec(backend):
             [f32(int(q) * step) for q in row] for row, step in zip(getattr(gop, table).tolist(), rows, strict=True)
         ]
         assert_same_bits(parameters[table], np.array(by_hand, np.float32))
-    for name, tensor, scale in zip(list(parameters)[5:], gop.mlp, gop.mlp_scales, strict=True):
+    assert [parameters[name].shape for name in ("w_shapes", "b_shapes")] == [(shapes, 3), (shapes,)]
+    for name, tensor, scale in zip(list(parameters)[5:], gop.mlp, gop.mlp_scales, strict=shapes > 0):
         by_hand = [f32(q * float(scale)) for q in tensor.reshape(-1).tolist()]
         assert_same_bits(parameters[name], np.array(by_hand, np.float32))
 

@@ -89,9 +89,7 @@ class FieldHeader:
     @property
     def mlp_tensors(self) -> tuple[str, ...]:
         """Names of the MLP's tensors that are transmitted: those that are not empty."""
-        return tuple(
-            name for name, shape in zip(MLP_TENSORS, self.mlp_shapes, strict=True) if math.prod(shape)
-        )
+        return tuple(name for name, shape in zip(MLP_TENSORS, self.mlp_shapes, strict=True) if math.prod(shape))
 
     @property
     def array_shapes(self) -> dict[str, tuple[int, ...]]:

@@ -185,7 +185,7 @@ def codebook_slots(first: int, n_stages: int, n_codewords: int) -> list[Slot]:
 
 
 def field_symbol_arrays(header: FieldHeader) -> list[SymbolArray]:
-    """Symbol arrays of a field: one for each level of the two encodings, one for each tensor of the MLP that is there."""
+    """Symbol arrays of a field: one for each level of both encodings, one for each tensor of the MLP that is there."""
     weights = 1 << header.weight_bits
 
     def levels(entries: Sequence[int], n_features: int) -> list[SymbolArray]:
