@@ -17,7 +17,7 @@ def lower_bound(x: Tensor, floor: Tensor) -> Tensor:
 
     Gradients: to x, where x is above the floor, and below it as well if the gradient would lift x.
     """
-    bounded: Tensor = _LowerBound.apply(x, floor)  # type: ignore[no-untyped-call]
+    bounded: Tensor = _LowerBound.apply(x, floor)
     return bounded
 
 

@@ -44,7 +44,7 @@ class _DeformShapes(torch.autograd.Function):
         cholesky, delta = cholesky.contiguous(), delta.contiguous()
         shapes = torch.empty_like(delta)
         arrays = cholesky.numpy(), delta.numpy(), shapes.numpy()
-        run_chunks(lambda i: _forward(*arrays, i * _CHUNK, (i + 1) * _CHUNK), -(-len(cholesky) // _CHUNK))
+        run_chunks(lambda i: _forward(*(*arrays, i * _CHUNK, (i + 1) * _CHUNK)), -(-len(cholesky) // _CHUNK))
         ctx.save_for_backward(cholesky, delta)
         return shapes
 
@@ -55,7 +55,7 @@ class _DeformShapes(torch.autograd.Function):
         grad_cholesky, grad_delta = torch.empty_like(cholesky), torch.empty_like(delta)
         tensors = (cholesky, delta, grad.contiguous(), grad_cholesky, grad_delta)
         arrays = tuple(tensor.detach().numpy() for tensor in tensors)
-        run_chunks(lambda i: _backward(*arrays, i * _CHUNK, (i + 1) * _CHUNK), -(-len(cholesky) // _CHUNK))
+        run_chunks(lambda i: _backward(*(*arrays, i * _CHUNK, (i + 1) * _CHUNK)), -(-len(cholesky) // _CHUNK))
         return grad_cholesky, grad_delta
 
 

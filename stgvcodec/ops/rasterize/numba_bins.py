@@ -33,7 +33,8 @@ class Plan:
 
     def shapes_of(self, b: int) -> NDArray[np.float64]:
         """Shapes of the Gaussians in frame b. [N, 6]."""
-        return self.shapes[b % len(self.shapes)]
+        shapes: NDArray[np.float64] = self.shapes[b % len(self.shapes)]
+        return shapes
 
 
 def make_plan(

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -80,10 +81,11 @@ class _SplatLoss(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor, None, None, None, None]:
         bins, (blocks,) = saved_bins(ctx)
         height, width = ctx.size
-        scale, factor = grad_mse, ctx.factor
-        if grad_image is not None:
-            blocks, scale, factor = pack(grad_image, blocks, grad_mse, ctx.factor), None, 1.0
-        result = backward(bins, ctx.shape, blocks, height, width, per_frame=ctx.per_frame, scale=scale, factor=factor)
+        gradients = partial(backward, bins, ctx.shape, height=height, width=width, per_frame=ctx.per_frame)
+        if grad_image is None:
+            result = gradients(blocks, scale=grad_mse, factor=ctx.factor)
+        else:
+            result = gradients(pack(grad_image, blocks, grad_mse, ctx.factor))
         return *result, None, None, None, None
 
 
