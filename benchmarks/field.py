@@ -74,6 +74,8 @@ def make_inputs(n_points: int, n_frames: int, width: int, seed: int) -> Inputs:
             b_means=normal(2),
             w_colors=normal(3, width),
             b_colors=normal(3),
+            w_shapes=normal(3, width),
+            b_shapes=normal(3),
         ),
     )
     # Where a ReLU's input is zero up to rounding, its gradient may be either: such points become copies of another.
@@ -119,14 +121,15 @@ def bare_products(static: Tensor, dynamic: Tensor, hidden: Tensor, weights: Fiel
         torch.mm(hidden, weights.w2.T)
         torch.mm(hidden, weights.w_means.T)
         torch.mm(hidden, weights.w_colors.T)
+        torch.mm(hidden, weights.w_shapes.T)
 
 
 def disagreement(inputs: Inputs, backend: str, truth_inputs: Inputs) -> str | None:
-    names = ("delta_means", "delta_colors", "grad table_2d", "grad table_3d", *FieldWeights._fields)
+    names = ("delta_means", "delta_colors", "delta_shapes", "grad table_2d", "grad table_3d", *FieldWeights._fields)
     truth = whole_step(truth_inputs, "reference")
     for i, (name, one, other) in enumerate(zip(names, whole_step(inputs, backend), truth, strict=True)):
         error = ((one - other).abs().max() / other.abs().max()).item()
-        tolerance = FORWARD_TOLERANCE if i < 2 else GRADIENT_TOLERANCE
+        tolerance = FORWARD_TOLERANCE if i < 3 else GRADIENT_TOLERANCE
         if not error <= tolerance:
             return f"{name} of {backend} is off by {error:.2e} of its largest value, expected {tolerance:.0e} at most"
     return None

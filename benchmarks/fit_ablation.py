@@ -204,7 +204,7 @@ def warm_start(keep_field: bool) -> Callable[[Clip, GopConfig, int, int], GopTra
         with torch.no_grad():
             values, spec = before.model.gop_parameters(), before.spec
             last = Clock(spec, values.means.device).at(torch.tensor([GOP - 1], device=values.means.device))
-            means_px, colors = deformed_px(values, spec, last, backend=config.backend)
+            means_px, _, colors = deformed_px(values, spec, last, backend=config.backend)
             size = torch.tensor([spec.width, spec.height], device=means_px.device)
             means = means_px[0] * (2.0 / size) - 1.0
         if keep_field:

@@ -37,7 +37,8 @@ SIZE_PX = (1280.0, 640.0)
 N_TIME, WIDTH = 12, 128
 SHAPES = ((1, 20_000), (10, 20_000), (1, 90_000), (10, 90_000))  # (frames, points)
 N_CHECKED = 5_000  # points of the check
-NAMES = ("means_px", "colors", "means", "canonical_colors", "static_table", "dynamic_table", *FieldWeights._fields)
+OUTPUTS = ("means_px", "colors", "delta_shapes")
+NAMES = (*OUTPUTS, "means", "canonical_colors", "static_table", "dynamic_table", *FieldWeights._fields)
 # Norm of the error over the norm; ReLUs near their kink are in it.
 FORWARD_TOLERANCE = {"bf16": 1e-2, "bf16x3": 3e-5, "tf32": 2e-3, "tf32x3": 3e-5, "ieee": 3e-5}
 GRADIENT_TOLERANCE = {"bf16": 1e-1, "bf16x3": 2e-2, "tf32": 5e-2, "tf32x3": 2e-2, "ieee": 2e-2}
@@ -101,7 +102,8 @@ def make_inputs(n_frames: int, n_points: int, seed: int) -> Inputs:
         return (torch.randn(shape, generator=generator) / shape[-1] ** 0.5).to(DEVICE)
 
     n_inputs = sum(grid.n_features for grid in GRIDS.values()) + N_TIME
-    shapes = ((WIDTH, n_inputs), (WIDTH,), (WIDTH, WIDTH), (WIDTH,), (2, WIDTH), (2,), (3, WIDTH), (3,))
+    heads = [shape for n in (2, 3, 3) for shape in ((n, WIDTH), (n,))]
+    shapes = ((WIDTH, n_inputs), (WIDTH,), (WIDTH, WIDTH), (WIDTH,), *heads)
     # Short numbers: places in cells are then exact in float32 as in float64.
     inputs = Inputs(
         means=((torch.rand(n_points, 2, generator=generator) * 2 - 1) * 2048).round().to(DEVICE) / 2048,
@@ -115,12 +117,12 @@ def make_inputs(n_frames: int, n_points: int, seed: int) -> Inputs:
     return inputs.to(torch.float32)
 
 
-def forward(inputs: Inputs, tuning: fused.Tuning) -> tuple[Tensor, Tensor]:
+def forward(inputs: Inputs, tuning: fused.Tuning) -> tuple[Tensor, ...]:
     return fused.deform(*inputs, **GRIDS, size_px=SIZE_PX, static_features=None, tuning=tuning)
 
 
 @torch.no_grad()
-def inference(inputs: Inputs, tuning: fused.Tuning) -> tuple[Tensor, Tensor]:
+def inference(inputs: Inputs, tuning: fused.Tuning) -> tuple[Tensor, ...]:
     return forward(inputs, tuning)
 
 
@@ -133,23 +135,24 @@ def step(inputs: Inputs, tuning: fused.Tuning | None, upstream: tuple[Tensor, ..
     return *(output.detach() for output in outputs), *torch.autograd.grad(outputs, inputs.leaves, upstream)
 
 
-def upstream_of(n_frames: int, n_points: int) -> tuple[Tensor, Tensor]:
+def upstream_of(n_frames: int, n_points: int) -> tuple[Tensor, ...]:
     generator = torch.Generator().manual_seed(9)
     means_px = torch.randn(n_frames, n_points, 2, generator=generator) / SIZE_PX[0]
-    return means_px.to(DEVICE), torch.randn(n_frames, n_points, 3, generator=generator).to(DEVICE)
+    others = (torch.randn(n_frames, n_points, 3, generator=generator) for _ in OUTPUTS[1:])
+    return means_px.to(DEVICE), *(gradient.to(DEVICE) for gradient in others)
 
 
 def errors_of(results: tuple[Tensor, ...], truth: tuple[Tensor, ...]) -> dict[str, float]:
     return {
         name: ((one.double() - other).norm() / other.norm()).item()
-        for name, one, other in zip(NAMES, results, truth, strict=False)  # a forward alone has two of them
+        for name, one, other in zip(NAMES, results, truth, strict=False)  # a forward alone has three of them
     }
 
 
 def problem_of(errors: dict[str, float], tuning: fused.Tuning) -> str | None:
     loosest = max(GRADIENT_TOLERANCE[tuning.forward_precision], GRADIENT_TOLERANCE[tuning.backward_precision])
     for name, error in errors.items():
-        if not error <= (FORWARD_TOLERANCE[tuning.forward_precision] if name in NAMES[:2] else loosest):
+        if not error <= (FORWARD_TOLERANCE[tuning.forward_precision] if name in OUTPUTS else loosest):
             return f"{name} is off by {error:.1e}"
     return None
 

@@ -1,4 +1,7 @@
-"""Sizes of deformation fields: the paper's, and a small one whose tensors' sizes are multiples of 1, 2, 4 and 8."""
+"""Sizes of deformation fields: the paper's, and a small one whose tensors' sizes are multiples of 1, 2, 4 and 8.
+
+The small one has a head for shapes.
+"""
 
 from __future__ import annotations
 
@@ -14,4 +17,5 @@ SMALL_FIELD = FieldSpec(
     dynamic_grid=HashGridSpec(2, 5, ((2, 2, 1), (4, 4, 3))),
     mlp_width=8,
     n_frequencies=2,
+    has_shape_head=True,
 )

@@ -28,8 +28,8 @@ def modes(point, shape, color):
     return {"point_mode": point, "shape_mode": shape, "color_mode": color}
 
 
-COMPACT = modes(1, 1, 1)
-PAPER = modes(0, 0, 0)
+COMPACT = {**modes(1, 1, 1), "shape_head": 1}
+PAPER = {**modes(0, 0, 0), "shape_head": 0}
 PROFILE_MODES = {"paper": PAPER, "compact": COMPACT}
 MIXED = {f"modes {p} {s} {c}": modes(p, s, c) for p, s, c in ((0, 1, 0), (1, 0, 1), (0, 0, 1), (1, 1, 0))}
 
@@ -88,12 +88,12 @@ def random_gop(seed=0, spread=3.0, *, moves=True, **changes):
     Weights have a Laplace distribution of scale `spread`; without `moves`, the field moves nothing. `changes` are
     attributes of the header, modes included.
     """
-    rng = np.random.default_rng(seed)
+    rng, shapes_rng = np.random.default_rng(seed), np.random.default_rng([seed, 1])
     header = gop_header(**changes)
     n, m, k = header.n_gaussians, header.color_stages, header.color_codebook_size
     half_weight, half_shape = 1 << (header.weight_bits - 1), 1 << (header.cholesky_bits - 1)
 
-    def weights(shape):
+    def weights(shape, rng=rng):
         return np.clip(np.rint(rng.laplace(0, spread, shape)), -half_weight, half_weight - 1).astype(np.int8)
 
     def floats(*values):
@@ -116,10 +116,17 @@ def random_gop(seed=0, spread=3.0, *, moves=True, **changes):
     else:
         colors = rng.integers(0, k, (n, m))
         colors[:, 1:] = (colors[:, :-1] + rng.integers(0, min(k, 3), (n, m - 1))) % k
-    mlp = [weights(shape) for shape in header.mlp_shapes]
+    mlp = [
+        *(weights(shape) for shape in header.mlp_shapes[:8]),
+        *(weights(shape, shapes_rng) for shape in header.mlp_shapes[8:]),
+    ]
     if not moves:
         mlp[4:] = [np.zeros_like(tensor) for tensor in mlp[4:]]
-    scales = {name: rng.uniform(0.01, 0.04, shape) for name, shape in header.side_info_shapes.items()}
+    counts = {**header.side_info_shapes, "mlp_scales": 8}
+    scales = {name: rng.uniform(0.01, 0.04, count) for name, count in counts.items()}
+    if header.shape_head:
+        # Most changes of shape are a tenth or two, and none are clamped.
+        scales["mlp_scales"] = [*scales["mlp_scales"], 0.1, 0.05]
     if header.point_mode:
         scales.update(point_scale=[0.0185, 0.0185], point_offset=[-1.1, -1.1])
     if header.shape_mode:

@@ -50,12 +50,16 @@ NOT_DRAWN = {
 Scene = tuple[Tensor, Tensor, Tensor]
 
 
-def random_scene(n_frames: int, n_gaussians: int, height: int, width: int, seed: int = 0) -> Scene:
+def random_scene(
+    n_frames: int, n_gaussians: int, height: int, width: int, seed: int = 0, *, per_frame: bool = False
+) -> Scene:
+    """Gaussians over the picture and beyond it; `per_frame`, each frame has shapes of its own."""
     generator = torch.Generator().manual_seed(seed)
     size = torch.tensor([width, height], dtype=torch.float64)
     means = (torch.rand(n_frames, n_gaussians, 2, generator=generator, dtype=torch.float64) * 1.4 - 0.2) * size
-    cholesky = torch.randn(n_gaussians, 3, generator=generator, dtype=torch.float64) * 2
-    cholesky[:, 0::2] = cholesky[:, 0::2].abs() + 0.5
+    shape = (n_frames, n_gaussians, 3) if per_frame else (n_gaussians, 3)
+    cholesky = torch.randn(shape, generator=generator, dtype=torch.float64) * 2
+    cholesky[..., 0::2] = cholesky[..., 0::2].abs() + 0.5
     colors = torch.randn(n_frames, n_gaussians, 3, generator=generator, dtype=torch.float64) * 0.2
     return means, cholesky, colors
 
@@ -67,11 +71,11 @@ def single(mean: tuple[float, float], cholesky: tuple[float, float, float]) -> S
 
 def brute_force(means: Tensor, cholesky: Tensor, colors: Tensor, height: int, width: int) -> Tensor:
     """Every Gaussian at every pixel, by the inverse of L."""
-    l1, l2, l3 = cholesky.unbind(1)
-    factor = torch.stack([torch.stack([l1, torch.zeros_like(l1)], 1), torch.stack([l2, l3], 1)], 1)  # [N, 2, 2]
+    l1, l2, l3 = cholesky.expand(len(means), -1, -1).unbind(2)
+    factor = torch.stack([torch.stack([l1, torch.zeros_like(l1)], 2), torch.stack([l2, l3], 2)], 2)  # [B, N, 2, 2]
     y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
     offset = torch.stack([x, y], 2).to(means) - means[:, :, None, None, :]  # [B, N, H, W, 2]
-    whitened = torch.einsum("nij,bnhwj->bnhwi", torch.linalg.inv(factor), offset)
+    whitened = torch.einsum("bnij,bnhwj->bnhwi", torch.linalg.inv(factor), offset)
     sigma = whitened.square().sum(-1) / 2
     weight = (torch.exp(-sigma) - math.exp(-4.5)).clamp_min(0)
     return torch.einsum("bnhw,bnc->bhwc", weight, colors)

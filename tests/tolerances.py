@@ -59,6 +59,9 @@ TABLE: dict[str, dict[torch.dtype, Tolerance]] = {
     # Atomic additions come in another order each time.
     "deform, GPU atomics": {F32: Tolerance(of_largest=1e-5, least_largest=1e-12)},
     "deform, outside the picture": {F32: Tolerance(rtol=1e-5, atol=1e-8)},
+    # Exponentials of two back ends, and sums over the frames in another order; a sum of two terms may cancel.
+    "deform_shapes": {F32: Tolerance(rtol=1e-6, of_largest=1e-6)},
+    "deform_shapes, gradient": {F32: Tolerance(rtol=1e-5, of_largest=1e-6)},
     # A variance E[x^2] - E[x]^2 has errors of 1e-7 in float32, against C2 = 9e-4.
     "dssim": {F32: Tolerance(atol=1e-6)},
     "dssim, gradient": {F32: Tolerance(of_largest=1e-4)},

@@ -13,11 +13,11 @@ from torch import Tensor
 from stgvcodec.bitstream.entropy.streams import Runner
 from stgvcodec.bitstream.payload.pack import unpack_gop
 from stgvcodec.decoder.pair_bound import SplatExtents
-from stgvcodec.decoder.staging import GopTimes, StagedGop, spec_of, stage
+from stgvcodec.decoder.staging import StagedGop, spec_of, stage
 from stgvcodec.errors import StgvError
+from stgvcodec.model.deformation import Moments, deform
 from stgvcodec.model.gaussians import bounded_cholesky, scale_splats
 from stgvcodec.model.gop_model import GopSpec, gop_static_features, output_size
-from stgvcodec.ops.deform import deform
 from stgvcodec.ops.rasterize import PairBudget, rasterize_uint8
 from stgvcodec.ops.threads import one_torch_thread, run_chunks
 
@@ -28,7 +28,7 @@ _BATCH_BYTES = {"cpu": 4 << 20, "cuda": 1 << 30}
 # A pixel takes 12 bytes in a float picture and 3 in the 8-bit one, which is counted on a GPU, where it matters. The
 # triton back end makes no float picture, but keeps each Gaussian's features, its deformed forms and each pair twice.
 _PIXEL_BYTES = {"cpu": 12, "cuda": 15}
-_TRITON_PIXEL_BYTES, _TRITON_GAUSSIAN_BYTES, _TRITON_PAIR_BYTES = 3, 320, 8
+_TRITON_PIXEL_BYTES, _TRITON_GAUSSIAN_BYTES, _TRITON_PAIR_BYTES = 3, 352, 8
 # Number of pairs that a call of the rasteriser can list for certain. Where a frame may have more, because its Gaussians
 # are as large as the picture, its pairs are counted first.
 _MAX_PAIRS = 1 << 29
@@ -86,7 +86,7 @@ def unpack(
     staged = stage(symbols, pinned=device.type != "cpu")
     if backend != "triton":
         return UnpackedGop(spec, staged)
-    extents = SplatExtents.of(staged.cholesky, spec.low_pass)
+    extents = SplatExtents.of(staged.cholesky, spec.low_pass, change_shapes=spec.field.has_shape_head)
     _most_pairs(extents, spec, 1.0)  # `extents` remembers the result, so that the renderer need not compute it.
     return UnpackedGop(spec, staged, extents)
 
@@ -221,19 +221,15 @@ class GopRenderer:
             Centres [N, 2] and Cholesky factors [N, 3] in pixels, weighted colours [N, 3].
         """
         with torch.no_grad():
-            means_px, colors = self._deformed([index], scale=1.0)
-        return means_px[0], self._cholesky, colors[0]
+            means_px, cholesky, colors = self._deformed([index], scale=1.0)
+        return means_px[0], cholesky.reshape(-1, 3), colors[0]
 
     def _render_if_it_fits(self, indices: Sequence[int], scale: float, width: int, height: int) -> Tensor | None:
         """Render frames; None if memory runs out and fewer frames at once may do. [b, height, width, 3] uint8."""
         try:
             with torch.no_grad(), self._own_threads():
-                means_px, colors = self._deformed(indices, scale)
-                cholesky_px, colors = scale_splats(self._cholesky, colors, scale)
                 return rasterize_uint8(
-                    means_px,
-                    cholesky_px,
-                    colors,
+                    *self._deformed(indices, scale),
                     height=height,
                     width=width,
                     backend=self._backend,
@@ -271,29 +267,33 @@ class GopRenderer:
             return None
         return PairBudget.of(n_pairs, self.parameters.means.device)
 
-    def _deformed(self, indices: Sequence[int], scale: float) -> tuple[Tensor, Tensor]:
-        """Deform the Gaussians for B frames: means in pixels of the output [B, N, 2] and colours [B, N, 3]."""
+    def _deformed(self, indices: Sequence[int], scale: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Deform the Gaussians for B frames.
+
+        Returns:
+            Means [B, N, 2] and factors in pixels of the output, the factors [N, 3] or, if the field has a head for
+            shapes, [B, N, 3]; colours [B, N, 3].
+        """
         parameters, field, spec = self.parameters, self.parameters.field, self.spec
-        times = self._picked(indices)
-        return deform(
+        means_px, cholesky, colors = deform(
             parameters.means,
+            self._cholesky,
             parameters.colors,
             field.static_table,
             field.dynamic_table,
             field.weights,
-            times.times,
-            times.gamma,
-            static_grid=spec.field.static_grid,
-            dynamic_grid=spec.field.dynamic_grid,
+            spec.field,
+            at=self._picked(indices),
             size_px=(spec.width * scale, spec.height * scale),
-            static_features=self._static,
+            static=self._static,
             backend=self._backend,
         )
+        return means_px, *scale_splats(cholesky, colors, scale)
 
-    def _picked(self, indices: Sequence[int]) -> GopTimes:
+    def _picked(self, indices: Sequence[int]) -> Moments:
         first, n = indices[0], len(indices)
         if all(indices[i] == first + i for i in range(n)):
-            return GopTimes(*(tensor[first : first + n] for tensor in self._times))
+            return Moments(*(tensor[first : first + n] for tensor in self._times))
         device = self.parameters.means.device
         picked = torch.tensor(indices, pin_memory=device.type == "cuda").to(device, non_blocking=True)
-        return GopTimes(*(tensor.index_select(0, picked) for tensor in self._times))
+        return Moments(*(tensor.index_select(0, picked) for tensor in self._times))

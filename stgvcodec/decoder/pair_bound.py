@@ -1,22 +1,29 @@
 """Upper bound of the (Gaussian, tile) pairs of a frame, known before anything is on the device.
 
-The deformation field moves Gaussians but never widens them, so the transmitted Cholesky factors bound every frame of a
-GoP. With room for that many pairs, the Triton rasteriser need not ask the device for their number, and rendering never
-waits.
+The deformation field moves Gaussians, and widens them by no more than the format's limit of a change of shape, so the
+transmitted Cholesky factors bound every frame of a GoP. With room for that many pairs, the Triton rasteriser need not
+ask the device for their number, and rendering never waits.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stgvcodec.model.gaussians import MIN_DIAGONAL_PX
+from stgvcodec.ops.deform_shapes import MAX_SHAPE_CHANGE
 from stgvcodec.ops.rasterize import SIGMA_MAX
 
 # The rasteriser widens each support by a fraction of a pixel, against rounding; float32 rounds by less than this.
 _MARGIN_PX = 1.0
+# A change c of log l1 or log l3 multiplies the variances by exp(2 c). With a = |l2| and b = l3, a change c of the shear
+# makes a^2 + b^2, the variance along y, at most (a + c b)^2 + b^2, which is at most 1 + c^2 / 2 + c sqrt(1 + c^2 / 4)
+# times as much.
+_GROWTH = math.exp(2.0 * MAX_SHAPE_CHANGE)
+_SHEAR_GROWTH = 1.0 + MAX_SHAPE_CHANGE**2 / 2.0 + MAX_SHAPE_CHANGE * math.sqrt(1.0 + MAX_SHAPE_CHANGE**2 / 4.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,8 +31,8 @@ class SplatExtents:
     """How wide a GoP's Gaussians are.
 
     Attributes:
-        x: Variances along x, low-pass included, square pixels of the encoded size. [N] float32.
-        y: Variances along y in the same form.
+        x: Largest variances along x, low-pass included, square pixels of the encoded size. [N] float32.
+        y: Largest variances along y in the same form.
     """
 
     x: NDArray[np.float32]
@@ -33,18 +40,21 @@ class SplatExtents:
     _known: dict[tuple[float, int, int, int, int], int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, cholesky: NDArray[np.float32], low_pass: float) -> SplatExtents:
+    def of(cls, cholesky: NDArray[np.float32], low_pass: float, *, change_shapes: bool) -> SplatExtents:
         """Compute the extents.
 
         Args:
             cholesky: Transmitted factors (l1, l2, l3), before their lower bound is added, pixels. [N, 3] float32.
             low_pass: Variance that is added to each Gaussian, square pixels.
+            change_shapes: Whether the deformation field may change the shapes.
         """
         floor = np.float32(MIN_DIAGONAL_PX)
         with np.errstate(over="ignore"):
             l1, l2, l3 = cholesky.T
             x = np.square(floor + np.maximum(l1, 0.0)) + np.float32(low_pass)
             y = np.square(floor + np.maximum(l3, 0.0)) + np.square(l2) + np.float32(low_pass)
+            if change_shapes:
+                x, y = x * np.float32(_GROWTH), y * np.float32(_GROWTH * _SHEAR_GROWTH)
         return cls(x, y)
 
     def most_pairs(self, scale: float, *, width: int, height: int, tile_width: int, tile_height: int) -> int:

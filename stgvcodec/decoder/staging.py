@@ -18,18 +18,11 @@ from torch import Tensor
 
 from stgvcodec.bitstream.payload.head import GopHeader
 from stgvcodec.bitstream.payload.symbols import GopSymbols
-from stgvcodec.model.deformation import FieldSpec, time_encoding
+from stgvcodec.model.deformation import FieldSpec, Moments, time_encoding
 from stgvcodec.model.gop_model import FieldParameters, GopParameters, GopSpec, frame_time
 from stgvcodec.ops.dequantize import ALIGNMENT_BYTES, ParameterLayout, dequantize, parameter_layout
 from stgvcodec.ops.field_mlp import FieldWeights
 from stgvcodec.ops.hash_encode import HashGridSpec
-
-
-class GopTimes(NamedTuple):
-    """The field's input for the GoP's frames: times [T] in [0, 1] and their encoding gamma [T, n_time]; float32."""
-
-    times: Tensor
-    gamma: Tensor
 
 
 class _Plan(NamedTuple):
@@ -57,7 +50,7 @@ class StagedGop:
         floats: NDArray[np.float32] = self._floats.numpy()
         return floats[first : first + n * width].reshape(n, width)
 
-    def to(self, device: torch.device) -> tuple[GopParameters, GopTimes]:
+    def to(self, device: torch.device) -> tuple[GopParameters, Moments]:
         """Send the parameters to a device.
 
         They go in one copy on the device's current stream, asynchronous if the memory is pinned. On a CPU nothing is
@@ -67,13 +60,13 @@ class StagedGop:
             device: Device on which the parameters are wanted.
 
         Returns:
-            The GoP's parameters, and the times of its frames.
+            The GoP's parameters, and the times of its T frames with their encodings; float32.
         """
         sent, plan = self._floats.to(device, non_blocking=True), self._plan
         layout = plan.parameters
         tensors = [_strided(sent, shape, layout.firsts[name]) for name, shape in layout.shapes.items()]
         means, cholesky, colors, static_table, dynamic_table, *weights = tensors
-        times = GopTimes(
+        times = Moments(
             _strided(sent, plan.times_shape, layout.n_floats), _strided(sent, plan.gamma_shape, plan.first_gamma)
         )
         field = FieldParameters(static_table, dynamic_table, FieldWeights(*weights))
@@ -111,6 +104,7 @@ def spec_of(header: GopHeader, width: int, height: int) -> GopSpec:
         dynamic_grid=HashGridSpec(header.dynamic_features, header.dynamic_log2_size, header.dynamic_resolutions),
         mlp_width=header.mlp_width,
         n_frequencies=header.n_frequencies,
+        has_shape_head=bool(header.shape_head),
     )
     return GopSpec(
         width=width,

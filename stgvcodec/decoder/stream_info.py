@@ -179,5 +179,5 @@ def _decode_memory_bytes(header: GopHeader, width: int, height: int) -> int:
     n_tables = (
         sum(header.static_entries) * header.static_features + sum(header.dynamic_entries) * header.dynamic_features
     )
-    per_gaussian = 4 * (8 + 5 + header.n_field_inputs + 3 * header.mlp_width)
+    per_gaussian = 4 * (8 + 5 + 6 * header.shape_head + header.n_field_inputs + 3 * header.mlp_width)
     return 4 * n_tables + per_gaussian * header.n_gaussians + width * height * 3 * (4 + 4 + 1)

@@ -233,7 +233,8 @@ def _touch_up(phase: Phase) -> Phase:
 def make_trainer(frames: npt.NDArray[np.uint8], config: GopConfig, seed: int) -> GopTrainer:
     """Return the initialised trainer of a GoP, before its first phase; the arguments are those of `encode_gop`."""
     n_frames, height, width, _ = frames.shape
-    spec = GopSpec(width, height, n_frames, config.n_gaussians, field_spec(config.field, n_frames))
+    field_dimensions = field_spec(config.field, n_frames, has_shape_head=config.profile.has_shape_head)
+    spec = GopSpec(width, height, n_frames, config.n_gaussians, field_dimensions)
     rng = np.random.default_rng(seed)
     pictures = torch.from_numpy(frames).to(config.device)
     key_frame = choose_key_frame(frames, config.key_frame)

@@ -76,7 +76,9 @@ class GopScheduler:
             gop_lengths=(),
             longest_gop=length,
             n_gaussians=self._n_gaussians(),
-            n_field_parameters=field_spec(field, length).n_parameters,
+            n_field_parameters=field_spec(
+                field, length, has_shape_head=PROFILES[self.config.profile].has_shape_head
+            ).n_parameters,
             expected_bytes=None,
             expected_bpp=None,
         )

@@ -123,5 +123,6 @@ def header_of(spec: GopSpec, quantizers: QuantizerConfig) -> GopHeader:
         dynamic_log2_size=dynamic.log2_hashmap_size,
         mlp_width=field.mlp_width,
         n_frequencies=field.n_frequencies,
+        shape_head=int(field.has_shape_head),
         weight_bits=quantizers.weight_bits,
     )

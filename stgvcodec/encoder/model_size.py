@@ -48,7 +48,7 @@ def default_field_size(preset: Preset, width: int, height: int, n_frames: int) -
     return FIELD_SIZES[-1]
 
 
-def field_spec(size: FieldSize, n_frames: int) -> FieldSpec:
+def field_spec(size: FieldSize, n_frames: int, *, has_shape_head: bool = False) -> FieldSpec:
     """Return the dimensions of a field of this size for a GoP of `n_frames`; `STILL_FIELD` for a single frame."""
     if n_frames == 1:
         return STILL_FIELD
@@ -72,4 +72,5 @@ def field_spec(size: FieldSize, n_frames: int) -> FieldSpec:
         ),
         mlp_width=size.mlp_width,
         n_frequencies=N_FREQUENCIES,
+        has_shape_head=has_shape_head,
     )

@@ -1,4 +1,4 @@
-"""Profiles say which quantisers a model's parameters go through, and how fine-tuning switches them on."""
+"""Profiles say what a field changes, which quantisers parameters go through, and how fine-tuning switches them on."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ from stgvcodec.fit.quantizers import QuantizerConfig
 
 @dataclass(frozen=True)
 class Profile:
-    """One way to turn the parameters of a model into symbols.
+    """One kind of model, and one way to turn its parameters into symbols.
 
     Attributes:
         name: Name by which the user chooses it; `bitstream.syntax.versions.PROFILES` has its id.
         quantizers: Kinds and sizes of the quantisers; the sizes of codebooks come from the preset.
         at_once: Whether fine-tuning has all quantisers on from its first step, with learning rates of its own, or
             switches them on one after the other, with the preset's.
+        has_shape_head: Whether the deformation field changes the shapes of the Gaussians, which the paper's does not.
     """
 
     name: str
     quantizers: QuantizerConfig
     at_once: bool
+    has_shape_head: bool
 
     def with_codebooks(self, n_stages: int, size: int) -> Profile:
         """Return the profile with these sizes of codebooks for the colours, if it has codebooks."""
@@ -43,8 +45,9 @@ PROFILES = {
                 _PAPER, points="grid", shapes="log-shear", colors="ycocg", initial_weight_bits=6, relative_lmbda=1.0
             ),
             at_once=True,
+            has_shape_head=True,
         ),
-        Profile("paper", _PAPER, at_once=False),
+        Profile("paper", _PAPER, at_once=False, has_shape_head=False),
     )
 }
 """Profiles by their name; the first is the default."""

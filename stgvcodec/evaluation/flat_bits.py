@@ -7,7 +7,6 @@ from pathlib import Path
 
 from stgvcodec.bitstream.container.reader import StgvReader
 from stgvcodec.bitstream.payload.head import GopHeader, read_header
-from stgvcodec.bitstream.syntax.tables import MLP_TENSORS
 
 PROFILE = "paper"
 """The profile whose symbols have a fixed length, so that flat bits can be counted."""
@@ -46,5 +45,5 @@ def flat_bits(header: GopHeader) -> int:
     tables = sum(header.static_entries) * header.static_features + sum(header.dynamic_entries) * header.dynamic_features
     weights = header.weight_bits * (tables + sum(math.prod(shape) for shape in header.mlp_shapes))
     # There are a scale and an offset for each of three Cholesky components, and a scale for each level and each tensor.
-    n_floats = 6 + len(header.static_resolutions) + len(header.dynamic_resolutions) + len(MLP_TENSORS)
+    n_floats = 6 + len(header.static_resolutions) + len(header.dynamic_resolutions) + len(header.mlp_tensors)
     return gaussians + codebooks + weights + 32 * n_floats

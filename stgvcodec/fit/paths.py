@@ -17,7 +17,8 @@ from torch.nn.functional import avg_pool2d, grid_sample
 
 from stgvcodec.fit.optical_flow import optical_flow
 from stgvcodec.model.deformation import Moments
-from stgvcodec.model.gop_model import FieldParameters, GopParameters, GopSpec, deformed_px
+from stgvcodec.model.gop_model import FieldParameters, GopSpec
+from stgvcodec.ops.deform import deform
 
 # Flow is estimated on pictures whose shorter side has about _SHORT_SIDE pixels, for so many pairs of frames at a time.
 _SHORT_SIDE = 160
@@ -133,7 +134,19 @@ def path_loss(
     Gradients: to the field.
     """
     black = torch.zeros(paths.means.shape[0], 3, device=paths.means.device)
-    reached, _ = deformed_px(GopParameters(paths.means, black, black, field), spec, at, backend=backend)
+    reached, _, _ = deform(
+        paths.means,
+        black,
+        field.static_table,
+        field.dynamic_table,
+        field.weights,
+        at.times,
+        at.gamma,
+        static_grid=spec.field.static_grid,
+        dynamic_grid=spec.field.dynamic_grid,
+        size_px=(spec.width, spec.height),
+        backend=backend,
+    )
     distance = (reached - paths.px.index_select(0, picked)).square().sum(dim=2)
     return torch.sqrt(distance + _SOFT_PX**2).mean()
 

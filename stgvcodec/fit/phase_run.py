@@ -16,7 +16,6 @@ from stgvcodec.fit.phases import Phase
 from stgvcodec.fit.quantizers import GopQuantizers
 from stgvcodec.fit.schedule import FIELD_GROUPS, GAUSSIAN_GROUPS, STEP_GROUPS, Schedule
 from stgvcodec.model.deformation import Moments
-from stgvcodec.model.gaussians import bounded_cholesky
 from stgvcodec.model.gop_model import GopModel, GopSpec, canonical_px, deformed_px
 from stgvcodec.ops.rasterize import PairBudget
 from stgvcodec.ops.splat_loss import splat_loss
@@ -134,13 +133,11 @@ class PhaseRun:
         if phase.quantized:
             parameters, penalty = state.quantizers.quantize(parameters, phase.quantized)
         if phase.frames == "key":
-            means_px, colors = canonical_px(parameters, state.spec)
+            gaussians = canonical_px(parameters, state.spec)
         else:
-            means_px, colors = deformed_px(parameters, state.spec, moments, backend=state.backend)
+            gaussians = deformed_px(parameters, state.spec, moments, backend=state.backend)
         loss, mse = splat_loss(
-            means_px,
-            bounded_cholesky(parameters.cholesky, state.spec.low_pass),
-            colors,
+            *gaussians,
             state.frames,
             picked,
             dssim_weight=phase.dssim_weight,

@@ -126,7 +126,8 @@ class FieldQuantizer(nn.Module):
         ]
         groups = [
             *(tuple(entries * grid.n_features_per_level for entries in grid.level_entries) for grid in grids),
-            *((math.prod(shape),) for shape in spec.weight_shapes),
+            # A tensor of a head that is not there has no group.
+            *((math.prod(shape),) if math.prod(shape) else () for shape in spec.weight_shapes),
         ]
         sizes = [math.prod(shape) for shape in self._shapes]
         self._order = sorted(range(len(sizes)), key=lambda i: -(sizes[i] & -sizes[i]))

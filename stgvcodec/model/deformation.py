@@ -1,4 +1,4 @@
-"""The deformation field: two hash encodings and a small MLP with two heads (Eqs. 3-9)."""
+"""The deformation field: two hash encodings and a small MLP (Eqs. 3-9), with a head for shapes that the paper lacks."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from stgvcodec.ops.deform import deform as deform_op
+from stgvcodec.ops.deform_shapes import deform_shapes
 from stgvcodec.ops.field_mlp import FieldWeights
 from stgvcodec.ops.hash_encode import HashGridSpec, hash_encode
 
@@ -25,12 +26,14 @@ class FieldSpec:
         dynamic_grid: 3D encoding over (x, y, t).
         mlp_width: Width of both hidden layers.
         n_frequencies: Octaves of the time encoding.
+        has_shape_head: Whether the field changes the shapes of the Gaussians too.
     """
 
     static_grid: HashGridSpec
     dynamic_grid: HashGridSpec
     mlp_width: int
     n_frequencies: int
+    has_shape_head: bool = False
 
     @property
     def n_inputs(self) -> int:
@@ -39,9 +42,10 @@ class FieldSpec:
 
     @property
     def weight_shapes(self) -> FieldWeightShapes:
-        """Shapes of the MLP's tensors, in the order in which they are transmitted."""
-        width, n_inputs = self.mlp_width, self.n_inputs
-        return ((width, n_inputs), (width,), (width, width), (width,), (2, width), (2,), (3, width), (3,))
+        """Shapes of the MLP's tensors, in the order in which they are transmitted; an empty one is not transmitted."""
+        width, n_inputs, n_shapes = self.mlp_width, self.n_inputs, 3 if self.has_shape_head else 0
+        heads = ((2, width), (2,), (3, width), (3,), (n_shapes, width), (n_shapes,))
+        return ((width, n_inputs), (width,), (width, width), (width,), *heads)
 
     @property
     def n_parameters(self) -> int:
@@ -126,6 +130,7 @@ def static_features(means: Tensor, table: Tensor, spec: FieldSpec, *, backend: s
 
 def deform(
     means: Tensor,
+    cholesky: Tensor,
     colors: Tensor,
     static_table: Tensor,
     dynamic_table: Tensor,
@@ -136,11 +141,12 @@ def deform(
     size_px: tuple[float, float],
     static: Tensor | None,
     backend: str,
-) -> tuple[Tensor, Tensor]:
-    """Move and recolour Gaussians as the field says (Eqs. 6-9).
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Move, recolour and reshape Gaussians as the field says (Eqs. 6-9, and bitstream_spec.md section 7.4).
 
     Args:
         means: Canonical centres in [-1, 1]^2. [N, 2].
+        cholesky: Canonical factors (l1, l2, l3) as `bounded_cholesky` returns them, pixels of the encoded size. [N, 3].
         colors: Canonical weighted RGB. [N, 3].
         static_table: Entries of the 2D encoding. [n_entries, F].
         dynamic_table: Entries of the 3D encoding. [n_entries, F].
@@ -152,9 +158,10 @@ def deform(
         backend: Back end of the operators.
 
     Returns:
-        Means in pixels of the output [B, N, 2], colours [B, N, 3].
+        Means in pixels of the output [B, N, 2]; factors in pixels of the encoded size, [B, N, 3], or [N, 3] as they
+        were if the field has no head for shapes; colours [B, N, 3].
     """
-    return deform_op(
+    means_px, colors, delta = deform_op(
         means,
         colors,
         static_table,
@@ -168,3 +175,6 @@ def deform(
         static_features=static,
         backend=backend,
     )
+    if spec.has_shape_head:
+        cholesky = deform_shapes(cholesky, delta, backend=backend)
+    return means_px, cholesky, colors

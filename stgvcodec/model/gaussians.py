@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from stgvcodec.model.spaces import MeansSpace
+from stgvcodec.ops.lower_bound import lower_bound
 
 # Smallest diagonal entry of a Cholesky factor, pixels; part of the format.
 MIN_DIAGONAL_PX = 0.5
@@ -70,21 +70,6 @@ class CanonicalGaussians(nn.Module):
         return (means + 1.0) * (self.size_px / 2.0)
 
 
-class _LowerBound(torch.autograd.Function):
-    """max(x, floor), whose gradient passes below the floor as well if it would lift x back over the floor."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, floor: Tensor) -> Tensor:
-        ctx.save_for_backward(x, floor)
-        return torch.maximum(x, floor)
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
-        x, floor = ctx.saved_tensors
-        (grad,) = grad_outputs
-        return torch.where((x > floor) | (grad < 0), grad, 0.0), None
-
-
 @lru_cache(maxsize=8)
 def _bounds(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """Floor and offset of (l1, l2, l3), which are cached since a CUDA graph cannot copy them from the host."""
@@ -105,7 +90,7 @@ def bounded_cholesky(cholesky: Tensor, low_pass: float = 0.0) -> Tensor:
         (l1, l2, l3) with l1, l3 >= MIN_DIAGONAL_PX, pixels. [N, 3].
     """
     floor, offset = _bounds(cholesky.dtype, cholesky.device)
-    bounded: Tensor = _LowerBound.apply(cholesky, floor) + offset  # type: ignore[no-untyped-call]
+    bounded = lower_bound(cholesky, floor) + offset
     if low_pass > 0:
         l1, l2, l3 = bounded.unbind(1)
         bounded = torch.stack(_add_isotropic(l1, l2, l3, low_pass), dim=1)
@@ -119,23 +104,23 @@ def scale_splats(cholesky: Tensor, colors: Tensor, scale: float) -> tuple[Tensor
     lowers its weight so that its integral stays; without that, details finer than the new pixels would alias.
 
     Args:
-        cholesky: (l1, l2, l3) in pixels of the encoded size. [N, 3].
+        cholesky: (l1, l2, l3) in pixels of the encoded size. [N, 3], or [B, N, 3] if each frame has its own.
         colors: Weighted RGB. [B, N, 3].
         scale: Output size over encoded size, > 0.
 
     Returns:
-        Factors in output pixels [N, 3], and colours [B, N, 3].
+        Factors in output pixels, in the shape of `cholesky`, and colours [B, N, 3].
     """
     if scale == 1.0:
         return cholesky, colors
-    l1, l2, l3 = (cholesky * scale).unbind(1)
     if scale > 1.0:
-        return torch.stack((l1, l2, l3), dim=1), colors
+        return cholesky * scale, colors
+    l1, l2, l3 = (cholesky * scale).unbind(-1)
     area = l1 * l3
     # The encoded picture was sampled with a footprint of MIN_DIAGONAL_PX of its own pixels; make up the difference.
     widened = _add_isotropic(l1, l2, l3, MIN_DIAGONAL_PX**2 * (1.0 - scale * scale))
     gain = area / (widened[0] * widened[2])
-    return torch.stack(widened, dim=1), colors * gain[None, :, None]
+    return torch.stack(widened, dim=-1), colors * gain[..., None]
 
 
 def _add_isotropic(l1: Tensor, l2: Tensor, l3: Tensor, variance: float) -> tuple[Tensor, Tensor, Tensor]:

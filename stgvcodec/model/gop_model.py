@@ -121,8 +121,9 @@ def render(
         image: Unclamped RGB, nominal [0, 1]. [B, round(H * scale), round(W * scale), 3].
     """
     at = moments(times, spec.field.n_frequencies, dtype=parameters.means.dtype, device=parameters.means.device)
-    means_px, colors = deformed_px(parameters, spec, at, backend=backend, scale=scale, static=static)
-    return _splat(means_px, parameters.cholesky, colors, spec, backend=backend, scale=scale)
+    gaussians = deformed_px(parameters, spec, at, backend=backend, scale=scale, static=static)
+    width, height = output_size(spec, scale)
+    return rasterize(*gaussians, height=height, width=width, backend=backend)
 
 
 def deformed_px(
@@ -133,8 +134,8 @@ def deformed_px(
     backend: str = "auto",
     scale: float = 1.0,
     static: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Move and recolour the Gaussians for some frames, Eq. (9), without waiting for the device.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Move, recolour and reshape the Gaussians for some frames, Eq. (9), without waiting for the device.
 
     Args:
         parameters: Parameters of the GoP.
@@ -145,11 +146,13 @@ def deformed_px(
         static: `gop_static_features` of these parameters, if the caller keeps them.
 
     Returns:
-        Means in pixels of the output [B, N, 2], colours [B, N, 3].
+        What `rasterize` takes: means [B, N, 2] and factors in pixels of the output, the factors [N, 3] or, if the field
+        has a head for shapes, [B, N, 3]; colours [B, N, 3].
     """
     field = parameters.field
-    return deform(
+    means_px, cholesky, colors = deform(
         parameters.means,
+        bounded_cholesky(parameters.cholesky, spec.low_pass),
         parameters.colors,
         field.static_table,
         field.dynamic_table,
@@ -160,17 +163,18 @@ def deformed_px(
         static=static,
         backend=backend,
     )
+    return means_px, *scale_splats(cholesky, colors, scale)
 
 
-def canonical_px(parameters: GopParameters, spec: GopSpec) -> tuple[Tensor, Tensor]:
-    """Return the Gaussians of one undeformed frame. Means in pixels [1, N, 2], colours [1, N, 3]."""
-    return to_pixels(parameters.means[None], (spec.width, spec.height)), parameters.colors[None]
+def canonical_px(parameters: GopParameters, spec: GopSpec) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the Gaussians of one undeformed frame: means [1, N, 2] and factors [N, 3] in pixels, colours [1, N, 3]."""
+    means_px = to_pixels(parameters.means[None], (spec.width, spec.height))
+    return means_px, bounded_cholesky(parameters.cholesky, spec.low_pass), parameters.colors[None]
 
 
 def render_canonical(parameters: GopParameters, spec: GopSpec, *, backend: str = "auto") -> Tensor:
     """Render the canonical Gaussians undeformed, as the key-frame phase trains them. [1, H, W, 3]."""
-    means_px, colors = canonical_px(parameters, spec)
-    return _splat(means_px, parameters.cholesky, colors, spec, backend=backend, scale=1.0)
+    return rasterize(*canonical_px(parameters, spec), height=spec.height, width=spec.width, backend=backend)
 
 
 def gop_static_features(parameters: GopParameters, spec: GopSpec, *, backend: str = "auto") -> Tensor:
@@ -181,9 +185,3 @@ def gop_static_features(parameters: GopParameters, spec: GopSpec, *, backend: st
 def output_size(spec: GopSpec, scale: float) -> tuple[int, int]:
     """(width, height) in pixels of a frame rendered at `scale`."""
     return max(1, round(spec.width * scale)), max(1, round(spec.height * scale))
-
-
-def _splat(means_px: Tensor, cholesky: Tensor, colors: Tensor, spec: GopSpec, *, backend: str, scale: float) -> Tensor:
-    width, height = output_size(spec, scale)
-    cholesky_px, colors = scale_splats(bounded_cholesky(cholesky, spec.low_pass), colors, scale)
-    return rasterize(means_px, cholesky_px, colors, height=height, width=width, backend=backend)

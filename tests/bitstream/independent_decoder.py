@@ -339,6 +339,7 @@ def parse_header(b):
     g.update(parse_grid(b, "dynamic", 3))
     g["mlp_width"] = within(b.uint(), 1, 512, "width of the MLP")
     g["n_frequencies"] = within(b.uint(), 1, 16, "frequencies of time")
+    g["shape_head"] = within(b.fixed(1), 0, 1, "head for shapes")
     g["weight_bits"] = within(b.fixed(1), 1, 8, "bits of weights")
     check(not g["shape_mode"] or g["cholesky_bits"] == 8, "bits of shapes in shape_mode 1")
     check(not g["color_mode"] or (g["color_stages"], g["color_codebook_size"]) == (1, 1), "stages in color_mode 1")
@@ -356,7 +357,7 @@ def parse_side_info(g, data):
         "color_scale": 3 * g["color_mode"],
         "static_scales": len(g["static_resolutions"]),
         "dynamic_scales": len(g["dynamic_resolutions"]),
-        "mlp_scales": 8,
+        "mlp_scales": 10 if g["shape_head"] else 8,
     }
     runs = decode_stream(data, [(sum(counts.values()), 256)] * 4 + [(3 * codewords, 256)] * (2 * stages))
     floats = [p0 | p1 << 8 | p2 << 16 | p3 << 24 for p0, p1, p2, p3 in zip(*runs[:4], strict=True)]
@@ -406,8 +407,9 @@ def parse_field(g, data):
     sizes += [e * f3 for e in entries(g["dynamic_resolutions"], g["dynamic_log2_size"])]
     inputs = levels_2d * f2 + levels_3d * f3 + 2 * g["n_frequencies"]
     sizes += [width * inputs, width, width * width, width, 2 * width, 2, 3 * width, 3]
+    sizes += [3 * width, 3] if g["shape_head"] else []
     runs = [[s - half for s in run] for run in decode_stream(data, [(size, 2 * half) for size in sizes])]
-    ends = list(accumulate([0, levels_2d, levels_3d, 8]))
+    ends = [*accumulate([0, levels_2d, levels_3d]), len(runs)]
     names = ("static_table", "dynamic_table", "mlp")
     return {
         name: [q for run in runs[start:end] for q in run]

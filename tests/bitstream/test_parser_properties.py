@@ -114,7 +114,7 @@ SIZES = {name for element in ELEMENTS.values() for name in element.shape if isin
     "n_frames"
 }
 # What tables within a payload take from the payload's header.
-OUTER = ("n_static_levels", "n_dynamic_levels", "point_mode", "shape_mode", "color_mode")
+OUTER = ("n_static_levels", "n_dynamic_levels", "point_mode", "shape_mode", "color_mode", "shape_head")
 
 
 def element_values(element):

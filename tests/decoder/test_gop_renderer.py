@@ -127,8 +127,8 @@ def test_gaussians_belong_to_the_frame(payload):
     gop = renderer(payload)
     first, last = gop.gaussians(0), gop.gaussians(3)
 
-    assert first[0].shape == (60, 2)
-    assert torch.equal(first[1], last[1])
+    assert [tensor.shape for tensor in first] == [(60, 2), (60, 3), (60, 3)]
+    assert torch.equal(first[1], last[1]) != gop.spec.field.has_shape_head
     assert not torch.equal(first[0], last[0])
 
 

@@ -17,6 +17,7 @@ from stgvcodec.decoder.staging import spec_of, stage
 from stgvcodec.model.deformation import time_encoding
 from stgvcodec.model.gaussians import bounded_cholesky, scale_splats
 from stgvcodec.model.gop_model import frame_time
+from stgvcodec.ops.deform_shapes import deform_shapes
 
 CPU = torch.device("cpu")
 WIDTH, HEIGHT, N_FRAMES = 48, 32, 3
@@ -26,7 +27,7 @@ COMBINATIONS = list(product((0, 1), repeat=3))
 def unpacked_gop(symbols, *, pinned: bool = False) -> UnpackedGop:
     spec = spec_of(symbols.header, WIDTH, HEIGHT)
     staged = stage(symbols, pinned=pinned)
-    return UnpackedGop(spec, staged, SplatExtents.of(staged.cholesky, spec.low_pass))
+    return UnpackedGop(spec, staged, SplatExtents.of(staged.cholesky, spec.low_pass, change_shapes=True))
 
 
 def frames_of(unpacked, *, backend: str = "numba", device: torch.device = CPU, scale: float = 1.0) -> torch.Tensor:
@@ -129,7 +130,7 @@ def test_the_bound_on_pairs_holds_wherever_gaussians_are(scale, low_pass, ratio)
     cholesky = bounded_cholesky(torch.from_numpy(staged.cholesky), low_pass)
     l1, l2, l3 = scale_splats(cholesky, torch.zeros(1, 60, 3), scale)[0].double().unbind(1)
     reach_px = 3 * torch.stack((l1, torch.sqrt(l2 * l2 + l3 * l3)), dim=1)  # [N, 2]
-    extents = SplatExtents.of(staged.cholesky, low_pass)
+    extents = SplatExtents.of(staged.cholesky, low_pass, change_shapes=False)
     bound = extents.most_pairs(scale, width=width, height=height, tile_width=16, tile_height=8)
     tile, size = torch.tensor([16.0, 8.0]), torch.tensor([width, height])
     n_tiles = torch.ceil(size / tile)
@@ -140,6 +141,22 @@ def test_the_bound_on_pairs_holds_wherever_gaussians_are(scale, low_pass, ratio)
         last = torch.minimum(((centre + reach_px) / tile).floor(), n_tiles - 1)
         most = max(most, int((last - first + 1).prod(dim=1).sum()))
     assert most <= bound <= 4 * most
+
+
+@pytest.mark.parametrize("low_pass", [0.0, 0.25, 9.0])
+@pytest.mark.parametrize("shear", [0.05, 2.0])
+def test_the_extents_bound_every_shape_that_the_field_may_make(low_pass, shear):
+    symbols = random_gop(low_pass=low_pass, n_gaussians=200)
+    symbols.shape_scale[2] = shear
+    staged = stage(symbols, pinned=False)
+    extents = SplatExtents.of(staged.cholesky, low_pass, change_shapes=True)
+    cholesky = bounded_cholesky(torch.from_numpy(staged.cholesky), low_pass)
+    corners = torch.tensor(list(product((-9.0, 0.0, 9.0), repeat=3)))
+    l1, l2, l3 = deform_shapes(cholesky, corners[:, None].expand(-1, 200, -1)).double().unbind(2)
+    # The changes are clamped, and float32 rounds.
+    for variances, bound in ((l1 * l1, extents.x), (l2 * l2 + l3 * l3, extents.y)):
+        largest = variances.amax(dim=0) / torch.from_numpy(bound)
+        assert 0.7 < largest.max() < 1.0 + 1e-5
 
 
 @pytest.mark.gpu

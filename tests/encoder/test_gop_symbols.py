@@ -38,6 +38,10 @@ def test_symbols_are_within_the_format(fit):
     mode = int(config.profile.name == "compact")
     assert (symbols.header.point_mode, symbols.header.shape_mode, symbols.header.color_mode) == (mode,) * 3
     assert symbols.codebooks.shape == ((0, 0, 3) if mode else (2, 8, 3))
+    # Nothing changes in a GoP of one frame, nor do shapes in the paper.
+    has_head = config.profile.name == "compact" and trainer.spec.n_frames > 1
+    assert symbols.header.shape_head == has_head
+    assert len(symbols.mlp_scales) == (10 if has_head else 8)
 
 
 def test_the_payload_holds_every_symbol(fit):

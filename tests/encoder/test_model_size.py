@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from stgvcodec.bitstream.syntax.limits import LIMITS
@@ -22,7 +24,15 @@ def test_time_is_cut_no_finer_than_the_frames(size, n_frames):
 
 @pytest.mark.parametrize("size", SIZES, ids=range(len(SIZES)))
 def test_a_gop_of_one_frame_has_the_least_field(size):
-    assert field_spec(size, 1) == STILL_FIELD
+    assert field_spec(size, 1, has_shape_head=True) == field_spec(size, 1) == STILL_FIELD
+
+
+def test_a_head_for_shapes_is_all_that_a_profile_adds_to_a_field():
+    size = FIELD_SIZES[0]
+    with_head = field_spec(size, 10, has_shape_head=True)
+
+    assert dataclasses.replace(with_head, has_shape_head=False) == field_spec(size, 10)
+    assert with_head.n_parameters - field_spec(size, 10).n_parameters == 3 * (size.mlp_width + 1)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=range(len(SIZES)))

@@ -32,6 +32,7 @@ def test_quantisers_are_those_of_the_profile():
 
     assert kinds == {"compact": ("grid", "log-shear", "ycocg"), "paper": ("half", "cholesky", "rvq")}
     assert PROFILES["paper"].quantizers == QuantizerConfig()
+    assert [PROFILES[name].has_shape_head for name in ("compact", "paper")] == [True, False]
     assert [PROFILES[name].quantizers.relative_lmbda > 0 for name in ("compact", "paper")] == [True, False]
 
 

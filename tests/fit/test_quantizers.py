@@ -139,7 +139,20 @@ def test_tensors_start_where_vectors_of_their_sizes_can_be_loaded(spec):
     q.initialize("field", values)
     for tensor in flat(q.quantize(values, ("field",))[0])["field"]:
         assert tensor.is_contiguous()
-        assert tensor.storage_offset() % (tensor.numel() & -tensor.numel()) == 0
+        assert tensor.storage_offset() % max(tensor.numel() & -tensor.numel(), 1) == 0
+
+
+def test_a_head_that_is_not_there_has_neither_symbols_nor_scales():
+    field = make_values(dataclasses.replace(PAPER, n_gaussians=1)).field
+    q = GopQuantizers(PAPER, CONFIG).field
+    q.initialize(field)
+
+    *present, w_shapes, b_shapes = q.symbols(field)
+
+    assert q.n_groups == 8 + 8 + 8 == sum(len(tensor.scales) for tensor in present)
+    assert [tensor.symbols.shape for tensor in (w_shapes, b_shapes)] == [(0, 128), (0,)]
+    assert [len(tensor.scales) for tensor in (w_shapes, b_shapes)] == [0, 0]
+    assert q(field).weights.n_shapes == 0
 
 
 @pytest.mark.parametrize("backend", ["reference", "triton"])

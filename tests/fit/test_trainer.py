@@ -62,6 +62,24 @@ def test_joint_phase_trains_everything(make_trainer):
     assert all(moved(trainer.model.field, field))
 
 
+def test_a_shape_that_changes_is_learned_by_the_head_for_shapes(make_trainer):
+    """A spot that grows, drawn by one Gaussian: with the other heads alone, the same steps draw it worse."""
+    y, x = np.mgrid[0:32, 0:48]
+    sigmas_px = np.array([3.0, 4.5, 6.5, 9.0])[:, None, None]
+    spots = np.exp(-((y - 15.5) ** 2 + (x - 23.5) ** 2) / (2.0 * sigmas_px**2))
+    frames = np.repeat((200 * spots).astype(np.uint8)[..., None], 3, axis=3)
+    psnrs = []
+    for held in (False, True):
+        trainer = make_trainer(n_gaussians=1, frames=frames, key_frame=1)
+        head = trainer.model.field.weights[-2:]
+        for tensor in head:
+            tensor.register_hook(lambda gradient, held=held: gradient * 0.0 if held else gradient)
+        trainer.run(Phase("joint", frames="all", n_steps=300))
+        assert all(bool(tensor.any()) != held for tensor in head)
+        psnrs.append(trainer.psnr_db())
+    assert psnrs[0] > psnrs[1] + 3.0
+
+
 def test_rates_of_zero_train_nothing(make_trainer):
     trainer = make_trainer()
     before = snapshot(trainer.model)

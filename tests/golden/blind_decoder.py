@@ -38,7 +38,7 @@ MAX_FRAME_PIXELS = 2**27
 MAX_GRID_PARAMETERS = 2**24
 ANS_BITS = 24
 POINT_ALPHABET = 132
-MLP_TENSORS = ("w1", "b1", "w2", "b2", "w_means", "b_means", "w_colors", "b_colors")
+MLP_TENSORS = ("w1", "b1", "w2", "b2", "w_means", "b_means", "w_colors", "b_colors", "w_shapes", "b_shapes")
 STREAMS = ("side_info", "points", "point_bits", "shapes", "colors", "field")
 SCALE = (2.0**-96, 2.0**96)
 OFFSET = (-(2.0**96), 2.0**96)
@@ -394,6 +394,7 @@ class GopHeader:
     dynamic_log2_size: int
     mlp_width: int
     n_frequencies: int
+    shape_head: int
     weight_bits: int
 
     @property
@@ -411,7 +412,13 @@ class GopHeader:
         """The shapes of the tensors of the MLP (section 4.6)."""
         features = self.n_static_levels * self.static_features + self.n_dynamic_levels * self.dynamic_features
         inputs, width = features + 2 * self.n_frequencies, self.mlp_width
-        return ((width, inputs), (width,), (width, width), (width,), (2, width), (2,), (3, width), (3,))
+        shapes = ((width, inputs), (width,), (width, width), (width,), (2, width), (2,), (3, width), (3,))
+        return (*shapes, (3, width), (3,)) if self.shape_head == 1 else shapes
+
+    @property
+    def mlp_tensors(self) -> tuple[str, ...]:
+        """The names of the tensors of the MLP (section 4.6)."""
+        return MLP_TENSORS[: len(self.mlp_shapes)]
 
 
 def level_entries(resolutions: Sequence[int], log2_size: int) -> int:
@@ -465,6 +472,7 @@ def read_gop_header(reader: Reader) -> GopHeader:
         dynamic_log2_size=dynamic_log2_size,
         mlp_width=reader.uint("mlp_width", 1, 512),
         n_frequencies=reader.uint("n_frequencies", 1, 16),
+        shape_head=reader.u8("shape_head", 0, 1),
         weight_bits=reader.u8("weight_bits", 1, 8),
     )
 
@@ -744,7 +752,7 @@ def read_side_info(reader: Reader, header: GopHeader) -> tuple[SideInfo, IntArra
         ("color_scale", [SCALE] * (3 if header.color_mode == 1 else 0)),
         ("static_scales", [SCALE] * header.n_static_levels),
         ("dynamic_scales", [SCALE] * header.n_dynamic_levels),
-        ("mlp_scales", [SCALE] * len(MLP_TENSORS)),
+        ("mlp_scales", [SCALE] * len(header.mlp_tensors)),
     ]
     n_floats = sum(len(limits) for _, limits in elements)
     stages, words = header.color_stages if header.color_mode == 0 else 0, header.color_codebook_size
@@ -820,7 +828,7 @@ def read_field(reader: Reader, header: GopHeader) -> tuple[list[IntArray], list[
     half = 2 ** (header.weight_bits - 1)
     q = [(array - half).reshape(shape) for array, shape in zip(arrays, shapes, strict=True)]
     levels_2d, levels = header.n_static_levels, header.n_static_levels + header.n_dynamic_levels
-    return q[:levels_2d], q[levels_2d:levels], dict(zip(MLP_TENSORS, q[levels:], strict=True))
+    return q[:levels_2d], q[levels_2d:levels], dict(zip(header.mlp_tensors, q[levels:], strict=True))
 
 
 def read_symbols(reader: Reader, header: GopHeader) -> Symbols:
@@ -929,7 +937,7 @@ def dequantise(symbols: Symbols, header: GopHeader) -> Parameters:
         ],
         mlp={
             name: symbols.mlp[name].astype(np.float32) * scale
-            for name, scale in zip(MLP_TENSORS, side.mlp_scales, strict=True)
+            for name, scale in zip(header.mlp_tensors, side.mlp_scales, strict=True)
         },
     )
 
@@ -1072,7 +1080,7 @@ def recover(data: bytes) -> Recovered:
 
 @dataclass(frozen=True)
 class FrameGaussians:
-    """The Gaussians of one frame (section 7): features, centres m in pixels, l1 l2 l3 after the low-pass, colours."""
+    """The Gaussians of one frame (section 7): features, centres m in pixels, l1 l2 l3 after section 7.4, colours."""
 
     f_s: FloatArray
     f_d: FloatArray
@@ -1128,6 +1136,15 @@ def low_pass(cholesky: FloatArray, s: np.float32) -> FloatArray:
     return np.stack([new_l1, l1 * r, np.sqrt(l3 * l3 + s + s * (r * r))], axis=1)
 
 
+def changed_shapes(cholesky: FloatArray, delta: FloatArray) -> FloatArray:
+    """The Cholesky factors of a frame, changed by delta_l [N, 3] (section 7.4)."""
+    half, one = np.float32(0.5), np.float32(1)
+    l1, l2, l3 = cholesky.T
+    d1, ds, d3 = np.clip(delta, -one, one).T
+    new_l3 = np.maximum(l3 * np.exp(d3), half)
+    return np.stack([np.maximum(l1 * np.exp(d1), half), (l2 / l3 + ds) * new_l3, new_l3], axis=1)
+
+
 def frame_gaussians(file_header: FileHeader, gop: Gop, k: int) -> FrameGaussians:
     """The deformed Gaussians of frame k of a GoP (sections 7.1 to 7.5)."""
     header, parameters, mlp = gop.header, gop.parameters, gop.parameters.mlp
@@ -1147,6 +1164,8 @@ def frame_gaussians(file_header: FileHeader, gop: Gop, k: int) -> FrameGaussians
         cholesky = parameters.cholesky
         if header.low_pass > 0:
             cholesky = low_pass(cholesky, np.float32(header.low_pass))
+        if header.shape_head == 1:
+            cholesky = changed_shapes(cholesky, h2 @ mlp["w_shapes"].T + mlp["b_shapes"])
         m = (means + one) / two * np.array([file_header.width, file_header.height], np.float32)
         numbers = np.concatenate([m, cholesky, color], axis=1)
         drawn = (np.abs(numbers) <= np.float32(2**40)).all(axis=1)

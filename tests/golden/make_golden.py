@@ -40,6 +40,8 @@ HEADERS = {
     "paper.stgv": {"profile": "paper"},
 }
 GOP_MODES = {"compact.stgv": (COMPACT, (1, 0, 1)), "paper.stgv": (PAPER, (0, 1, 0))}
+# Files whose fields change shapes.
+RESHAPED = ("compact.stgv",)
 NOT_DRAWN = ("two_gops.stgv", "worked_example.stgv")
 
 
@@ -56,8 +58,11 @@ def symbols_sha256(symbols: GopSymbols) -> str:
     return digest.hexdigest()
 
 
-def drawn_gop(seed: int, n_frames: int, modes: tuple[int, int, int]) -> GopSymbols:
-    """A GoP of 50 Gaussians over the picture that move a little, in point, shape and colour modes."""
+def drawn_gop(seed: int, n_frames: int, modes: tuple[int, int, int], *, shape_head: bool) -> GopSymbols:
+    """A GoP of 50 Gaussians over the picture that move a little, in point, shape and colour modes.
+
+    With a `shape_head` they change their shapes too.
+    """
     rng = np.random.default_rng(seed)
     point_mode, shape_mode, color_mode = modes
     header = GopHeader(
@@ -78,6 +83,7 @@ def drawn_gop(seed: int, n_frames: int, modes: tuple[int, int, int]) -> GopSymbo
         dynamic_log2_size=6,
         mlp_width=8,
         n_frequencies=2,
+        shape_head=int(shape_head),
         weight_bits=6,
     )
 
@@ -111,7 +117,9 @@ def drawn_gop(seed: int, n_frames: int, modes: tuple[int, int, int]) -> GopSymbo
         color_scale=floats(0.02, 0.03125, 0.03, present=color_mode),
         static_scales=floats(0.0625, 0.05),
         dynamic_scales=floats(0.05, 0.0625),
-        mlp_scales=floats(0.0625, 0.01, 0.0625, 0.01, 0.005, 0.001, 0.01, 0.001),
+        mlp_scales=floats(
+            0.0625, 0.01, 0.0625, 0.01, 0.005, 0.001, 0.01, 0.001, *((0.0625, 0.01) if shape_head else ())
+        ),
     )
 
 
@@ -129,7 +137,8 @@ def write_drawn(path: Path) -> None:
     with path.open("wb") as file:
         writer = StgvWriter(file, header)
         for seed, (pts, modes) in enumerate(zip(PTS, GOP_MODES[path.name], strict=True)):
-            writer.add_gop(pack_gop(drawn_gop(seed, len(pts), modes)), pts)
+            symbols = drawn_gop(seed, len(pts), modes, shape_head=path.name in RESHAPED)
+            writer.add_gop(pack_gop(symbols), pts)
         writer.finish()
 
 

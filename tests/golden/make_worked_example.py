@@ -52,6 +52,7 @@ def worked_example_symbols() -> GopSymbols:
         dynamic_log2_size=2,
         mlp_width=4,
         n_frequencies=1,
+        shape_head=1,
         weight_bits=6,
     )
     return GopSymbols(
@@ -71,6 +72,9 @@ def worked_example_symbols() -> GopSymbols:
             np.array([0, 0], np.int8),
             np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, -1, 0]], np.int8),
             np.array([0, 0, 0], np.int8),
+            # Only the shear changes: exp(0) = 1 keeps all numbers exact.
+            np.array([[0, 0, 0, 0], [0, 1, 0, 2], [0, 0, 0, 0]], np.int8),
+            np.array([0, 1, 0], np.int8),
         ),
         point_scale=np.array([2**-6, 2**-6], np.float32),
         point_offset=np.array([-1.0, -1.0], np.float32),
@@ -79,7 +83,7 @@ def worked_example_symbols() -> GopSymbols:
         color_scale=np.full(3, 2**-5, np.float32),
         static_scales=np.array([0.25], np.float32),
         dynamic_scales=np.array([0.25], np.float32),
-        mlp_scales=np.full(8, 0.25, np.float32),
+        mlp_scales=np.full(10, 0.25, np.float32),
     )
 
 

@@ -25,6 +25,7 @@ from stgvcodec.bitstream.syntax.versions import PROFILES
 from stgvcodec.decoder.gop_renderer import GopRenderer
 from stgvcodec.errors import BitstreamError
 from stgvcodec.model.gaussians import bounded_cholesky
+from stgvcodec.ops.deform_shapes import deform_shapes
 
 GOLDEN = sorted(Path(__file__).parent.glob("*.stgv"))
 BYTES = {path.stem: path.read_bytes() for path in GOLDEN}
@@ -53,7 +54,7 @@ def blind_symbols(gop):
 def package_symbols(payload):
     symbols = dict(vars(unpack_gop(payload)))
     header = vars(symbols.pop("header"))
-    symbols.update({f"mlp {i}": tensor for i, tensor in enumerate(symbols.pop("mlp"))})
+    symbols.update({f"mlp {i}": tensor for i, tensor in enumerate(symbols.pop("mlp")) if tensor.size})
     return header, {name: flat(array) for name, array in symbols.items()}
 
 
@@ -100,7 +101,10 @@ def assert_recovered_the_same(data, what=""):
 
 @pytest.fixture(scope="module")
 def written():
-    """A file with a GoP in each combination of modes; between them chunks to skip, and uneven timestamps."""
+    """A file with a GoP in each combination of modes, half of them with changes of shape.
+
+    Between them are chunks to skip, and timestamps are uneven.
+    """
     header = StreamHeader(
         width=WIDTH,
         height=HEIGHT,
@@ -116,7 +120,7 @@ def written():
         n_frames = 1 + i % 3
         writer.add_chunk(PRIVATE, b"skip me")
         sizes = {"n_gaussians": 30 + i, "n_frames": n_frames, "low_pass": 0.375 * (i % 2)}
-        symbols = random_gop(i, **sizes, **modes(*combination))
+        symbols = random_gop(i, **sizes, **modes(*combination), shape_head=int(2 <= i < 6))
         writer.add_gop(pack_gop(symbols), [100 * i - 5 + k * k for k in range(n_frames)])
     writer.finish()
     return file.getvalue()
@@ -147,7 +151,7 @@ def test_parameters_have_the_same_bits_and_gaussians_the_same_values(intact):
             (ours.colors, theirs.colors),
             (np.concatenate(ours.static_table), theirs.field.static_table),
             (np.concatenate(ours.dynamic_table), theirs.field.dynamic_table),
-            *zip(ours.mlp.values(), theirs.field.weights, strict=True),
+            *((ours.mlp.get(name, ()), tensor) for name, tensor in theirs.field.weights._asdict().items()),
         ]
         for expected, tensor in pairs:
             assert flat(tensor.numpy()) == flat(expected)
@@ -232,6 +236,16 @@ def test_scale_tables_of_the_specification(row):
     scale = np.array([int(row[0], 16)], np.uint32).view(np.float32)[0]
     table = blind_decoder.scale_table(scale)[[0, 1, 2, 10, 50, 80, 255]].view(np.uint32)
     assert [f"{pattern:08x}" for pattern in table.tolist()] == row[1].split()
+
+
+@pytest.mark.parametrize(
+    "row", cells_after("Shape change test values (rounded to seven digits):"), ids=lambda row: row[1]
+)
+def test_changes_of_shape_of_the_specification(row):
+    cholesky, delta, expected = (np.array([numbers(cell)], np.float32) for cell in row)
+    np.testing.assert_allclose(blind_decoder.changed_shapes(cholesky, delta), expected, rtol=5e-7)
+    ours = deform_shapes(torch.from_numpy(cholesky), torch.from_numpy(delta[None]))[0]
+    np.testing.assert_allclose(ours.numpy(), expected, rtol=5e-7)
 
 
 def test_worked_example_has_the_numbers_of_the_specification():

@@ -19,6 +19,7 @@ def field_spec() -> FieldSpec:
         dynamic_grid=HashGridSpec(2, 4, ((1, 1, 1), (4, 4, 3))),
         mlp_width=4,
         n_frequencies=2,
+        has_shape_head=True,
     )
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from stgvcodec.model.deformation import DeformationField, deform, moments, static_features, time_encoding
+from stgvcodec.model.gaussians import bounded_cholesky
 from stgvcodec.ops.hash_encode import hash_encode
 
 
@@ -29,7 +31,16 @@ def test_time_encoding_of_no_times_is_empty():
 
 def test_input_of_the_mlp_is_both_encodings_and_time(field_spec):
     assert field_spec.n_inputs == 2 * 1 + 2 * 2 + 2 * 2
-    assert field_spec.weight_shapes == ((4, 10), (4,), (4, 4), (4,), (2, 4), (2,), (3, 4), (3,))
+    assert field_spec.weight_shapes == ((4, 10), (4,), (4, 4), (4,), (2, 4), (2,), (3, 4), (3,), (3, 4), (3,))
+
+
+def test_a_field_without_a_head_for_shapes_has_its_tensors_without_rows(field_spec):
+    without = dataclasses.replace(field_spec, has_shape_head=False)
+    field = DeformationField(without, generator=torch.Generator(), device=torch.device("cpu"))
+
+    assert without.weight_shapes == (*field_spec.weight_shapes[:-2], (0, 4), (0,))
+    assert [tuple(tensor.shape) for tensor in field.weights] == list(without.weight_shapes)
+    assert field_spec.n_parameters - without.n_parameters == 3 * 4 + 3
 
 
 def test_number_of_parameters_counts_all_tensors(field_spec):
@@ -65,8 +76,10 @@ def test_deform_matches_a_plain_mlp_over_the_encodings(make_spec, random_values)
     values = random_values(spec, dtype=torch.float64)
     field, weights, times = values.field, values.field.weights, [0.0, 0.4, 1.0]
 
-    means_px, colors = deform(
+    cholesky = bounded_cholesky(values.cholesky)
+    means_px, factors, colors = deform(
         values.means,
+        cholesky,
         values.colors,
         field.static_table,
         field.dynamic_table,
@@ -89,6 +102,10 @@ def test_deform_matches_a_plain_mlp_over_the_encodings(make_spec, random_values)
         moved = values.means + hidden @ weights.w_means.T + weights.b_means
         torch.testing.assert_close(means_px[b], (moved + 1) / 2 * torch.tensor([24.0, 8.5]).double())
         torch.testing.assert_close(colors[b], values.colors + hidden @ weights.w_colors.T + weights.b_colors)
+        d1, ds, d3 = (hidden @ weights.w_shapes.T + weights.b_shapes).clamp(-1, 1).unbind(1)
+        l1, l2, l3 = cholesky.unbind(1)
+        new_l1, new_l3 = (l1 * torch.exp(d1)).clamp_min(0.5), (l3 * torch.exp(d3)).clamp_min(0.5)
+        torch.testing.assert_close(factors[b], torch.stack((new_l1, (l2 / l3 + ds) * new_l3, new_l3), 1))
 
 
 def test_static_features_are_read_at_means_mapped_to_the_unit_square(make_spec, random_values):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from fractions import Fraction
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from tolerances import approx, assert_close, tolerance
 
 from stgvcodec.model.deformation import DeformationField, moments
-from stgvcodec.model.gaussians import CanonicalGaussians, bounded_cholesky
+from stgvcodec.model.gaussians import CanonicalGaussians, bounded_cholesky, scale_splats
 from stgvcodec.model.gop_model import (
     Clock,
     FieldParameters,
@@ -52,15 +53,46 @@ def test_clock_gives_the_moments_of_the_picked_frames(make_spec):
     assert torch.equal(at.gamma, expected.gamma)
 
 
-def test_render_is_the_sum_of_deformed_gaussians_in_pixels(make_spec, random_values):
+def without_shape_head(spec):
+    return dataclasses.replace(spec, field=dataclasses.replace(spec.field, has_shape_head=False))
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5, 2.0])
+def test_render_is_the_sum_of_deformed_gaussians_in_pixels(make_spec, random_values, scale):
     spec = make_spec(width=24, height=17)
     values = random_values(spec)
-    means_px, colors = deformed_px(values, spec, moments_of([0.3], spec), backend="reference")
+    gaussians = deformed_px(values, spec, moments_of([0.3], spec), backend="reference", scale=scale)
+    width, height = output_size(spec, scale)
 
-    image = render(values, spec, [0.3], backend="reference")
+    image = render(values, spec, [0.3], backend="reference", scale=scale)
 
-    expected = rasterize(means_px, bounded_cholesky(values.cholesky), colors, height=17, width=24, backend="reference")
-    assert torch.equal(image, expected)
+    assert torch.equal(image, rasterize(*gaussians, height=height, width=width, backend="reference"))
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5, 2.0])
+def test_without_a_head_for_shapes_the_frames_share_the_canonical_ones(make_spec, random_values, scale):
+    spec = without_shape_head(make_spec(low_pass=0.25))
+    values = random_values(spec)
+
+    _, cholesky, colors = deformed_px(values, spec, moments_of([0.3, 1.0], spec), backend="reference", scale=scale)
+
+    expected, _ = scale_splats(bounded_cholesky(values.cholesky, 0.25), colors, scale)
+    assert torch.equal(cholesky, expected)
+
+
+def test_shapes_of_each_frame_are_scaled_as_shared_ones(make_spec, random_values):
+    spec = make_spec()
+    values = random_values(spec)
+    at = moments_of([0.3, 1.0], spec)
+    _, full, full_colors = deformed_px(values, spec, at, backend="reference")
+
+    _, half, half_colors = deformed_px(values, spec, at, backend="reference", scale=0.5)
+
+    assert not torch.equal(full[0], full[1])
+    for b in range(2):
+        factors, colors = scale_splats(full[b], full_colors[b : b + 1], 0.5)
+        torch.testing.assert_close(half[b], factors)
+        torch.testing.assert_close(half_colors[b], colors[0])
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.25, 3.0])
@@ -69,20 +101,23 @@ def test_deformed_means_are_pixels_of_the_output(make_spec, random_values, scale
     values = random_values(spec)
     still = values._replace(field=values.field._replace(weights=FieldWeights(*map(torch.zeros_like, values.field[2]))))
 
-    means_px, colors = deformed_px(still, spec, moments_of([0.3], spec), backend="reference", scale=scale)
+    means_px, cholesky, colors = deformed_px(still, spec, moments_of([0.3], spec), backend="reference", scale=scale)
 
     expected = (values.means.double() + 1) / 2 * torch.tensor([24.0, 17.0]).double() * scale
     assert_close(means_px[0], expected, "means, pixels")
-    assert torch.equal(colors[0], values.colors)
+    canonical, expected_colors = scale_splats(bounded_cholesky(values.cholesky), values.colors[None], scale)
+    torch.testing.assert_close(cholesky[0], canonical)
+    torch.testing.assert_close(colors, expected_colors)
 
 
 def test_canonical_gaussians_are_in_pixels(make_spec, random_values):
     spec = make_spec(width=24, height=17)
     values = random_values(spec)
 
-    means_px, colors = canonical_px(values, spec)
+    means_px, cholesky, colors = canonical_px(values, spec)
 
     assert torch.equal(means_px[0], (values.means + 1) * (0.5 * torch.tensor([24.0, 17.0])))
+    assert torch.equal(cholesky, bounded_cholesky(values.cholesky))
     assert torch.equal(colors, values.colors[None])
 
 
@@ -137,8 +172,8 @@ def test_back_ends_render_alike(make_spec, random_values, scale):
 
 
 @pytest.mark.parametrize("backend", ["reference", "numba"])
-def test_untrained_heads_render_the_canonical_picture(make_spec, field_spec, backend):
-    spec = make_spec()
+def test_untrained_heads_render_the_canonical_picture(make_spec, backend):
+    specs = reshaped_spec, spec = make_spec(), without_shape_head(make_spec())
     generator = torch.Generator().manual_seed(0)
     gaussians = CanonicalGaussians(
         torch.rand(12, 2, generator=generator) * 2 - 1,
@@ -147,14 +182,17 @@ def test_untrained_heads_render_the_canonical_picture(make_spec, field_spec, bac
         width=spec.width,
         height=spec.height,
     )
-    field = DeformationField(field_spec, generator=generator, device=torch.device("cpu"))
-    values = GopModel(gaussians, field).gop_parameters()
+    fields = (DeformationField(each.field, generator=generator, device=torch.device("cpu")) for each in specs)
+    reshaped_values, values = (GopModel(gaussians, field).gop_parameters() for field in fields)
 
     canonical = render_canonical(values, spec, backend=backend)
 
     for k in range(spec.n_frames):
         frame = render(values, spec, [frame_time(k, spec.n_frames)], backend=backend)
         assert torch.equal(frame, canonical)
+        # The quotient l2 / l3 times l3 may differ from l2 in its last bit.
+        reshaped = render(reshaped_values, reshaped_spec, [frame_time(k, spec.n_frames)], backend=backend)
+        assert_close(reshaped, canonical, "picture")
 
 
 @pytest.mark.parametrize(

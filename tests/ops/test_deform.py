@@ -20,8 +20,9 @@ from stgvcodec.ops.hash_encode import HashGridSpec, hash_encode
 # Below this a ReLU's input may be positive in one precision and not in another.
 KINK_MARGIN = 1e-4
 SIZE_PX = (63.0, 37.5)
-N_OUTPUTS = 2
-NAMES = ("means_px", "colors", "means", "canonical_colors", "static_table", "dynamic_table", *FieldWeights._fields)
+OUTPUTS = ("means_px", "colors", "delta_shapes")
+N_OUTPUTS = len(OUTPUTS)
+NAMES = (*OUTPUTS, "means", "canonical_colors", "static_table", "dynamic_table", *FieldWeights._fields)
 
 
 class Case(NamedTuple):
@@ -31,6 +32,7 @@ class Case(NamedTuple):
     n_time: int
     n_frames: int
     n_points: int
+    n_shapes: int = 3
 
 
 MIXED_2D = HashGridSpec(2, 7, ((1, 1), (5, 5), (11, 9), (40, 23)))
@@ -40,9 +42,11 @@ ODD_2D = HashGridSpec(1, 4, ((2, 2), (5, 5), (6, 6)))
 ODD_3D = HashGridSpec(3, 4, ((1, 1, 1), (4, 4, 3), (3, 2, 2)))
 STILL_2D, STILL_3D = HashGridSpec(1, 2, ((1, 1),)), HashGridSpec(1, 3, ((1, 1, 1),))
 ODD, NONE = "odd levels, features and width, three frames", "no Gaussians"
+STILL_SHAPES = "no head for shapes"
 CASES = {
     "paper's grids and width": Case(PAPER_2D, PAPER_3D, 128, 12, 1, 40),
-    "one level, width 1, a single still frame": Case(STILL_2D, STILL_3D, 1, 2, 1, 63),
+    "one level, width 1, a single still frame": Case(STILL_2D, STILL_3D, 1, 2, 1, 63, 0),
+    STILL_SHAPES: Case(ODD_2D, ODD_3D, 7, 4, 2, 33, 0),
     ODD: Case(ODD_2D, ODD_3D, 7, 4, 3, 63),
     "two blocks of points": Case(MIXED_2D, ODD_3D, 33, 12, 2, 65),
     "eight features": Case(HashGridSpec(8, 5, ((2, 3), (40, 40))), HashGridSpec(8, 5, ((2, 3, 1),)), 16, 1, 2, 20),
@@ -81,9 +85,10 @@ def make_inputs(case: Case, *, seed: int = 0) -> Inputs:
     def normal(*shape: int) -> torch.Tensor:
         return torch.randn(shape, generator=generator) / max(shape[-1], 1) ** 0.5
 
-    static_grid, dynamic_grid, width, n_time, n_frames, n_points = case
+    static_grid, dynamic_grid, width, n_time, n_frames, n_points, n_shapes = case
     n_inputs = static_grid.n_features + dynamic_grid.n_features + n_time
-    shapes = ((width, n_inputs), (width,), (width, width), (width,), (2, width), (2,), (3, width), (3,))
+    heads = [shape for n in (2, 3, n_shapes) for shape in ((n, width), (n,))]
+    shapes = ((width, n_inputs), (width,), (width, width), (width,), *heads)
     return Inputs(
         means=(torch.randn(n_points, 2, generator=generator) * 0.6 * 512).round() / 512,
         colors=normal(n_points, 3),
@@ -95,15 +100,15 @@ def make_inputs(case: Case, *, seed: int = 0) -> Inputs:
     )
 
 
-def evaluate(case: Case, inputs: Inputs, backend: str, **options: object) -> tuple[torch.Tensor, torch.Tensor]:
+def evaluate(case: Case, inputs: Inputs, backend: str, **options: object) -> tuple[torch.Tensor, ...]:
     grids = {"static_grid": case.static_grid, "dynamic_grid": case.dynamic_grid}
     return deform(*inputs, **grids, size_px=SIZE_PX, backend=backend, **options)
 
 
 def run_with_gradients(
-    case: Case, inputs: Inputs, backend: str, upstream: tuple[torch.Tensor, torch.Tensor] | None = None
+    case: Case, inputs: Inputs, backend: str, upstream: tuple[torch.Tensor, ...] | None = None
 ) -> list[torch.Tensor]:
-    """Both outputs, then the gradients to means, colours, tables and weights."""
+    """The outputs, then the gradients to means, colours, tables and weights."""
     leaves = [leaf.detach().clone().requires_grad_() for leaf in inputs.leaves]
     inputs = Inputs(*leaves[:4], FieldWeights(*leaves[4:]), inputs.times, inputs.gamma)
     outputs = evaluate(case, inputs, backend)
@@ -115,10 +120,10 @@ def assert_equal(results: Sequence[torch.Tensor], expected: Sequence[torch.Tenso
     assert all(torch.equal(one, other) for one, other in zip(results, expected, strict=True))
 
 
-def upstream_of(case: Case) -> tuple[torch.Tensor, torch.Tensor]:
+def upstream_of(case: Case) -> tuple[torch.Tensor, ...]:
     generator = torch.Generator().manual_seed(9)
     means_px = torch.randn(case.n_frames, case.n_points, 2, generator=generator) / SIZE_PX[0]
-    return means_px, torch.randn(case.n_frames, case.n_points, 3, generator=generator)
+    return means_px, *(torch.randn(case.n_frames, case.n_points, n, generator=generator) for n in (3, case.n_shapes))
 
 
 def assert_agree(results: Sequence[torch.Tensor], expected: Sequence[torch.Tensor], first: int = 0) -> None:
@@ -133,7 +138,10 @@ def assert_agree(results: Sequence[torch.Tensor], expected: Sequence[torch.Tenso
             assert_close(one, other, "deform, GPU gradient", dtype=BF16)
 
 
-@pytest.mark.parametrize(("backend", "name"), [*(("triton", name) for name in CASES), ("numba", ODD), ("numba", NONE)])
+@pytest.mark.parametrize(
+    ("backend", "name"),
+    [*(("triton", name) for name in CASES), *(("numba", name) for name in (ODD, STILL_SHAPES, NONE))],
+)
 def test_kernels_match_the_reference(name, backend, device):
     case = CASES[name]
     inputs = make_inputs(case)
@@ -191,7 +199,7 @@ def test_positions_outside_the_picture_move_but_draw_no_gradient_through_the_enc
     expected = run_with_gradients(case, inputs, "reference")
     actual = run_with_gradients(case, inputs.to(triton_device), "triton")
     identity = sum(gradient for gradient in upstream_of(case)[0]) * torch.tensor(SIZE_PX) / 2
-    assert_close(actual[2][3], identity[3], "deform, outside the picture")
+    assert_close(actual[N_OUTPUTS][3], identity[3], "deform, outside the picture")
     for one, other in zip(actual[:N_OUTPUTS], expected[:N_OUTPUTS], strict=True):
         assert torch.equal(one.cpu().isfinite(), other.isfinite())
     assert_agree(actual[N_OUTPUTS:], expected[N_OUTPUTS:], N_OUTPUTS)
@@ -209,7 +217,7 @@ def test_a_nan_mean_poisons_nothing_else(backend, device):
     inputs.means[5] = math.nan
     poisoned = run_with_gradients(case, inputs, backend, upstream)
     assert poisoned[0].isnan().any(dim=2).nonzero()[:, 1].unique().tolist() == [5]
-    assert poisoned[1].isfinite().all()
+    assert all(output.isfinite().all() for output in poisoned[1:N_OUTPUTS])
     for one, other in zip(poisoned[N_OUTPUTS:], clean[N_OUTPUTS:], strict=True):
         assert_close(one, other, "deform")
 
@@ -272,6 +280,9 @@ def test_wrong_weights_grids_and_dtypes_are_refused(triton_device):
     narrow = inputs._replace(weights=inputs.weights._replace(b2=torch.zeros(4)))
     with pytest.raises(ValueError, match=r"weights.b2 has shape \(4,\), expected \(5,\)"):
         evaluate(case, narrow, "auto")
+    two_shapes = inputs._replace(weights=inputs.weights._replace(w_shapes=torch.zeros(2, 5)))
+    with pytest.raises(ValueError, match=r"weights.w_shapes has shape \(2, 5\), expected \(3, 5\)"):
+        evaluate(case, two_shapes, "auto")
     with pytest.raises(ValueError, match="static_grid has 3 axes and dynamic_grid 3, expected 2 and 3"):
         evaluate(case._replace(static_grid=ODD_3D), inputs, "auto")
     with pytest.raises(ValueError, match=r"static_features has shape \(9, 2\), expected \(9, 3\)"):
@@ -283,9 +294,7 @@ def test_wrong_weights_grids_and_dtypes_are_refused(triton_device):
     assert evaluate(case, inputs.to(CPU, torch.float64), "auto")[0].dtype == torch.float64
 
 
-def without_kinks(
-    case: Case, inputs: Inputs, upstream: tuple[torch.Tensor, torch.Tensor]
-) -> tuple[torch.Tensor, torch.Tensor]:
+def without_kinks(case: Case, inputs: Inputs, upstream: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
     """Upstream gradients with zeros for Gaussians at which some ReLU may go either way."""
     weights = inputs.weights
     unit = (inputs.means + 1) / 2

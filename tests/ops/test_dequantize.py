@@ -34,7 +34,7 @@ class Gop(SymbolArrays):
     modes: Modes
 
 
-def gop_of(modes=(1, 1, 1), *, n: int = 63, static=(5, 1, 8), dynamic=(3, 16), width: int = 3, seed: int = 0):
+def gop_of(modes=(1, 1, 1), *, n: int = 63, static=(5, 1, 8), dynamic=(3, 16), width: int = 3, shapes=3, seed: int = 0):
     """Symbols take every value, and scales the format's whole range; sizes are odd."""
     rng = np.random.default_rng(seed)
     point_mode, shape_mode, color_mode = modes
@@ -45,7 +45,8 @@ def gop_of(modes=(1, 1, 1), *, n: int = 63, static=(5, 1, 8), dynamic=(3, 16), w
     def weights(*size: int) -> np.ndarray:
         return rng.integers(-128, 128, size).astype(np.int8)
 
-    mlp_shapes = ((width, 7), (width,), (width, width), (width,), (2, width), (2,), (3, width), (3,))
+    heads = [shape for n_outputs in (2, 3, shapes) for shape in ((n_outputs, width), (n_outputs,))]
+    mlp_shapes = ((width, 7), (width,), (width, width), (width,), *heads)
     codebooks = rng.normal(0, 1, (3, 5, 3)).astype(np.float16)
     codebooks[:, 0] = -0.0
     low, high = FINITE_ORDERED
@@ -65,7 +66,7 @@ def gop_of(modes=(1, 1, 1), *, n: int = 63, static=(5, 1, 8), dynamic=(3, 16), w
         dynamic_table=weights(sum(dynamic), 2),
         dynamic_scales=scales(len(dynamic), power=90),
         mlp=tuple(weights(*shape) for shape in mlp_shapes),
-        mlp_scales=scales(8, power=90),
+        mlp_scales=scales(10 if shapes else 8, power=90),
     )
     return gop, parameter_layout(n, static, 3, dynamic, 2, mlp_shapes)
 
@@ -148,8 +149,9 @@ def test_gaussians_have_the_bits_of_the_spec(modes, backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_the_field_has_the_bits_of_the_spec(backend):
-    gop, layout = gop_of(n=1)
+@pytest.mark.parametrize("shapes", [3, 0])
+def test_the_field_has_the_bits_of_the_spec(shapes, backend):
+    gop, layout = gop_of(n=1, shapes=shapes)
 
     parameters = parameters_of(gop, layout, backend)
 
@@ -162,7 +164,8 @@ def test_the_field_has_the_bits_of_the_spec(backend):
             [f32(int(q) * step) for q in row] for row, step in zip(getattr(gop, table).tolist(), rows, strict=True)
         ]
         assert_same_bits(parameters[table], np.array(by_hand, np.float32))
-    for name, tensor, scale in zip(list(parameters)[5:], gop.mlp, gop.mlp_scales, strict=True):
+    assert [parameters[name].shape for name in ("w_shapes", "b_shapes")] == [(shapes, 3), (shapes,)]
+    for name, tensor, scale in zip(list(parameters)[5:], gop.mlp, gop.mlp_scales, strict=shapes > 0):
         by_hand = [f32(q * float(scale)) for q in tensor.reshape(-1).tolist()]
         assert_same_bits(parameters[name], np.array(by_hand, np.float32))
 

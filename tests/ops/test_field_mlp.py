@@ -21,26 +21,28 @@ class Sizes(NamedTuple):
     n_dynamic: int
     n_time: int
     width: int
+    n_shapes: int = 3
 
 
 SIZES = [
     Sizes(1, 0, 4, 8, 12, 16),
     Sizes(2, 1, 3, 5, 2, 1),
-    Sizes(1, 63, 2, 3, 4, 7),
+    Sizes(1, 63, 2, 3, 4, 7, 0),
     Sizes(3, 100, 16, 32, 12, 33),
     Sizes(2, 128, 1, 1, 1, 8),
     Sizes(2, 301, 16, 32, 12, 128),
+    Sizes(2, 301, 16, 32, 12, 128, 0),
     Sizes(2, 40, 0, 6, 0, 5),
     Sizes(1, 40, 6, 0, 3, 6),
 ]
-SIZE_IDS = ["B{}-N{}-Fs{}-Fd{}-T{}-W{}".format(*size) for size in SIZES]
+SIZE_IDS = ["B{}-N{}-Fs{}-Fd{}-T{}-W{}-S{}".format(*size) for size in SIZES]
 
 
 def make_weights(sizes: Sizes, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> FieldWeights:
     def normal(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=generator, dtype=dtype) / max(shape[-1], 1) ** 0.5
 
-    _, _, n_static, n_dynamic, n_time, width = sizes
+    _, _, n_static, n_dynamic, n_time, width, n_shapes = sizes
     return FieldWeights(
         w1=normal(width, n_static + n_dynamic + n_time),
         b1=normal(width),
@@ -50,13 +52,15 @@ def make_weights(sizes: Sizes, generator: torch.Generator, dtype: torch.dtype = 
         b_means=normal(2),
         w_colors=normal(3, width),
         b_colors=normal(3),
+        w_shapes=normal(n_shapes, width),
+        b_shapes=normal(n_shapes),
     )
 
 
 def make_inputs(sizes: Sizes, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
-    """Features, the time encoding and the eight weights, in this order."""
+    """Features, the time encoding and the ten weights, in this order."""
     generator = torch.Generator().manual_seed(sum(sizes))
-    n_frames, n_points, n_static, n_dynamic, n_time, _ = sizes
+    n_frames, n_points, n_static, n_dynamic, n_time, _, _ = sizes
     return [
         torch.randn(n_points, n_static, generator=generator, dtype=dtype),
         torch.randn(n_frames, n_points, n_dynamic, generator=generator, dtype=dtype),
@@ -65,12 +69,12 @@ def make_inputs(sizes: Sizes, dtype: torch.dtype = torch.float32) -> list[torch.
     ]
 
 
-def evaluate(inputs: list[torch.Tensor], backend: str) -> tuple[torch.Tensor, torch.Tensor]:
+def evaluate(inputs: list[torch.Tensor], backend: str) -> tuple[torch.Tensor, ...]:
     return field_mlp(*inputs[:3], FieldWeights(*inputs[3:]), backend=backend)
 
 
 def run_with_gradients(sizes: Sizes, backend: str) -> list[torch.Tensor]:
-    """Both outputs and the gradients to all eleven inputs."""
+    """The outputs and the gradients to all thirteen inputs."""
     inputs = [tensor.requires_grad_() for tensor in make_inputs(sizes)]
     outputs = evaluate(inputs, backend)
     generator = torch.Generator().manual_seed(9)
@@ -83,13 +87,13 @@ def test_matches_the_network_written_out(backend):
     sizes = Sizes(2, 9, 3, 4, 5, 6)
     inputs = make_inputs(sizes)
     static, dynamic, time, *weights = (tensor.double().numpy() for tensor in inputs)
-    w1, b1, w2, b2, w_means, b_means, w_colors, b_colors = weights
-    delta_means, delta_colors = evaluate(inputs, backend)
+    w1, b1, w2, b2, *heads = weights
+    deltas = evaluate(inputs, backend)
     for b in range(sizes.n_frames):
         for n in range(sizes.n_points):
             hidden = np.maximum(w1 @ np.concatenate([static[n], dynamic[b, n], time[b]]) + b1, 0)
             hidden = np.maximum(w2 @ hidden + b2, 0)
-            for delta, weight, bias in ((delta_means, w_means, b_means), (delta_colors, w_colors, b_colors)):
+            for delta, weight, bias in zip(deltas, heads[::2], heads[1::2], strict=True):
                 assert_close(delta[b, n], torch.from_numpy(weight @ hidden + bias), "field_mlp, by hand")
 
 
@@ -103,9 +107,9 @@ def test_gradcheck_of_the_reference(sizes):
 def test_numba_matches_the_reference(sizes):
     expected = run_with_gradients(sizes, "reference")
     actual = run_with_gradients(sizes, "numba")
-    assert len(actual) == 13
+    assert len(actual) == 16
     for i, (one, other) in enumerate(zip(actual, expected, strict=True)):
-        assert_close(one, other, "field_mlp" if i < 2 else "field_mlp, gradient")
+        assert_close(one, other, "field_mlp" if i < 3 else "field_mlp, gradient")
 
 
 def test_numba_bits_do_not_depend_on_threads(monkeypatch):
@@ -126,7 +130,7 @@ def test_a_frame_has_the_same_bits_alone_in_a_batch_and_in_any_order(sizes, back
     trained = evaluate([static, dynamic, time, *(tensor.clone().requires_grad_() for tensor in weights)], backend)
     for b in range(sizes.n_frames):
         alone = evaluate([static, dynamic[b : b + 1].clone(), time[b : b + 1].clone(), *weights], backend)
-        for i in range(2):
+        for i in range(3):
             assert torch.equal(batch[i][b], alone[i][0])
             assert torch.equal(batch[i][b], backwards[i][-1 - b])
             assert torch.equal(batch[i][b], trained[i][b])
@@ -147,15 +151,14 @@ def test_numba_writes_every_element(poison):
         assert torch.equal(one, other)
 
 
-@pytest.mark.parametrize("wanted", range(11), ids=["static", "dynamic", "time", *FieldWeights._fields])
+@pytest.mark.parametrize("wanted", range(13), ids=["static", "dynamic", "time", *FieldWeights._fields])
 def test_numba_gradient_of_one_input_alone(wanted):
     sizes = Sizes(2, 63, 3, 5, 2, 7)
     inputs = make_inputs(sizes)
     inputs[wanted].requires_grad_()
 
     def squares(backend: str) -> torch.Tensor:
-        delta_means, delta_colors = evaluate(inputs, backend)
-        return delta_means.square().sum() + delta_colors.square().sum()
+        return torch.stack([delta.square().sum() for delta in evaluate(inputs, backend)]).sum()
 
     expected = torch.autograd.grad(squares("reference"), inputs[wanted])[0]
     actual = torch.autograd.grad(squares("numba"), inputs[wanted])[0]
@@ -193,6 +196,9 @@ def test_nan_stays_with_its_point(backend):
         (8, (3,), r"weights.b_means has shape \(3,\), expected \(2,\)"),
         (9, (2, 6), r"weights.w_colors has shape \(2, 6\), expected \(3, 6\)"),
         (10, (2,), r"weights.b_colors has shape \(2,\), expected \(3,\)"),
+        (11, (2, 6), r"weights.w_shapes has shape \(2, 6\), expected \(3, 6\)"),
+        (11, (0, 6), r"weights.b_shapes has shape \(3,\), expected \(0,\)"),
+        (12, (2,), r"weights.b_shapes has shape \(2,\), expected \(3,\)"),
     ],
 )
 def test_wrong_shapes_are_refused(index, shape, message):

@@ -25,10 +25,10 @@ def _poisoned_memory(poison):
     poison()
 
 
-@pytest.mark.parametrize("n_frames", FRAMES)
+@pytest.mark.parametrize(("n_frames", "per_frame"), [*((n_frames, False) for n_frames in FRAMES), (3, True)])
 @pytest.mark.parametrize(("height", "width"), SIZES)
-def test_reference_equals_the_dense_formula(height, width, n_frames):
-    scene = random_scene(n_frames, 37, height, width)
+def test_reference_equals_the_dense_formula(height, width, n_frames, per_frame):
+    scene = random_scene(n_frames, 37, height, width, per_frame=per_frame)
     leaves = [tensor.clone().requires_grad_() for tensor in scene]
     truth = brute_force(leaves[0], leaves[1], leaves[2], height, width)
     grad_image = torch.randn(truth.shape, generator=torch.Generator().manual_seed(1), dtype=F64)
@@ -37,9 +37,13 @@ def test_reference_equals_the_dense_formula(height, width, n_frames):
     assert_agree(run(scene, height, width, "reference", F64, grad_image), truths)
 
 
-@pytest.mark.parametrize(("height", "width", "n_frames"), [(1, 1, 1), (3, 5, 2), (17, 2, 1)])
-def test_reference_passes_gradcheck(height, width, n_frames):
-    leaves = [tensor.requires_grad_() for tensor in random_scene(n_frames, 4, height, width, seed=3)]
+@pytest.mark.parametrize(
+    ("height", "width", "n_frames", "per_frame"),
+    [(1, 1, 1, False), (3, 5, 2, False), (17, 2, 1, False), (3, 5, 2, True)],
+)
+def test_reference_passes_gradcheck(height, width, n_frames, per_frame):
+    scene = random_scene(n_frames, 4, height, width, seed=3, per_frame=per_frame)
+    leaves = [tensor.requires_grad_() for tensor in scene]
     assert torch.autograd.gradcheck(lambda *inputs: rasterize(*inputs, height=height, width=width), leaves)
 
 
@@ -72,6 +76,25 @@ def test_kernels_equal_the_reference(backend, n_gaussians, height, width, n_fram
     truth = run(scene, height, width, "reference", F64)
     assert truth[0].abs().max() > 0.1
     assert_agree(run(scene, height, width, backend), truth)
+
+
+@pytest.mark.parametrize(("backend", "n_gaussians"), [("numba", 300), ("triton", 17)])
+@pytest.mark.parametrize("n_frames", FRAMES)
+def test_kernels_equal_the_reference_with_shapes_of_each_frame(n_frames, backend, n_gaussians):
+    scene = rounded_to_float32(random_scene(n_frames, n_gaussians, 17, 33, seed=6, per_frame=True))
+    truth = run(scene, 17, 33, "reference", F64)
+    assert truth[2].shape == (n_frames, n_gaussians, 3)
+    assert_agree(run(scene, 17, 33, backend), truth)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_shapes_of_each_frame_draw_what_shared_ones_draw(backend, device):
+    means, cholesky, colors = (tensor.to(device, F32) for tensor in random_scene(3, 8, 17, 33))
+    shapes = torch.stack((cholesky, cholesky * 1.5, cholesky))
+    pictures = rasterize_uint8(means, shapes, colors, height=17, width=33, backend=backend)
+    for b in range(3):
+        expected = rasterize_uint8(means[b, None], shapes[b], colors[b, None], height=17, width=33, backend=backend)
+        assert torch.equal(pictures[b], expected[0])
 
 
 @pytest.mark.parametrize("case", DEGENERATE)
@@ -164,7 +187,8 @@ def test_numba_stays_inside_its_arrays(tmp_path):
         "from scenes import *\n"
         f"for height, width in {SIZES}:\n"
         "    run(random_scene(1, 40, height, width), height, width, 'numba')\n"
-        "scenes = [random_scene(2, 40, 63, 100), *(single(*case) for case in DEGENERATE.values())]\n"
+        "scenes = [random_scene(2, 40, 63, 100, per_frame=per_frame) for per_frame in (False, True)]\n"
+        "scenes += [*(single(*case) for case in DEGENERATE.values())]\n"
         "for scene in scenes:\n"
         "    run(scene, 63, 100, 'numba')\n"
     )
@@ -240,12 +264,13 @@ def test_auto_takes_numba_for_float32_and_the_reference_for_float64():
     [
         (([4, 2], [4, 3], [1, 4, 3]), {}, r"means has shape \[4, 2\], expected \[B, N, 2\]"),
         (([1, 4, 3], [4, 3], [1, 4, 3]), {}, r"means has shape \[1, 4, 3\], expected \[B, N, 2\]"),
-        (([1, 4, 2], [5, 3], [1, 4, 3]), {}, r"cholesky has shape \[5, 3\], expected \[4, 3\]"),
+        (([1, 4, 2], [5, 3], [1, 4, 3]), {}, r"cholesky has shape \[5, 3\], expected \[4, 3\] or \[1, 4, 3\]"),
+        (([2, 4, 2], [1, 4, 3], [2, 4, 3]), {}, r"cholesky has shape \[1, 4, 3\], expected \[4, 3\] or \[2, 4, 3\]"),
         (([2, 4, 2], [4, 3], [1, 4, 3]), {}, r"colors has shape \[1, 4, 3\], expected \[2, 4, 3\]"),
         (([1, 4, 2], [4, 3], [1, 4, 3]), {"height": 0}, "the picture is 8x0, expected a width and a height"),
         (([1, 4, 2], [4, 3], [1, 4, 3]), {"width": -1}, "the picture is -1x8, expected a width and a height"),
     ],
-    ids=["no-frames-axis", "means-3d", "cholesky-n", "colors-b", "no-height", "negative-width"],
+    ids=["no-frames-axis", "means-3d", "cholesky-n", "cholesky-b", "colors-b", "no-height", "negative-width"],
 )
 def test_wrong_shapes_are_refused(shapes, options, message):
     with pytest.raises(ValueError, match=message):

@@ -75,9 +75,18 @@ def test_kernels_equal_the_reference(height, width, picked, backend, n_gaussians
     assert_agree(loss_and_gradients(scene, frames, picked, backend), truth)
 
 
+@pytest.mark.parametrize(("backend", "n_gaussians"), [("numba", 40), ("triton", 7)])
+def test_kernels_equal_the_reference_with_shapes_of_each_frame(backend, n_gaussians):
+    scene = rounded_to_float32(random_scene(3, n_gaussians, 17, 33, per_frame=True))
+    frames, picked = some_frames(17, 33), [2, 0, 2]
+    truth = loss_and_gradients(scene, frames, picked, "reference", dtype=torch.float64)
+    assert_agree(loss_and_gradients(scene, frames, picked, backend), truth)
+
+
+@pytest.mark.parametrize("per_frame", [False, True], ids=["shared shapes", "shapes of each frame"])
 @pytest.mark.parametrize("backend", ["reference", "numba", "triton"])
-def test_with_a_share_of_dssim(backend):
-    scene = rounded_to_float32(random_scene(2, 5, 13, 19, seed=2))
+def test_with_a_share_of_dssim(backend, per_frame):
+    scene = rounded_to_float32(random_scene(2, 5, 13, 19, seed=2, per_frame=per_frame))
     frames, picked = some_frames(13, 19), [3, 1]
     got = loss_and_gradients(scene, frames, picked, backend, dssim_weight=0.3)
     leaves = [tensor.clone().requires_grad_() for tensor in scene]
@@ -141,10 +150,10 @@ def test_triton_refuses_float64():
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("dssim_weight", [0.0, 0.2])
-def test_gpu_real_size_equals_the_reference(dssim_weight):
-    scene, frames, picked = rounded_to_float32(random_scene(2, 20_000, 640, 1280)), some_frames(640, 1280), [4, 1]
-    scene = (*scene[:2], scene[2] * 0.2)
+@pytest.mark.parametrize(("dssim_weight", "per_frame"), [(0.0, False), (0.2, False), (0.0, True)])
+def test_gpu_real_size_equals_the_reference(dssim_weight, per_frame):
+    scene = rounded_to_float32(random_scene(2, 20_000, 640, 1280, per_frame=per_frame))
+    scene, frames, picked = (*scene[:2], scene[2] * 0.2), some_frames(640, 1280), [4, 1]
     device = torch.device("cuda")
     options = {"dssim_weight": dssim_weight, "device": device}
     truth = loss_and_gradients(scene, frames, picked, "reference", dtype=torch.float64, **options)

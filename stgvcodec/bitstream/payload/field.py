@@ -11,6 +11,7 @@ from stgvcodec.bitstream.syntax.tables import MLP_TENSORS
 
 N_MEAN_OUTPUTS = 2
 N_COLOR_OUTPUTS = 3
+N_SHAPE_OUTPUTS = 3
 
 
 def level_entries(resolutions: Sequence[Sequence[int]], log2_size: int) -> tuple[int, ...]:
@@ -36,6 +37,7 @@ class FieldHeader:
         dynamic_log2_size: log2 of the largest 3D table.
         mlp_width: Neurons of each hidden layer.
         n_frequencies: Frequencies of the time encoding.
+        shape_head: 1 if the MLP has a head for changes of shape, else 0.
         weight_bits: Bits of a symbol of the hash tables and of the MLP.
     """
 
@@ -47,6 +49,7 @@ class FieldHeader:
     dynamic_log2_size: int
     mlp_width: int
     n_frequencies: int
+    shape_head: int
     weight_bits: int
 
     @property
@@ -68,8 +71,8 @@ class FieldHeader:
 
     @property
     def mlp_shapes(self) -> tuple[tuple[int, ...], ...]:
-        """Shapes of the MLP's tensors in the order of `MLP_TENSORS`."""
-        width = self.mlp_width
+        """Shapes of the MLP's tensors in the order of `MLP_TENSORS`; those of a head that is not there are empty."""
+        width, n_shapes = self.mlp_width, N_SHAPE_OUTPUTS * self.shape_head
         return (
             (width, self.n_field_inputs),
             (width,),
@@ -79,7 +82,14 @@ class FieldHeader:
             (N_MEAN_OUTPUTS,),
             (N_COLOR_OUTPUTS, width),
             (N_COLOR_OUTPUTS,),
+            (n_shapes, width),
+            (n_shapes,),
         )
+
+    @property
+    def mlp_tensors(self) -> tuple[str, ...]:
+        """Names of the MLP's tensors that are transmitted: those that are not empty."""
+        return tuple(name for name, shape in zip(MLP_TENSORS, self.mlp_shapes, strict=True) if math.prod(shape))
 
     @property
     def array_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -104,7 +114,7 @@ class FieldHeader:
         return {
             "static_scales": (len(self.static_resolutions),),
             "dynamic_scales": (len(self.dynamic_resolutions),),
-            "mlp_scales": (len(MLP_TENSORS),),
+            "mlp_scales": (len(self.mlp_tensors),),
         }
 
     def grid_fault(self) -> str | None:

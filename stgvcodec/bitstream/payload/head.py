@@ -90,7 +90,7 @@ class GopHeader(FieldHeader, _GaussianHeader):
     def side_info_counts(self) -> dict[str, int]:
         """Numbers that the shapes of the table SIDE_INFO refer to, by name."""
         modes = {"point_mode": self.point_mode, "shape_mode": self.shape_mode, "color_mode": self.color_mode}
-        return {**modes, **self.level_counts}
+        return {**modes, **self.level_counts, "shape_head": self.shape_head}
 
     def to_bytes(self) -> bytes:
         """Write the table GOP_HEADER.

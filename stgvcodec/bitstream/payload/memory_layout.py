@@ -185,7 +185,7 @@ def codebook_slots(first: int, n_stages: int, n_codewords: int) -> list[Slot]:
 
 
 def field_symbol_arrays(header: FieldHeader) -> list[SymbolArray]:
-    """Symbol arrays of a field: one for each level of the two encodings, one for each tensor of the MLP."""
+    """Symbol arrays of a field: one for each level of both encodings, one for each tensor of the MLP that is there."""
     weights = 1 << header.weight_bits
 
     def levels(entries: Sequence[int], n_features: int) -> list[SymbolArray]:
@@ -194,10 +194,7 @@ def field_symbol_arrays(header: FieldHeader) -> list[SymbolArray]:
     return [
         *levels(header.static_entries, header.static_features),
         *levels(header.dynamic_entries, header.dynamic_features),
-        *(
-            SymbolArray(name, math.prod(shape), weights)
-            for name, shape in zip(MLP_TENSORS, header.mlp_shapes, strict=True)
-        ),
+        *(SymbolArray(name, math.prod(header.array_shapes[name]), weights) for name in header.mlp_tensors),
     ]
 
 
@@ -211,7 +208,7 @@ def field_slots(header: FieldHeader, first: Mapping[str, int]) -> list[Slot]:
     return [
         *levels(first["static_table"], header.static_entries, header.static_features),
         *levels(first["dynamic_table"], header.dynamic_entries, header.dynamic_features),
-        *((first[name], 1, half) for name in MLP_TENSORS),
+        *((first[name], 1, half) for name in header.mlp_tensors),
     ]
 
 

@@ -33,7 +33,7 @@ def field_symbols(
     dynamic_table: npt.NDArray[np.int8],
     mlp: Sequence[npt.NDArray[np.int8]],
 ) -> list[Symbols]:
-    """Symbols of a field, unsigned: one array for each level of the tables and each tensor of the MLP."""
+    """Symbols of a field, unsigned: one array for each level of the tables and each tensor of the MLP that is there."""
     half = 1 << (header.weight_bits - 1)
 
     def unsigned(array: npt.NDArray[np.int8]) -> Symbols:
@@ -46,5 +46,5 @@ def field_symbols(
     return [
         *levels(static_table, header.static_entries),
         *levels(dynamic_table, header.dynamic_entries),
-        *(unsigned(np.ascontiguousarray(tensor)) for tensor in mlp),
+        *(unsigned(np.ascontiguousarray(tensor)) for tensor in mlp if tensor.size),
     ]

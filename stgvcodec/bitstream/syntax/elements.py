@@ -41,10 +41,11 @@ DERIVED_COUNTS: Mapping[str, Callable[[Mapping[str, Any]], int]] = MappingProxyT
         "n_grid_axes": lambda values: 2 * values["point_mode"],
         "n_shape_offsets": lambda values: 3 - 3 * values["shape_mode"],
         "n_color_scales": lambda values: 3 * values["color_mode"],
+        "n_mlp_tensors": lambda values: 8 + 2 * values["shape_head"],
     }
 )
-"""Counts that follow from earlier elements: `n_deltas` is 0 if `pts_step` > 0, else `n_frames` - 1; the others are 0 in
-the modes that do not use the array."""
+"""Counts that follow from earlier elements: `n_deltas` is 0 if `pts_step` > 0, else `n_frames` - 1; `n_mlp_tensors` is
+10 with a head for shapes, else 8; the others are 0 in the modes that do not use the array."""
 
 
 def dimensions(element: SyntaxElement, values: Mapping[str, Any]) -> tuple[int, ...]:

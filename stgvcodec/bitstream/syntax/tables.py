@@ -73,6 +73,7 @@ FIELD_SIZES: SyntaxTable = (
     SyntaxElement("dynamic_log2_size", "uint", 1, LIMITS["grid_log2_size"], "log2 of the largest 3D table"),
     SyntaxElement("mlp_width", "uint", 1, LIMITS["mlp_width"], "neurons of each of the two hidden layers"),
     SyntaxElement("n_frequencies", "uint", 1, LIMITS["n_frequencies"], "frequencies of the time encoding"),
+    SyntaxElement("shape_head", "u8", 0, 1, "whether the MLP has a head for changes of shape: 0 = no, 1 = yes"),
     SyntaxElement(
         "weight_bits", "u8", 1, LIMITS["weight_bits"], "b, bits of a symbol of the hash tables and of the MLP"
     ),
@@ -100,8 +101,8 @@ GOP_HEADER: SyntaxTable = (
     *FIELD_SIZES,
 )
 
-MLP_TENSORS = ("w1", "b1", "w2", "b2", "w_means", "b_means", "w_colors", "b_colors")
-"""The tensors of the field's MLP, in their order in the file."""
+MLP_TENSORS = ("w1", "b1", "w2", "b2", "w_means", "b_means", "w_colors", "b_colors", "w_shapes", "b_shapes")
+"""The tensors of the field's MLP, in their order in the file; the last two are there where shape_head is 1."""
 
 
 def _lengths(streams: tuple[str, ...]) -> SyntaxTable:
@@ -124,7 +125,7 @@ SIDE_INFO: SyntaxTable = (
     SyntaxElement("color_scale", "f32", SCALE_MIN, SCALE_MAX, "scale of Y, Co, Cg", ("n_color_scales",)),
     SyntaxElement("static_scales", "f32", SCALE_MIN, SCALE_MAX, "scale of each 2D level", ("n_static_levels",)),
     SyntaxElement("dynamic_scales", "f32", SCALE_MIN, SCALE_MAX, "scale of each 3D level", ("n_dynamic_levels",)),
-    SyntaxElement("mlp_scales", "f32", SCALE_MIN, SCALE_MAX, "scale of each tensor of the MLP", (len(MLP_TENSORS),)),
+    SyntaxElement("mlp_scales", "f32", SCALE_MIN, SCALE_MAX, "scale of each tensor of the MLP", ("n_mlp_tensors",)),
 )
 
 INDEX: SyntaxTable = (

@@ -115,10 +115,20 @@ class GopCosts:
         n_pixels: Pixels of a frame.
         color_stages: Stages of the colours' vector quantiser.
         color_codebook_size: Codewords of each stage.
+        has_shape_head: Whether the profile's fields change shapes.
     """
 
-    def __init__(self, model: CostModel, *, n_pixels: int, color_stages: int, color_codebook_size: int) -> None:
+    def __init__(
+        self,
+        model: CostModel,
+        *,
+        n_pixels: int,
+        color_stages: int,
+        color_codebook_size: int,
+        has_shape_head: bool,
+    ) -> None:
         self.model = model
+        self._has_shape_head = has_shape_head
         self.n_pixels = n_pixels
         self.bits_per_gaussian = model.bits_per_gaussian + model.bits_per_color_bit * color_stages * math.log2(
             color_codebook_size
@@ -145,7 +155,7 @@ class GopCosts:
 
     def minimum_bytes(self, n_frames: int) -> int:
         """Return the bytes that the smallest model of a GoP does not exceed, at the worst that its symbols can cost."""
-        field_bits = _WORST_BITS_PER_FIELD_PARAMETER * field_spec(FIELD_SIZES[-1], n_frames).n_parameters
+        field_bits = _WORST_BITS_PER_FIELD_PARAMETER * self.n_field_parameters(FIELD_SIZES[-1], n_frames)
         gaussian_bits = _WORST_GAUSSIAN_RATIO * MIN_GAUSSIANS * self.bits_per_gaussian
         return math.ceil((field_bits + gaussian_bits) / 8.0 + self.overhead_bytes)
 
@@ -160,10 +170,14 @@ class GopCosts:
         share = self.model.field_share
         return (1.0 - share) / share * self._field_bits(FIELD_SIZES[0], n_frames) / self.bits_per_gaussian
 
+    def n_field_parameters(self, size: FieldSize, n_frames: int) -> int:
+        """Return the parameters of a field of this size."""
+        return field_spec(size, n_frames, has_shape_head=self._has_shape_head).n_parameters
+
     @property
     def most_gaussians(self) -> int:
         """Most Gaussians of a GoP."""
         return max(MIN_GAUSSIANS, min(MOST_PER_PIXEL * self.n_pixels, int(LIMITS["n_gaussians"] / SURPLUS)))
 
     def _field_bits(self, size: FieldSize, n_frames: int) -> float:
-        return self.model.bits_per_field_parameter * field_spec(size, n_frames).n_parameters
+        return self.model.bits_per_field_parameter * self.n_field_parameters(size, n_frames)

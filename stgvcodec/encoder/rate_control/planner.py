@@ -9,8 +9,8 @@ from stgvcodec.bitstream.container.file_header import StreamHeader
 from stgvcodec.encoder.config import EncodeConfig
 from stgvcodec.encoder.lookahead.content import Content
 from stgvcodec.encoder.lookahead.gop_length import adaptive_lengths, fixed_lengths, frames_in_memory
-from stgvcodec.encoder.model_size import field_spec
 from stgvcodec.encoder.presets import PRESETS
+from stgvcodec.encoder.profiles import PROFILES
 from stgvcodec.encoder.rate_control.controllers import QualityControl, RateControl, SizeControl
 from stgvcodec.encoder.rate_control.cost_model import COST_MODELS, GopCosts
 from stgvcodec.encoder.rate_control.gop_table import GopTable
@@ -49,6 +49,7 @@ def rate_control(config: EncodeConfig, content: Content, header: StreamHeader) -
         n_pixels=header.width * header.height,
         color_stages=config.color_stages or preset.color_stages,
         color_codebook_size=config.color_codebook_size or preset.color_codebook_size,
+        has_shape_head=PROFILES[config.profile].has_shape_head,
     )
     if config.psnr_target is not None:
         bpp = _expected_bpp(config.psnr_target, content, costs)
@@ -84,7 +85,7 @@ def encode_plan(config: EncodeConfig, control: RateControl) -> EncodePlan:
         gop_lengths=gops.lengths,
         longest_gop=max(gops.lengths),
         n_gaussians=n_gaussians,
-        n_field_parameters=field_spec(field, length).n_parameters,
+        n_field_parameters=gops.costs.n_field_parameters(field, length),
         expected_bytes=expected_bytes,
         expected_bpp=8.0 * expected_bytes / (gops.n_pixels * gops.n_frames),
     )

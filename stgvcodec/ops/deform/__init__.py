@@ -10,12 +10,12 @@ from torch import Tensor
 from stgvcodec.ops.backends import select
 from stgvcodec.ops.deform import composition
 from stgvcodec.ops.deform.composition import to_pixels
-from stgvcodec.ops.field_mlp import FieldWeights
+from stgvcodec.ops.field_mlp import N_SHAPES, FieldWeights
 from stgvcodec.ops.hash_encode import HashGridSpec
 
 __all__ = ["deform", "to_pixels"]
 
-_Implementation = Callable[..., tuple[Tensor, Tensor]]
+_Implementation = Callable[..., tuple[Tensor, Tensor, Tensor]]
 
 
 def deform(
@@ -32,8 +32,8 @@ def deform(
     size_px: tuple[float, float],
     static_features: Tensor | None = None,
     backend: str = "auto",
-) -> tuple[Tensor, Tensor]:
-    """Compute where every Gaussian lies in every frame, and its colour there.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute where every Gaussian lies in every frame, its colour there, and how its shape changes.
 
     Args:
         means: Canonical centres in [-1, 1]^2 over the picture; may lie outside. [N, 2] float32 or float64.
@@ -53,6 +53,8 @@ def deform(
     Returns:
         means_px: Centres in pixels, ((means + delta) + 1) * size_px / 2. [B, N, 2].
         colors: Weighted RGB, colors + delta. [B, N, 3].
+        delta_shapes: Changes of shape, as `stgvcodec.ops.deform_shapes` takes them. [B, N, S], S being 0 if the weights
+            have no head for them.
 
     Raises:
         ValueError: a shape, dtype or device differs from the above, or the dtype is float64 with `numba` or `triton`.
@@ -125,6 +127,7 @@ def _check(
         )
     n, n_time, width = len(means), gamma.shape[1], weights.w1.shape[0]
     n_inputs = static_grid.n_features + dynamic_grid.n_features + n_time
+    n_shapes = weights.n_shapes if weights.n_shapes in N_SHAPES else N_SHAPES[-1]
     expected = {
         "means": (means, (n, 2)),
         "colors": (colors, (n, 3)),
@@ -139,6 +142,8 @@ def _check(
         "weights.b_means": (weights.b_means, (2,)),
         "weights.w_colors": (weights.w_colors, (3, width)),
         "weights.b_colors": (weights.b_colors, (3,)),
+        "weights.w_shapes": (weights.w_shapes, (n_shapes, width)),
+        "weights.b_shapes": (weights.b_shapes, (n_shapes,)),
         "times": (times, (len(times),)),
     }
     if static_features is not None:

@@ -35,7 +35,7 @@ def _compose(
     static_features: Tensor | None,
     encoder: str,
     network: str,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Twin of `stgvcodec.ops.deform.deform`; `encoder` and `network` name the back ends of the two operators."""
     n_frames, n = len(times), len(means)
     unit = (means + 1.0) * 0.5
@@ -44,8 +44,8 @@ def _compose(
     positions = torch.cat((unit.expand(n_frames, n, 2), times[:, None, None].expand(n_frames, n, 1)), dim=2)
     dynamic = hash_encode(positions.reshape(n_frames * n, 3), dynamic_table, dynamic_grid, backend=encoder)
     dynamic = dynamic.reshape(n_frames, n, dynamic_grid.n_features)
-    delta_means, delta_colors = field_mlp(static_features, dynamic, gamma, weights, backend=network)
-    return to_pixels(means + delta_means, size_px), colors + delta_colors
+    delta_means, delta_colors, delta_shapes = field_mlp(static_features, dynamic, gamma, weights, backend=network)
+    return to_pixels(means + delta_means, size_px), colors + delta_colors, delta_shapes
 
 
 reference = partial(_compose, encoder="reference", network="reference")

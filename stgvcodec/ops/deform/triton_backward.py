@@ -28,6 +28,7 @@ def backward_network(
     b2,
     grad_means,
     grad_colors,
+    grad_shapes,
     grad_encoded,
     partials,
     n_points,
@@ -36,6 +37,7 @@ def backward_network(
     width,
     half_width_px,
     half_height_px,
+    N_SHAPES: tl.constexpr,
     ENCODED: tl.constexpr,
     K_PAD: tl.constexpr,
     W_PAD: tl.constexpr,
@@ -78,6 +80,10 @@ def backward_network(
         upstream = tl.load(of_frame + point[:, None] * 2 + o[None, :], mask=of_means, other=0.0) * half_size_px
         of_frame = grad_colors + frame * n_points * 3
         upstream += tl.load(of_frame + point[:, None] * 3 + o[None, :] - 2, mask=of_colors, other=0.0)
+        if N_SHAPES:
+            of_shapes = alive & ((o >= 5) & (o < 5 + N_SHAPES))[None, :]
+            of_frame = grad_shapes + frame * n_points * N_SHAPES
+            upstream += tl.load(of_frame + point[:, None] * N_SHAPES + o[None, :] - 5, mask=of_shapes, other=0.0)
         sum_outputs += upstream
         # The column that counts points meets a row of zeros in the heads. In the sums it gives the bias's gradient.
         e, e_low = halves(tl.where(alive & (o == N_OUTPUTS)[None, :], 1.0, upstream), PRECISION)

@@ -13,10 +13,10 @@ import triton.language as tl
 
 from stgvcodec.ops.hash_encode.triton_device import LEVEL_COLUMNS, PRIME_Z, cell_and_fraction, unit_position
 
-# Columns of both heads side by side: two of displacement, three of colour, and padding to what a matrix unit takes. In
-# the backward the first free column counts points.
+# Columns of the heads side by side: two of displacement, three of colour, three of shape (zeros if there is no such
+# head), and padding to what a matrix unit takes. In the backward the first free column counts points.
 OUTPUTS = tl.constexpr(16)
-N_OUTPUTS = tl.constexpr(5)
+N_OUTPUTS = tl.constexpr(8)
 
 
 @triton.jit

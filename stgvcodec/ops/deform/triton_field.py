@@ -21,6 +21,8 @@ MAX_WIDTH = 128
 MAX_INPUTS = 128
 _OUTPUTS = int(OUTPUTS.value)
 _N_OUTPUTS = int(N_OUTPUTS.value)
+# Columns of the heads at which colours and shapes begin.
+_COLORS, _SHAPES = 2, 5
 
 
 def fits(weights: FieldWeights, static_grid: HashGridSpec, dynamic_grid: HashGridSpec, n_time: int) -> bool:
@@ -37,6 +39,7 @@ class Field:
         encoded: Length of (f_s, f_d).
         k_pad, w_pad: Padded lengths of the network's inputs (a one, for the bias, among them) and of its hidden layers.
         width, n_time: Lengths of the hidden layers and of gamma.
+        n_shapes: Number of outputs of the head for shapes, 3 or 0.
         n_rows: Number of rows of a plane.
         packed: Number of elements of the packed weights.
         partial: Number of elements of a program's share of the weights' gradients.
@@ -53,6 +56,7 @@ class Field:
     w_pad: int
     width: int
     n_time: int
+    n_shapes: int
     n_rows: int
     packed: int
     partial: int
@@ -67,7 +71,7 @@ class Field:
 
 @lru_cache(maxsize=16)
 def field_of(
-    static_grid: HashGridSpec, dynamic_grid: HashGridSpec, width: int, n_time: int, device: torch.device
+    static_grid: HashGridSpec, dynamic_grid: HashGridSpec, width: int, n_time: int, n_shapes: int, device: torch.device
 ) -> Field:
     """Return the constants of a field. They are cached, since they lie on the device and never change."""
     s_levels, d_levels = (triton.next_power_of_2(grid.n_levels) for grid in (static_grid, dynamic_grid))
@@ -85,7 +89,7 @@ def field_of(
             torch.from_numpy(array).to(device)
             for array in (
                 *_plane_rows(plane_grid, dynamic_grid),
-                _partial_places(width, encoded + n_time, w_pad, k_pad),
+                _partial_places(width, encoded + n_time, w_pad, k_pad, n_shapes),
             )
         )
     return Field(
@@ -104,6 +108,7 @@ def field_of(
         w_pad=w_pad,
         width=width,
         n_time=n_time,
+        n_shapes=n_shapes,
         n_rows=plane_grid.n_entries,
         packed=w_pad * (k_pad + w_pad + _OUTPUTS),
         partial=w_pad * (k_pad + w_pad + 2 * _OUTPUTS) + _OUTPUTS,
@@ -116,6 +121,8 @@ def field_of(
             (2,),
             (3, width),
             (3,),
+            (n_shapes, width),
+            (n_shapes,),
         ),
         static_levels=level_table(static_grid, s_levels, device),
         plane_levels=level_table(plane_grid, d_levels, device),
@@ -145,7 +152,7 @@ def _plane_rows(plane_grid: HashGridSpec, dynamic_grid: HashGridSpec) -> tuple[n
     return np.concatenate(bases).astype(np.int32), np.concatenate(levels).astype(np.int32)
 
 
-def _partial_places(width: int, n_inputs: int, w_pad: int, k_pad: int) -> np.ndarray:
+def _partial_places(width: int, n_inputs: int, w_pad: int, k_pad: int, n_shapes: int) -> np.ndarray:
     """Return where `backward_network` writes each weight's gradient, ordered as `FieldWeights`. [n_weights] int32."""
     shapes = [(w_pad, n) for n in (k_pad, w_pad, _OUTPUTS, _OUTPUTS)]
     starts = list(itertools.accumulate((rows * columns for rows, columns in shapes), initial=0))
@@ -159,9 +166,11 @@ def _partial_places(width: int, n_inputs: int, w_pad: int, k_pad: int) -> np.nda
         w1[:, n_inputs],
         w2[:, :width],
         b2[:, _N_OUTPUTS],
-        heads[:, :2].T,
-        head_biases[:2],
-        heads[:, 2:_N_OUTPUTS].T,
-        head_biases[2:],
+        heads[:, :_COLORS].T,
+        head_biases[:_COLORS],
+        heads[:, _COLORS:_SHAPES].T,
+        head_biases[_COLORS:_SHAPES],
+        heads[:, _SHAPES : _SHAPES + n_shapes].T,
+        head_biases[_SHAPES : _SHAPES + n_shapes],
     )
     return np.concatenate([part.reshape(-1) for part in parts]).astype(np.int32)

@@ -23,11 +23,13 @@ def prepare(
     w2,
     w_means,
     w_colors,
+    w_shapes,
     planes,
     packed,
     n_rows,
     width,
     n_inputs,
+    N_SHAPES: tl.constexpr,
     D_FEATURES: tl.constexpr,
     D_FEATURES_PAD: tl.constexpr,
     K_PAD: tl.constexpr,
@@ -40,7 +42,7 @@ def prepare(
     n_chunks: tl.constexpr = (PACKED + CHUNK - 1) // CHUNK
     if program < n_chunks:
         i = program * CHUNK + tl.arange(0, CHUNK)
-        # The packed weights are [w1 and b1 | w2 | both heads], row by row. For each element at most one of these loads
+        # The packed weights are [w1 and b1 | w2 | the heads], row by row. For each element at most one of these loads
         # is not masked out.
         r, column = i // K_PAD, i % K_PAD
         own = (i < W_PAD * K_PAD) & (r < width)
@@ -54,6 +56,9 @@ def prepare(
         value += tl.load(w_means + r * width + column, mask=(j >= 0) & (r < 2) & (column < width), other=0.0)
         of_colors = (r >= 2) & (r < 5) & (column < width)
         value += tl.load(w_colors + (r - 2) * width + column, mask=of_colors, other=0.0)
+        if N_SHAPES:
+            of_shapes = (r >= 5) & (r < 5 + N_SHAPES) & (column < width)
+            value += tl.load(w_shapes + (r - 5) * width + column, mask=of_shapes, other=0.0)
         if packed.dtype.element_ty == tl.bfloat16:
             high, low = halves(value, "bf16x3")
             tl.store(packed + i, high, mask=i < PACKED)
@@ -88,8 +93,10 @@ def forward(
     b2,
     b_means,
     b_colors,
+    b_shapes,
     out_means,
     out_colors,
+    out_shapes,
     encoded,
     n_points,
     n_frames,
@@ -99,6 +106,7 @@ def forward(
     half_width_px,
     half_height_px,
     frames_per_program,
+    N_SHAPES: tl.constexpr,
     S_LEVELS: tl.constexpr,
     S_FEATURES: tl.constexpr,
     S_LEVELS_PAD: tl.constexpr,
@@ -139,6 +147,8 @@ def forward(
     bias2 = tl.load(b2 + unit, mask=unit < width, other=0.0)
     head_bias = tl.load(b_means + o, mask=o < 2, other=0.0)
     head_bias += tl.load(b_colors + o - 2, mask=(o >= 2) & (o < 5), other=0.0)
+    if N_SHAPES:
+        head_bias += tl.load(b_shapes + o - 5, mask=(o >= 5) & (o < 5 + N_SHAPES), other=0.0)
     of_means, of_colors = (o < 2)[None, :], ((o >= 2) & (o < 5))[None, :]
     half_size_px = tl.where(o == 0, half_width_px, half_height_px)[None, :]
     b = first
@@ -183,4 +193,9 @@ def forward(
         tl.store(means_row, (moved + 1.0) * half_size_px, mask=of_means & alive)
         colors_row = out_colors + frame * n_points * 3 + point[:, None] * 3 + o[None, :] - 2
         tl.store(colors_row, moved, mask=of_colors & alive)
+        if N_SHAPES:
+            # Nothing canonical was added to these columns.
+            of_shapes = ((o >= 5) & (o < 5 + N_SHAPES))[None, :]
+            shapes_row = out_shapes + frame * n_points * N_SHAPES + point[:, None] * N_SHAPES + o[None, :] - 5
+            tl.store(shapes_row, moved, mask=of_shapes & alive)
         b += 1

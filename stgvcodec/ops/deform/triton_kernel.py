@@ -88,7 +88,7 @@ def deform(
     size_px: tuple[float, float],
     static_features: Tensor | None,
     tuning: Tuning | None = None,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Triton twin of `stgvcodec.ops.deform.deform`, float32 on CUDA, for fields that `fits` takes.
 
     Everything stays on the current stream and no size depends on data. So a call can be captured in a CUDA graph, once
@@ -105,7 +105,7 @@ def deform(
         tuning = INTERPRETED if is_interpreted() else TUNING
     width, height = size_px
     call = _Call(
-        field_of(static_grid, dynamic_grid, weights.w1.shape[0], gamma.shape[1], means.device),
+        field_of(static_grid, dynamic_grid, weights.w1.shape[0], gamma.shape[1], weights.n_shapes, means.device),
         tuning,
         (0.5 * width, 0.5 * height),
     )
@@ -114,10 +114,12 @@ def deform(
     tensors = (means, colors, static_table, dynamic_table, times, gamma, *weights)
     differentiable = tensors if static_features is None else (*tensors, static_features)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in differentiable):
-        means_px, colors_out = _Deform.apply(call, static_features, *tensors)
+        means_px, colors_out, delta_shapes = _Deform.apply(call, static_features, *tensors)
     else:
-        means_px, colors_out, *_ = _run_forward(call, static_features, *(tensor.contiguous() for tensor in tensors))
-    return means_px, colors_out
+        (means_px, colors_out, delta_shapes), _ = _run_forward(
+            call, static_features, *(tensor.contiguous() for tensor in tensors)
+        )
+    return means_px, colors_out, delta_shapes
 
 
 @dataclass(frozen=True)
@@ -129,17 +131,21 @@ class _Call:
 
 class _Deform(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, call: _Call, static_features: Tensor | None, *tensors: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, call: _Call, static_features: Tensor | None, *tensors: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         tensors = tuple(tensor.contiguous() for tensor in tensors)
-        means_px, colors_out, *kept = _run_forward(call, static_features, *tensors)
+        outputs, kept = _run_forward(call, static_features, *tensors)
         means, _, static_table, dynamic_table, times, gamma, *weights = tensors
         ctx.save_for_backward(means, static_table, static_features, times, gamma, weights[3], *kept)
         ctx.call, ctx.dynamic_shape = call, dynamic_table.shape
-        return means_px, colors_out
+        return outputs
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_means_px: Tensor, grad_colors_out: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(
+        ctx: Any, grad_means_px: Tensor, grad_colors_out: Tensor, grad_delta_shapes: Tensor
+    ) -> tuple[Tensor | None, ...]:
         means, static_table, static_features, times, gamma, b2, planes, packed, encoded = ctx.saved_tensors
         call: _Call = ctx.call
         field, tuning = call.field, call.tuning
@@ -172,6 +178,7 @@ class _Deform(torch.autograd.Function):
                 b2,
                 grad_means_px,
                 grad_colors_out,
+                grad_delta_shapes.contiguous(),
                 grad_encoded,
                 partials,
                 n_points,
@@ -179,6 +186,7 @@ class _Deform(torch.autograd.Function):
                 field.n_time,
                 field.width,
                 *call.half_size_px,
+                N_SHAPES=field.n_shapes,
                 ENCODED=field.encoded,
                 K_PAD=field.k_pad,
                 W_PAD=field.w_pad,
@@ -256,11 +264,11 @@ def _run_forward(
     times: Tensor,
     gamma: Tensor,
     *weights: Tensor,
-) -> tuple[Tensor, ...]:
-    """Return means in pixels, colours, and what the backward needs: planes, packed weights and encodings."""
+) -> tuple[tuple[Tensor, Tensor, Tensor], tuple[Tensor, ...]]:
+    """Return the three outputs, and what the backward needs: planes, packed weights and encodings."""
     field, tuning = call.field, call.tuning
     n_frames, n_points = len(times), len(means)
-    w1, b1, w2, b2, w_means, b_means, w_colors, b_colors = weights
+    w1, b1, w2, b2, w_means, b_means, w_colors, b_colors, w_shapes, b_shapes = weights
 
     def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.empty(shape, dtype=dtype, device=means.device)
@@ -269,6 +277,7 @@ def _run_forward(
     planes = empty(n_frames, field.n_rows, field.constants["D_FEATURES_PAD"])
     packed = empty(2, field.packed, dtype=torch.bfloat16) if halves else empty(1, field.packed)
     means_px, colors_out = empty(n_frames, n_points, 2), empty(n_frames, n_points, 3)
+    delta_shapes = empty(n_frames, n_points, field.n_shapes)
     encoded = empty(n_frames, n_points, field.encoded)
     n_chunks = triton.cdiv(field.packed, _PREPARE_CHUNK)
     n_row_blocks = triton.cdiv(field.n_rows, _PREPARE_CHUNK // field.constants["D_FEATURES_PAD"])
@@ -284,11 +293,13 @@ def _run_forward(
             w2,
             w_means,
             w_colors,
+            w_shapes,
             planes,
             packed,
             field.n_rows,
             field.width,
             field.encoded + field.n_time,
+            N_SHAPES=field.n_shapes,
             D_FEATURES=field.constants["D_FEATURES"],
             D_FEATURES_PAD=field.constants["D_FEATURES_PAD"],
             K_PAD=field.k_pad,
@@ -311,8 +322,10 @@ def _run_forward(
                 b2,
                 b_means,
                 b_colors,
+                b_shapes,
                 means_px,
                 colors_out,
+                delta_shapes,
                 encoded,
                 n_points,
                 n_frames,
@@ -321,6 +334,7 @@ def _run_forward(
                 field.width,
                 *call.half_size_px,
                 tuning.forward_frames,
+                N_SHAPES=field.n_shapes,
                 **field.constants,
                 K_PAD=field.k_pad,
                 W_PAD=field.w_pad,
@@ -332,7 +346,7 @@ def _run_forward(
                 maxnreg=tuning.forward_registers,
                 enable_fp_fusion=False,
             )
-    return means_px, colors_out, planes, packed, encoded
+    return (means_px, colors_out, delta_shapes), (planes, packed, encoded)
 
 
 @lru_cache(maxsize=64)

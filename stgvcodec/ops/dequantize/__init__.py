@@ -36,7 +36,7 @@ MAX_LOG_SIZE_PX = 2.0**20
 
 _GAUSSIANS = ("means", "cholesky", "colors")
 _TABLES = ("static_table", "dynamic_table")
-_MLP = ("w1", "b1", "w2", "b2", "w_means", "b_means", "w_colors", "b_colors")
+_MLP = ("w1", "b1", "w2", "b2", "w_means", "b_means", "w_colors", "b_colors", "w_shapes", "b_shapes")
 _N_MODES = 2
 
 
@@ -68,7 +68,7 @@ class SymbolArrays:
         codebooks: Codewords as IEEE binary16 bit patterns; finite. [M, K, 3] uint16.
         static_table: Symbols of the 2D tables, level after level. [E, F] int8.
         dynamic_table: Symbols of the 3D tables, level after level. [E, F] int8.
-        mlp: Symbols of the eight tensors of `FieldWeights`. int8.
+        mlp: Symbols of the ten tensors of `FieldWeights`, of which the last two may be empty. int8.
         point_scale: Step of the grid along x and y. [2] float32.
         point_offset: The origin of the grid. [2] float32.
         shape_scale: Step of each of the three shape symbols; those of log scales are in [2^-10, 0.5]. [3] float32.
@@ -76,7 +76,7 @@ class SymbolArrays:
         color_scale: Steps of (Y, Co, Cg). [3] float32.
         static_scales: Step of each 2D level. [L] float32.
         dynamic_scales: Step of each 3D level. [L] float32.
-        mlp_scales: Step of each tensor of the MLP. [8] float32.
+        mlp_scales: Step of each tensor of the MLP that is not empty. [8] or [10] float32.
     """
 
     points: NDArray[np.uint16]
@@ -101,9 +101,9 @@ class ParameterLayout(NamedTuple):
 
     Attributes:
         shapes: Shape of each array, by name: means [N, 2], cholesky [N, 3] in pixels before the lower bound, colors
-            [N, 3], static_table, dynamic_table, and the eight tensors of `FieldWeights`.
+            [N, 3], static_table, dynamic_table, and the ten tensors of `FieldWeights`.
         firsts: Index of the first float of each array, by name.
-        starts: Index of the first float of each array, in the order of the names. [13] int64, read-only.
+        starts: Index of the first float of each array, in the order of the names. [15] int64, read-only.
         static_ends: Index one past the last float of each 2D level in the 2D table. [L] int64, read-only.
         dynamic_ends: Index one past the last float of each 3D level in the 3D table. [L] int64, read-only.
         n_floats: Size of the block, floats.
@@ -141,7 +141,7 @@ def parameter_layout(
         static_features: Features of an entry of the 2D tables.
         dynamic_entries: Entries of each 3D level.
         dynamic_features: Features of an entry of the 3D tables.
-        mlp_shapes: Shapes of the eight tensors of `FieldWeights`.
+        mlp_shapes: Shapes of the ten tensors of `FieldWeights`.
     """
     widths = (2, 3, 3)
     shapes: dict[str, tuple[int, ...]] = {
@@ -259,7 +259,8 @@ def _check(symbols: SymbolArrays, modes: Modes, layout: ParameterLayout, out: ND
     _check_array("dynamic_scales", symbols.dynamic_scales, np.float32, layout.dynamic_ends.shape)
     for name, tensor in zip(_MLP, symbols.mlp, strict=True):
         _check_array(name, tensor, np.int8, layout.shapes[name])
-    _check_array("mlp_scales", symbols.mlp_scales, np.float32, (len(_MLP),))
+    n_tensors = sum(tensor.size > 0 for tensor in symbols.mlp)
+    _check_array("mlp_scales", symbols.mlp_scales, np.float32, (n_tensors,))
     if out.dtype != np.float32 or out.ndim != 1 or len(out) < layout.n_floats or not out.flags.c_contiguous:
         raise ValueError(
             f"out is {out.dtype} {list(out.shape)}, expected float32 [{layout.n_floats}] or longer, contiguous"

@@ -167,6 +167,8 @@ def _write_field(
     b_means: NDArray[np.int8],
     w_colors: NDArray[np.int8],
     b_colors: NDArray[np.int8],
+    w_shapes: NDArray[np.int8],
+    b_shapes: NDArray[np.int8],
     mlp_scales: NDArray[np.float32],
     starts: NDArray[np.int64],
     out: NDArray[np.float32],
@@ -181,6 +183,9 @@ def _write_field(
     _write_scaled(b_means, mlp_scales[5], out[starts[10] :])
     _write_scaled(w_colors, mlp_scales[6], out[starts[11] :])
     _write_scaled(b_colors, mlp_scales[7], out[starts[12] :])
+    if len(w_shapes):
+        _write_scaled(w_shapes, mlp_scales[8], out[starts[13] :])
+        _write_scaled(b_shapes, mlp_scales[9], out[starts[14] :])
 
 
 @_helper

@@ -41,8 +41,9 @@ def dequantize(symbols: SymbolArrays, modes: Modes, layout: ParameterLayout, out
         arrays["colors"][:] = residual_vq(symbols.colors, symbols.codebooks)
     arrays["static_table"][...] = symmetric(symbols.static_table, symbols.static_scales, layout.static_ends)
     arrays["dynamic_table"][...] = symmetric(symbols.dynamic_table, symbols.dynamic_scales, layout.dynamic_ends)
-    names = list(arrays)[-len(symbols.mlp) :]
-    for name, tensor, scale in zip(names, symbols.mlp, symbols.mlp_scales, strict=True):
+    tensors = zip(list(arrays)[-len(symbols.mlp) :], symbols.mlp, strict=True)
+    present = [(name, tensor) for name, tensor in tensors if tensor.size]
+    for (name, tensor), scale in zip(present, symbols.mlp_scales, strict=True):
         arrays[name][...] = tensor.astype(np.float32) * scale
 
 

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from stgvcodec.ops.backends import select
 from stgvcodec.ops.field_mlp import reference
-from stgvcodec.ops.field_mlp.weights import FieldWeights
+from stgvcodec.ops.field_mlp.weights import N_SHAPES, FieldWeights
 
-__all__ = ["FieldWeights", "field_mlp"]
+__all__ = ["N_SHAPES", "FieldWeights", "field_mlp"]
 
 
 def field_mlp(
@@ -19,8 +19,8 @@ def field_mlp(
     weights: FieldWeights,
     *,
     backend: str = "auto",
-) -> tuple[Tensor, Tensor]:
-    """Compute the change of position and colour of every Gaussian in every frame.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute the change of position, colour and shape of every Gaussian in every frame.
 
     Args:
         static_features: Encoding of (x, y), which the frames share. [N, Fs] float32 or float64.
@@ -32,6 +32,8 @@ def field_mlp(
     Returns:
         delta_means: Displacements, in the units of the means. [B, N, 2].
         delta_colors: Changes of weighted colour. [B, N, 3].
+        delta_shapes: Changes of shape, as `stgvcodec.ops.deform_shapes` takes them. [B, N, S], S being 0 if the weights
+            have no head for them.
 
     Raises:
         ValueError: a shape, dtype or device differs from the above, or the dtype is float64 with `numba`.
@@ -50,7 +52,7 @@ def field_mlp(
 
 def _numba_field_mlp(
     static_features: Tensor, dynamic_features: Tensor, time_encoding: Tensor, weights: FieldWeights
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     # The import is here because numba takes half a second, which users of other back ends need not spend.
     from stgvcodec.ops.field_mlp import numba_kernel
 
@@ -68,6 +70,7 @@ def _check(static_features: Tensor, dynamic_features: Tensor, time_encoding: Ten
             raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected {axes}")
     (n_points, n_static), (n_frames, _, n_dynamic) = static_features.shape, dynamic_features.shape
     n_time, width = time_encoding.shape[1], weights.w1.shape[0]
+    n_shapes = weights.n_shapes if weights.n_shapes in N_SHAPES else N_SHAPES[-1]
     if n_frames < 1 or width < 1:
         raise ValueError(f"got {n_frames} frames and width {width}, expected at least one of each")
     for name, tensor, shape in (
@@ -81,6 +84,8 @@ def _check(static_features: Tensor, dynamic_features: Tensor, time_encoding: Ten
         ("weights.b_means", weights.b_means, (2,)),
         ("weights.w_colors", weights.w_colors, (3, width)),
         ("weights.b_colors", weights.b_colors, (3,)),
+        ("weights.w_shapes", weights.w_shapes, (n_shapes, width)),
+        ("weights.b_shapes", weights.b_shapes, (n_shapes,)),
     ):
         if tuple(tensor.shape) != shape:
             raise ValueError(

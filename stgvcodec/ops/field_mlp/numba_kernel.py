@@ -27,14 +27,15 @@ _BLOCK = 128
 _PANEL = 32
 # Largest number of chunks of the work. Each has weight gradients of its own, so their split depends on the data alone.
 _MAX_CHUNKS = 16
-_N_OUTPUTS = 5  # Two outputs are the displacement, three the colour change.
+# Rows of the joined heads at which the outputs of the colour change and of the shape change begin.
+_COLORS, _SHAPES = 2, 5
 
 _ZERO = np.float32(0.0)
 
 
 def field_mlp(
     static_features: Tensor, dynamic_features: Tensor, time_encoding: Tensor, weights: FieldWeights
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Numba twin of `stgvcodec.ops.field_mlp.reference.field_mlp`, float32 on a CPU.
 
     Raises:
@@ -44,51 +45,55 @@ def field_mlp(
         raise ValueError(
             f"backend 'numba' computes in float32, got {static_features.dtype}; convert, or use backend 'reference'"
         )
-    heads = torch.cat([weights.w_means, weights.w_colors])  # [5, width]
-    head_biases = torch.cat([weights.b_means, weights.b_colors])
+    heads = torch.cat([weights.w_means, weights.w_colors, weights.w_shapes])  # [5 + S, width]
+    head_biases = torch.cat([weights.b_means, weights.b_colors, weights.b_shapes])
     tensors = (static_features, dynamic_features, time_encoding, *weights[:4], heads, head_biases)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-        delta_means, delta_colors = _FieldMlp.apply(*tensors)
+        delta_means, delta_colors, delta_shapes = _FieldMlp.apply(*tensors)
     else:
-        delta_means, delta_colors, _ = _run_forward(*(t.contiguous() for t in tensors), keep_hidden=False)
-    return delta_means, delta_colors
+        (delta_means, delta_colors, delta_shapes), _ = _run_forward(
+            *(tensor.contiguous() for tensor in tensors), keep_hidden=False
+        )
+    return delta_means, delta_colors, delta_shapes
 
 
-def _run_forward(*tensors: Tensor, keep_hidden: bool) -> tuple[Tensor, Tensor, Tensor]:
+def _run_forward(*tensors: Tensor, keep_hidden: bool) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
+    """Return the three outputs and the hidden layers, which are complete only if they are to be kept."""
     n_frames, n_points, _ = tensors[1].shape
-    width = tensors[3].shape[0]
+    width, n_outputs = tensors[3].shape[0], tensors[7].shape[0]
     n_blocks, n_chunks, span = _split(n_points)
     delta_means = torch.empty((n_frames, n_points, 2), dtype=torch.float32)
     delta_colors = torch.empty((n_frames, n_points, 3), dtype=torch.float32)
+    delta_shapes = torch.empty((n_frames, n_points, n_outputs - _SHAPES), dtype=torch.float32)
     # For a backward, both hidden layers of every block are kept. Otherwise a chunk has one slot for all its blocks.
     n_slots = n_frames * n_blocks if keep_hidden else n_chunks
     hidden = torch.empty((n_slots, 2, width, _BLOCK), dtype=torch.float32)
-    arrays = _arrays(*tensors, delta_means, delta_colors, hidden)
+    arrays = _arrays(*tensors, delta_means, delta_colors, delta_shapes, hidden)
     run_chunks(lambda i: _forward(*(*arrays, -1 if keep_hidden else i, *span(i))), n_chunks)
-    return delta_means, delta_colors, hidden
+    return (delta_means, delta_colors, delta_shapes), hidden
 
 
 class _FieldMlp(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, *tensors: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, *tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         tensors = tuple(tensor.contiguous() for tensor in tensors)
-        delta_means, delta_colors, hidden = _run_forward(*tensors, keep_hidden=True)
+        outputs, hidden = _run_forward(*tensors, keep_hidden=True)
         static, dynamic, time, w1, _, w2, _, heads, _ = tensors
         ctx.save_for_backward(static, dynamic, time, w1, w2, heads, hidden)
-        return delta_means, delta_colors
+        return outputs
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_means: Tensor, grad_colors: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad_means: Tensor, grad_colors: Tensor, grad_shapes: Tensor) -> tuple[Tensor | None, ...]:
         static, dynamic, time, w1, w2, heads, hidden = ctx.saved_tensors
         n_features, n_time = static.shape[1] + dynamic.shape[2], time.shape[1]
         n_frames, n_points, _ = dynamic.shape
-        width = w1.shape[0]
+        width, n_outputs = w1.shape[0], heads.shape[0]
         _, n_chunks, span = _split(n_points)
         grad_static, grad_dynamic = torch.empty_like(static), torch.empty_like(dynamic)
         # Each chunk has a row of partials: gradients of w1 without its time columns (transposed), of the first layer's
         # bias in each frame, of w2 (transposed), b2, the heads and their biases.
-        shapes = ((n_features, width), (n_frames, width), (width, width), (width,), (_N_OUTPUTS, width), (_N_OUTPUTS,))
+        shapes = ((n_features, width), (n_frames, width), (width, width), (width,), (n_outputs, width), (n_outputs,))
         ends = list(itertools.accumulate(map(math.prod, shapes), initial=0))
         partials = np.zeros((n_chunks, ends[-1]), dtype=np.float32)
         arrays = _arrays(
@@ -100,6 +105,7 @@ class _FieldMlp(torch.autograd.Function):
             hidden,
             grad_means.contiguous(),
             grad_colors.contiguous(),
+            grad_shapes.contiguous(),
             grad_static,
             grad_dynamic,
         )
@@ -205,7 +211,22 @@ def _relu(lanes):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _forward(  # type: ignore[no-untyped-def]
-    static, dynamic, time, w1, b1, w2, b2, heads, head_biases, delta_means, delta_colors, hidden, slot, first, last
+    static,
+    dynamic,
+    time,
+    w1,
+    b1,
+    w2,
+    b2,
+    heads,
+    head_biases,
+    delta_means,
+    delta_colors,
+    delta_shapes,
+    hidden,
+    slot,
+    first,
+    last,
 ):
     """Compute the outputs of the blocks [first, last) of all frames.
 
@@ -226,7 +247,7 @@ def _forward(  # type: ignore[no-untyped-def]
     static_lanes = np.empty((n_static, _BLOCK), np.float32)
     dynamic_lanes = np.empty((n_dynamic, _BLOCK), np.float32)
     shared = np.empty((width, _BLOCK), np.float32)
-    outputs = np.empty((_N_OUTPUTS, _BLOCK), np.float32)
+    outputs = np.empty((heads.shape[0], _BLOCK), np.float32)
     for block in range(first, last):
         start = block * _BLOCK
         _load(static, start, static_lanes)
@@ -244,11 +265,12 @@ def _forward(  # type: ignore[no-untyped-def]
             _relu(hidden1)
             _add_product(w2, hidden1, hidden2)
             _relu(hidden2)
-            for o in range(_N_OUTPUTS):
+            for o in range(heads.shape[0]):
                 outputs[o] = head_biases[o]
             _add_product(heads, hidden2, outputs)
-            _store(outputs[:2], start, delta_means[b])
-            _store(outputs[2:], start, delta_colors[b])
+            _store(outputs[:_COLORS], start, delta_means[b])
+            _store(outputs[_COLORS:_SHAPES], start, delta_colors[b])
+            _store(outputs[_SHAPES:], start, delta_shapes[b])
 
 
 @njit(nogil=True, cache=True)
@@ -279,6 +301,7 @@ def _backward(  # type: ignore[no-untyped-def]
     hidden,
     grad_means,
     grad_colors,
+    grad_shapes,
     grad_static,
     grad_dynamic,
     partial,
@@ -288,25 +311,25 @@ def _backward(  # type: ignore[no-untyped-def]
 ):
     """Write the feature gradients of the blocks [first, last) of all frames; add weight gradients to `partial`."""
     n_frames, n_points, n_dynamic = dynamic.shape
-    n_static, width = static.shape[1], w1.shape[0]
+    n_static, width, n_outputs = static.shape[1], w1.shape[0], heads.shape[0]
     n_features = n_static + n_dynamic
     n_blocks = (n_points + _BLOCK - 1) // _BLOCK
     at_bias = n_features * width
     at_w2 = at_bias + n_frames * width
     at_b2 = at_w2 + width * width
     at_heads = at_b2 + width
-    at_head_biases = at_heads + _N_OUTPUTS * width
+    at_head_biases = at_heads + n_outputs * width
     grad_w1_t = partial[:at_bias].reshape(n_features, width)
     grad_frame_bias = partial[at_bias:at_w2].reshape(n_frames, width)
     grad_w2_t = partial[at_w2:at_b2].reshape(width, width)
     grad_b2 = partial[at_b2:at_heads]
-    grad_heads = partial[at_heads:at_head_biases].reshape(_N_OUTPUTS, width)
+    grad_heads = partial[at_heads:at_head_biases].reshape(n_outputs, width)
     grad_head_biases = partial[at_head_biases:]
 
     features_t, w2_t, heads_t = w1[:, :n_features].T.copy(), w2.T.copy(), heads.T.copy()
     features = np.empty((n_features, _BLOCK), np.float32)
     grad_features = np.empty((n_features, _BLOCK), np.float32)
-    grad_outputs = np.empty((_N_OUTPUTS, _BLOCK), np.float32)
+    grad_outputs = np.empty((n_outputs, _BLOCK), np.float32)
     grad_hidden1, grad_hidden2 = np.empty((width, _BLOCK), np.float32), np.empty((width, _BLOCK), np.float32)
     by_point = np.empty((_BLOCK, width), np.float32)
     for block in range(first, last):
@@ -316,11 +339,12 @@ def _backward(  # type: ignore[no-untyped-def]
         for b in range(n_frames):
             layers = hidden[b * n_blocks + block]
             hidden1, hidden2 = layers[0], layers[1]
-            _load(grad_means[b], start, grad_outputs[:2])
-            _load(grad_colors[b], start, grad_outputs[2:])
+            _load(grad_means[b], start, grad_outputs[:_COLORS])
+            _load(grad_colors[b], start, grad_outputs[_COLORS:_SHAPES])
+            _load(grad_shapes[b], start, grad_outputs[_SHAPES:])
             _transpose(hidden2, by_point)
             _add_product(grad_outputs, by_point, grad_heads)
-            for o in range(_N_OUTPUTS):
+            for o in range(n_outputs):
                 for p in range(_BLOCK):
                     grad_head_biases[o] += grad_outputs[o, p]
             _backward_layer(heads_t, grad_outputs, hidden2, grad_hidden2, by_point)

@@ -11,12 +11,12 @@ from stgvcodec.ops.field_mlp.weights import FieldWeights
 
 def field_mlp(
     static_features: Tensor, dynamic_features: Tensor, time_encoding: Tensor, weights: FieldWeights
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Reference of `stgvcodec.ops.field_mlp.field_mlp`, with the same arguments, results and gradients."""
     sizes = [static_features.shape[1], dynamic_features.shape[2], time_encoding.shape[1]]
     w_static, w_dynamic, w_time = weights.w1.split(sizes, dim=1)
     shared = F.linear(static_features, w_static)  # [N, width]
-    delta_means, delta_colors = [], []
+    delta_means, delta_colors, delta_shapes = [], [], []
     # Frames are computed one by one, each from a clone in memory of its own: the bits of a matrix product change with
     # its number of rows and with the alignment of its factors, and a frame's result must not change with the frames
     # beside it.
@@ -26,4 +26,5 @@ def field_mlp(
         hidden = torch.relu(F.linear(hidden, weights.w2, weights.b2))
         delta_means.append(F.linear(hidden, weights.w_means, weights.b_means))
         delta_colors.append(F.linear(hidden, weights.w_colors, weights.b_colors))
-    return torch.stack(delta_means), torch.stack(delta_colors)  # [B, N, 2], [B, N, 3]
+        delta_shapes.append(F.linear(hidden, weights.w_shapes, weights.b_shapes))
+    return torch.stack(delta_means), torch.stack(delta_colors), torch.stack(delta_shapes)  # [B, N, 2], 3 and S

@@ -44,7 +44,8 @@ def rasterize(
 
     Args:
         means: Centres, pixels, x right, y down; the centre of pixel (row i, column j) is (j + 0.5, i + 0.5). [B, N, 2].
-        cholesky: Lower factor (l1, l2, l3) of the covariance, pixels, l1 and l3 > 0; the frames share it. [N, 3].
+        cholesky: Lower factor (l1, l2, l3) of the covariance, pixels, l1 and l3 > 0. [N, 3] if the frames share it,
+            [B, N, 3] if each frame has its own.
         colors: Weighted RGB, unbounded, may be negative. [B, N, 3].
         height: Rows of the picture, pixels.
         width: Columns of the picture, pixels.
@@ -158,12 +159,14 @@ def check_inputs(
     if means.ndim != 3 or means.shape[2] != 2:
         raise ValueError(f"means has shape {list(means.shape)}, expected [B, N, 2]; one frame needs a leading 1")
     n_frames, n_gaussians, _ = means.shape
-    for name, tensor, expected in (
-        ("cholesky", cholesky, [n_gaussians, 3]),
-        ("colors", colors, [n_frames, n_gaussians, 3]),
-    ):
-        if list(tensor.shape) != expected:
-            raise ValueError(f"{name} has shape {list(tensor.shape)}, expected {expected} to go with means")
+    shared, per_frame = [n_gaussians, 3], [n_frames, n_gaussians, 3]
+    if list(cholesky.shape) not in (shared, per_frame):
+        raise ValueError(
+            f"cholesky has shape {list(cholesky.shape)}, expected {shared} or {per_frame} to go with means"
+        )
+    if list(colors.shape) != per_frame:
+        raise ValueError(f"colors has shape {list(colors.shape)}, expected {per_frame} to go with means")
+    for name, tensor in (("cholesky", cholesky), ("colors", colors)):
         if tensor.dtype != means.dtype:
             raise ValueError(f"{name} is {tensor.dtype}, expected {means.dtype} as means; convert one of them")
         if tensor.device != means.device:

@@ -25,31 +25,37 @@ _kernel = njit(nogil=True, cache=True, error_model="numpy")
 class Plan:
     """Bins of the Gaussians of one call."""
 
-    shapes: NDArray[np.float64]  # [N, 6]: what `_shapes` computes for each Gaussian.
+    shapes: NDArray[np.float64]  # [1 or B, N, 6]: what `_shapes` computes; one for all frames, or one for each.
     rows: NDArray[np.int32]  # [B, N, 2]: rows that the support touches, half-open.
     offsets: NDArray[np.int64]  # [B, n_bands + 1]: where each band's Gaussians begin in `items`.
     items: list[NDArray[np.int32]]  # [B]: the Gaussians of each band, by index within a band.
     order: NDArray[np.int32]  # [B, N]: the Gaussians by their first band, for the cache's sake.
 
+    def shapes_of(self, b: int) -> NDArray[np.float64]:
+        """Shapes of the Gaussians in frame b. [N, 6]."""
+        shapes: NDArray[np.float64] = self.shapes[b % len(self.shapes)]
+        return shapes
+
 
 def make_plan(
     means: NDArray[np.float32], cholesky: NDArray[np.float32], colors: NDArray[np.float32], height: int
 ) -> Plan:
-    """Bin the Gaussians of means [B, N, 2], cholesky [N, 3] and colors [B, N, 3] over `height` rows."""
+    """Bin the Gaussians of means [B, N, 2], cholesky [1 or B, N, 3] and colors [B, N, 3] over `height` rows."""
     n_frames, n_gaussians, _ = means.shape
     n_bands = -(-height // BAND_ROWS)
-    shapes = np.empty((n_gaussians, 6), np.float64)
+    shapes = np.empty((len(cholesky), n_gaussians, 6), np.float64)
     rows = np.empty((n_frames, n_gaussians, 2), np.int32)
     offsets = np.empty((n_frames, n_bands + 1), np.int64)
     order = np.empty((n_frames, n_gaussians), np.int32)
     items = [order[0, :0]] * n_frames if n_frames else []
-    _shapes(cholesky, shapes)
+    plan = Plan(shapes, rows, offsets, items, order)
+    run_chunks(lambda i: _shapes(cholesky[i], shapes[i]), len(cholesky))
 
     def plan_frame(b: int) -> None:
-        items[b] = _bin(means[b], colors[b], shapes, height, rows[b], offsets[b], order[b])
+        items[b] = _bin(means[b], colors[b], plan.shapes_of(b), height, rows[b], offsets[b], order[b])
 
     run_chunks(plan_frame, n_frames)
-    return Plan(shapes, rows, offsets, items, order)
+    return plan
 
 
 @_kernel

@@ -63,7 +63,7 @@ def rasterize(means: Tensor, cholesky: Tensor, colors: Tensor, height: int, widt
 class _Rasterize(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, means: Tensor, cholesky: Tensor, colors: Tensor, height: int, width: int) -> Tensor:
-        plan = make_plan(_array(means), _array(cholesky), _array(colors), height)
+        plan = make_plan(_array(means), _frames_of(cholesky), _array(colors), height)
         ctx.save_for_backward(means, cholesky, colors)
         ctx.plan = plan
         return torch.from_numpy(_forward(plan, _array(means), _array(colors), height, width))
@@ -72,14 +72,23 @@ class _Rasterize(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_image: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         means, cholesky, colors = ctx.saved_tensors
-        gradients = _backward(ctx.plan, _array(means), _array(cholesky), _array(colors), _array(grad_image))
-        grad_means, grad_cholesky, grad_colors = (torch.from_numpy(gradient) for gradient in gradients)
-        return grad_means, grad_cholesky, grad_colors, None, None
+        grad_means, grad_shapes, grad_colors = _backward(
+            ctx.plan, _array(means), _frames_of(cholesky), _array(colors), _array(grad_image)
+        )
+        if cholesky.ndim == 2:
+            grad_shapes = grad_shapes.sum(axis=0)
+        grad_cholesky = torch.from_numpy(grad_shapes.astype(np.float32))
+        return torch.from_numpy(grad_means), grad_cholesky, torch.from_numpy(grad_colors), None, None
 
 
 def _array(tensor: Tensor) -> NDArray[np.float32]:
     array: NDArray[np.float32] = tensor.detach().contiguous().numpy()
     return array
+
+
+def _frames_of(cholesky: Tensor) -> NDArray[np.float32]:
+    """Factors that the frames share, or of each frame. [1 or B, N, 3]."""
+    return _array(cholesky if cholesky.ndim == 3 else cholesky[None])
 
 
 def _forward(
@@ -92,7 +101,7 @@ def _forward(
     def draw(i: int) -> None:
         b, band = divmod(i, n_bands)
         first, end = plan.offsets[b, band : band + 2]
-        _draw_band(means[b], colors[b], plan.shapes, plan.rows[b], plan.items[b][first:end], band, image[b])
+        _draw_band(means[b], colors[b], plan.shapes_of(b), plan.rows[b], plan.items[b][first:end], band, image[b])
 
     run_chunks(draw, n_frames * n_bands)
     return image
@@ -104,7 +113,8 @@ def _backward(
     cholesky: NDArray[np.float32],
     colors: NDArray[np.float32],
     grad_image: NDArray[np.float32],
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float32]]:
+    """Compute the gradients to means [B, N, 2], to the cholesky of each frame [B, N, 3] and to colors [B, N, 3]."""
     n_frames, height, width, _ = grad_image.shape
     n_gaussians = means.shape[1]
     n_bands = plan.offsets.shape[1] - 1
@@ -122,13 +132,13 @@ def _backward(
         b, chunk = divmod(i, n_chunks)
         chosen = plan.order[b, chunk * _CHUNK : (chunk + 1) * _CHUNK]
         _collect_chunk(
-            means[b], cholesky, colors[b], plan.shapes, plan.rows[b], chosen, blocks[b], width,
-            grad_means[b], grad_shapes[b], grad_colors[b],
+            means[b], cholesky[b % len(cholesky)], colors[b], plan.shapes_of(b), plan.rows[b], chosen, blocks[b],
+            width, grad_means[b], grad_shapes[b], grad_colors[b],
         )  # fmt: skip
 
     run_chunks(pack, n_frames * n_bands)
     run_chunks(collect, n_frames * n_chunks)
-    return grad_means, grad_shapes.sum(axis=0).astype(np.float32), grad_colors
+    return grad_means, grad_shapes, grad_colors
 
 
 @_kernel

@@ -59,10 +59,12 @@ def backward(
     blocks: Tensor,
     height: int,
     width: int,
+    *,
+    per_frame: bool,
     scale: Tensor | None = None,
     factor: float = 1.0,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute the gradients to means [B, N, 2], cholesky [N, 3] and colors [B, N, 3].
+    """Compute the gradients to means [B, N, 2], cholesky ([N, 3], or [B, N, 3] if `per_frame`) and colors [B, N, 3].
 
     Args:
         bins: Bins of the call, with strips.
@@ -70,6 +72,7 @@ def backward(
         blocks: Gradient of the pictures, in gradient blocks.
         height: Rows of the picture, pixels.
         width: Columns of the picture, pixels.
+        per_frame: Whether each frame has a cholesky of its own; otherwise its gradients are summed over the frames.
         scale: Factor of all gradients, on the device; None for 1. [] float32.
         factor: Further factor of all gradients.
     """
@@ -78,7 +81,7 @@ def backward(
     assert bins.strips is not None
     grad_means = torch.empty(n_frames, n_gaussians, 2, device=device)
     grad_colors = torch.empty(n_frames, n_gaussians, 3, device=device)
-    grad_cholesky = torch.empty(n_frames, n_gaussians, 3, device=device)  # The return sums it over the frames.
+    grad_cholesky = torch.empty(n_frames, n_gaussians, 3, device=device)
     if total:
         places, items, n_items = bins.strips
         sums = torch.empty(len(items), int(_MOMENTS), device=device)
@@ -91,7 +94,9 @@ def backward(
             bins.gaussians, places, sums, blocks, grad_means, grad_cholesky, grad_colors, scale, factor, *sizes,
             STEP=STEP_BLOCKS, **constants,
         )  # fmt: skip
-    return grad_means, grad_cholesky.sum(0) if n_frames != 1 else grad_cholesky[0], grad_colors
+    if not per_frame:
+        grad_cholesky = grad_cholesky.sum(0) if n_frames != 1 else grad_cholesky[0]
+    return grad_means, grad_cholesky, grad_colors
 
 
 @triton.jit

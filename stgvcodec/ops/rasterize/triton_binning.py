@@ -27,7 +27,7 @@ from stgvcodec.ops.rasterize.triton_device import (
 @triton.jit(do_not_specialize=["room"])
 def count_kernel(
     means,  # [B * N, 2] float32
-    cholesky,  # [N, 3] float32
+    cholesky,  # [n_shapes, 3] float32
     colors,  # [B * N, 3] float32
     gaussians,  # [B * N, 8] float32, out
     counts,  # [B * tiles] int32, zeros, out
@@ -35,6 +35,7 @@ def count_kernel(
     items,  # [room, 4] int32, out, or None
     n_strips,  # [1] int32, 0, out, or None
     room,
+    n_shapes,
     total,
     n_gaussians,
     height,
@@ -52,10 +53,13 @@ def count_kernel(
     MANY_TILES: tl.constexpr,
     MANY_LANES: tl.constexpr,
 ):
-    """Write the records of GROUP Gaussians, count the pairs of each tile, and split the large Gaussians into strips."""
+    """Write the records of GROUP Gaussians, count the pairs of each tile, and split the large Gaussians into strips.
+
+    There are N shapes if the frames share them, else B * N.
+    """
     g = tl.program_id(0) * GROUP + tl.arange(0, GROUP)
     is_one = g < total
-    n = g % n_gaussians
+    n = g % n_shapes
     x = tl.load(means + 2 * g, mask=is_one, other=0.0)
     y = tl.load(means + 2 * g + 1, mask=is_one, other=0.0)
     l1 = tl.load(cholesky + 3 * n, mask=is_one, other=0.0)

@@ -62,7 +62,7 @@ def make_bins(
 
     Args:
         means: Centres, pixels. [B, N, 2].
-        cholesky: Lower factors (l1, l2, l3), pixels. [N, 3].
+        cholesky: Lower factors (l1, l2, l3), pixels. [N, 3] or [B, N, 3].
         colors: Weighted RGB. [B, N, 3].
         height: Rows of the picture, pixels.
         width: Columns of the picture, pixels.
@@ -100,7 +100,7 @@ def make_bins(
     if total:
         split = (*strips, len(strips.items)) if strips is not None else (None, None, None, 0)
         count_kernel[groups](
-            means, cholesky, colors, gaussians, ends, *split, *sizes,
+            means, cholesky, colors, gaussians, ends, *split, cholesky.numel() // 3, *sizes,
             MANY_BLOCKS=_MANY_BLOCKS, STRIP_BLOCKS=_STRIP_BLOCKS,
             BLOCK_ROWS=GRADIENT_ROWS, BLOCK_COLUMNS=GRADIENT_COLUMNS, **shape,
         )  # fmt: skip

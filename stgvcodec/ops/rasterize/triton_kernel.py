@@ -95,7 +95,7 @@ class _Rasterize(torch.autograd.Function):
         image = torch.empty(means.shape[0], height, width, 3, device=means.device)
         forward(bins, image)
         save_bins(ctx, bins)
-        ctx.shape = means.shape[:2]
+        ctx.shape, ctx.per_frame = means.shape[:2], cholesky.ndim == 3
         return image
 
     @staticmethod
@@ -103,5 +103,5 @@ class _Rasterize(torch.autograd.Function):
     def backward(ctx: Any, grad_image: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
         bins, _ = saved_bins(ctx)
         _, height, width, _ = grad_image.shape
-        grad_means, grad_cholesky, grad_colors = backward(bins, ctx.shape, pack(grad_image), height, width)
-        return grad_means, grad_cholesky, grad_colors, None, None, None
+        gradients = backward(bins, ctx.shape, pack(grad_image), height, width, per_frame=ctx.per_frame)
+        return *gradients, None, None, None

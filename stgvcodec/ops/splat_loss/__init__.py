@@ -30,7 +30,8 @@ def splat_loss(
 
     Args:
         means: Centres, pixels. [B, N, 2].
-        cholesky: Lower factor (l1, l2, l3) of the covariance, pixels. [N, 3].
+        cholesky: Lower factor (l1, l2, l3) of the covariance, pixels. [N, 3] if the frames share it, [B, N, 3] if each
+            frame has its own.
         colors: Weighted RGB. [B, N, 3].
         frames: RGB frames of the GoP; the pictures have their size. [T, H, W, 3] uint8.
         picked: Index in `frames` of each picture's frame, in [0, T), which is not checked. [B] int64.

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -69,7 +70,7 @@ class _SplatLoss(torch.autograd.Function):
         n_samples = n_frames * height * width * 3
         _mean_kernel[(1,)](squares, mse, len(squares), 1.0 / n_samples, BLOCK=_MEAN_BLOCK, num_warps=_MEAN_WARPS)
         save_bins(ctx, bins, blocks)
-        ctx.shape, ctx.size = means.shape[:2], (height, width)
+        ctx.shape, ctx.size, ctx.per_frame = means.shape[:2], (height, width), cholesky.ndim == 3
         ctx.factor = 2.0 / n_samples
         return mse, image
 
@@ -80,10 +81,11 @@ class _SplatLoss(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor, None, None, None, None]:
         bins, (blocks,) = saved_bins(ctx)
         height, width = ctx.size
+        gradients = partial(backward, bins, ctx.shape, height=height, width=width, per_frame=ctx.per_frame)
         if grad_image is None:
-            result = backward(bins, ctx.shape, blocks, height, width, grad_mse, ctx.factor)
+            result = gradients(blocks, scale=grad_mse, factor=ctx.factor)
         else:
-            result = backward(bins, ctx.shape, pack(grad_image, blocks, grad_mse, ctx.factor), height, width)
+            result = gradients(pack(grad_image, blocks, grad_mse, ctx.factor))
         return *result, None, None, None, None
 
 

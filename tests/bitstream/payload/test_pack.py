@@ -90,7 +90,16 @@ BAD_SYMBOLS = {
     "shape": (lambda: replaced(shapes=GOOD.shapes[:5]), r"shapes is uint8 \[5, 3\], expected uint8 \[63, 3\]"),
     "colours": (lambda: replaced(colors=GOOD.colors[:, :2]), r"colors is uint8 \[63, 2\], expected uint8 \[63, 3\]"),
     "codebooks": (lambda: replaced(codebooks=np.zeros((1, 1, 3), np.uint16)), r"codebooks is uint16 \[1, 1, 3\]"),
-    "tensors": (lambda: replaced(mlp=GOOD.mlp[:7]), "mlp has 7 tensors, expected the 8"),
+    "tensors": (lambda: replaced(mlp=GOOD.mlp[:7]), "mlp has 7 tensors, expected the 10"),
+    "a head that should not be there": (
+        lambda: replaced(header=gop_header(shape_head=0)),
+        r"w_shapes is int8 \[3, 9\], expected int8 \[0, 9\]",
+    ),
+    "scale of a head that is not there": (
+        lambda: dataclasses.replace(random_gop(**PAPER), mlp_scales=np.ones(10, np.float32)),
+        r"mlp_scales is float32 \[10\], expected float32 \[8\]",
+    ),
+    "head": (lambda: replaced(header=gop_header(shape_head=2)), "shape_head is 2, expected 0 to 1"),
     "no grid": (lambda: replaced(point_scale=np.zeros(0, np.float32)), r"point_scale is float32 \[0\]"),
     "log scale": (lambda: replaced(shape_scale=np.array([0.2, 0.6, 9], np.float32)), "shape_scale of b is 0.6"),
     "small log scale": (

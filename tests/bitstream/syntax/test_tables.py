@@ -71,7 +71,8 @@ def test_read_checks_the_count_before_it_reads():
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), 0.0, -1.0, 2.0**97], ids=str)
 def test_scales_are_finite_and_positive(bad):
-    counts = {"point_mode": 0, "shape_mode": 0, "color_mode": 0, "n_static_levels": 1, "n_dynamic_levels": 1}
+    modes = {"point_mode": 0, "shape_mode": 0, "color_mode": 0}
+    counts = {**modes, "n_static_levels": 1, "n_dynamic_levels": 1, "shape_head": 0}
     data = struct.pack("<f", bad) + bytes(100)
     with pytest.raises(BitstreamError, match="shape_scale is"):
         read_elements(ByteReader(data, "test"), SIDE_INFO, counts)
@@ -79,14 +80,15 @@ def test_scales_are_finite_and_positive(bad):
 
 @pytest.mark.parametrize("mode", [0, 1])
 def test_sizes_of_side_info_follow_from_the_modes(mode):
-    counts = {"point_mode": mode, "shape_mode": mode, "color_mode": mode, "n_static_levels": 2, "n_dynamic_levels": 1}
+    modes = {"point_mode": mode, "shape_mode": mode, "color_mode": mode}
+    counts = {**modes, "n_static_levels": 2, "n_dynamic_levels": 1, "shape_head": mode}
     n_values = {
         "point_scale": 2 * mode,
         "point_offset": 2 * mode,
         "shape_offset": 3 - 3 * mode,
         "color_scale": 3 * mode,
     }
-    n_values |= {"shape_scale": 3, "static_scales": 2, "dynamic_scales": 1, "mlp_scales": 8}
+    n_values |= {"shape_scale": 3, "static_scales": 2, "dynamic_scales": 1, "mlp_scales": 8 + 2 * mode}
     values = {element.name: (1.0,) * n_values[element.name] for element in SIDE_INFO}
     data = write_elements({**counts, **values}, SIDE_INFO)
     assert len(data) == 4 * sum(n_values.values())
