@@ -335,7 +335,7 @@ class GopTrainer:
         bits = float(self.estimated_bits().total)
         if self.target_bits is not None:
             self._start_bits = self._start_bits or bits
-            # The logarithm of the bits goes to its target fast at first; lmbda_scale only corrects departures from that.
+            # The logarithm of the bits goes to its target fast at first; lmbda_scale only corrects departures.
             done = progress**_BITS_EXPONENT
             expected = self._start_bits ** (1.0 - done) * self.target_bits**done
             change = (bits / expected) ** _LMBDA_GAIN
