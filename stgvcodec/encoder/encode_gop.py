@@ -131,9 +131,13 @@ def encode_gop(
         for phase in phases:
             trainer.run(phase, work.step)
         target_bytes, is_rated = config.target_bytes, config.profile.quantizers.relative_lmbda > 0
-        if target_bytes is not None:
-            (set_target_bits if is_rated else resize_to)(trainer, target_bytes)
-        for phase in finetuning:
+        if target_bytes is not None and not is_rated:
+            resize_to(trainer, target_bytes)
+        for phase in finetuning[:-1]:
+            trainer.run(phase, work.step)
+        if target_bytes is not None and is_rated:
+            set_target_bits(trainer, target_bytes)
+        for phase in finetuning[-1:]:
             trainer.run(phase, work.step)
         last = _touch_up((*phases, *finetuning)[-1])
         # A GoP that is fitted at the same time cannot use the bytes that this one leaves.

@@ -99,10 +99,15 @@ def finetuning_phases(n_steps: int, rates: LearningRates, *, frames_per_step: in
 _AT_ONCE_FINAL_RATE = 0.05
 _STEPS_REACH = 4.0
 _STEPS_RATES = (1e-3, 5e-2)
+# Steps and parameters find their balance of rate and error in this share of fine-tuning, before a size is to be met.
+_SETTLING = 0.3
 
 
-def one_finetuning_phase(phases: tuple[Phase, ...]) -> Phase:
-    """Merge phases of fine-tuning into one with as many steps, in which every quantiser is on from the first.
+def finetuning_at_once(phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
+    """Turn phases of fine-tuning into two with as many steps in all, in which every quantiser is on from the first.
+
+    Rate and error find their balance in the first, "finetune-settle"; what they come to says how many Gaussians a size
+    pays for. The second, "finetune", goes on where the rates of the first have come to.
 
     Args:
         phases: One phase at least; all have the same batch size.
@@ -111,12 +116,19 @@ def one_finetuning_phase(phases: tuple[Phase, ...]) -> Phase:
     # The rates fall exponentially; this is the ratio of their mean to the first.
     mean = (1.0 - _AT_ONCE_FINAL_RATE) / math.log(1.0 / _AT_ONCE_FINAL_RATE)
     steps = min(max(_STEPS_REACH / (mean * max(n_steps, 1)), _STEPS_RATES[0]), _STEPS_RATES[1])
-    rates = replace(phases[-1].rates, steps=steps)
-    return replace(
+    first = replace(
         phases[-1],
-        name="finetune",
-        n_steps=n_steps,
-        rates=rates,
-        final_rate=_AT_ONCE_FINAL_RATE,
+        name="finetune-settle",
+        n_steps=round(_SETTLING * n_steps),
+        rates=replace(phases[-1].rates, steps=steps),
+        final_rate=_AT_ONCE_FINAL_RATE**_SETTLING,
         quantized=QUANTIZED_STREAMS,
     )
+    second = replace(
+        first,
+        name="finetune",
+        n_steps=n_steps - first.n_steps,
+        rates=first.rates.scaled(first.final_rate),
+        final_rate=_AT_ONCE_FINAL_RATE / first.final_rate,
+    )
+    return first, second
