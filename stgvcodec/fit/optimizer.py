@@ -121,14 +121,15 @@ def make_optimizer(groups: Mapping[str, Sequence[nn.Parameter]], *, backend: str
         backend: Back end, "auto", "reference", "numba" or "triton".
 
     Returns:
-        A `FlatAdam` for "triton", which moves the parameters into one vector; otherwise a `TorchAdam`.
+        A `TorchAdam` for "reference"; otherwise a `FlatAdam`, which moves the parameters into one vector.
 
     Raises:
         ValueError: the groups are not as `Optimizer` takes them.
         BackendUnavailableError: `backend` cannot run here.
     """
     device = next((parameter.device for parameters in groups.values() for parameter in parameters), torch.device("cpu"))
-    return FlatAdam(groups) if resolve_backend(backend, device) == "triton" else TorchAdam(groups)
+    resolved = resolve_backend(backend, device)
+    return TorchAdam(groups) if resolved == "reference" else FlatAdam(groups, backend=resolved)
 
 
 class TorchAdam(Optimizer):
@@ -237,7 +238,7 @@ class FlatOptimizer(Optimizer):
 
 
 class FlatAdam(FlatOptimizer):
-    """Adam that takes one launch, and one more to gather the gradients (`stgvcodec.ops.adam`)."""
+    """Adam as one kernel, behind another that gathers the gradients (`stgvcodec.ops.adam`)."""
 
     def __init__(self, groups: Mapping[str, Sequence[nn.Parameter]], *, backend: str = "triton") -> None:
         """Take the groups as `FlatOptimizer` does; `backend` is the back end of `adam_step`."""
