@@ -14,6 +14,8 @@ from stgvcodec.ops.threads import run_chunks
 
 # Rows of a band. The number is fixed, so that the split of the work does not depend on the machine.
 BAND_ROWS = 16
+# Pixels in a block. Eight would waste less, but LLVM unrolls a loop of eight to scalar code before it can vectorise it.
+LANES = 16
 
 _RADIUS = math.sqrt(2 * SIGMA_MAX)
 _SQRT_HALF = math.sqrt(0.5)
@@ -30,6 +32,11 @@ class Plan:
     offsets: NDArray[np.int64]  # [B, n_bands + 1]: where each band's Gaussians begin in `items`.
     items: list[NDArray[np.int32]]  # [B]: the Gaussians of each band, by index within a band.
     order: NDArray[np.int32]  # [B, N]: the Gaussians by their first band, for the cache's sake.
+
+
+def row_size(width: int) -> int:
+    """Return the number of floats of a row of a picture in blocks, [blocks, 3, LANES]."""
+    return -(-width // LANES) * 3 * LANES
 
 
 def make_plan(

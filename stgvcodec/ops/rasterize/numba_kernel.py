@@ -19,12 +19,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from stgvcodec.ops.rasterize import SIGMA_MAX
-from stgvcodec.ops.rasterize.numba_bins import BAND_ROWS, Plan, make_plan
+from stgvcodec.ops.rasterize.numba_bins import BAND_ROWS, Plan, make_plan, row_size
+from stgvcodec.ops.rasterize.numba_bins import LANES as _LANES
 from stgvcodec.ops.threads import run_chunks
 
 _F32 = np.float32
-# Pixels in a block. Eight would waste less, but LLVM unrolls a loop of eight to scalar code before it can vectorise it.
-_LANES = 16
 # Gaussians in a chunk of the backward pass. The number is fixed, so that the split does not depend on the machine.
 _CHUNK = 256
 # Pixels of a Gaussian after which its float32 sums move to float64.
@@ -106,17 +105,31 @@ def _backward(
     grad_image: NDArray[np.float32],
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     n_frames, height, width, _ = grad_image.shape
-    n_gaussians = means.shape[1]
     n_bands = plan.offsets.shape[1] - 1
-    n_chunks = -(-n_gaussians // _CHUNK)
-    blocks = np.empty((n_frames, height, -(-width // _LANES) * 3 * _LANES), np.float32)
-    grad_means = np.empty(means.shape, np.float32)
-    grad_shapes = np.empty((n_frames, n_gaussians, 3), np.float64)
-    grad_colors = np.empty(colors.shape, np.float32)
+    blocks = np.empty((n_frames, height, row_size(width)), np.float32)
 
     def pack(i: int) -> None:
         b, band = divmod(i, n_bands)
         _pack_band(grad_image[b], band, blocks[b])
+
+    run_chunks(pack, n_frames * n_bands)
+    return collect_gradients(plan, means, cholesky, colors, blocks, width)
+
+
+def collect_gradients(
+    plan: Plan,
+    means: NDArray[np.float32],
+    cholesky: NDArray[np.float32],
+    colors: NDArray[np.float32],
+    blocks: NDArray[np.float32],
+    width: int,
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Return the gradients to means, cholesky and colors, given that to the pictures in blocks [B, H, row_size]."""
+    n_frames, n_gaussians, _ = means.shape
+    n_chunks = -(-n_gaussians // _CHUNK)
+    grad_means = np.empty(means.shape, np.float32)
+    grad_shapes = np.empty((n_frames, n_gaussians, 3), np.float64)
+    grad_colors = np.empty(colors.shape, np.float32)
 
     def collect(i: int) -> None:
         b, chunk = divmod(i, n_chunks)
@@ -126,7 +139,6 @@ def _backward(
             grad_means[b], grad_shapes[b], grad_colors[b],
         )  # fmt: skip
 
-    run_chunks(pack, n_frames * n_bands)
     run_chunks(collect, n_frames * n_chunks)
     return grad_means, grad_shapes.sum(axis=0).astype(np.float32), grad_colors
 
@@ -160,20 +172,20 @@ def _exp_minus(sigma: np.float32) -> np.float32:
 
 
 @_kernel
-def _draw_band(
+def draw_blocks(
     means: NDArray[np.float32],
     colors: NDArray[np.float32],
     shapes: NDArray[np.float64],
     rows: NDArray[np.int32],
     items: NDArray[np.int32],
     band: int,
-    image: NDArray[np.float32],
+    width: int,
+    blocks: NDArray[np.float32],
 ) -> None:
-    """Write the rows of one band of `image` [H, W, 3], the sum over `items` in their order."""
-    height, width, _ = image.shape
-    first_row, end_row = band * BAND_ROWS, min((band + 1) * BAND_ROWS, height)
+    """Add `items` in their order to the rows of one band, which lie in `blocks` [rows * blocks * 3 * _LANES]."""
     row_size = (width + _LANES - 1) // _LANES * 3 * _LANES
-    blocks = np.zeros(BAND_ROWS * row_size, np.float32)  # [rows, blocks, 3, _LANES]
+    first_row = band * BAND_ROWS
+    end_row = first_row + blocks.shape[0] // row_size
     for n in items:
         mean_x, mean_y = float(means[n, 0]), float(means[n, 1])
         red, green, blue = colors[n, 0], colors[n, 1], colors[n, 2]
@@ -196,6 +208,24 @@ def _draw_band(
                     blocks[r + i] += w * red
                     blocks[g + i] += w * green
                     blocks[b + i] += w * blue
+
+
+@_kernel
+def _draw_band(
+    means: NDArray[np.float32],
+    colors: NDArray[np.float32],
+    shapes: NDArray[np.float64],
+    rows: NDArray[np.int32],
+    items: NDArray[np.int32],
+    band: int,
+    image: NDArray[np.float32],
+) -> None:
+    """Write the rows of one band of `image` [H, W, 3], the sum over `items` in their order."""
+    height, width, _ = image.shape
+    first_row, end_row = band * BAND_ROWS, min((band + 1) * BAND_ROWS, height)
+    row_size = (width + _LANES - 1) // _LANES * 3 * _LANES
+    blocks = np.zeros((end_row - first_row) * row_size, np.float32)  # [rows, blocks, 3, _LANES]
+    draw_blocks(means, colors, shapes, rows, items, band, width, blocks)
     for y in range(first_row, end_row):
         for x in range(width):
             r = (y - first_row) * row_size + x // _LANES * 3 * _LANES + x % _LANES
