@@ -218,6 +218,9 @@ class FlatOptimizer(Optimizer):
         self._params = torch.zeros(n, device=self._device)
         self._grads = torch.zeros(n, device=self._device)
         self._zeros = torch.zeros(max(_ALIGNMENT, *(p.numel() for p in self._all_parameters())), device=self._device)
+        # The zeros behind each parameter; None if it ends where the next begins.
+        lengths = [-parameter.numel() % _ALIGNMENT for parameter in self._all_parameters()]
+        self._paddings = [self._zeros[:length] if length else None for length in lengths]
         for parameter, offset in zip(self._all_parameters(), self._offsets, strict=True):
             view = self._params[offset : offset + parameter.numel()].view(parameter.shape)
             view.copy_(parameter.detach())
@@ -227,13 +230,13 @@ class FlatOptimizer(Optimizer):
     def _gather_gradients(self) -> None:
         pieces = []
         base = self._params.data_ptr()
-        for parameter, offset in zip(self._all_parameters(), self._offsets, strict=True):
-            n = parameter.numel()
-            if n and parameter.data_ptr() != base + 4 * offset:
+        for parameter, offset, padding in zip(self._all_parameters(), self._offsets, self._paddings, strict=True):
+            gradient = parameter.grad
+            if parameter.data_ptr() != base + 4 * offset and parameter.numel():
                 raise RuntimeError("a parameter's data were replaced after the optimiser took it; make a new optimiser")
-            pieces.append(self._zeros[:n] if parameter.grad is None else parameter.grad.reshape(-1))
-            if n % _ALIGNMENT:
-                pieces.append(self._zeros[: _ALIGNMENT - n % _ALIGNMENT])
+            pieces.append(self._zeros[: parameter.numel()] if gradient is None else gradient.reshape(-1))
+            if padding is not None:
+                pieces.append(padding)
         torch.cat(pieces, out=self._grads)
 
 

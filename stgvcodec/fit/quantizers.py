@@ -299,10 +299,10 @@ class GopQuantizers(nn.Module):
             bits.append(self.colors.rated(parameters.colors, self._color_lengths())[1])
         return self.rate.bits(bits)
 
-    def update(self, parameters: GopParameters, enabled: Collection[str]) -> None:
+    def update(self, colors: Tensor, enabled: Collection[str]) -> None:
         """Move the colour codebooks, which are moving averages; called after each step, it waits for nothing."""
         if "colors" in enabled and isinstance(self.colors, ResidualVectorQuantizer):
-            self.colors.update(parameters.colors.detach())
+            self.colors.update(colors.detach())
 
     def restart_unused(self, parameters: GopParameters, enabled: Collection[str]) -> None:
         """Move colour codewords that are hardly ever chosen to where colours need them; it waits for the device."""
