@@ -140,9 +140,7 @@ def test_all_thirty_two_groups_have_their_own_rate(device, backend):
 
     flat.step(backend, torch.ones(32, device=device), rates, active)
 
-    torch.testing.assert_close(
-        before - flat.params, torch.where(torch.tensor(active, device=device), rates, 0.0)
-    )
+    torch.testing.assert_close(before - flat.params, torch.where(torch.tensor(active, device=device), rates, 0.0))
 
 
 def test_bias_correction_is_exact_after_many_steps(device, backend):

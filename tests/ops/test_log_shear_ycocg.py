@@ -279,9 +279,7 @@ def test_every_diagonal_symbol_of_a_kernel_is_the_tables(device, backend):
         table = diagonal_tables(unit[:1])[0]
         reached = table < 2.0**20 - 1.0
         x = torch.stack((table, torch.zeros(256), table), dim=1)[reached].to(device)
-        values, _ = log_shear.log_shear_round(
-            x, torch.zeros(3, device=device), unit.to(device), backend=backend
-        )
+        values, _ = log_shear.log_shear_round(x, torch.zeros(3, device=device), unit.to(device), backend=backend)
         assert torch.equal(bits(values), bits(x))
 
 

@@ -134,9 +134,7 @@ def test_bits_have_the_gradient_of_a_polyline(device, backend):
     """Under code lengths of c a symbol, bits are c x / scale, damped for the step as LSQ damps its own gradient."""
     sizes, slopes = (70, 3), torch.tensor([0.5, -2.0], device=device)
     x = (3.0 * normal(73)).clamp(-7.0, 6.0).to(device).requires_grad_()
-    steps = LsqSteps(
-        torch.zeros(2, device=device).requires_grad_(), torch.tensor([1.0, 1.25], device=device)
-    )
+    steps = LsqSteps(torch.zeros(2, device=device).requires_grad_(), torch.tensor([1.0, 1.25], device=device))
     tables = slopes[:, None] * torch.arange(16, device=device)
     _, parts = lsq_round_rated(
         x, steps, tables, segments=make_segments(sizes, device), min_symbol=-8, max_symbol=7, backend=backend
@@ -313,7 +311,9 @@ def test_real_size(layout):
     steps = make_steps(len(sizes), with_offset=False, device=device)
     x = make_x((sum(sizes),), 127).to(device)
     assert_agree(x, steps, make_segments(sizes, device), (-128, 127), normal(sum(sizes), seed=2).to(device), "triton")
-    assert_rated(x.detach(), steps, make_segments(sizes, device), (-128, 127), normal(sum(sizes), seed=2).to(device), "triton")
+    assert_rated(
+        x.detach(), steps, make_segments(sizes, device), (-128, 127), normal(sum(sizes), seed=2).to(device), "triton"
+    )
 
 
 @pytest.mark.gpu

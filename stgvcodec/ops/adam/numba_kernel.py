@@ -16,6 +16,8 @@ _CHUNK = 1 << 16
 _LARGEST = np.finfo(np.float32).max
 _ZERO = np.float32(0.0)
 
+_kernel = njit(nogil=True, cache=True, error_model="numpy")
+
 
 @torch.no_grad()
 def adam_step(
@@ -49,14 +51,14 @@ def adam_step(
     constants = (np.float32(1 - beta1), np.float32(beta2), np.float32(1 - beta2), np.float32(eps))
 
     def step(i: int) -> None:
-        n_bad[i] = _step(*arrays, *constants, i * _CHUNK, (i + 1) * _CHUNK)
+        n_bad[i] = _step(*(*arrays, *constants, i * _CHUNK, (i + 1) * _CHUNK))
 
     run_chunks(step, n_chunks)
     if n_bad.any():
         state.n_nonfinite.add_(int(n_bad.sum()))
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@_kernel
 def _step(  # type: ignore[no-untyped-def]
     ranges, factors, params, grads, exp_avgs, exp_avg_sqs, weight1, beta2, weight2, eps, first, last
 ):

@@ -25,8 +25,8 @@ from stgvcodec.ops.threads import run_chunks
 _BLOCK = 128
 # Rows of the right factor that stay in L1 while every row of the left one passes.
 _PANEL = 32
-# Chunks of the work. Each has weight gradients of its own, so their split depends on the data alone; one of fewer blocks
-# would spend its time on copying weights and on being handed to a thread.
+# Chunks of the work. Each has weight gradients of its own, so their split depends on the data alone; one of fewer
+# blocks would spend its time on copying weights and on being handed to a thread.
 _BLOCKS_PER_CHUNK = 4
 _MAX_CHUNKS = 16
 _N_OUTPUTS = 5  # Two outputs are the displacement, three the colour change.

@@ -83,9 +83,7 @@ class _HashEncode(torch.autograd.Function):
             grad_positions.numpy(),
         )
         needs_positions = bool(ctx.needs_input_grad[0])
-        run_chunks(
-            lambda i: _backward(*arrays, partials[i], needs_positions, *_span(i, n_chunks, n_points)), n_chunks
-        )
+        run_chunks(lambda i: _backward(*arrays, partials[i], needs_positions, *_span(i, n_chunks, n_points)), n_chunks)
         grad_table = torch.from_numpy(partials[0] if n_chunks == 1 else np.add.reduce(partials, axis=0))
         return grad_positions if needs_positions else None, grad_table, None
 

@@ -35,6 +35,9 @@ _MAX_DIAGONAL = np.float32(MAX_DIAGONAL_PX)
 _SHEAR_ZERO = np.float32(SHEAR_ZERO)
 _NO_LENGTHS = np.zeros((1, N_SYMBOLS), np.float32), np.zeros((3, 0), np.int32)
 
+# No multiply-add may fuse: the decoder rounds products and sums apart.
+_kernel = njit(nogil=True, cache=True, error_model="numpy")
+
 
 def log_shear_round(x: Tensor, gain: Tensor, unit: Tensor, lengths: CodeLengths | None) -> tuple[Tensor, Tensor | None]:
     """Numba twin of `reference.log_shear_round`, on a CPU."""
@@ -64,7 +67,7 @@ class _Passed:
         outputs = (self.values.numpy(), self.symbols.numpy(), self.kept)
 
         def run(i: int) -> None:
-            bits[i] = _round(*arrays, *outputs, is_rated, i * _CHUNK, min((i + 1) * _CHUNK, n))
+            bits[i] = _round(*(*arrays, *outputs, is_rated, i * _CHUNK, min((i + 1) * _CHUNK, n)))
 
         run_chunks(run, n_chunks)
         self.bits = torch.tensor([bits.sum()], dtype=torch.float32)
@@ -94,7 +97,7 @@ class _Round(torch.autograd.Function):
         sums = np.zeros((n_chunks, 3), np.float64)
         arrays = (*(tensor.numpy() for tensor in (x.detach(), symbols, grad_values, grad_x)), ctx.kept)
         run_chunks(
-            lambda i: _backward(*arrays, sums[i], is_rated, per_bit, i * _CHUNK, min((i + 1) * _CHUNK, n)), n_chunks
+            lambda i: _backward(*(*arrays, sums[i], is_rated, per_bit, i * _CHUNK, min((i + 1) * _CHUNK, n))), n_chunks
         )
         total = np.add.reduce(sums, axis=0)
         grad_gain = []
@@ -106,8 +109,7 @@ class _Round(torch.autograd.Function):
         return grad_x, torch.tensor(grad_gain, dtype=torch.float32), None, None
 
 
-# No multiply-add may fuse in this kernel: the decoder rounds products and sums apart.
-@njit(nogil=True, cache=True, error_model="numpy")
+@_kernel
 def _round(x, scale, diagonals, tables, rows, values, symbols, kept, is_rated, start, stop):  # type: ignore[no-untyped-def]
     """Write values, symbols and what is kept of the Gaussians [start, stop); return their bits."""
     positions, per_position, slopes = kept[0], kept[1], kept[2]
@@ -139,7 +141,7 @@ def _round(x, scale, diagonals, tables, rows, values, symbols, kept, is_rated, s
     return total
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@_kernel
 def _backward(x, symbols, grad_values, grad_x, kept, sums, is_rated, per_bit, start, stop):  # type: ignore[no-untyped-def]
     """Write the gradients to the Gaussians [start, stop); add to the sums for the steps."""
     positions, per_position, slopes = kept[0], kept[1], kept[2]

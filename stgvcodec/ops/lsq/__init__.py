@@ -160,9 +160,7 @@ def lsq_symbols(
     return symbols_of(x, reference.per_value(scale, segments), offset, min_symbol, max_symbol)
 
 
-def _numba_lsq_round(
-    x: Tensor, steps: LsqSteps, segments: Segments | None, min_symbol: int, max_symbol: int
-) -> Tensor:
+def _numba_lsq_round(x: Tensor, steps: LsqSteps, segments: Segments | None, min_symbol: int, max_symbol: int) -> Tensor:
     # The import is here because numba takes half a second, which users of other back ends need not spend.
     from stgvcodec.ops.lsq import numba_kernel
 

@@ -23,6 +23,10 @@ _BLOCKS_PER_CHUNK = 16
 _ZERO = np.float32(0.0)
 _NO_TABLES = np.zeros((1, 2), np.float32)
 
+# No multiply-add may fuse: the decoder rounds products and sums apart.
+_kernel = njit(nogil=True, cache=True, error_model="numpy")
+_inlined = njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
+
 
 def lsq_round(x: Tensor, steps: LsqSteps, segments: Segments | None, min_symbol: int, max_symbol: int) -> Tensor:
     """Numba twin of `reference.lsq_round`, on a CPU."""
@@ -66,7 +70,8 @@ class _Round(torch.autograd.Function):
         arrays = (*_flat(x, scale, offset, values), rows, slopes, bits)
         n_chunks = -(-len(blocks) // _BLOCKS_PER_CHUNK)
         run_chunks(
-            lambda i: _round(blocks, stride, *arrays, tables is not None, min_symbol, max_symbol, *_span(i)), n_chunks
+            lambda i: _round(*(blocks, stride, *arrays, tables is not None, min_symbol, max_symbol, *_span(i))),
+            n_chunks,
         )
         ctx.save_for_backward(x, scale, offset, steps.unit)
         ctx.layout = blocks, stride, slopes, min_symbol, max_symbol
@@ -85,7 +90,8 @@ class _Round(torch.autograd.Function):
         arrays = (*_flat(x, scale, offset, grad_values, grad_x), slopes, sums)
         n_chunks = -(-len(blocks) // _BLOCKS_PER_CHUNK)
         run_chunks(
-            lambda i: _backward(blocks, stride, *arrays, is_rated, per_bit, min_symbol, max_symbol, *_span(i)), n_chunks
+            lambda i: _backward(*(blocks, stride, *arrays, is_rated, per_bit, min_symbol, max_symbol, *_span(i))),
+            n_chunks,
         )
         grad_gain = grad_shift = None
         if ctx.needs_input_grad[1]:
@@ -121,13 +127,12 @@ def _column_blocks(n_rows: int, n_columns: int) -> np.ndarray:
     return np.array(rows, np.int32).reshape(-1, 6)
 
 
-# No multiply-add may fuse in these kernels: the decoder rounds products and sums apart.
-@njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
+@_inlined
 def _ratio(x, scale, offset):  # type: ignore[no-untyped-def]
     return ((x if x == x else _ZERO) - offset) / scale
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@_kernel
 def _round(  # type: ignore[no-untyped-def]
     blocks, stride, x, scales, offsets, values, tables, slopes, bits, is_rated, min_symbol, max_symbol, first, last
 ):
@@ -152,7 +157,7 @@ def _round(  # type: ignore[no-untyped-def]
             bits[block] = total
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@_kernel
 def _backward(  # type: ignore[no-untyped-def]
     blocks, stride, x, scales, offsets, grad_values, grad_x, slopes, sums, is_rated, per_bit, min_symbol, max_symbol,
     first, last,
@@ -163,7 +168,7 @@ def _backward(  # type: ignore[no-untyped-def]
         group = blocks[block, 2]
         scale, offset = scales[group], offsets[group]
         start, count = np.uint64(blocks[block, 0]), np.uint64(blocks[block, 1])
-        by_scale, by_offset = 0.0, 0.0
+        by_scale, by_offset = np.float64(0.0), np.float64(0.0)
         for k in range(count):
             i = start + np.uint64(k) * np.uint64(stride)
             ratio = _ratio(x[i], scale, offset)

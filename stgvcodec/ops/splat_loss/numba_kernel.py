@@ -18,6 +18,10 @@ from stgvcodec.ops.threads import run_chunks
 _255 = np.float32(255.0)
 _ZERO = np.float32(0.0)
 
+_kernel = njit(nogil=True, cache=True)
+# The additions may be put into lanes, always in the same way.
+_reordered = njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
+
 
 def splat_loss(
     means: Tensor, cholesky: Tensor, colors: Tensor, frames: Tensor, picked: Tensor, dssim_weight: float
@@ -38,9 +42,7 @@ def splat_loss(
 
 class _MeanSquaredError(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, means: Tensor, cholesky: Tensor, colors: Tensor, frames: Tensor, picked: Tensor
-    ) -> Tensor:
+    def forward(ctx: Any, means: Tensor, cholesky: Tensor, colors: Tensor, frames: Tensor, picked: Tensor) -> Tensor:
         n_pictures = means.shape[0]
         _, height, width, _ = frames.shape
         arrays = _array(means), _array(colors)
@@ -55,7 +57,8 @@ class _MeanSquaredError(torch.autograd.Function):
             first, end = plan.offsets[b, band : band + 2]
             rows = residual[b, band * BAND_ROWS : (band + 1) * BAND_ROWS]
             squares[i] = _draw_residual(
-                *(array[b] for array in arrays),
+                arrays[0][b],
+                arrays[1][b],
                 plan.shapes,
                 plan.rows[b],
                 plan.items[b][first:end],
@@ -88,7 +91,7 @@ def _array(tensor: Tensor) -> np.ndarray:
     return array
 
 
-@njit(nogil=True, cache=True)
+@_kernel
 def _draw_residual(  # type: ignore[no-untyped-def]
     means, colors, shapes, rows, items, band, target, residual
 ):
@@ -114,9 +117,9 @@ def _draw_residual(  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
+@_reordered
 def _sum_of_squares(row):  # type: ignore[no-untyped-def]
-    # The additions may be put into lanes, always in the same way; a row is short enough for float32.
+    # A row is short enough for float32.
     total = _ZERO
     for i in range(row.shape[0]):
         total += row[i] * row[i]

@@ -26,6 +26,10 @@ _LOW = np.float32(MIN_SYMBOL)
 _HIGH = np.float32(MAX_SYMBOL)
 _NO_LENGTHS = np.zeros((1, N_SYMBOLS), np.float32), np.zeros((3, 0), np.int32)
 
+# No multiply-add may fuse: the decoder rounds products and sums apart.
+_kernel = njit(nogil=True, cache=True, error_model="numpy")
+_inlined = njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
+
 
 def ycocg_round(x: Tensor, gain: Tensor, unit: Tensor, lengths: CodeLengths | None) -> tuple[Tensor, Tensor | None]:
     """Numba twin of `reference.ycocg_round`, on a CPU."""
@@ -50,7 +54,7 @@ class _Round(torch.autograd.Function):
         arrays = (x.detach().numpy(), scale.numpy(), tables, rows, values.numpy(), ratios, slopes)
 
         def run(i: int) -> None:
-            bits[i] = _round(*arrays, is_rated, i * _CHUNK, min((i + 1) * _CHUNK, n))
+            bits[i] = _round(*(*arrays, is_rated, i * _CHUNK, min((i + 1) * _CHUNK, n)))
 
         run_chunks(run, n_chunks)
         ctx.save_for_backward(scale)
@@ -70,15 +74,14 @@ class _Round(torch.autograd.Function):
         sums = np.zeros((n_chunks, 3), np.float64)
         arrays = (*ctx.kept, scale.numpy(), grad_values.numpy(), grad_x.numpy())
         run_chunks(
-            lambda i: _backward(*arrays, sums[i], is_rated, per_bit, i * _CHUNK, min((i + 1) * _CHUNK, n)), n_chunks
+            lambda i: _backward(*(*arrays, sums[i], is_rated, per_bit, i * _CHUNK, min((i + 1) * _CHUNK, n))), n_chunks
         )
         by_step = torch.from_numpy(np.add.reduce(sums, axis=0)).float()
         is_free = (scale > SCALE_MIN) & (scale < SCALE_MAX)
         return grad_x, torch.where(is_free, by_step * scale, 0.0), None, None
 
 
-# No multiply-add may fuse in this kernel: the decoder rounds products and sums apart.
-@njit(nogil=True, cache=True, error_model="numpy")
+@_kernel
 def _round(x, scale, tables, rows, values, ratios, slopes, is_rated, start, stop):  # type: ignore[no-untyped-def]
     """Write values, ratios and slopes of the colours [start, stop); return their bits."""
     for n in range(start, stop):
@@ -107,7 +110,7 @@ def _round(x, scale, tables, rows, values, ratios, slopes, is_rated, start, stop
     return total
 
 
-@njit(nogil=True, cache=True, error_model="numpy", forceinline=True)
+@_inlined
 def _component(grad, ratio, scale, of_bits):  # type: ignore[no-untyped-def]
     """Return the gradient to one component, and the share of its step's gradient."""
     inside = _LOW <= ratio <= _HIGH
@@ -118,7 +121,7 @@ def _component(grad, ratio, scale, of_bits):  # type: ignore[no-untyped-def]
     return (grad if inside else _ZERO) + rated, share
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@_kernel
 def _backward(ratios, slopes, scale, grad_values, grad_x, sums, is_rated, per_bit, start, stop):  # type: ignore[no-untyped-def]
     """Write the gradients to the colours [start, stop); add to the sums for the steps."""
     sum_y, sum_co, sum_cg = 0.0, 0.0, 0.0
