@@ -25,7 +25,7 @@ from stgvcodec.ops.log_shear.limits import (
 )
 from stgvcodec.ops.threads import run_chunks
 
-# Gaussians in a chunk, which take about 0.2 ms. The number is fixed, so that sums do not depend on the threads.
+# Gaussians in a chunk, which take about 0.1 ms. The number is fixed, so that sums do not depend on the threads.
 _CHUNK = 4096
 
 _ZERO = np.float32(0.0)
