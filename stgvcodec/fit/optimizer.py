@@ -121,14 +121,15 @@ def make_optimizer(groups: Mapping[str, Sequence[nn.Parameter]], *, backend: str
         backend: Back end, "auto", "reference", "numba" or "triton".
 
     Returns:
-        A `FlatAdam` for "triton", which moves the parameters into one vector; otherwise a `TorchAdam`.
+        A `TorchAdam` for "reference"; otherwise a `FlatAdam`, which moves the parameters into one vector.
 
     Raises:
         ValueError: the groups are not as `Optimizer` takes them.
         BackendUnavailableError: `backend` cannot run here.
     """
     device = next((parameter.device for parameters in groups.values() for parameter in parameters), torch.device("cpu"))
-    return FlatAdam(groups) if resolve_backend(backend, device) == "triton" else TorchAdam(groups)
+    resolved = resolve_backend(backend, device)
+    return TorchAdam(groups) if resolved == "reference" else FlatAdam(groups, backend=resolved)
 
 
 class TorchAdam(Optimizer):
@@ -217,6 +218,9 @@ class FlatOptimizer(Optimizer):
         self._params = torch.zeros(n, device=self._device)
         self._grads = torch.zeros(n, device=self._device)
         self._zeros = torch.zeros(max(_ALIGNMENT, *(p.numel() for p in self._all_parameters())), device=self._device)
+        # The zeros behind each parameter; None if it ends where the next begins.
+        lengths = [-parameter.numel() % _ALIGNMENT for parameter in self._all_parameters()]
+        self._paddings = [self._zeros[:length] if length else None for length in lengths]
         for parameter, offset in zip(self._all_parameters(), self._offsets, strict=True):
             view = self._params[offset : offset + parameter.numel()].view(parameter.shape)
             view.copy_(parameter.detach())
@@ -226,18 +230,18 @@ class FlatOptimizer(Optimizer):
     def _gather_gradients(self) -> None:
         pieces = []
         base = self._params.data_ptr()
-        for parameter, offset in zip(self._all_parameters(), self._offsets, strict=True):
-            n = parameter.numel()
-            if n and parameter.data_ptr() != base + 4 * offset:
+        for parameter, offset, padding in zip(self._all_parameters(), self._offsets, self._paddings, strict=True):
+            gradient = parameter.grad
+            if parameter.data_ptr() != base + 4 * offset and parameter.numel():
                 raise RuntimeError("a parameter's data were replaced after the optimiser took it; make a new optimiser")
-            pieces.append(self._zeros[:n] if parameter.grad is None else parameter.grad.reshape(-1))
-            if n % _ALIGNMENT:
-                pieces.append(self._zeros[: _ALIGNMENT - n % _ALIGNMENT])
+            pieces.append(self._zeros[: parameter.numel()] if gradient is None else gradient.reshape(-1))
+            if padding is not None:
+                pieces.append(padding)
         torch.cat(pieces, out=self._grads)
 
 
 class FlatAdam(FlatOptimizer):
-    """Adam that takes one launch, and one more to gather the gradients (`stgvcodec.ops.adam`)."""
+    """Adam as one kernel, behind another that gathers the gradients (`stgvcodec.ops.adam`)."""
 
     def __init__(self, groups: Mapping[str, Sequence[nn.Parameter]], *, backend: str = "triton") -> None:
         """Take the groups as `FlatOptimizer` does; `backend` is the back end of `adam_step`."""

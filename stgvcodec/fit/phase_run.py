@@ -122,7 +122,7 @@ class PhaseRun:
         total.backward()  # type: ignore[no-untyped-call]
         state.optimizer.step(self._active)
         if phase.quantized:
-            state.quantizers.update(state.model.gop_parameters(), phase.quantized)
+            state.quantizers.update(state.model.gaussians.colors, phase.quantized)
         self.losses.index_copy_(0, self._cursor, measure.detach()[None])
         self._cursor += 1
 

@@ -321,10 +321,10 @@ class GopQuantizers(nn.Module):
         attributes = torch.stack([self.lmbda.new_zeros(()), *(part.sum() for part in of_gaussians)]).sum()
         return EstimatedBits(self.rate.bits([of_field, *of_gaussians]), self._point_bits, attributes)
 
-    def update(self, parameters: GopParameters, enabled: Collection[str]) -> None:
+    def update(self, colors: Tensor, enabled: Collection[str]) -> None:
         """Move the colour codebooks, which are moving averages; called after each step, it waits for nothing."""
         if "colors" in enabled and isinstance(self.colors, ResidualVectorQuantizer):
-            self.colors.update(parameters.colors.detach())
+            self.colors.update(colors.detach())
 
     def restart_unused(self, parameters: GopParameters, enabled: Collection[str]) -> None:
         """Move colour codewords that are hardly ever chosen to where colours need them; it waits for the device."""

@@ -24,7 +24,12 @@ def n_threads() -> int:
     Raises:
         ConfigError: STGV_THREADS is not a positive integer.
     """
-    requested = os.environ.get("STGV_THREADS", "")
+    return _n_threads(os.environ.get("STGV_THREADS", ""))
+
+
+# It is cached because a step of a fit asks some twenty times, and the system takes microseconds to answer.
+@lru_cache(maxsize=8)
+def _n_threads(requested: str) -> int:
     if not requested:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
     if not requested.isdecimal() or int(requested) < 1:

@@ -191,7 +191,7 @@ def test_buffers_stay_where_they_are():
     for stream in QUANTIZED_STREAMS:
         q.initialize(stream, values)
     q.colors.usage[0, :2] = 0.0
-    q.update(values, QUANTIZED_STREAMS)
+    q.update(values.colors, QUANTIZED_STREAMS)
     q.restart_unused(values, QUANTIZED_STREAMS)
     assert (q.colors.usage[0, :2] > 0).all()
     assert [tensor.data_ptr() for tensor in (*q.parameters(), *q.buffers())] == addresses
@@ -202,9 +202,9 @@ def test_update_moves_codebooks_of_enabled_colours_only():
     q = make_quantizers(values)
     before = q.colors.codebooks.clone()
     values.colors.data.add_(0.1)
-    q.update(values, ("means", "cholesky"))
+    q.update(values.colors, ("means", "cholesky"))
     assert torch.equal(q.colors.codebooks, before)
-    q.update(values, QUANTIZED_STREAMS)
+    q.update(values.colors, QUANTIZED_STREAMS)
     assert not torch.equal(q.colors.codebooks, before)
 
 
@@ -231,7 +231,7 @@ def test_a_replayed_graph_does_what_the_steps_do(config):
         with torch.no_grad():
             for tensor in trained:
                 tensor.sub_(tensor.grad, alpha=0.05)
-        q.update(values, QUANTIZED_STREAMS)
+        q.update(values.colors, QUANTIZED_STREAMS)
         return loss.detach()
 
     by_steps, replayed = prepared(), prepared()

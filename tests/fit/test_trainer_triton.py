@@ -93,7 +93,7 @@ def test_steps_after_the_first_are_replays(on_gpu, monkeypatch, target):
     monkeypatch.setattr(phase_run.PhaseRun, "_step", lambda run: (calls.append(1), step(run))[1])
 
     trainer = on_gpu("triton")
-    trainer.paths = follow_paths(trainer._frames, 0)
+    trainer.paths = follow_paths(trainer.frames, 0)
     trainer.run(Phase("joint", frames="all", n_steps=50, target=target))
 
     assert len(calls) == 2  # One as it is written, one captured.

@@ -4,11 +4,10 @@ import pytest
 import torch
 from tolerances import approx, assert_close
 
-from stgvcodec.errors import BackendUnavailableError
 from stgvcodec.ops.adam import AdamState, adam_step
 
 
-@pytest.fixture(params=["reference", "triton"])
+@pytest.fixture(params=["reference", "numba", "triton"])
 def backend(request):
     return request.param
 
@@ -65,8 +64,8 @@ def run_with_torch(flat: Flat, backend: str, n_steps: int, resting_from: int) ->
     [(1,), (63, 64, 1200), (1024, 2048, 2049), (5, 5, 70)],
     ids=["one number", "unaligned", "whole blocks", "an empty group"],
 )
-def test_agrees_with_torch(triton_device, backend, group_ends):
-    flat = Flat(group_ends, triton_device)
+def test_agrees_with_torch(device, backend, group_ends):
+    flat = Flat(group_ends, device)
     before = flat.params.clone()
 
     expected = run_with_torch(flat, backend, n_steps=6, resting_from=3)
@@ -75,9 +74,9 @@ def test_agrees_with_torch(triton_device, backend, group_ends):
     assert (flat.params - before).abs().mean() > 1e-2
 
 
-def test_groups_count_their_own_steps(triton_device, backend):
-    flat = Flat((10, 1500, 1510), triton_device)
-    rates = torch.ones(3, device=triton_device)
+def test_groups_count_their_own_steps(device, backend):
+    flat = Flat((10, 1500, 1510), device)
+    rates = torch.ones(3, device=device)
     for active in ((True, False, True), (True, True, False), (True, True, False)):
         flat.step(backend, flat.random(1510), rates, active)
 
@@ -86,13 +85,13 @@ def test_groups_count_their_own_steps(triton_device, backend):
 
 
 @pytest.mark.parametrize("n_active", [0, 1])
-def test_inactive_groups_are_left_alone(triton_device, backend, n_active):
-    flat = Flat((10, 20), triton_device)
-    rates = torch.ones(2, device=triton_device)
+def test_inactive_groups_are_left_alone(device, backend, n_active):
+    flat = Flat((10, 20), device)
+    rates = torch.ones(2, device=device)
     flat.step(backend, flat.random(20), rates)
     before = [tensor.clone() for tensor in (flat.params, *flat.state[:2])]
 
-    flat.step(backend, torch.full((20,), float("nan"), device=triton_device), rates, (n_active == 1, False))
+    flat.step(backend, torch.full((20,), float("nan"), device=device), rates, (n_active == 1, False))
 
     for tensor, old in zip((flat.params, *flat.state[:2]), before, strict=True):
         assert torch.equal(tensor[10:], old[10:])
@@ -102,13 +101,13 @@ def test_inactive_groups_are_left_alone(triton_device, backend, n_active):
     assert flat.state.n_arrived.tolist() == [0, 0]
 
 
-def test_nonfinite_gradients_count_as_zero_and_are_counted(triton_device, backend):
-    flat, twin = (Flat((1100, 2000), triton_device) for _ in range(2))
-    rates = torch.full((2,), 0.1, device=triton_device)
+def test_nonfinite_gradients_count_as_zero_and_are_counted(device, backend):
+    flat, twin = (Flat((1100, 2000), device) for _ in range(2))
+    rates = torch.full((2,), 0.1, device=device)
     grads = flat.random(2000)
-    bad = torch.tensor([0, 1099, 1100, 1999], device=triton_device)
+    bad = torch.tensor([0, 1099, 1100, 1999], device=device)
     poisoned = grads.clone()
-    poisoned[bad] = torch.tensor([float("nan"), float("inf"), -float("inf"), float("nan")], device=triton_device)
+    poisoned[bad] = torch.tensor([float("nan"), float("inf"), -float("inf"), float("nan")], device=device)
     grads[bad] = 0
 
     for _ in range(2):
@@ -120,12 +119,12 @@ def test_nonfinite_gradients_count_as_zero_and_are_counted(triton_device, backen
     assert twin.state.n_nonfinite.tolist() == [0]
 
 
-def test_extreme_gradients_keep_parameters_finite(triton_device, backend):
+def test_extreme_gradients_keep_parameters_finite(device, backend):
     """They are zero, denormal, and as large as their squares allow."""
-    flat = Flat((4,), triton_device)
+    flat = Flat((4,), device)
     before = flat.params.clone()
 
-    flat.step(backend, torch.tensor([0.0, 1e-42, -1e19, 1e-10], device=triton_device), torch.tensor([0.5]).to(before))
+    flat.step(backend, torch.tensor([0.0, 1e-42, -1e19, 1e-10], device=device), torch.tensor([0.5]).to(before))
 
     moved = flat.params - before
     assert moved[0] == 0
@@ -133,27 +132,25 @@ def test_extreme_gradients_keep_parameters_finite(triton_device, backend):
     assert moved[2:].tolist() == approx([0.5, -0.5], "adam, extreme gradients")
 
 
-def test_all_thirty_two_groups_have_their_own_rate(triton_device, backend):
-    flat = Flat(tuple(range(1, 33)), triton_device)
+def test_all_thirty_two_groups_have_their_own_rate(device, backend):
+    flat = Flat(tuple(range(1, 33)), device)
     before = flat.params.clone()
-    rates = torch.linspace(0.1, 3.2, 32, device=triton_device)
+    rates = torch.linspace(0.1, 3.2, 32, device=device)
     active = tuple(g % 2 == 1 for g in range(32))
 
-    flat.step(backend, torch.ones(32, device=triton_device), rates, active)
+    flat.step(backend, torch.ones(32, device=device), rates, active)
 
-    torch.testing.assert_close(
-        before - flat.params, torch.where(torch.tensor(active, device=triton_device), rates, 0.0)
-    )
+    torch.testing.assert_close(before - flat.params, torch.where(torch.tensor(active, device=device), rates, 0.0))
 
 
-def test_bias_correction_is_exact_after_many_steps(triton_device):
-    flat, twin = (Flat((40,), triton_device) for _ in range(2))
-    rates = torch.ones(1, device=triton_device)
+def test_bias_correction_is_exact_after_many_steps(device, backend):
+    flat, twin = (Flat((40,), device) for _ in range(2))
+    rates = torch.ones(1, device=device)
     for each in (flat, twin):
         each.state.n_steps.fill_(150)
     grads = flat.random(40)
 
-    flat.step("triton", grads, rates)
+    flat.step(backend, grads, rates)
     twin.step("reference", grads, rates)
 
     assert_close(flat.params, twin.params, "adam")
@@ -184,12 +181,23 @@ def test_wrong_inputs_are_refused(change, message):
         adam_step(inputs.pop("params"), inputs.pop("grads"), inputs.pop("state"), **inputs)
 
 
-def test_there_is_no_numba_kernel():
-    with pytest.raises(BackendUnavailableError, match="does not have this operator"):
-        Flat((4,), "cpu").step("numba", torch.zeros(4), torch.zeros(1))
+def test_numba_bits_do_not_depend_on_threads(monkeypatch):
+    results = []
+    for n_threads in ("1", "2", "3"):
+        monkeypatch.setenv("STGV_THREADS", n_threads)
+        flat = Flat((70_000, 200_001), "cpu")
+        grads = flat.random(200_001)
+        grads[[3, 65_536, 200_000]] = float("nan")
+        for _ in range(2):
+            flat.step("numba", grads, torch.tensor([0.1, 0.2]))
+        results.append((flat.params, *flat.state))
+        assert flat.state.n_nonfinite.tolist() == [6]
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("backend", ["reference", "triton"])
 def test_agrees_with_torch_at_real_sizes(backend):
     """The groups are those of 20 000 Gaussians and their field, and a few scalars."""
     flat = Flat((40_000, 100_000, 160_000, 215_000, 231_997, 232_000), "cuda")

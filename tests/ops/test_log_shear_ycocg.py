@@ -1,4 +1,4 @@
-"""The gradients of both operators against differences, and Triton's kernels against the reference."""
+"""The gradients of both operators against differences, and their kernels against the reference."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarn
 SIZES = [0, 1, 63, 300]
 
 
-@pytest.fixture(params=["reference", "triton"])
+@pytest.fixture(params=["reference", "numba", "triton"])
 def backend(request):
     return request.param
 
@@ -96,13 +96,13 @@ def run(name: str, x: Tensor, gain: Tensor, unit: Tensor, lengths: CodeLengths |
     return values.detach(), None if parts is None else parts.detach(), *grads
 
 
-def assert_agree(name: str, n: int, device: torch.device, *, rated: bool) -> None:
-    """Triton does what the reference does under the steps that Triton transmits, for items of the same symbols."""
+def assert_agree(name: str, n: int, device: torch.device, backend: str, *, rated: bool) -> None:
+    """A kernel does what the reference does under the steps that it transmits, for items of the same symbols."""
     x = INPUTS[name](n).to(device)
     gain, unit = steps_of(name, device)
-    scale = scale_of(name, gain, unit, "triton")
+    scale = scale_of(name, gain, unit, backend)
     still = torch.zeros_like(gain)
-    symbols = symbols_of(name, x, gain, unit, "triton")
+    symbols = symbols_of(name, x, gain, unit, backend)
     # An item whose logarithm lies within a last place of the middle between symbols may round either way.
     same = (symbols == symbols_of(name, x, still, scale, "reference")).all(dim=1)
     assert n < 300 or same.float().mean() > 0.999
@@ -110,7 +110,7 @@ def assert_agree(name: str, n: int, device: torch.device, *, rated: bool) -> Non
     lengths = lengths_of(len(x), device) if rated else None
     upstream = normal(len(x), 3, seed=5).to(device)
 
-    values, parts, grad_x, grad_gain = run(name, x, gain, unit, lengths, upstream, "triton")
+    values, parts, grad_x, grad_gain = run(name, x, gain, unit, lengths, upstream, backend)
     true_values, true_parts, true_grad_x, true_grad_gain = run(name, x, still, scale, lengths, upstream, "reference")
 
     assert torch.equal(bits(values), bits(true_values))
@@ -133,27 +133,41 @@ def assert_agree(name: str, n: int, device: torch.device, *, rated: bool) -> Non
 @pytest.mark.parametrize("rated", [False, True], ids=["plain", "rated"])
 @pytest.mark.parametrize("n", SIZES)
 @pytest.mark.parametrize("name", NAMES)
-def test_triton_is_the_reference(triton_device, name, n, rated):
-    assert_agree(name, n, triton_device, rated=rated)
+@pytest.mark.parametrize("backend", ["numba", "triton"])
+def test_kernels_are_the_reference(device, backend, name, n, rated):
+    assert_agree(name, n, device, backend, rated=rated)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_numba_bits_do_not_depend_on_threads(name, monkeypatch):
+    results = []
+    for n_threads in ("1", "2", "3"):
+        monkeypatch.setenv("STGV_THREADS", n_threads)
+        gain, unit = steps_of(name, "cpu")
+        results.append(
+            run(name, INPUTS[name](20_000), gain, unit, lengths_of(20_000, "cpu"), normal(20_000, 3, seed=5), "numba")
+        )
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("rated", [False, True], ids=["plain", "rated"])
 @pytest.mark.parametrize("name", NAMES)
 def test_real_size(name, rated):
-    assert_agree(name, 20_000, torch.device("cuda"), rated=rated)
+    assert_agree(name, 20_000, torch.device("cuda"), "triton", rated=rated)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_bits_have_the_gradient_of_a_polyline(triton_device, name, backend):
+def test_bits_have_the_gradient_of_a_polyline(device, name, backend):
     """Under code lengths that grow by c a symbol, bits are c times what was rounded: differences say the rest."""
     x = (shapes(40) if name == "log_shear" else 0.2 * colors(40)).nan_to_num(0.0, 0.0, 0.0)
     # Within the symbols, outside of which there is no slope.
-    x = (x.abs().clamp(0.01, 8.0) if name == "log_shear" else x.clamp(-0.4, 0.4)).to(triton_device)
-    gain, unit = steps_of(name, triton_device)
-    slopes = torch.tensor([0.5, -0.25, 2.0], device=triton_device)
-    tables = slopes[:, None] * torch.arange(256, device=triton_device)
-    lengths = CodeLengths(tables, torch.arange(3, device=triton_device).int()[:, None].expand(3, 40))
+    x = (x.abs().clamp(0.01, 8.0) if name == "log_shear" else x.clamp(-0.4, 0.4)).to(device)
+    gain, unit = steps_of(name, device)
+    slopes = torch.tensor([0.5, -0.25, 2.0], device=device)
+    tables = slopes[:, None] * torch.arange(256, device=device)
+    lengths = CodeLengths(tables, torch.arange(3, device=device).int()[:, None].expand(3, 40))
 
     def unrounded(x: Tensor, gain: Tensor, held: Tensor) -> Tensor:
         """The sum in float64, in which the decoded diagonal scales the shear."""
@@ -178,19 +192,19 @@ def test_bits_have_the_gradient_of_a_polyline(triton_device, name, backend):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_steps_get_the_gradient_of_values_whose_symbols_stay(triton_device, name, backend):
+def test_steps_get_the_gradient_of_values_whose_symbols_stay(device, name, backend):
     """Where x lies on its symbols or beyond them, the step's gradient is that of the decoder: symbols are constants."""
-    gain, unit = steps_of(name, triton_device, spread=0.0)
-    symbols = torch.randint(1, 40, (30, 3), generator=torch.Generator().manual_seed(6)).to(triton_device)
+    gain, unit = steps_of(name, device, spread=0.0)
+    symbols = torch.randint(1, 40, (30, 3), generator=torch.Generator().manual_seed(6)).to(device)
     if name == "log_shear":
         symbols[:, 2] += 108
     else:
         symbols = symbols - 20
-        symbols[:2] = torch.tensor([127, -128, 3], device=triton_device)
+        symbols[:2] = torch.tensor([127, -128, 3], device=device)
     x = decoder(name)(symbols, unit)
     if name == "ycocg":
         x[:2] *= 50.0  # saturated: there the values move with the step
-    upstream = normal(30, 3, seed=5).to(triton_device)
+    upstream = normal(30, 3, seed=5).to(device)
     values, _ = ROUND[name](x, gain, unit, backend=backend)
     (grad,) = torch.autograd.grad((values * upstream).sum(), gain)
 
@@ -211,9 +225,9 @@ def test_steps_get_the_gradient_of_values_whose_symbols_stay(triton_device, name
         assert float(grad[i]) == approx(expected, "log_shear, gradient of a finite step")
 
 
-def test_saturated_diagonals_pull_their_step_and_get_no_gradient(triton_device, backend):
-    gain, unit = torch.zeros(3, device=triton_device).requires_grad_(), torch.full((3,), 0.01, device=triton_device)
-    x = torch.tensor([[1e3, 0.0, 2.0]], device=triton_device).requires_grad_()
+def test_saturated_diagonals_pull_their_step_and_get_no_gradient(device, backend):
+    gain, unit = torch.zeros(3, device=device).requires_grad_(), torch.full((3,), 0.01, device=device)
+    x = torch.tensor([[1e3, 0.0, 2.0]], device=device).requires_grad_()
     values, _ = log_shear.log_shear_round(x, gain, unit, backend=backend)
     grad_x, grad_gain = torch.autograd.grad(values[0, 0], (x, gain))
     assert float(values[0, 0].detach()) == approx(0.5 * 1.01**255 - 0.5, "log_shear, power")
@@ -222,28 +236,28 @@ def test_saturated_diagonals_pull_their_step_and_get_no_gradient(triton_device, 
     assert grad_gain[0] > 0.0
 
 
-def test_diagonals_below_the_bound_are_lifted_by_the_error_alone(triton_device, backend):
-    gain, unit = steps_of("log_shear", triton_device)
-    x = torch.tensor([[-3.0, 0.2, -1.0], [0.0, 0.0, math.nan]], device=triton_device).requires_grad_()
-    upstream = normal(2, 3, seed=5).to(triton_device)
-    values, parts = log_shear.log_shear_round(x, gain, unit, lengths=lengths_of(2, triton_device), backend=backend)
+def test_diagonals_below_the_bound_are_lifted_by_the_error_alone(device, backend):
+    gain, unit = steps_of("log_shear", device)
+    x = torch.tensor([[-3.0, 0.2, -1.0], [0.0, 0.0, math.nan]], device=device).requires_grad_()
+    upstream = normal(2, 3, seed=5).to(device)
+    values, parts = log_shear.log_shear_round(x, gain, unit, lengths=lengths_of(2, device), backend=backend)
     assert not values[:, ::2].any()
     (grad,) = torch.autograd.grad((values * upstream).sum() + parts.sum(), x)
     assert torch.equal(grad[:, ::2], upstream[:, ::2])
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_steps_at_their_limits_get_no_gradient(triton_device, name, backend):
+def test_steps_at_their_limits_get_no_gradient(device, name, backend):
     limits = [log_shear.SCALE_LIMITS, log_shear.SCALE_LIMITS, log_shear.SHEAR_LIMITS]
     if name == "ycocg":
         limits = [(ycocg.SCALE_MIN, ycocg.SCALE_MAX)] * 3
-    unit = torch.tensor(UNITS[name], device=triton_device)
+    unit = torch.tensor(UNITS[name], device=device)
     for side, sign in ((0, -1.0), (1, 1.0)):
-        gain = torch.full((3,), sign * 80.0, device=triton_device).requires_grad_()
+        gain = torch.full((3,), sign * 80.0, device=device).requires_grad_()
         scale = scale_of(name, gain, unit, backend)
         assert scale.tolist() == [limit[side] for limit in limits]
-        x = INPUTS[name](30).to(triton_device)
-        values, parts = ROUND[name](x, gain, unit, lengths=lengths_of(30, triton_device), backend=backend)
+        x = INPUTS[name](30).to(device)
+        values, parts = ROUND[name](x, gain, unit, lengths=lengths_of(30, device), backend=backend)
         (grad,) = torch.autograd.grad(values.sum() + parts.sum(), gain)
         assert not grad.any()
 
@@ -258,23 +272,23 @@ def test_diagonal_tables_are_products_one_after_the_other(scale):
     assert torch.equal(diagonal_tables(step)[0], torch.tensor(expected, dtype=torch.float64).float())
 
 
-def test_every_diagonal_symbol_of_triton_is_the_tables(triton_device):
+@pytest.mark.parametrize("backend", ["numba", "triton"])
+def test_every_diagonal_symbol_of_a_kernel_is_the_tables(device, backend):
     for scale in (2.0**-10, 0.03, 0.3):
         unit = torch.tensor([scale, scale, 1.0])
         table = diagonal_tables(unit[:1])[0]
         reached = table < 2.0**20 - 1.0
-        x = torch.stack((table, torch.zeros(256), table), dim=1)[reached].to(triton_device)
-        values, _ = log_shear.log_shear_round(
-            x, torch.zeros(3, device=triton_device), unit.to(triton_device), backend="triton"
-        )
+        x = torch.stack((table, torch.zeros(256), table), dim=1)[reached].to(device)
+        values, _ = log_shear.log_shear_round(x, torch.zeros(3, device=device), unit.to(device), backend=backend)
         assert torch.equal(bits(values), bits(x))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_two_passes_do_not_disturb_each_other(triton_device, name):
-    x = INPUTS[name](300).to(triton_device).requires_grad_()
-    gain, unit = steps_of(name, triton_device)
-    values, parts = ROUND[name](x, gain, unit, lengths=lengths_of(300, triton_device), backend="triton")
+@pytest.mark.parametrize("backend", ["numba", "triton"])
+def test_two_passes_do_not_disturb_each_other(device, backend, name):
+    x = INPUTS[name](300).to(device).requires_grad_()
+    gain, unit = steps_of(name, device)
+    values, parts = ROUND[name](x, gain, unit, lengths=lengths_of(300, device), backend=backend)
     loss = values.sum() + parts.sum()
     first = torch.autograd.grad(loss, (x, gain), retain_graph=True)
     second = torch.autograd.grad(loss, (x, gain))

@@ -1,4 +1,4 @@
-"""Triton's kernels against the reference, whose gradients tests/quant holds against results by hand."""
+"""The kernels against the reference, whose gradients tests/quant holds against results by hand."""
 
 from __future__ import annotations
 
@@ -20,7 +20,13 @@ pytestmark = pytest.mark.filterwarnings(
 
 SEGMENTS = [(1,), (0,), (63,), (5, 0, 7, 1), (SEGMENT_BLOCK, SEGMENT_BLOCK + 1), (0, 1300, 1, 0, 600, 63, 0)]
 COLUMNS = [(0, 3), (1, 3), (63, 3), (2 * SEGMENT_BLOCK + 5, 3), (40, 1), (7, 5)]
+EVERY_BACKEND = pytest.mark.parametrize("backend", ["reference", "numba", "triton"])
 ALPHABETS = [(0, 255), (0, 1), (-128, 127), (-2, 1)]
+
+
+@pytest.fixture(params=["numba", "triton"])
+def backend(request):
+    return request.param
 
 
 def make_x(shape: tuple[int, ...], max_symbol: int) -> Tensor:
@@ -53,16 +59,16 @@ def anchored_at(steps: LsqSteps, scale: Tensor, offset: Tensor | None) -> LsqSte
 
 
 def assert_agree(
-    x: Tensor, steps: LsqSteps, segments: Segments | None, symbols: tuple[int, int], upstream: Tensor
+    x: Tensor, steps: LsqSteps, segments: Segments | None, symbols: tuple[int, int], upstream: Tensor, backend: str
 ) -> None:
-    """Triton's values, bit for bit, and gradients are the reference's under the steps that Triton transmits."""
+    """A kernel's values, bit for bit, and gradients are the reference's under the steps that its back end transmits."""
     min_symbol, max_symbol = symbols
     arguments = {"segments": segments, "min_symbol": min_symbol, "max_symbol": max_symbol}
     x = x.requires_grad_()
-    values = lsq_round(x, steps, backend="triton", **arguments)
+    values = lsq_round(x, steps, backend=backend, **arguments)
     values.backward(upstream)
 
-    scale, offset = lsq_steps(steps, backend="triton")
+    scale, offset = lsq_steps(steps, backend=backend)
     truth_x = x.detach().clone().requires_grad_()
     truth_steps = anchored_at(steps, scale, offset)
     truth = lsq_round(truth_x, truth_steps, backend="reference", **arguments)
@@ -79,8 +85,10 @@ def assert_agree(
         assert_close(steps.shift.grad, truth_steps.shift.grad * steps.unit / scale, "lsq, gradient of steps")
 
 
-def assert_rated(x: Tensor, steps: LsqSteps, segments: Segments, symbols: tuple[int, int], upstream: Tensor) -> None:
-    """Triton's values are those without bits; its bits are those of its symbols, its gradients the reference's."""
+def assert_rated(
+    x: Tensor, steps: LsqSteps, segments: Segments, symbols: tuple[int, int], upstream: Tensor, backend: str
+) -> None:
+    """Values are those without bits, bits are those of the back end's symbols, and gradients are the reference's."""
     min_symbol, max_symbol = symbols
     arguments = {"segments": segments, "min_symbol": min_symbol, "max_symbol": max_symbol}
     generator = torch.Generator().manual_seed(5)
@@ -92,11 +100,11 @@ def assert_rated(x: Tensor, steps: LsqSteps, segments: Segments, symbols: tuple[
         loss = (values * upstream).sum() + 0.3 * parts.sum()
         return values.detach(), parts.detach(), *torch.autograd.grad(loss, (leaf, steps.gain))
 
-    values, parts, grad_x, grad_gain = run(steps, "triton")
-    scale, _ = lsq_steps(steps, backend="triton")
+    values, parts, grad_x, grad_gain = run(steps, backend)
+    scale, _ = lsq_steps(steps, backend=backend)
     true_values, true_parts, true_grad_x, true_grad_gain = run(anchored_at(steps, scale, None), "reference")
 
-    plain = lsq_round(x, steps, backend="triton", **arguments)
+    plain = lsq_round(x, steps, backend=backend, **arguments)
     assert torch.equal(bits(values), bits(plain))
     assert torch.equal(bits(values), bits(true_values))
     group_of = torch.repeat_interleave(torch.arange(len(segments.sizes)), torch.tensor(segments.sizes)).to(x.device)
@@ -115,23 +123,21 @@ def assert_rated(x: Tensor, steps: LsqSteps, segments: Segments, symbols: tuple[
     ids=lambda value: value.__name__ if callable(value) else str(value),
 )
 @pytest.mark.parametrize("sizes", SEGMENTS, ids=str)
-def test_segments(triton_device, sizes, assertion, symbols):
-    x = make_x((sum(sizes),), symbols[1]).to(triton_device)
-    steps = make_steps(len(sizes), with_offset=False, device=triton_device)
-    assertion(x, steps, make_segments(sizes, triton_device), symbols, normal(sum(sizes), seed=2).to(triton_device))
+def test_segments(device, backend, sizes, assertion, symbols):
+    x = make_x((sum(sizes),), symbols[1]).to(device)
+    steps = make_steps(len(sizes), with_offset=False, device=device)
+    assertion(x, steps, make_segments(sizes, device), symbols, normal(sum(sizes), seed=2).to(device), backend)
 
 
-@pytest.mark.parametrize("backend", ["reference", "triton"])
-def test_bits_have_the_gradient_of_a_polyline(triton_device, backend):
+@EVERY_BACKEND
+def test_bits_have_the_gradient_of_a_polyline(device, backend):
     """Under code lengths of c a symbol, bits are c x / scale, damped for the step as LSQ damps its own gradient."""
-    sizes, slopes = (70, 3), torch.tensor([0.5, -2.0], device=triton_device)
-    x = (3.0 * normal(73)).clamp(-7.0, 6.0).to(triton_device).requires_grad_()
-    steps = LsqSteps(
-        torch.zeros(2, device=triton_device).requires_grad_(), torch.tensor([1.0, 1.25], device=triton_device)
-    )
-    tables = slopes[:, None] * torch.arange(16, device=triton_device)
+    sizes, slopes = (70, 3), torch.tensor([0.5, -2.0], device=device)
+    x = (3.0 * normal(73)).clamp(-7.0, 6.0).to(device).requires_grad_()
+    steps = LsqSteps(torch.zeros(2, device=device).requires_grad_(), torch.tensor([1.0, 1.25], device=device))
+    tables = slopes[:, None] * torch.arange(16, device=device)
     _, parts = lsq_round_rated(
-        x, steps, tables, segments=make_segments(sizes, triton_device), min_symbol=-8, max_symbol=7, backend=backend
+        x, steps, tables, segments=make_segments(sizes, device), min_symbol=-8, max_symbol=7, backend=backend
     )
 
     grad_x, grad_gain = torch.autograd.grad(parts.sum(), (x, steps.gain))
@@ -155,39 +161,39 @@ def test_refuses_tables_and_offsets():
 
 @pytest.mark.parametrize("symbols", ALPHABETS, ids=str)
 @pytest.mark.parametrize("shape", COLUMNS, ids=str)
-def test_columns(triton_device, shape, symbols):
-    x = make_x(shape, symbols[1]).to(triton_device)
-    steps = make_steps(shape[1], with_offset=True, device=triton_device)
-    assert_agree(x, steps, None, symbols, normal(*shape, seed=2).to(triton_device))
+def test_columns(device, backend, shape, symbols):
+    x = make_x(shape, symbols[1]).to(device)
+    steps = make_steps(shape[1], with_offset=True, device=device)
+    assert_agree(x, steps, None, symbols, normal(*shape, seed=2).to(device), backend)
 
 
-def test_segments_with_offsets_and_columns_without(triton_device):
+def test_segments_with_offsets_and_columns_without(device, backend):
     sizes = (70, 0, 600)
-    steps = make_steps(3, with_offset=True, device=triton_device)
-    x = make_x((670,), 15).to(triton_device)
-    assert_agree(x, steps, make_segments(sizes, triton_device), (-16, 15), normal(670, seed=2).to(triton_device))
-    steps = make_steps(3, with_offset=False, device=triton_device)
-    x = make_x((70, 3), 15).to(triton_device)
-    assert_agree(x, steps, None, (-16, 15), normal(70, 3, seed=2).to(triton_device))
+    steps = make_steps(3, with_offset=True, device=device)
+    x = make_x((670,), 15).to(device)
+    assert_agree(x, steps, make_segments(sizes, device), (-16, 15), normal(670, seed=2).to(device), backend)
+    steps = make_steps(3, with_offset=False, device=device)
+    x = make_x((70, 3), 15).to(device)
+    assert_agree(x, steps, None, (-16, 15), normal(70, 3, seed=2).to(device), backend)
 
 
-def test_steps_are_the_references(triton_device):
-    steps = make_steps(300, with_offset=True, device=triton_device)
-    scale, offset = lsq_steps(steps, backend="triton")
+def test_steps_are_the_references(device, backend):
+    steps = make_steps(300, with_offset=True, device=device)
+    scale, offset = lsq_steps(steps, backend=backend)
     true_scale, true_offset = lsq_steps(steps, backend="reference")
     assert_close(scale, true_scale, "lsq, step")
     assert torch.equal(offset, true_offset)
 
 
-@pytest.mark.parametrize("backend", ["reference", "triton"])
-def test_a_gain_of_zero_leaves_the_scale_that_was_found(triton_device, backend):
-    unit = torch.exp(normal(50)).to(triton_device)
+@EVERY_BACKEND
+def test_a_gain_of_zero_leaves_the_scale_that_was_found(device, backend):
+    unit = torch.exp(normal(50)).to(device)
     scale, offset = lsq_steps(LsqSteps(torch.zeros_like(unit), unit), backend=backend)
     assert torch.equal(scale, unit)
     assert offset is None
 
 
-@pytest.mark.parametrize("backend", ["reference", "triton"])
+@EVERY_BACKEND
 def test_steps_have_limits(device, backend):
     gain, shift = torch.tensor([[-1e4, -90.0, 90.0, 1e4], [-1e38, 1e38, 0.0, 0.0]], device=device)
     scale, offset = lsq_steps(LsqSteps(gain, torch.ones_like(gain), shift, torch.zeros_like(gain)), backend=backend)
@@ -195,17 +201,17 @@ def test_steps_have_limits(device, backend):
     assert offset.tolist() == [-(2.0**40), 2.0**40, 0.0, 0.0]
 
 
-def test_steps_at_their_limits_get_no_gradient(triton_device):
+def test_steps_at_their_limits_get_no_gradient(device, backend):
     steps = LsqSteps(
-        gain=torch.tensor([-1e4, 1e4, 0.0, 0.0], device=triton_device).requires_grad_(),
-        unit=torch.ones(4, device=triton_device),
-        shift=torch.tensor([0.0, 0.0, 1e30, 0.0], device=triton_device).requires_grad_(),
-        anchor=torch.zeros(4, device=triton_device),
+        gain=torch.tensor([-1e4, 1e4, 0.0, 0.0], device=device).requires_grad_(),
+        unit=torch.ones(4, device=device),
+        shift=torch.tensor([0.0, 0.0, 1e30, 0.0], device=device).requires_grad_(),
+        anchor=torch.zeros(4, device=device),
     )
-    x = torch.full((9, 4), -3.3, device=triton_device).requires_grad_()
-    values = lsq_round(x, steps, min_symbol=-8, max_symbol=7, backend="triton")
+    x = torch.full((9, 4), -3.3, device=device).requires_grad_()
+    values = lsq_round(x, steps, min_symbol=-8, max_symbol=7, backend=backend)
     values.sum().backward()
-    scale, offset = lsq_steps(steps, backend="triton")
+    scale, offset = lsq_steps(steps, backend=backend)
     assert scale.tolist() == [2.0**-40, 2.0**40, 1.0, 1.0]
     assert offset.tolist() == [0.0, 0.0, 2.0**40, 0.0]
     assert torch.isfinite(values).all()
@@ -214,25 +220,25 @@ def test_steps_at_their_limits_get_no_gradient(triton_device):
     assert steps.shift.grad.tolist() == [pytest.approx(9 / math.sqrt(9 * 7)), 0.0, 0.0, 0.0]
 
 
-def test_layouts_of_memory_do_not_matter(triton_device):
+def test_layouts_of_memory_do_not_matter(device, backend):
     """The input is transposed, and the gradient is one number repeated."""
-    steps = make_steps(3, with_offset=True, device=triton_device)
-    x = make_x((3, 50), 15).to(triton_device).t()
-    assert_agree(x, steps, None, (0, 15), torch.ones((), device=triton_device).expand(50, 3))
+    steps = make_steps(3, with_offset=True, device=device)
+    x = make_x((3, 50), 15).to(device).t()
+    assert_agree(x, steps, None, (0, 15), torch.ones((), device=device).expand(50, 3), backend)
 
 
-def test_two_calls_and_two_passes_do_not_disturb_each_other(triton_device):
+def test_two_calls_and_two_passes_do_not_disturb_each_other(device, backend):
     sizes = (SEGMENT_BLOCK + 9, 3 * SEGMENT_BLOCK)
-    segments = make_segments(sizes, triton_device)
-    steps = make_steps(2, with_offset=False, device=triton_device)
-    inputs = [make_x((sum(sizes),), 127).to(triton_device).mul_(i + 1).requires_grad_() for i in range(2)]
-    upstream = normal(sum(sizes), seed=2).to(triton_device)
+    segments = make_segments(sizes, device)
+    steps = make_steps(2, with_offset=False, device=device)
+    inputs = [make_x((sum(sizes),), 127).to(device).mul_(i + 1).requires_grad_() for i in range(2)]
+    upstream = normal(sum(sizes), seed=2).to(device)
 
     def grads(values: Tensor, x: Tensor) -> tuple[Tensor, ...]:
         return torch.autograd.grad(values, (x, steps.gain), upstream, retain_graph=True)
 
     def run(x: Tensor) -> Tensor:
-        return lsq_round(x, steps, segments=segments, min_symbol=-128, max_symbol=127, backend="triton")
+        return lsq_round(x, steps, segments=segments, min_symbol=-128, max_symbol=127, backend=backend)
 
     alone = [grads(run(x), x) for x in inputs]
     values = [run(x) for x in inputs]
@@ -275,6 +281,23 @@ def test_refuses_arguments():
         lsq_round(torch.zeros(4, 3), steps, min_symbol=3, max_symbol=3)
 
 
+def test_numba_bits_do_not_depend_on_threads(monkeypatch):
+    sizes = (9_000, 1, 30_000)
+    tables = 12 * torch.rand(3, 256, generator=torch.Generator().manual_seed(5))
+    upstream = normal(sum(sizes), seed=2)
+    results = []
+    for n_threads in ("1", "2", "3"):
+        monkeypatch.setenv("STGV_THREADS", n_threads)
+        x = make_x((sum(sizes),), 127).requires_grad_()
+        steps = make_steps(3, with_offset=False, device=CPU)
+        arguments = {"segments": make_segments(sizes, CPU), "min_symbol": -128, "max_symbol": 127}
+        values, parts = lsq_round_rated(x, steps, tables, backend="numba", **arguments)
+        grads = torch.autograd.grad((values * upstream).sum() + parts.sum(), (x, steps.gain))
+        results.append((values, parts, *grads))
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("layout", ["segments", "columns"])
 def test_real_size(layout):
@@ -282,13 +305,15 @@ def test_real_size(layout):
     if layout == "columns":
         steps = make_steps(3, with_offset=True, device=device)
         x = make_x((20_000, 3), 255).to(device)
-        assert_agree(x, steps, None, (0, 255), normal(20_000, 3, seed=2).to(device))
+        assert_agree(x, steps, None, (0, 255), normal(20_000, 3, seed=2).to(device), "triton")
         return
     sizes = (7680, 128, 16384, 128, 256, 384, *(4 * 1024,) * 7, 4 * 289, 578, *(2 * 1024,) * 7, 2, 3)
     steps = make_steps(len(sizes), with_offset=False, device=device)
     x = make_x((sum(sizes),), 127).to(device)
-    assert_agree(x, steps, make_segments(sizes, device), (-128, 127), normal(sum(sizes), seed=2).to(device))
-    assert_rated(x.detach(), steps, make_segments(sizes, device), (-128, 127), normal(sum(sizes), seed=2).to(device))
+    assert_agree(x, steps, make_segments(sizes, device), (-128, 127), normal(sum(sizes), seed=2).to(device), "triton")
+    assert_rated(
+        x.detach(), steps, make_segments(sizes, device), (-128, 127), normal(sum(sizes), seed=2).to(device), "triton"
+    )
 
 
 @pytest.mark.gpu

@@ -97,9 +97,20 @@ def test_with_a_share_of_dssim(backend, per_frame):
     assert_agree(got, (loss.detach(), mse.detach(), *torch.autograd.grad(loss * 3.0, leaves)))
 
 
-def test_triton_without_a_single_gaussian():
+def test_numba_bits_do_not_depend_on_threads(monkeypatch):
+    scene, frames = random_scene(2, 600, 70, 45), some_frames(70, 45)
+    results = []
+    for n_threads in ("1", "2", "3"):
+        monkeypatch.setenv("STGV_THREADS", n_threads)
+        results.append(loss_and_gradients(scene, frames, [3, 1], "numba"))
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+@pytest.mark.parametrize("backend", ["numba", "triton"])
+def test_without_a_single_gaussian(backend):
     frames = some_frames(9, 11)
-    loss, mse, *gradients = loss_and_gradients(random_scene(1, 0, 9, 11), frames, [2], "triton")
+    loss, mse, *gradients = loss_and_gradients(random_scene(1, 0, 9, 11), frames, [2], backend)
     assert loss.item() == mse.item() == approx((frames[2].double() / 255).square().mean().item(), "sum")
     assert [list(gradient.shape) for gradient in gradients] == [[1, 0, 2], [0, 3], [1, 0, 3]]
 

@@ -68,7 +68,7 @@ def adam_step(
         rates: Learning rate of each group. [G] float32.
         betas: Decays of the two moving averages, each in (0, 1).
         eps: Term that is added to the root of the mean square, > 0.
-        backend: "auto", "reference" or "triton".
+        backend: One of `stgvcodec.ops.backends.BACKENDS`.
 
     Raises:
         ValueError: a shape, dtype, device or layout differs from the above.
@@ -94,14 +94,20 @@ def _reference() -> _Step:
     return reference.adam_step
 
 
+def _numba() -> _Step:
+    from stgvcodec.ops.adam import numba_kernel
+
+    return numba_kernel.adam_step
+
+
 def _triton() -> _Step:
     from stgvcodec.ops.adam import triton_kernel
 
     return triton_kernel.adam_step
 
 
-# The implementations are imported at their first use, since triton is not everywhere.
-_IMPLEMENTATIONS: dict[str, Callable[[], _Step]] = {"reference": _reference, "triton": _triton}
+# The implementations are imported at their first use, since triton is not everywhere, and numba takes half a second.
+_IMPLEMENTATIONS: dict[str, Callable[[], _Step]] = {"reference": _reference, "numba": _numba, "triton": _triton}
 
 
 def _check(

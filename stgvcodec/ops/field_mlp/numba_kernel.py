@@ -25,7 +25,9 @@ from stgvcodec.ops.threads import run_chunks
 _BLOCK = 128
 # Rows of the right factor that stay in L1 while every row of the left one passes.
 _PANEL = 32
-# Largest number of chunks of the work. Each has weight gradients of its own, so their split depends on the data alone.
+# Chunks of the work. Each has weight gradients of its own, so their split depends on the data alone; one of fewer
+# blocks would spend its time on copying weights and on being handed to a thread.
+_BLOCKS_PER_CHUNK = 4
 _MAX_CHUNKS = 16
 # Rows of the joined heads at which the outputs of the colour change and of the shape change begin.
 _COLORS, _SHAPES = 2, 5
@@ -140,7 +142,7 @@ def _arrays(*tensors: Tensor) -> tuple[np.ndarray, ...]:
 def _split(n_points: int) -> tuple[int, int, Callable[[int], tuple[int, int]]]:
     """Return the number of blocks, the number of chunks, and a function that gives a chunk's range of blocks."""
     n_blocks = -(-n_points // _BLOCK)
-    n_chunks = min(n_blocks, _MAX_CHUNKS)
+    n_chunks = min(-(-n_blocks // _BLOCKS_PER_CHUNK), _MAX_CHUNKS)
     return n_blocks, n_chunks, lambda i: (i * n_blocks // n_chunks, (i + 1) * n_blocks // n_chunks)
 
 

@@ -1,4 +1,9 @@
-"""The hash encoding on CPU threads: float32, forward and backward, the same bits for any number of threads."""
+"""The hash encoding on CPU threads: float32, forward and backward, the same bits for any number of threads.
+
+Points are processed in blocks of `_BLOCK` that lie in SIMD lanes: rows and weights of the vertices are computed for a
+whole block, then every point gathers its features. The last block is padded, so that a point goes through the same
+instructions whichever block it lies in.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +19,24 @@ from torch.autograd.function import once_differentiable
 from stgvcodec.ops.hash_encode.spec import HASH_PRIMES, HashGridSpec
 from stgvcodec.ops.threads import run_chunks
 
-# Splits of the work. They depend on the data alone, so that results do not depend on the machine's threads.
-_POINTS_PER_CHUNK = 256
+# Points of a block: enough to fill SIMD lanes, and so few that rows, weights and projections stay in L1.
+_BLOCK = 64
+# Splits of the work. They depend on the data alone, so that results do not depend on the machine's threads. A chunk of
+# fewer points would take less time than handing it to a thread does.
+_BLOCKS_PER_CHUNK = 16
 _MAX_CHUNKS = 16
-_POINTS_PER_PARTIAL = 4096
-_MAX_PARTIALS = 4
 
-_PRIME_Y = HASH_PRIMES[1]
-_PRIME_Z = HASH_PRIMES[2]
+_PRIME_Y = np.uint32(HASH_PRIMES[1])
+_PRIME_Z = np.uint32(HASH_PRIMES[2])
 _ZERO = np.float32(0.0)
 _ONE = np.float32(1.0)
+
+_kernel = njit(nogil=True, cache=True)
+# Callers pass the numbers of vertices and features as literals, so that the loops over them are unrolled. Multiply-adds
+# may fuse; no other rearrangement is allowed, so that NaN and Inf keep their meaning.
+_unrolled = njit(nogil=True, cache=True, fastmath={"contract"}, forceinline=True)
+# Here nothing fuses: the place in a cell follows from the rounded product that the cell follows from.
+_unfused = njit(nogil=True, cache=True, forceinline=True)
 
 
 def hash_encode(positions: Tensor, table: Tensor, spec: HashGridSpec) -> Tensor:
@@ -57,33 +70,32 @@ class _HashEncode(torch.autograd.Function):
         positions, table = ctx.saved_tensors
         spec: HashGridSpec = ctx.spec
         n_points = positions.shape[0]
-        arrays = (_levels(spec), positions.detach().numpy(), table.detach().numpy(), grad_encoding.contiguous().numpy())
-        grad_positions = grad_table = None
-        if ctx.needs_input_grad[0]:
-            grad_positions = torch.empty_like(positions)
-            grad_array = grad_positions.numpy()
-            n_chunks = _n_chunks(n_points)
-            run_chunks(lambda i: _grad_positions(*arrays, grad_array, *_span(i, n_chunks, n_points)), n_chunks)
-        if ctx.needs_input_grad[1]:
-            # A chunk is one level of one part of the points. Levels have rows of their own, so only parts are added up.
-            n_parts = min(max(n_points // _POINTS_PER_PARTIAL, 1), _MAX_PARTIALS)
-            partials = np.zeros((n_parts, *table.shape), dtype=np.float32)
-
-            def add_level(i: int) -> None:
-                part, level = divmod(i, spec.n_levels)
-                _grad_table(*arrays, partials[part], level, *_span(part, n_parts, n_points))
-
-            run_chunks(add_level, n_parts * spec.n_levels)
-            grad_table = torch.from_numpy(partials[0] if n_parts == 1 else np.add.reduce(partials, axis=0))
-        return grad_positions, grad_table, None
+        # Every chunk has a table of its own. There are fewer chunks where adding the tables up would take longer than
+        # filling them.
+        n_chunks = max(min(_n_chunks(n_points), n_points * spec.n_levels // spec.n_entries), 1)
+        partials = np.zeros((n_chunks, *table.shape), dtype=np.float32)
+        grad_positions = torch.empty_like(positions)
+        arrays = (
+            _levels(spec),
+            positions.detach().numpy(),
+            table.detach().numpy(),
+            grad_encoding.contiguous().numpy(),
+            grad_positions.numpy(),
+        )
+        needs_positions = bool(ctx.needs_input_grad[0])
+        run_chunks(lambda i: _backward(*arrays, partials[i], needs_positions, *_span(i, n_chunks, n_points)), n_chunks)
+        grad_table = torch.from_numpy(partials[0] if n_chunks == 1 else np.add.reduce(partials, axis=0))
+        return grad_positions if needs_positions else None, grad_table, None
 
 
 def _n_chunks(n_points: int) -> int:
-    return min(-(-n_points // _POINTS_PER_CHUNK), _MAX_CHUNKS)
+    return min(-(-n_points // (_BLOCKS_PER_CHUNK * _BLOCK)), _MAX_CHUNKS)
 
 
 def _span(chunk: int, n_chunks: int, n_points: int) -> tuple[int, int]:
-    return chunk * n_points // n_chunks, (chunk + 1) * n_points // n_chunks
+    """Return the range of a chunk's points, which begins with a block."""
+    n_blocks = -(-n_points // _BLOCK)
+    return chunk * n_blocks // n_chunks * _BLOCK, min((chunk + 1) * n_blocks // n_chunks * _BLOCK, n_points)
 
 
 @lru_cache(maxsize=64)
@@ -97,110 +109,188 @@ def _levels(spec: HashGridSpec) -> np.ndarray:
     return np.array(rows, dtype=np.int64)  # [L, 7]
 
 
-@njit(nogil=True, cache=True)
-def _unit(x):  # type: ignore[no-untyped-def]
-    # The comparison turns NaN into 0, since NaN must not become a row of the table.
-    if not x > _ZERO:
-        return _ZERO
-    return min(x, _ONE)
+@_kernel
+def _load(positions, start, stop, units):  # type: ignore[no-untyped-def]
+    """Copy the points [start, stop) into units [3, _BLOCK], clamped; what is missing becomes zero."""
+    units[:] = _ZERO
+    for p in range(stop - start):
+        for axis in range(positions.shape[1]):
+            x = positions[start + p, axis]
+            # The comparison turns NaN into 0, since NaN must not become a row of the table.
+            units[axis, p] = min(x, _ONE) if x > _ZERO else _ZERO
 
 
-@njit(nogil=True, cache=True)
-def _corners(positions, m, grid, rows, weights):  # type: ignore[no-untyped-def]
-    """Fill table rows and weights of the vertices around point m; bit a of a vertex's number is its side on axis a.
+@_unfused
+def _locate(units, axis, n_cells, cells, places):  # type: ignore[no-untyped-def]
+    """Find the cell of each point along an axis, and the place inside it."""
+    scale, last = np.float32(n_cells), np.int32(n_cells - 1)
+    for p in range(_BLOCK):
+        x = units[axis, p] * scale
+        cell = min(np.int32(x), last)
+        cells[axis, p] = cell
+        places[axis, p] = x - np.float32(cell)
 
-    The return value is the point's place inside its cell, (x, y, z).
-    """
-    n_dims = positions.shape[1]
-    x = _unit(positions[m, 0]) * np.float32(grid[0])
-    y = _unit(positions[m, 1]) * np.float32(grid[1])
-    z = _unit(positions[m, 2]) * np.float32(grid[2]) if n_dims == 3 else _ZERO
-    cell_x = min(np.int64(x), grid[0] - 1)
-    cell_y = min(np.int64(y), grid[1] - 1)
-    cell_z = min(np.int64(z), grid[2] - 1)
-    x, y, z = x - np.float32(cell_x), y - np.float32(cell_y), z - np.float32(cell_z)
-    offset, stride_y, stride_z, mask = grid[3], grid[4], grid[5], grid[6]
-    for corner in range(1 << n_dims):
-        side_x, side_y, side_z = corner & 1, (corner >> 1) & 1, corner >> 2
-        vertex_x, vertex_y, vertex_z = cell_x + side_x, cell_y + side_y, cell_z + side_z
+
+@_unrolled
+def _find_rows(cells, grid, rows, n_corners):  # type: ignore[no-untyped-def]
+    """Find the table's row of each vertex; bit a of a vertex's number is its side on axis a."""
+    offset, mask = np.uint32(grid[3]), np.uint32(grid[6])
+    factor_y = _PRIME_Y if mask else np.uint32(grid[4])
+    factor_z = _PRIME_Z if mask else np.uint32(grid[5])
+    for corner in range(n_corners):
+        side_x, side_y, side_z = np.int32(corner & 1), np.int32((corner >> 1) & 1), np.int32(corner >> 2)
         if mask:
-            # The mask keeps fewer than 32 bits, so wrapping to uint32 first would change nothing.
-            rows[corner] = offset + ((vertex_x ^ (vertex_y * _PRIME_Y) ^ (vertex_z * _PRIME_Z)) & mask)
+            for p in range(_BLOCK):
+                y, z = np.uint32(cells[1, p] + side_y) * factor_y, np.uint32(cells[2, p] + side_z) * factor_z
+                rows[corner, p] = np.uint32((np.uint32(cells[0, p] + side_x) ^ y ^ z) & mask) + offset
         else:
-            rows[corner] = offset + vertex_x + vertex_y * stride_y + vertex_z * stride_z
-        weights[corner] = _side_weight(x, side_x) * _side_weight(y, side_y) * _side_weight(z, side_z)
-    return x, y, z
+            for p in range(_BLOCK):
+                y, z = np.uint32(cells[1, p] + side_y) * factor_y, np.uint32(cells[2, p] + side_z) * factor_z
+                rows[corner, p] = np.uint32(cells[0, p] + side_x) + y + z + offset
 
 
-@njit(nogil=True, cache=True)
-def _corner_buffers():  # type: ignore[no-untyped-def]
-    # The rows are unsigned, so that numba leaves out the check for negative indices, which takes a tenth of the time.
-    return np.empty(8, np.uint64), np.empty(8, np.float32)
-
-
-@njit(nogil=True, cache=True)
+@_unrolled
 def _side_weight(place, side):  # type: ignore[no-untyped-def]
     return place if side else _ONE - place
 
 
-@njit(nogil=True, cache=True)
+@_unrolled
+def _weigh(places, weights, n_corners):  # type: ignore[no-untyped-def]
+    """Compute the weight of each vertex."""
+    for corner in range(n_corners):
+        for p in range(_BLOCK):
+            weight = _side_weight(places[0, p], corner & 1) * _side_weight(places[1, p], (corner >> 1) & 1)
+            weights[corner, p] = weight * _side_weight(places[2, p], corner >> 2) if n_corners == 8 else weight
+
+
+@_unrolled
+def _prepare(units, grid, cells, places, rows, weights, n_corners):  # type: ignore[no-untyped-def]
+    _locate(units, 0, grid[0], cells, places)
+    _locate(units, 1, grid[1], cells, places)
+    if n_corners == 8:
+        _locate(units, 2, grid[2], cells, places)
+    _find_rows(cells, grid, rows, n_corners)
+    _weigh(places, weights, n_corners)
+
+
+@_unrolled
+def _mix(table, rows, weights, encoding, start, stop, column, n_corners, n_features):  # type: ignore[no-untyped-def]
+    """Write the features of one level for the points [start, stop) of a block."""
+    for p in range(stop - start):
+        for f in range(n_features):
+            total = _ZERO
+            for corner in range(n_corners):
+                total += weights[corner, p] * table[np.uint64(rows[corner, p]), f]
+            encoding[start + p, column + f] = total
+
+
+@_kernel
 def _encode(levels, positions, table, encoding, start, stop):  # type: ignore[no-untyped-def]
+    """Write the encodings of the points [start, stop)."""
     n_features = table.shape[1]
     n_corners = 1 << positions.shape[1]
-    rows, weights = _corner_buffers()
-    for level in range(levels.shape[0]):
-        grid = levels[level]
-        for m in range(start, stop):
-            _corners(positions, m, grid, rows, weights)
-            for f in range(n_features):
-                total = _ZERO
-                for corner in range(n_corners):
-                    total += weights[corner] * table[rows[corner], f]
-                encoding[m, level * n_features + f] = total
+    units, places = np.empty((3, _BLOCK), np.float32), np.empty((3, _BLOCK), np.float32)
+    cells, rows = np.zeros((3, _BLOCK), np.int32), np.empty((8, _BLOCK), np.uint32)
+    weights = np.empty((8, _BLOCK), np.float32)
+    for first in range(start, stop, _BLOCK):
+        end = min(first + _BLOCK, stop)
+        _load(positions, first, end, units)
+        for level in range(levels.shape[0]):
+            grid, column = levels[level], level * n_features
+            if n_corners == 8:
+                _prepare(units, grid, cells, places, rows, weights, 8)
+                if n_features == 4:
+                    _mix(table, rows, weights, encoding, first, end, column, 8, 4)
+                elif n_features == 2:
+                    _mix(table, rows, weights, encoding, first, end, column, 8, 2)
+                else:
+                    _mix(table, rows, weights, encoding, first, end, column, 8, n_features)
+            else:
+                _prepare(units, grid, cells, places, rows, weights, 4)
+                if n_features == 2:
+                    _mix(table, rows, weights, encoding, first, end, column, 4, 2)
+                else:
+                    _mix(table, rows, weights, encoding, first, end, column, 4, n_features)
 
 
-@njit(nogil=True, cache=True)
-def _grad_table(levels, positions, table, grad_encoding, grad_table, level, start, stop):  # type: ignore[no-untyped-def]
-    n_features = table.shape[1]
-    n_corners = 1 << positions.shape[1]
-    rows, weights = _corner_buffers()
-    grid = levels[level]
-    for m in range(start, stop):
-        _corners(positions, m, grid, rows, weights)
+@_unrolled
+def _spread(  # type: ignore[no-untyped-def]
+    table, rows, weights, gradient, start, stop, column, grad_table, projections, n_corners, n_features
+):
+    """Add to the table's gradient, and project each vertex's features on the gradient of the encoding."""
+    for p in range(stop - start):
         for corner in range(n_corners):
+            row, weight, projection = np.uint64(rows[corner, p]), weights[corner, p], _ZERO
             for f in range(n_features):
-                grad_table[rows[corner], f] += weights[corner] * grad_encoding[m, level * n_features + f]
+                value = gradient[start + p, column + f]
+                projection += value * table[row, f]
+                grad_table[row, f] += weight * value
+            projections[corner, p] = projection
 
 
-@njit(nogil=True, cache=True)
-def _grad_positions(levels, positions, table, grad_encoding, grad_positions, start, stop):  # type: ignore[no-untyped-def]
+@_unrolled
+def _add_slopes(places, grid, projections, slopes, n_corners):  # type: ignore[no-untyped-def]
+    """Add one level's share of the position gradients."""
+    scale_x, scale_y, scale_z = np.float32(grid[0]), np.float32(grid[1]), np.float32(grid[2])
+    for p in range(_BLOCK):
+        x, y, z = places[0, p], places[1, p], places[2, p]
+        slope_x, slope_y, slope_z = _ZERO, _ZERO, _ZERO
+        for corner in range(n_corners):
+            side_x, side_y, side_z = corner & 1, (corner >> 1) & 1, corner >> 2
+            weight_x, weight_y = _side_weight(x, side_x), _side_weight(y, side_y)
+            weight_z = _side_weight(z, side_z) if n_corners == 8 else _ONE
+            here = projections[corner, p]
+            if not side_x:
+                slope_x += (projections[corner + 1, p] - here) * (weight_y * weight_z)
+            if not side_y:
+                slope_y += (projections[corner + 2, p] - here) * (weight_x * weight_z)
+            if n_corners == 8 and not side_z:
+                slope_z += (projections[corner + 4, p] - here) * (weight_x * weight_y)
+        slopes[0, p] += scale_x * slope_x
+        slopes[1, p] += scale_y * slope_y
+        slopes[2, p] += scale_z * slope_z
+
+
+@_kernel
+def _backward(  # type: ignore[no-untyped-def]
+    levels, positions, table, gradient, grad_positions, grad_table, needs_positions, start, stop
+):
+    """Write the position gradients of the points [start, stop), if needed; add to the table's gradient."""
     n_features = table.shape[1]
     n_dims = positions.shape[1]
-    rows, weights = _corner_buffers()
-    for m in range(start, stop):
-        total_x, total_y, total_z = _ZERO, _ZERO, _ZERO
+    n_corners = 1 << n_dims
+    units, places = np.empty((3, _BLOCK), np.float32), np.empty((3, _BLOCK), np.float32)
+    cells, rows = np.zeros((3, _BLOCK), np.int32), np.empty((8, _BLOCK), np.uint32)
+    weights, slopes = np.empty((8, _BLOCK), np.float32), np.empty((3, _BLOCK), np.float32)
+    # The lanes past the last point are computed too, and thrown away.
+    projections = np.zeros((8, _BLOCK), np.float32)
+    for first in range(start, stop, _BLOCK):
+        end = min(first + _BLOCK, stop)
+        _load(positions, first, end, units)
+        slopes[:] = _ZERO
         for level in range(levels.shape[0]):
-            grid = levels[level]
-            x, y, z = _corners(positions, m, grid, rows, weights)
-            slope_x, slope_y, slope_z = _ZERO, _ZERO, _ZERO
-            for corner in range(1 << n_dims):
-                projection = _ZERO
-                for f in range(n_features):
-                    projection += grad_encoding[m, level * n_features + f] * table[rows[corner], f]
-                side_x, side_y, side_z = corner & 1, (corner >> 1) & 1, corner >> 2
-                weight_x, weight_y, weight_z = _side_weight(x, side_x), _side_weight(y, side_y), _side_weight(z, side_z)
-                slope_x += _signed(projection, side_x) * weight_y * weight_z
-                slope_y += _signed(projection, side_y) * weight_x * weight_z
-                slope_z += _signed(projection, side_z) * weight_x * weight_y
-            total_x += np.float32(grid[0]) * slope_x
-            total_y += np.float32(grid[1]) * slope_y
-            total_z += np.float32(grid[2]) * slope_z
-        grad_positions[m, 0] = total_x if _ZERO <= positions[m, 0] <= _ONE else _ZERO
-        grad_positions[m, 1] = total_y if _ZERO <= positions[m, 1] <= _ONE else _ZERO
-        if n_dims == 3:
-            grad_positions[m, 2] = total_z if _ZERO <= positions[m, 2] <= _ONE else _ZERO
-
-
-@njit(nogil=True, cache=True)
-def _signed(value, side):  # type: ignore[no-untyped-def]
-    return value if side else -value
+            grid, column = levels[level], level * n_features
+            if n_corners == 8:
+                _prepare(units, grid, cells, places, rows, weights, 8)
+                if n_features == 4:
+                    _spread(table, rows, weights, gradient, first, end, column, grad_table, projections, 8, 4)
+                elif n_features == 2:
+                    _spread(table, rows, weights, gradient, first, end, column, grad_table, projections, 8, 2)
+                else:
+                    _spread(table, rows, weights, gradient, first, end, column, grad_table, projections, 8, n_features)
+                if needs_positions:
+                    _add_slopes(places, grid, projections, slopes, 8)
+            else:
+                _prepare(units, grid, cells, places, rows, weights, 4)
+                if n_features == 2:
+                    _spread(table, rows, weights, gradient, first, end, column, grad_table, projections, 4, 2)
+                else:
+                    _spread(table, rows, weights, gradient, first, end, column, grad_table, projections, 4, n_features)
+                if needs_positions:
+                    _add_slopes(places, grid, projections, slopes, 4)
+        if needs_positions:
+            for p in range(end - first):
+                for axis in range(n_dims):
+                    # Clamped positions get no gradient; a NaN fails the comparison too.
+                    passes = _ZERO <= positions[first + p, axis] <= _ONE
+                    grad_positions[first + p, axis] = slopes[axis, p] if passes else _ZERO

@@ -58,7 +58,7 @@ def log_shear_round(
             raise ValueError(f"tables have {lengths.tables.shape[1]} symbols, expected {N_SYMBOLS}")
     implementations = {
         "reference": reference.log_shear_round,
-        "numba": reference.log_shear_round,
+        "numba": _numba_log_shear_round,
         "triton": _triton_log_shear_round,
     }
     return select(implementations, backend, x.device)(x, gain, unit, lengths)
@@ -84,7 +84,7 @@ def log_shear_symbols(x: Tensor, gain: Tensor, unit: Tensor, *, backend: str = "
     _check(x, gain, unit)
     implementations = {
         "reference": reference.log_shear_symbols,
-        "numba": reference.log_shear_symbols,
+        "numba": _numba_log_shear_symbols,
         "triton": _triton_log_shear_symbols,
     }
     return select(implementations, backend, x.device)(x, gain, unit)
@@ -99,6 +99,21 @@ def log_shear_scale(gain: Tensor, unit: Tensor, *, backend: str = "auto") -> Ten
         "triton": _triton_transmitted_scale,
     }
     return select(implementations, backend, gain.device)(gain, unit)
+
+
+def _numba_log_shear_round(
+    x: Tensor, gain: Tensor, unit: Tensor, lengths: CodeLengths | None
+) -> tuple[Tensor, Tensor | None]:
+    # The import is here because numba takes half a second, which users of other back ends need not spend.
+    from stgvcodec.ops.log_shear import numba_kernel
+
+    return numba_kernel.log_shear_round(x, gain, unit, lengths)
+
+
+def _numba_log_shear_symbols(x: Tensor, gain: Tensor, unit: Tensor) -> Tensor:
+    from stgvcodec.ops.log_shear import numba_kernel
+
+    return numba_kernel.log_shear_symbols(x, gain, unit)
 
 
 def _triton_log_shear_round(

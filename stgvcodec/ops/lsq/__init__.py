@@ -61,7 +61,7 @@ def lsq_round(
     offset stand at their limits. There is none to unit and anchor. Deterministic: yes, both passes.
     """
     _check(x, steps, segments, min_symbol, max_symbol)
-    implementations = {"reference": reference.lsq_round, "numba": reference.lsq_round, "triton": _triton_lsq_round}
+    implementations = {"reference": reference.lsq_round, "numba": _numba_lsq_round, "triton": _triton_lsq_round}
     return select(implementations, backend, x.device)(x, steps, segments, min_symbol, max_symbol)
 
 
@@ -110,7 +110,7 @@ def lsq_round_rated(
         )
     implementations = {
         "reference": reference.lsq_round_rated,
-        "numba": reference.lsq_round_rated,
+        "numba": _numba_lsq_round_rated,
         "triton": _triton_lsq_round_rated,
     }
     return select(implementations, backend, x.device)(x, steps, tables, segments, min_symbol, max_symbol)
@@ -158,6 +158,21 @@ def lsq_symbols(
     """
     offset = None if offset is None else reference.per_value(offset, segments)
     return symbols_of(x, reference.per_value(scale, segments), offset, min_symbol, max_symbol)
+
+
+def _numba_lsq_round(x: Tensor, steps: LsqSteps, segments: Segments | None, min_symbol: int, max_symbol: int) -> Tensor:
+    # The import is here because numba takes half a second, which users of other back ends need not spend.
+    from stgvcodec.ops.lsq import numba_kernel
+
+    return numba_kernel.lsq_round(x, steps, segments, min_symbol, max_symbol)
+
+
+def _numba_lsq_round_rated(
+    x: Tensor, steps: LsqSteps, tables: Tensor, segments: Segments, min_symbol: int, max_symbol: int
+) -> tuple[Tensor, Tensor]:
+    from stgvcodec.ops.lsq import numba_kernel
+
+    return numba_kernel.lsq_round_rated(x, steps, tables, segments, min_symbol, max_symbol)
 
 
 def _triton_lsq_round(

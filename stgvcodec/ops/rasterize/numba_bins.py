@@ -14,6 +14,8 @@ from stgvcodec.ops.threads import run_chunks
 
 # Rows of a band. The number is fixed, so that the split of the work does not depend on the machine.
 BAND_ROWS = 16
+# Pixels in a block. Eight would waste less, but LLVM unrolls a loop of eight to scalar code before it can vectorise it.
+LANES = 16
 
 _RADIUS = math.sqrt(2 * SIGMA_MAX)
 _SQRT_HALF = math.sqrt(0.5)
@@ -35,6 +37,11 @@ class Plan:
         """Shapes of the Gaussians in frame b. [N, 6]."""
         shapes: NDArray[np.float64] = self.shapes[b % len(self.shapes)]
         return shapes
+
+
+def row_size(width: int) -> int:
+    """Return the number of floats of a row of a picture in blocks, [blocks, 3, LANES]."""
+    return -(-width // LANES) * 3 * LANES
 
 
 def make_plan(

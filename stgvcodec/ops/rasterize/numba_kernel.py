@@ -19,12 +19,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from stgvcodec.ops.rasterize import SIGMA_MAX
-from stgvcodec.ops.rasterize.numba_bins import BAND_ROWS, Plan, make_plan
+from stgvcodec.ops.rasterize.numba_bins import BAND_ROWS, Plan, make_plan, row_size
+from stgvcodec.ops.rasterize.numba_bins import LANES as _LANES
 from stgvcodec.ops.threads import run_chunks
 
 _F32 = np.float32
-# Pixels in a block. Eight would waste less, but LLVM unrolls a loop of eight to scalar code before it can vectorise it.
-_LANES = 16
 # Gaussians in a chunk of the backward pass. The number is fixed, so that the split does not depend on the machine.
 _CHUNK = 256
 # Pixels of a Gaussian after which its float32 sums move to float64.
@@ -63,7 +62,7 @@ def rasterize(means: Tensor, cholesky: Tensor, colors: Tensor, height: int, widt
 class _Rasterize(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, means: Tensor, cholesky: Tensor, colors: Tensor, height: int, width: int) -> Tensor:
-        plan = make_plan(_array(means), _frames_of(cholesky), _array(colors), height)
+        plan = make_plan(_array(means), frames_of(cholesky), _array(colors), height)
         ctx.save_for_backward(means, cholesky, colors)
         ctx.plan = plan
         return torch.from_numpy(_forward(plan, _array(means), _array(colors), height, width))
@@ -72,13 +71,9 @@ class _Rasterize(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_image: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         means, cholesky, colors = ctx.saved_tensors
-        grad_means, grad_shapes, grad_colors = _backward(
-            ctx.plan, _array(means), _frames_of(cholesky), _array(colors), _array(grad_image)
-        )
-        if cholesky.ndim == 2:
-            grad_shapes = grad_shapes.sum(axis=0)
-        grad_cholesky = torch.from_numpy(grad_shapes.astype(np.float32))
-        return torch.from_numpy(grad_means), grad_cholesky, torch.from_numpy(grad_colors), None, None
+        gradients = _backward(ctx.plan, _array(means), frames_of(cholesky), _array(colors), _array(grad_image))
+        grad_means, grad_cholesky, grad_colors = (torch.from_numpy(gradient) for gradient in gradients)
+        return grad_means, grad_cholesky.reshape(cholesky.shape), grad_colors, None, None
 
 
 def _array(tensor: Tensor) -> NDArray[np.float32]:
@@ -86,7 +81,7 @@ def _array(tensor: Tensor) -> NDArray[np.float32]:
     return array
 
 
-def _frames_of(cholesky: Tensor) -> NDArray[np.float32]:
+def frames_of(cholesky: Tensor) -> NDArray[np.float32]:
     """Factors that the frames share, or of each frame. [1 or B, N, 3]."""
     return _array(cholesky if cholesky.ndim == 3 else cholesky[None])
 
@@ -113,20 +108,46 @@ def _backward(
     cholesky: NDArray[np.float32],
     colors: NDArray[np.float32],
     grad_image: NDArray[np.float32],
-) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float32]]:
-    """Compute the gradients to means [B, N, 2], to the cholesky of each frame [B, N, 3] and to colors [B, N, 3]."""
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Compute the gradients to means, cholesky and colors, each in its shape, given that to the pictures."""
     n_frames, height, width, _ = grad_image.shape
-    n_gaussians = means.shape[1]
     n_bands = plan.offsets.shape[1] - 1
-    n_chunks = -(-n_gaussians // _CHUNK)
-    blocks = np.empty((n_frames, height, -(-width // _LANES) * 3 * _LANES), np.float32)
-    grad_means = np.empty(means.shape, np.float32)
-    grad_shapes = np.empty((n_frames, n_gaussians, 3), np.float64)
-    grad_colors = np.empty(colors.shape, np.float32)
+    blocks = np.empty((n_frames, height, row_size(width)), np.float32)
 
     def pack(i: int) -> None:
         b, band = divmod(i, n_bands)
         _pack_band(grad_image[b], band, blocks[b])
+
+    run_chunks(pack, n_frames * n_bands)
+    return collect_gradients(plan, means, cholesky, colors, blocks, width)
+
+
+def collect_gradients(
+    plan: Plan,
+    means: NDArray[np.float32],
+    cholesky: NDArray[np.float32],
+    colors: NDArray[np.float32],
+    blocks: NDArray[np.float32],
+    width: int,
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Compute the gradients to means, cholesky and colors, given that to the pictures in blocks.
+
+    Args:
+        plan: Plan of the pictures.
+        means: Centres, pixels. [B, N, 2].
+        cholesky: Factors that the frames share, or of each frame. [1 or B, N, 3].
+        colors: Weighted RGB. [B, N, 3].
+        blocks: Gradient to the pictures, in blocks. [B, H, row_size(width)].
+        width: Columns of the pictures.
+
+    Returns:
+        The gradients, each in the shape of its argument.
+    """
+    n_frames, n_gaussians, _ = means.shape
+    n_chunks = -(-n_gaussians // _CHUNK)
+    grad_means = np.empty(means.shape, np.float32)
+    grad_shapes = np.empty((n_frames, n_gaussians, 3), np.float64)
+    grad_colors = np.empty(colors.shape, np.float32)
 
     def collect(i: int) -> None:
         b, chunk = divmod(i, n_chunks)
@@ -136,9 +157,10 @@ def _backward(
             width, grad_means[b], grad_shapes[b], grad_colors[b],
         )  # fmt: skip
 
-    run_chunks(pack, n_frames * n_bands)
     run_chunks(collect, n_frames * n_chunks)
-    return grad_means, grad_shapes, grad_colors
+    if len(cholesky) == 1:
+        grad_shapes = grad_shapes.sum(axis=0, keepdims=True)
+    return grad_means, grad_shapes.astype(np.float32), grad_colors
 
 
 @_kernel
@@ -170,20 +192,20 @@ def _exp_minus(sigma: np.float32) -> np.float32:
 
 
 @_kernel
-def _draw_band(
+def draw_blocks(
     means: NDArray[np.float32],
     colors: NDArray[np.float32],
     shapes: NDArray[np.float64],
     rows: NDArray[np.int32],
     items: NDArray[np.int32],
     band: int,
-    image: NDArray[np.float32],
+    width: int,
+    blocks: NDArray[np.float32],
 ) -> None:
-    """Write the rows of one band of `image` [H, W, 3], the sum over `items` in their order."""
-    height, width, _ = image.shape
-    first_row, end_row = band * BAND_ROWS, min((band + 1) * BAND_ROWS, height)
+    """Add `items` in their order to the rows of one band, which lie in `blocks` [rows * blocks * 3 * _LANES]."""
     row_size = (width + _LANES - 1) // _LANES * 3 * _LANES
-    blocks = np.zeros(BAND_ROWS * row_size, np.float32)  # [rows, blocks, 3, _LANES]
+    first_row = band * BAND_ROWS
+    end_row = first_row + blocks.shape[0] // row_size
     for n in items:
         mean_x, mean_y = float(means[n, 0]), float(means[n, 1])
         red, green, blue = colors[n, 0], colors[n, 1], colors[n, 2]
@@ -206,6 +228,24 @@ def _draw_band(
                     blocks[r + i] += w * red
                     blocks[g + i] += w * green
                     blocks[b + i] += w * blue
+
+
+@_kernel
+def _draw_band(
+    means: NDArray[np.float32],
+    colors: NDArray[np.float32],
+    shapes: NDArray[np.float64],
+    rows: NDArray[np.int32],
+    items: NDArray[np.int32],
+    band: int,
+    image: NDArray[np.float32],
+) -> None:
+    """Write the rows of one band of `image` [H, W, 3], the sum over `items` in their order."""
+    height, width, _ = image.shape
+    first_row, end_row = band * BAND_ROWS, min((band + 1) * BAND_ROWS, height)
+    row_size = (width + _LANES - 1) // _LANES * 3 * _LANES
+    blocks = np.zeros((end_row - first_row) * row_size, np.float32)  # [rows, blocks, 3, _LANES]
+    draw_blocks(means, colors, shapes, rows, items, band, width, blocks)
     for y in range(first_row, end_row):
         for x in range(width):
             r = (y - first_row) * row_size + x // _LANES * 3 * _LANES + x % _LANES

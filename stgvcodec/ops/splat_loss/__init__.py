@@ -81,9 +81,9 @@ def _numba(
     dssim_weight: float,
     _: PairBudget | None,
 ) -> tuple[Tensor, Tensor]:
-    from stgvcodec.ops.splat_loss import reference
+    from stgvcodec.ops.splat_loss import numba_kernel
 
-    return reference.splat_loss(means, cholesky, colors, frames, picked, dssim_weight, backend="numba")
+    return numba_kernel.splat_loss(means, cholesky, colors, frames, picked, dssim_weight)
 
 
 def _triton(

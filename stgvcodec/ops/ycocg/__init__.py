@@ -59,7 +59,7 @@ def ycocg_round(
             raise ValueError(f"tables have {lengths.tables.shape[1]} symbols, expected {N_SYMBOLS}")
     implementations = {
         "reference": reference.ycocg_round,
-        "numba": reference.ycocg_round,
+        "numba": _numba_ycocg_round,
         "triton": _triton_ycocg_round,
     }
     return select(implementations, backend, x.device)(x, gain, unit, lengths)
@@ -88,6 +88,15 @@ def ycocg_scale(gain: Tensor, unit: Tensor, *, backend: str = "auto") -> Tensor:
         "triton": _triton_transmitted_scale,
     }
     return select(implementations, backend, gain.device)(gain, unit)
+
+
+def _numba_ycocg_round(
+    x: Tensor, gain: Tensor, unit: Tensor, lengths: CodeLengths | None
+) -> tuple[Tensor, Tensor | None]:
+    # The import is here because numba takes half a second, which users of other back ends need not spend.
+    from stgvcodec.ops.ycocg import numba_kernel
+
+    return numba_kernel.ycocg_round(x, gain, unit, lengths)
 
 
 def _triton_ycocg_round(
