@@ -51,7 +51,7 @@ def test_training_goes_on_after_a_resize_between_quantised_phases(trained):
     trained.resize(50)
     before = trained.psnr_db(everything)
 
-    trained.run(Phase("finetune", frames="all", n_steps=25, quantized=everything))
+    trained.run(Phase("finetune", frames="all", n_steps=50, quantized=everything))
 
     assert trained.psnr_db(everything) > before
 
