@@ -26,12 +26,12 @@ import numpy as np
 
 from stgvcodec import Selection
 from stgvcodec.encoder.lookahead.content import Content, measure_content
-from stgvcodec.encoder.rate_control.cost_model import GopLengthModel
+from stgvcodec.encoder.rate_control.cost_model import COST_MODELS, GopLengthModel
 from stgvcodec.media import open_video
 
 KIND_OF_STREAM = {"field_bytes": "field", "side_info_bytes": "other"}
-# Frames of a clip that are measured.
-N_MEASURED = 132
+# Frames of a clip that are measured: those that were coded.
+N_MEASURED = 48
 Row = Mapping[str, str]
 
 
@@ -109,7 +109,8 @@ class Sweep:
         clip: Its name.
         n_pixels: Of a frame.
         bpp: Bits a pixel and frame.
-        changes: Of each frame but the first.
+        change: Mean of the frames.
+        texture: Mean of the frames.
         lengths: Frames of a GoP, rising.
         psnr_db: For each of them.
     """
@@ -117,15 +118,15 @@ class Sweep:
     clip: str
     n_pixels: int
     bpp: float
-    changes: tuple[float, ...]
+    change: float
+    texture: float
     lengths: tuple[int, ...]
     psnr_db: tuple[float, ...]
 
     def length_by(self, model: GopLengthModel) -> float:
         """The length that a model chooses, within those that were tried."""
-        spent = float(np.mean(np.power(self.changes, model.power)))
-        length = model.budget(self.bpp, self.n_pixels) / max(spent, 1e-6)
-        return min(max(length, float(self.lengths[0])), float(self.lengths[-1]), float(model.longest))
+        wanted = model.wanted(self.bpp, self.change, self.texture)
+        return min(max(wanted, float(self.lengths[0])), float(self.lengths[-1]))
 
     def loss_db(self, model: GopLengthModel) -> float:
         """PSNR that its length gives away against the best one tried."""
@@ -148,8 +149,10 @@ def sweeps_of(rows: Sequence[Row], data: Path) -> list[Sweep]:
             continue
         lengths = tuple(sorted(best))
         bpp = math.fsum(float(row["bpp"]) for row in own) / len(own)
-        changes = content_of(data, clip, width, height).change[1:]
-        sweeps.append(Sweep(clip, width * height, bpp, changes, lengths, tuple(best[length] for length in lengths)))
+        content = content_of(data, clip, width, height)
+        psnr_db = tuple(best[length] for length in lengths)
+        texture = math.fsum(content.texture) / content.n_frames
+        sweeps.append(Sweep(clip, width * height, bpp, mean_change(content), texture, lengths, psnr_db))
     return sweeps
 
 
@@ -162,25 +165,27 @@ def fit_lengths(rows: Sequence[Row], data: Path) -> None:
     def cost(model: GopLengthModel) -> float:
         mean = math.fsum(sweep.loss_db(model) for sweep in sweeps) / len(sweeps)
         # Many models are as good on a few sweeps: of those the plainest.
-        away = abs(model.power - 1.0) + abs(model.bpp_exponent - 0.35) + abs(model.pixel_exponent - 0.25)
+        away = abs(model.bpp - 0.5) + abs(model.change - 0.5) + abs(model.texture - 1.0)
         return mean + 0.02 * away
 
-    changes = [0.1 * 1.25**k for k in range(24)]
-    exponents = [0.1 * k for k in range(-2, 11)]
-    # Bounded: clips at one or two sizes would pass any difference between them off as one of size.
-    pixel_exponents = [0.1 * k for k in range(5)]
-    grid = product(changes, (1.0, 1.5, 2.0, 2.5, 3.0), exponents, pixel_exponents)
+    frames = [14.0, 16.0, 18.0, 20.0, 22.0, 25.0, 28.0, 32.0]
+    exponents = [0.1 * k for k in range(2, 11)]
+    grid = product(frames, exponents, exponents, [0.2 * k for k in range(8)])
     model = min((GopLengthModel(*constants) for constants in grid), key=cost)
     print(
-        f"GopLengthModel(change={model.change:.2f}, power={model.power:.1f}, bpp_exponent={model.bpp_exponent:.2f}, "
-        f"pixel_exponent={model.pixel_exponent:.2f})"
+        f"GopLengthModel(frames={model.frames:.1f}, bpp={model.bpp:.1f}, change={model.change:.1f}, "
+        f"texture={model.texture:.1f}), in use: {COST_MODELS['compact'].gop_length}"
     )
+    for name, each in (("found", model), ("in use", COST_MODELS["compact"].gop_length)):
+        losses = [sweep.loss_db(each) for sweep in sweeps]
+        print(f"{name}: loses {np.mean(losses):.3f} dB in the mean, {max(losses):.2f} at most")
     for sweep in sweeps:
         tried = ", ".join(
             f"{length}: {psnr_db:.2f}" for length, psnr_db in zip(sweep.lengths, sweep.psnr_db, strict=True)
         )
         print(
-            f"    {sweep.clip}, {sweep.n_pixels} pixels, {sweep.bpp:.3f} bpp, change {np.mean(sweep.changes):.3f}: "
+            f"    {sweep.clip}, {sweep.n_pixels} pixels, {sweep.bpp:.3f} bpp, change {sweep.change:.3f}, "
+            f"texture {sweep.texture:.1f}: "
             f"takes {sweep.length_by(model):.0f}, loses {sweep.loss_db(model):.2f} dB  ({tried})"
         )
 

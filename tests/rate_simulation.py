@@ -101,6 +101,7 @@ def plain_content(n_frames: int, *, change: float = 0.1, cuts: Sequence[int] = (
         is_cut=tuple(t in cuts for t in range(n_frames)),
         change=tuple(0.0 if t == 0 else change for t in range(n_frames)),
         detail=tuple(0.0 if t in flat else 12.0 for t in range(n_frames)),
+        texture=tuple(0.0 if t in flat else 6.5 for t in range(n_frames)),
     )
 
 

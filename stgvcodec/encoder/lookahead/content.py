@@ -38,12 +38,14 @@ class Content:
         change: Part of the frame that blocks of the frame before, moved about, do not explain: 0 for a still, about 1
             for another picture, and 0 for the first frame.
         detail: Mean gradient on a small picture, 8-bit levels; 0 where the frame is flat.
+        texture: Mean gradient on the frame itself, 8-bit levels a pixel.
     """
 
     pts: tuple[int, ...]
     is_cut: tuple[bool, ...]
     change: tuple[float, ...]
     detail: tuple[float, ...]
+    texture: tuple[float, ...]
 
     @property
     def n_frames(self) -> int:
@@ -60,19 +62,19 @@ def measure_content(frames: Iterable[VideoFrame], on_frame: Callable[[int], None
     """
     pts: list[int] = []
     cuts: list[bool] = []
-    measures: list[tuple[float, float]] = []
+    measures: list[tuple[float, float, float]] = []
     before: _Small | None = None
 
-    def measured(rgb: npt.NDArray[np.uint8]) -> tuple[float, float]:
+    def measured(rgb: npt.NDArray[np.uint8]) -> tuple[float, float, float]:
         nonlocal before
         small = small_picture(rgb)
         change = 0.0 if before is None else picture_change(before, small)
         before = small
-        return change, _detail(small)
+        return change, _detail(small), _texture(rgb)
 
     # One thread measures, in order, while this one decodes the next frames.
     with ThreadPoolExecutor(1) as pool:
-        under_way: deque[Future[tuple[float, float]]] = deque()
+        under_way: deque[Future[tuple[float, float, float]]] = deque()
         for frame, is_cut in scene_cuts(frames):
             under_way.append(pool.submit(measured, frame.rgb))
             pts.append(frame.pts)
@@ -82,8 +84,8 @@ def measure_content(frames: Iterable[VideoFrame], on_frame: Callable[[int], None
             if on_frame is not None:
                 on_frame(len(pts))
         measures += [future.result() for future in under_way]
-    changes, details = zip(*measures, strict=True) if measures else ((), ())
-    return Content(tuple(pts), tuple(cuts), changes, details)
+    changes, details, textures = zip(*measures, strict=True) if measures else ((), (), ())
+    return Content(tuple(pts), tuple(cuts), changes, details, textures)
 
 
 def small_picture(rgb: npt.NDArray[np.uint8]) -> _Small:
@@ -164,4 +166,12 @@ def _block_means(picture: _Small) -> _Small:
 
 def _detail(picture: _Small) -> float:
     gradients = [np.abs(np.diff(picture, axis=axis)).mean() for axis in (0, 1) if picture.shape[axis] > 1]
+    return float(sum(gradients)) / max(len(gradients), 1)
+
+
+def _texture(rgb: npt.NDArray[np.uint8]) -> float:
+    """Mean gradient of the green channel along every fourth row and every fourth column."""
+    green = rgb[..., 1].astype(np.int16)
+    lines = (np.diff(green[::4], axis=1), np.diff(green[:, ::4], axis=0))
+    gradients = [np.abs(line).mean() for line in lines if line.size]
     return float(sum(gradients)) / max(len(gradients), 1)

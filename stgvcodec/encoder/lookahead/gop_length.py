@@ -1,4 +1,4 @@
-"""Choice of where GoPs end: scenes are cut into parts that span about the same change, none too long."""
+"""Choice of where GoPs end: scenes are cut into parts of about the length that their content asks for."""
 
 from __future__ import annotations
 
@@ -35,25 +35,25 @@ def fixed_lengths(content: Content, length: int, *, scene_cut: bool) -> tuple[in
 
 
 def adaptive_lengths(
-    content: Content, budget: float, longest: int, *, scene_cut: bool, power: float = 1.0, shortest: int = 1
+    content: Content, wanted: Sequence[float], longest: int, *, scene_cut: bool, shortest: int = 1
 ) -> tuple[int, ...]:
     """Return the frames of each GoP as its content asks for.
 
-    A scene is cut into the number of parts that comes nearest to the budget, and into more where a part would be longer
-    than `longest`. The parts span the same change where the budget limits them, else they have the same length.
+    A scene is cut into the number of parts that comes nearest to the wanted lengths, and into more where a part would
+    be longer than `longest`. The wanted lengths of the frames in a part decide where it ends; where they are at their
+    limits, the parts have the same length.
 
     Args:
         content: Measures of the video's frames.
-        budget: Change that a GoP may span: the sum over its frames of their change to the power `power`.
+        wanted: Length that a GoP should have if all its frames were like this one, for each frame.
         longest: Most frames of a GoP.
         scene_cut: Whether scenes end GoPs.
-        power: Exponent of each frame's change, as in `GopLengthModel`.
         shortest: Fewest frames of a GoP that content leads to; only a shorter scene has a shorter GoP.
     """
     lengths: list[int] = []
     for start, stop in _scenes(content, scene_cut):
         least, most = 1.0 / longest, 1.0 / min(shortest, longest)
-        shares = [min(max(change**power / budget, least), most) for change in content.change[start:stop]]
+        shares = [min(max(1.0 / length, least), most) for length in wanted[start:stop]]
         # The first frame's change is against the scene before it.
         shares[0] = shares[1] if len(shares) > 1 else 1.0
         lengths += _even_parts(shares, longest)

@@ -26,30 +26,41 @@ MOST_PER_PIXEL = 3
 # Most bits that a parameter of the field can take, and the factor by which Gaussians may cost more than the table says.
 _WORST_BITS_PER_FIELD_PARAMETER = 8.2
 _WORST_GAUSSIAN_RATIO = 1.25
+# Measures of content below this count as this.
+_LEAST_MEASURE = 1e-3
 
 
 @dataclass(frozen=True)
 class GopLengthModel:
-    """Model of the change that a GoP may span: `change * (0.1 / bpp)^bpp_exponent * (57600 / pixels)^pixel_exponent`.
+    """Model of the best length of a GoP, fitted to finished fits.
+
+    It is `frames * (0.1 / bpp)^bpp * (0.3 / change)^change * (texture / 6.5)^texture`: more bits, more change and less
+    texture, which leaves the error of motion alone to be seen, ask for shorter GoPs.
 
     Attributes:
-        change: Sum over a GoP's frames of `Content.change` to the power `power`, at 0.1 bits a pixel and 320x180.
-        power: Exponent of a frame's change; above 1 where twice the change shortens GoPs to less than half.
-        bpp_exponent: Exponent of the rate: with fewer bits, more frames share their Gaussians.
-        pixel_exponent: Exponent of the pixels: motion costs more in a larger picture, as the field's size is bounded.
+        frames: Frames of a GoP at 0.1 bits a pixel, a change of 0.3 and a texture of 6.5 levels.
+        bpp: Exponent of the rate.
+        change: Exponent of `Content.change`.
+        texture: Exponent of `Content.texture`.
+        shortest: Fewest frames that content leads to: with fewer, Gaussians and a field are paid for too often.
         longest: Most frames of a GoP.
     """
 
+    frames: float
+    bpp: float
     change: float
-    power: float
-    bpp_exponent: float
-    pixel_exponent: float
+    texture: float
+    shortest: int = 8
     longest: int = 64
 
-    def budget(self, bpp: float, n_pixels: int) -> float:
-        """Return the change that a GoP may span at `bpp` bits a pixel and frame."""
-        exponent = self.bpp_exponent * math.log(0.1 / bpp) + self.pixel_exponent * math.log(57_600 / n_pixels)
-        return self.change * math.exp(exponent)
+    def wanted(self, bpp: float, change: float, texture: float) -> float:
+        """Return the best length, frames, at `bpp` bits a pixel and frame, within the limits."""
+        logarithm = (
+            self.bpp * math.log(0.1 / bpp)
+            + self.change * math.log(0.3 / max(change, _LEAST_MEASURE))
+            + self.texture * math.log(max(texture, _LEAST_MEASURE) / 6.5)
+        )
+        return min(max(self.frames * math.exp(logarithm), float(self.shortest)), float(self.longest))
 
 
 @dataclass(frozen=True)
@@ -63,7 +74,7 @@ class CostModel:
         bytes_per_codeword: Bytes of each codeword of the colours' codebooks.
         gop_overhead_bytes: Header, lengths, scales and tables of a payload.
         field_share: Largest share of a GoP's bits that the field may take.
-        gop_length: Model of how much change a GoP may span.
+        gop_length: Model of the best length of a GoP.
         quality: Model of the PSNR to expect.
     """
 
@@ -77,7 +88,7 @@ class CostModel:
     quality: QualityModel
 
 
-_GOP_LENGTH = GopLengthModel(change=0.8, power=3.0, bpp_exponent=0.2, pixel_exponent=0.0)
+_GOP_LENGTH = GopLengthModel(frames=20.0, bpp=0.5, change=0.6, texture=1.2)
 _QUALITY = QualityModel(base=29.5, slope=1.9, change=2.5, detail=3.0)
 
 COST_MODELS: Mapping[str, CostModel] = MappingProxyType(
@@ -164,11 +175,6 @@ class GopCosts:
         n_gaussians = min(max(gaussians_per_pixel * self.n_pixels, MIN_GAUSSIANS), self.most_gaussians)
         bits = n_gaussians * self.bits_per_gaussian + self._field_bits(FIELD_SIZES[0], n_frames)
         return min(math.ceil(bits / 8.0 + self.overhead_bytes), LIMITS["chunk_payload_bytes"] // 2)
-
-    def gaussians_beside_largest_field(self, n_frames: int) -> float:
-        """Return the Gaussians that a payload pays for which is just large enough for the largest field."""
-        share = self.model.field_share
-        return (1.0 - share) / share * self._field_bits(FIELD_SIZES[0], n_frames) / self.bits_per_gaussian
 
     def n_field_parameters(self, size: FieldSize, n_frames: int) -> int:
         """Return the parameters of a field of this size."""

@@ -19,13 +19,9 @@ from stgvcodec.errors import ConfigError
 
 # Content decides where GoPs end as long as each can pay for this many times the smallest model.
 _HEADROOM = 3.0
-_BUDGET_GROWTH = 1.4
-# A GoP with this many Gaussians for each pixel gains nothing from more frames that share them. The second limit holds
-# where the field is at its largest, so that a longer GoP asks it to explain more motion with no more parameters.
+_STRETCH = 1.4
+# A GoP with this many Gaussians for each pixel gains nothing from more frames that share them.
 _DENSEST = 1.0 / 3.0
-_DENSEST_AT_LARGEST_FIELD = 1.0 / 18.0
-# Density never makes GoPs shorter than this, in frames: shorter ones pay for Gaussians and a field too often.
-_NEVER_TOO_DENSE = 12
 # Least and most that a quality may cost, bits a pixel and frame, when GoP lengths are chosen for it, and the number of
 # steps of the bisection between them.
 _BPP_LIMITS = (0.005, 8.0)
@@ -112,47 +108,37 @@ def _cuttings(config: EncodeConfig, content: Content, costs: GopCosts, bpp: floa
         return
     model = costs.model.gop_length
     possible = max(1, min(model.longest, frames_in_memory(costs.n_pixels)))
-    longest = min(possible, _frames_at_most(costs, bpp))
-    shortest = math.ceil(8.0 * _HEADROOM * costs.minimum_bytes(longest) / (bpp * costs.n_pixels))
+    densest = math.floor(8.0 * costs.bytes_at_density(_DENSEST, 1) / (bpp * costs.n_pixels))
+    shortest = math.ceil(8.0 * _HEADROOM * costs.minimum_bytes(possible) / (bpp * costs.n_pixels))
     # Gaussians that are denser than is worth their bits still beat a file that is refused.
-    longest = min(max(longest, shortest), possible)
-    budget = model.budget(bpp, costs.n_pixels)
+    longest = min(max(densest, model.shortest, shortest), possible)
+    wanted = [
+        model.wanted(bpp, change, texture) for change, texture in zip(content.change, content.texture, strict=True)
+    ]
     for scene_cut in cuts:
         n_gops = content.n_frames + 1
-        span = budget
+        stretch = 1.0
         while True:
-            lengths = adaptive_lengths(
-                content, span, longest, scene_cut=scene_cut, power=model.power, shortest=shortest
-            )
+            stretched = [stretch * length for length in wanted]
+            lengths = adaptive_lengths(content, stretched, longest, scene_cut=scene_cut, shortest=shortest)
             if len(lengths) < n_gops:
                 yield lengths
             n_gops = len(lengths)
-            if span > sum(content.change) + 1.0:
+            if stretch > longest:
                 break
-            span *= _BUDGET_GROWTH
-
-
-def _frames_at_most(costs: GopCosts, bpp: float) -> int:
-    """Return the frames over which a GoP of this rate has its Gaussians as dense as is still worth their bits."""
-    longest = costs.model.gop_length.longest
-    beside_largest = max(costs.gaussians_beside_largest_field(longest) / costs.n_pixels, _DENSEST_AT_LARGEST_FIELD)
-    most_bytes = min(costs.bytes_at_density(beside_largest, longest), costs.bytes_at_density(_DENSEST, 1))
-    return max(math.floor(8.0 * most_bytes / (bpp * costs.n_pixels)), _NEVER_TOO_DENSE)
+            stretch *= _STRETCH
 
 
 def _expected_bpp(psnr_db: float, content: Content, costs: GopCosts) -> float:
     """Return the bits a pixel and frame at which the table expects a PSNR, with the GoP length that they lead to."""
-    n_changes = max(content.n_frames - 1, 1)
     model = costs.model.gop_length
-    change = sum(content.change) / n_changes
-    spent = sum(change**model.power for change in content.change) / n_changes
+    change = sum(content.change) / max(content.n_frames - 1, 1)
+    texture = sum(content.texture) / content.n_frames
     detail = sum(content.detail) / content.n_frames
     low, high = map(math.log2, _BPP_LIMITS)
     for _ in range(_BPP_STEPS):
         middle = (low + high) / 2.0
-        span = model.budget(2.0**middle, costs.n_pixels)
-        length = min(span / max(spent, 1e-6), float(model.longest), float(content.n_frames))
-        length = max(length, 1.0)
+        length = min(model.wanted(2.0**middle, change, texture), float(content.n_frames))
         expected = costs.model.quality.psnr_db(2.0**middle * length, change * length, detail)
         low, high = (middle, high) if expected < psnr_db else (low, middle)
     return float(2.0**high)

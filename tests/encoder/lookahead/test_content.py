@@ -77,8 +77,22 @@ def test_a_flat_picture_has_no_detail_and_a_cut_is_marked():
 
     content = measure_content(video_frames(np.concatenate((black, bright))))
 
-    assert content.detail == (0.0,) * 6
+    assert content.detail == content.texture == (0.0,) * 6
     assert content.is_cut == (False, False, False, True, False, False)
+
+
+def test_texture_is_the_mean_gradient_of_the_frame_itself():
+    """A checkerboard of single pixels is all gradient; block means, on which detail is measured, do not see it."""
+    board = (np.indices((180, 240)).sum(axis=0) % 2 * 40).astype(np.uint8)
+    ramp = np.tile((np.arange(240) % 256).astype(np.uint8), (180, 1))
+
+    textures = [
+        measure_content(video_frames(np.repeat(picture[None, :, :, None], 3, axis=3))).texture
+        for picture in (board, ramp)
+    ]
+
+    assert textures[0] == (40.0,)
+    assert textures[1] == (0.5,)
 
 
 def test_change_is_symmetric_in_what_appears_and_what_goes():

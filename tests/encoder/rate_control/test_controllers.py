@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 import random
 import re
@@ -97,8 +98,8 @@ def test_a_target_that_nothing_can_use_is_met_from_below_and_said(monkeypatch, t
 
 def test_flat_gops_get_the_least(monkeypatch, tmp_path):
     """The bytes of a black opening and a black end go to the picture between."""
-    content = plain_content(60, cuts=(20, 40), flat=range(20))
-    content = type(content)(content.pts, content.is_cut, content.change, (0.0,) * 20 + (12.0,) * 20 + (0.0,) * 20)
+    content = plain_content(60, cuts=(20, 40))
+    content = dataclasses.replace(content, detail=(0.0,) * 20 + (12.0,) * 20 + (0.0,) * 20)
     fit = FakeFit(most_bytes=lambda index: math.inf if index == 1 else 1_000)
 
     report = simulated(monkeypatch, tmp_path, content, fit, bpp_target=0.2, gop=20)
