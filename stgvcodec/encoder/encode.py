@@ -14,13 +14,15 @@ from stgvcodec.bitstream.container.file_header import ColorDescription, StreamHe
 from stgvcodec.bitstream.container.writer import StgvWriter
 from stgvcodec.bitstream.syntax.limits import LIMITS
 from stgvcodec.device import resolve_device
+from stgvcodec.encoder.compile_ahead import CompileAhead
 from stgvcodec.encoder.config import EncodeConfig
 from stgvcodec.encoder.encode_gop import GopPayload
 from stgvcodec.encoder.gop_scheduler import GopScheduler
 from stgvcodec.encoder.lookahead.content import Content, measure_content
 from stgvcodec.encoder.lookahead.gop_splitter import Gop
+from stgvcodec.encoder.profiles import PROFILES
 from stgvcodec.encoder.rate_control.planner import rate_control
-from stgvcodec.encoder.reports import EncodeReport, GopReport, PlanCallback
+from stgvcodec.encoder.reports import EncodePlan, EncodeReport, GopReport, PlanCallback
 from stgvcodec.errors import ConfigError, InputVideoError
 from stgvcodec.media.atomic import atomic_output, check_output_file, refuse_same_file
 from stgvcodec.media.image_folder import IMAGE_SUFFIXES
@@ -86,6 +88,7 @@ def encode(
     with (
         open_video(source, selection=selection or Selection(), matrix=matrix) as video,
         atomic_output(destination) as temporary,
+        CompileAhead(PROFILES[config.profile], torch_device, backend_name) as kernels,
     ):
         _check_size(video)
         n_at_once = jobs or _JOBS.get(backend_name, 1)
@@ -93,10 +96,12 @@ def encode(
         kept = _KeptFrames(video)
         control = rate_control(config, _content(video, kept, progress), header) if config.has_target else None
         scheduler = GopScheduler(config, video, control, torch_device, backend_name, n_at_once, progress)
+        kernels.start(scheduler.field_specs())
         planned = scheduler.encode_plan()
         # A source without frames has no plan; reading it, below, says what is wrong.
         if plan is not None and planned.n_frames != 0:
             plan(planned)
+        kernels.finish(lambda: _report_compiling(progress, planned))
         gops: list[GopReport] = []
         psnrs: list[float] = []
         with temporary.open("wb") as file:
@@ -196,6 +201,12 @@ def _content(video: VideoReader, frames: Iterable[VideoFrame], progress: Progres
     if not content.n_frames:
         raise InputVideoError(f"{video.name}: no frames to encode; expected at least one")
     return content
+
+
+def _report_compiling(progress: ProgressCallback | None, planned: EncodePlan) -> None:
+    if progress is not None:
+        phase = "compiling kernels, once on this machine"
+        progress(Progress(phase, frames_done=0, n_frames=planned.n_frames, fraction=0.0))
 
 
 def _check_size(video: VideoReader) -> None:

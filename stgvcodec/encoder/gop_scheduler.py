@@ -25,6 +25,7 @@ from stgvcodec.errors import InputVideoError
 from stgvcodec.fit.phases import Phase
 from stgvcodec.fit.trainer import mse_to_psnr_db
 from stgvcodec.media.reader import VideoFrame, VideoReader
+from stgvcodec.model.deformation import FieldSpec
 from stgvcodec.progress import PROGRESS_INTERVAL_SECONDS, Progress, ProgressCallback
 
 
@@ -82,6 +83,18 @@ class GopScheduler:
             expected_bytes=None,
             expected_bpp=None,
         )
+
+    def field_specs(self) -> set[FieldSpec]:
+        """Return dimensions of fields that GoPs are about to have, as far as they are known before the first fit."""
+        if self._rate is None:
+            lengths = {self._gop if self._n_frames is None else min(self._gop, self._n_frames)}
+            sizes = {n: default_field_size(self.preset, self._width, self._height, n) for n in lengths}
+        else:
+            gops = self._rate.gops
+            bytes_per_frame = self._rate.expected_bytes() / gops.n_frames
+            sizes = {n: gops.costs.dimensions(bytes_per_frame * n, n)[0] for n in set(gops.lengths)}
+        has_shape_head = PROFILES[self.config.profile].has_shape_head
+        return {field_spec(size, n, has_shape_head=has_shape_head) for n, size in sizes.items()}
 
     def gops(self, frames: Iterable[VideoFrame]) -> Iterator[Gop]:
         """Return the GoPs of the video's frames, as planned where there is a target, else as the frames come."""

@@ -20,7 +20,9 @@ from stgvcodec.ops.deform.triton_device import (
 from stgvcodec.ops.hash_encode.triton_device import encode_backward, passes_gradient, tile_columns
 
 
-@triton.jit(do_not_specialize=["n_points", "n_frames", "n_time", "width"])
+@triton.jit(
+    do_not_specialize=["n_points", "n_frames", "n_time", "width"], do_not_specialize_on_alignment=["gamma", "b2"]
+)
 def backward_network(
     encoded,
     gamma,
@@ -228,7 +230,7 @@ def backward_encodings(
     tl.store(grad_colors + point[:, None] * 3 + channel, sum_colors, mask=of_colors)
 
 
-@triton.jit(do_not_specialize=["n_partials", "n_weights", "n_rows"])
+@triton.jit(do_not_specialize=["n_partials", "n_weights", "n_rows"], do_not_specialize_on_alignment=["times"])
 def finish_backward(
     partials,
     partial_places,

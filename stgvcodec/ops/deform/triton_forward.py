@@ -11,7 +11,10 @@ from stgvcodec.ops.deform.triton_device import OUTPUTS, dot, halves, network_inp
 from stgvcodec.ops.hash_encode.triton_device import encode, tile_columns
 
 
-@triton.jit(do_not_specialize=["n_rows", "width", "n_inputs"])
+@triton.jit(
+    do_not_specialize=["n_rows", "width", "n_inputs"],
+    do_not_specialize_on_alignment=["times", "b1", "w_means", "w_colors", "w_shapes"],
+)
 def prepare(
     times,
     dynamic_table,
@@ -80,7 +83,10 @@ def prepare(
         tl.store(plane + row[:, None] * D_FEATURES_PAD + f, mixed, mask=(row < n_rows)[:, None])
 
 
-@triton.jit(do_not_specialize=["n_points", "n_frames", "n_rows", "n_time", "width", "frames_per_program"])
+@triton.jit(
+    do_not_specialize=["n_points", "n_frames", "n_rows", "n_time", "width", "frames_per_program"],
+    do_not_specialize_on_alignment=["gamma", "b2", "b_means", "b_colors", "b_shapes"],
+)
 def forward(
     means,
     colors,

@@ -135,7 +135,7 @@ def _pack_kernel(
         tl.store(blocks + place + channel * area, gradient, mask=block < n_blocks)
 
 
-@triton.jit(do_not_specialize=["room"])
+@triton.jit(do_not_specialize=["room", "height", "width", "n_gaussians", "blocks_y", "blocks_x"])
 def _strips_kernel(
     gaussians,  # [B * N, 8] float32
     items,  # [room, 4] int32
@@ -177,7 +177,7 @@ def _strips_kernel(
         i += tl.num_programs(0)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["height", "width", "n_gaussians", "blocks_y", "blocks_x"])
 def _splat_backward_kernel(
     gaussians,  # [B * N, 8] float32
     places,  # [B * N, 2] int32

@@ -24,7 +24,7 @@ from stgvcodec.ops.rasterize.triton_device import (
 )
 
 
-@triton.jit(do_not_specialize=["room"])
+@triton.jit(do_not_specialize=["room", "n_shapes", "total", "n_gaussians", "height", "width", "tiles_y", "tiles_x"])
 def count_kernel(
     means,  # [B * N, 2] float32
     cholesky,  # [n_shapes, 3] float32
@@ -92,7 +92,7 @@ def count_kernel(
         )  # fmt: skip
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_tiles"])
 def starts_kernel(ends, starts, n_pairs, n_tiles, BLOCK: tl.constexpr, MAX_PAIRS: tl.constexpr):
     """Give each tile its place among the pairs. `ends` holds the counts and becomes the starts, for the scatter.
 
@@ -107,7 +107,7 @@ def starts_kernel(ends, starts, n_pairs, n_tiles, BLOCK: tl.constexpr, MAX_PAIRS
     tl.store(ends + tile, start, mask=tile < n_tiles)
 
 
-@triton.jit(do_not_specialize=["capacity"])
+@triton.jit(do_not_specialize=["capacity", "total", "n_gaussians", "height", "width", "tiles_y", "tiles_x"])
 def scatter_kernel(
     gaussians,  # [B * N, 8] float32
     ends,  # [B * tiles] int32: the starts before the kernel, the ends after it

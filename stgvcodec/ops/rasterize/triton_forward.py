@@ -77,7 +77,7 @@ def _high(pair):
     return (pair >> 32).to(tl.int32).to(tl.float32, bitcast=True)
 
 
-@triton.jit(do_not_specialize=["capacity"])
+@triton.jit(do_not_specialize=["capacity", "height", "width", "n_tiles", "tiles_x"])
 def _splat_forward_kernel(
     gaussians,  # [B * N, 4] int64: records, with two floats in each int64
     pairs,  # [capacity] int32

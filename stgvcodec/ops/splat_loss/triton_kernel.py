@@ -89,7 +89,7 @@ class _SplatLoss(torch.autograd.Function):
         return *result, None, None, None, None
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n"])
 def _mean_kernel(values, mean, n, by_samples, BLOCK: tl.constexpr):
     """Add up `values` [n] in a fixed order and multiply the sum by `by_samples`."""
     lane = tl.arange(0, BLOCK)
