@@ -79,7 +79,7 @@ def json_flag(command: _Command) -> _Command:
 def config_options(command: _Command) -> _Command:
     """Add the encoder's options; the command gets `config`."""
     options = (
-        click.option("--preset", type=click.Choice(PRESETS), help="Effort of the fit.  [default: fast]"),
+        click.option("--preset", type=click.Choice(PRESETS), help="Effort of the fit.  [default: medium]"),
         click.option(
             "--profile",
             type=click.Choice(PROFILES),

@@ -43,7 +43,7 @@ DEFAULT_RATES = "0.05,0.1,0.2,0.4"
     metavar="LIST",
     help="Profiles of this codec, one curve each.  [default: compact; paper with --preset paper]",
 )
-@click.option("--preset", type=click.Choice(options.PRESETS), help="Effort of the fit.  [default: fast]")
+@click.option("--preset", type=click.Choice(options.PRESETS), help="Effort of the fit.  [default: medium]")
 @click.option("--gop", type=int, metavar="N", help="Most frames in a GoP.")
 @click.option("--seed", type=int, metavar="N", help="Seed of everything random.  [default: 0]")
 @options.selection_options

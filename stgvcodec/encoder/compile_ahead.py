@@ -8,6 +8,8 @@ compiled, so that it is done once on a machine.
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ import torch
 from stgvcodec.decoder.gop_renderer import unpack
 from stgvcodec.encoder.gop_symbols import PackedGop
 from stgvcodec.encoder.model_size import STILL_FIELD
-from stgvcodec.encoder.profiles import Profile
+from stgvcodec.encoder.profiles import PROFILES, Profile
 from stgvcodec.fit.optimizer import make_optimizer
 from stgvcodec.fit.phases import QUANTIZED_STREAMS
 from stgvcodec.fit.quantizers import GopQuantizers
@@ -26,6 +28,7 @@ from stgvcodec.fit.trainer import GopTrainer
 from stgvcodec.model.deformation import DeformationField, FieldSpec
 from stgvcodec.model.gaussians import CanonicalGaussians
 from stgvcodec.model.gop_model import Clock, GopModel, GopSpec, canonical_px, deformed_px
+from stgvcodec.ops.ans import is_compiled
 from stgvcodec.ops.rasterize import PairBudget, rasterize, rasterize_uint8
 from stgvcodec.ops.splat_loss import splat_loss
 from stgvcodec.progress import PROGRESS_INTERVAL_SECONDS
@@ -54,7 +57,7 @@ class CompileAhead:
     def __enter__(self) -> CompileAhead:
         """Start to compile what does not depend on the size of the field."""
         small = _SmallModel(self._profile, STILL_FIELD, self._device, self._backend)
-        self._start(small.train_splats, small.train_quantizers, small.draw, small.pack)
+        self._start(small.train_splats, small.train_quantizers, small.draw, _compile_coder)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -99,15 +102,15 @@ class _SmallModel:
     def spec(self) -> GopSpec:
         return GopSpec(_WIDTH, _HEIGHT, _N_FRAMES, _N_GAUSSIANS, self.field)
 
-    def model(self, device: torch.device) -> GopModel:
+    def model(self) -> GopModel:
         generator = torch.Generator().manual_seed(0)
-        means, cholesky, colors = torch.rand(3, _N_GAUSSIANS, 3, generator=generator).to(device)
+        means, cholesky, colors = torch.rand(3, _N_GAUSSIANS, 3, generator=generator).to(self.device)
         gaussians = CanonicalGaussians(2.0 * means[:, :2] - 1.0, cholesky, colors, width=_WIDTH, height=_HEIGHT)
-        return GopModel(gaussians, DeformationField(self.field, generator=generator, device=device))
+        return GopModel(gaussians, DeformationField(self.field, generator=generator, device=self.device))
 
     def train_splats(self) -> None:
         """Draw with gradients, with room for pairs as in a step, and without as at the start of colours."""
-        model = self.model(self.device)
+        model = self.model()
         means, cholesky, colors = canonical_px(model.gop_parameters(), self.spec)
         frames = torch.zeros(_N_FRAMES, _HEIGHT, _WIDTH, 3, dtype=torch.uint8, device=self.device)
         picked = torch.zeros(1, dtype=torch.int64, device=self.device)
@@ -122,12 +125,12 @@ class _SmallModel:
     def train_field(self) -> None:
         """Deform with gradients."""
         at = Clock(self.spec, self.device).at(torch.zeros(1, dtype=torch.int64, device=self.device))
-        outputs = deformed_px(self.model(self.device).gop_parameters(), self.spec, at, backend=self.backend)
+        outputs = deformed_px(self.model().gop_parameters(), self.spec, at, backend=self.backend)
         torch.cat([output.reshape(-1) for output in outputs]).sum().backward()  # type: ignore[no-untyped-call]
 
     def train_quantizers(self) -> None:
         """Quantise with gradients, and with the rate where the profile has it in its loss."""
-        parameters = self.model(self.device).gop_parameters()
+        parameters = self.model().gop_parameters()
         quantizers = GopQuantizers(self.spec, self.profile.quantizers, device=self.device, backend=self.backend)
         with torch.no_grad():
             for stream in QUANTIZED_STREAMS:
@@ -142,22 +145,36 @@ class _SmallModel:
     def draw(self) -> None:
         """Draw without gradients, to floats and to 8 bits."""
         with torch.no_grad():
-            splats = canonical_px(self.model(self.device).gop_parameters(), self.spec)
+            splats = canonical_px(self.model().gop_parameters(), self.spec)
             rasterize(*splats, height=_HEIGHT, width=_WIDTH, backend=self.backend)
             budget = PairBudget.of(_N_PAIRS, self.device)
             rasterize_uint8(*splats, height=_HEIGHT, width=_WIDTH, backend=self.backend, budget=budget)
 
-    def pack(self) -> None:
-        """Code a GoP, decode it and compute its parameters, all of which is done by the host."""
-        host = torch.device("cpu")
-        trainer = GopTrainer(
-            torch.zeros(_N_FRAMES, _HEIGHT, _WIDTH, 3, dtype=torch.uint8),
-            self.model(host),
-            self.spec,
-            key_frame=0,
-            quantizers=self.profile.quantizers,
-            rng=np.random.default_rng(0),
-            backend="reference",
-        )
-        payload = PackedGop.of(trainer).payload
-        unpack(payload, width=_WIDTH, height=_HEIGHT, device=host, backend="numba")
+
+def _compile_coder() -> None:
+    """Compile the entropy coder's kernels, where they are not on the disk, in a process of its own.
+
+    Compiling by numba holds the interpreter's lock, for which Triton's compiler would wait.
+    """
+    if not is_compiled():
+        command = [sys.executable, "-c", f"import {__name__} as ahead; ahead.code_small_gop()"]
+        subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    code_small_gop()
+
+
+def code_small_gop() -> None:
+    """Code a GoP, decode it and compute its parameters, all of which is done by the host."""
+    host = torch.device("cpu")
+    profile = next(iter(PROFILES.values()))
+    small = _SmallModel(profile, STILL_FIELD, host, "numba")
+    trainer = GopTrainer(
+        torch.zeros(_N_FRAMES, _HEIGHT, _WIDTH, 3, dtype=torch.uint8),
+        small.model(),
+        small.spec,
+        key_frame=0,
+        quantizers=profile.quantizers,
+        rng=np.random.default_rng(0),
+        backend="reference",
+    )
+    payload = PackedGop.of(trainer).payload
+    unpack(payload, width=_WIDTH, height=_HEIGHT, device=host, backend="numba")

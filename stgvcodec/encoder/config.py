@@ -44,7 +44,7 @@ class EncodeConfig:
         ConfigError: a value that cannot be met, or two that exclude each other.
     """
 
-    preset: str = "fast"
+    preset: str = "medium"
     profile: str = ""
     n_gaussians: int | None = None
     gop: int | None = None

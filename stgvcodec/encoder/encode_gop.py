@@ -23,7 +23,7 @@ from stgvcodec.encoder.size_control import finish, resize_to, set_target_bits
 from stgvcodec.errors import StgvError
 from stgvcodec.fit.initialization import initial_gaussians
 from stgvcodec.fit.paths import Paths, borders, follow_paths
-from stgvcodec.fit.phases import Phase
+from stgvcodec.fit.phases import Phase, in_two
 from stgvcodec.fit.trainer import GopTrainer
 from stgvcodec.metrics.psnr import psnr_of_frames_db
 from stgvcodec.model.deformation import DeformationField
@@ -32,6 +32,10 @@ from stgvcodec.ops.threads import one_torch_thread
 
 logger = logging.getLogger(__name__)
 
+# A GoP that is longer than the preset's gets steps in proportion to its length to this power.
+_STEPS_EXPONENT = 0.75
+# Share of the last phase before fine-tuning after which the number of Gaussians is fitted to the size.
+_BEFORE_RESIZING = 0.5
 # A touch-up multiplies the last phase's learning rates by this.
 _TOUCH_UP_RATE = 0.3
 # Key frames are chosen on thumbnails that keep one pixel in this many, in each direction.
@@ -128,16 +132,16 @@ def encode_gop(
         trainer = make_trainer(frames, config, seed)
         phases, finetuning = fit_phases(config, trainer.spec.n_frames, has_paths=trainer.paths is not None)
         work = _Work((*phases, *finetuning), on_step)
-        for phase in phases:
-            trainer.run(phase, work.step)
         target_bytes, is_rated = config.target_bytes, config.profile.quantizers.relative_lmbda > 0
-        if target_bytes is not None and not is_rated:
-            resize_to(trainer, target_bytes)
-        for phase in finetuning[:-1]:
+        for phase in phases[:-1]:
             trainer.run(phase, work.step)
         if target_bytes is not None and is_rated:
             set_target_bits(trainer, target_bytes)
-        for phase in finetuning[-1:]:
+        for phase in phases[-1:]:
+            trainer.run(phase, work.step)
+        if target_bytes is not None:
+            (set_target_bits if is_rated else resize_to)(trainer, target_bytes)
+        for phase in finetuning:
             trainer.run(phase, work.step)
         last = _touch_up((*phases, *finetuning)[-1])
         # A GoP that is fitted at the same time cannot use the bytes that this one leaves.
@@ -209,7 +213,8 @@ def fit_phases(config: GopConfig, n_frames: int, *, has_paths: bool) -> tuple[tu
         has_paths: Whether there are paths; without them the phases that train on paths are left out.
     """
     preset = config.preset
-    longer = max(1.0, n_frames / preset.gop)
+    # A longer GoP has more Gaussians too, which makes each step dearer.
+    longer = max(1.0, n_frames / preset.gop) ** _STEPS_EXPONENT
     phases, finetuning = (
         tuple(
             dataclasses.replace(
@@ -225,6 +230,9 @@ def fit_phases(config: GopConfig, n_frames: int, *, has_paths: bool) -> tuple[tu
         )
         for part in (preset.phases, preset.finetuning)
     )
+    if config.target_bytes is not None and config.profile.quantizers.relative_lmbda > 0:
+        # Gaussians that are too many for the size go while there are steps enough to make up for them.
+        phases = (*phases[:-1], *in_two(phases[-1], _BEFORE_RESIZING))
     return phases, config.profile.finetuning(finetuning)
 
 

@@ -79,7 +79,7 @@ class Preset:
     color_codebook_size: int = 32
 
 
-FINE_RATES = LearningRates(means=0.03, cholesky=0.02, colors=2e-3, hash_tables=2e-3, mlp=4e-4)
+FINE_RATES = LearningRates(means=0.03, cholesky=0.02, colors=2e-3, hash_tables=2e-3, mlp=4e-4, shape_head=1e-4)
 # The paper gives one rate for the Gaussians (through tanh) and one for hash tables and MLP; fine-tuning divides both by
 # ten.
 _PAPER_RATES = LearningRates(means=7e-3, cholesky=7e-3, colors=7e-3, hash_tables=1.6e-4, mlp=1.6e-4)

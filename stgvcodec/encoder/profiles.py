@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from stgvcodec.fit.phases import Phase, finetuning_at_once
+from stgvcodec.fit.phases import Phase, one_finetuning_phase
 from stgvcodec.fit.quantizers import QuantizerConfig
 
 
@@ -31,7 +31,7 @@ class Profile:
 
     def finetuning(self, phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
         """Return a preset's phases of fine-tuning as this profile runs them."""
-        return finetuning_at_once(phases) if self.at_once and phases else phases
+        return (one_finetuning_phase(phases),) if self.at_once and phases else phases
 
 
 _PAPER = QuantizerConfig()

@@ -27,10 +27,10 @@ _SHORTFALL = 0.01
 _FINEST_STEPS, _STEP_TRIES, _STEP_AIM = -0.5, 2, 0.95
 # Halving the steps of a Gaussian's six scalar symbols adds about a bit to each of them.
 _BYTES_PER_OCTAVE = 6.0 / 8.0
-# Least and largest share of the bits of shapes and colours that the rest of fine-tuning is to leave, and the share of
-# the field's that it leaves. Gaussians are added or dropped for what lies beyond.
-_LEAST_LEFT, _MOST_LEFT = 0.88, 0.96
-_FIELD_LEFT = 0.95
+# Least and largest share of the bits of shapes and colours that the rate in the loss is to leave by its lmbda, and the
+# share of the field's that it leaves. Gaussians are added or dropped for what lies beyond.
+_LEAST_LEFT, _MOST_LEFT = 0.85, 0.95
+_FIELD_LEFT = 0.9
 
 
 @dataclass(frozen=True)
@@ -101,20 +101,20 @@ def finish(
 
 
 def set_target_bits(trainer: GopTrainer, target_bytes: int) -> None:
-    """Make the rest of fine-tuning, with the rate in its loss, reach a payload's size.
+    """Make fine-tuning with the rate in its loss reach a payload's size.
 
-    The trainer adapts lmbda for it. Gaussians are added or dropped only for what lies beyond a small change of lmbda:
-    few Gaussians with a balance of rate and error are better than many with too coarse steps.
+    The trainer adapts lmbda for it. Gaussians are added or dropped for what lies beyond a moderate lmbda: few Gaussians
+    with fine steps are better than many with coarse ones.
 
     Args:
-        trainer: Trainer whose quantisers have settled without a target.
+        trainer: Trainer, before its quantisers are in use.
         target_bytes: Size that the payload is to reach.
     """
     trainer.fit_quantizers()
     total, points, attributes = (float(part) for part in trainer.estimated_bits())
     trainer.target_bits = max(_AIM * 8.0 * target_bytes, 1.0)
     n = trainer.spec.n_gaussians
-    # The places cost what they cost; the rest is partly in the hands of lmbda.
+    # The places cost what they cost, and the field nearly so; the rest is in the hands of lmbda.
     for_gaussians = trainer.target_bits - _FIELD_LEFT * (total - points - attributes)
     fewest, most = (for_gaussians * n / max(points + left * attributes, 1.0) for left in (_MOST_LEFT, _LEAST_LEFT))
     _resize(trainer, round(min(max(n, fewest), most)))

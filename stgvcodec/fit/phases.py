@@ -19,7 +19,8 @@ class LearningRates:
         cholesky: Rate of the Cholesky factors, in pixels.
         colors: Rate of the colours, in units of [0, 1] colour.
         hash_tables: Rate of the hash tables' entries, in their units.
-        mlp: Rate of the MLP's weights, in their units.
+        mlp: Rate of the MLP's weights, in their units, but for those of the head for shapes.
+        shape_head: Rate of these. Shapes that change as fast as places disturb what the other heads learn.
         steps: Rate of the quantisers' learned scales (in their logarithm) and offsets (in initial scales).
     """
 
@@ -28,6 +29,7 @@ class LearningRates:
     colors: float = 2e-2
     hash_tables: float = 5e-2
     mlp: float = 1e-3
+    shape_head: float = 2.5e-4
     steps: float = 1e-3
 
     def scaled(self, factor: float) -> LearningRates:
@@ -99,15 +101,10 @@ def finetuning_phases(n_steps: int, rates: LearningRates, *, frames_per_step: in
 _AT_ONCE_FINAL_RATE = 0.05
 _STEPS_REACH = 4.0
 _STEPS_RATES = (1e-3, 5e-2)
-# Steps and parameters find their balance of rate and error in this share of fine-tuning, before a size is to be met.
-_SETTLING = 0.3
 
 
-def finetuning_at_once(phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
-    """Turn phases of fine-tuning into two with as many steps in all, in which every quantiser is on from the first.
-
-    Rate and error find their balance in the first, "finetune-settle"; what they come to says how many Gaussians a size
-    pays for. The second, "finetune", goes on where the rates of the first have come to.
+def one_finetuning_phase(phases: tuple[Phase, ...]) -> Phase:
+    """Merge phases of fine-tuning into one with as many steps, in which every quantiser is on from the first.
 
     Args:
         phases: One phase at least; all have the same batch size.
@@ -116,19 +113,49 @@ def finetuning_at_once(phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
     # The rates fall exponentially; this is the ratio of their mean to the first.
     mean = (1.0 - _AT_ONCE_FINAL_RATE) / math.log(1.0 / _AT_ONCE_FINAL_RATE)
     steps = min(max(_STEPS_REACH / (mean * max(n_steps, 1)), _STEPS_RATES[0]), _STEPS_RATES[1])
-    first = replace(
+    rates = replace(phases[-1].rates, steps=steps)
+    return replace(
         phases[-1],
-        name="finetune-settle",
-        n_steps=round(_SETTLING * n_steps),
-        rates=replace(phases[-1].rates, steps=steps),
-        final_rate=_AT_ONCE_FINAL_RATE**_SETTLING,
+        name="finetune",
+        n_steps=n_steps,
+        rates=rates,
+        final_rate=_AT_ONCE_FINAL_RATE,
         quantized=QUANTIZED_STREAMS,
     )
+
+
+def in_two(phase: Phase, share: float) -> tuple[Phase, Phase]:
+    """Cut a phase in two, whose rates together fall as the phase's did.
+
+    Args:
+        phase: Phase whose field is not held for longer than its first part.
+        share: Share of the steps that the first part has, 0 to 1.
+    """
+    n_first = round(share * phase.n_steps)
+    share = n_first / max(phase.n_steps, 1)
+    of_gaussians = phase.final_rate if phase.gaussian_final_rate is None else phase.gaussian_final_rate
+    held = phase.field_held / share if share else 0.0
+    first = replace(
+        phase,
+        n_steps=n_first,
+        final_rate=phase.final_rate**share,
+        gaussian_final_rate=of_gaussians**share,
+        field_held=min(held, 1.0),
+    )
+    rates = phase.rates.scaled(first.final_rate)
+    of_gaussians_left = of_gaussians**share
     second = replace(
-        first,
-        name="finetune",
-        n_steps=n_steps - first.n_steps,
-        rates=first.rates.scaled(first.final_rate),
-        final_rate=_AT_ONCE_FINAL_RATE / first.final_rate,
+        phase,
+        name=f"{phase.name}-resized",
+        n_steps=phase.n_steps - n_first,
+        rates=replace(
+            rates,
+            means=phase.rates.means * of_gaussians_left,
+            cholesky=phase.rates.cholesky * of_gaussians_left,
+            colors=phase.rates.colors * of_gaussians_left,
+        ),
+        final_rate=phase.final_rate ** (1.0 - share),
+        gaussian_final_rate=of_gaussians ** (1.0 - share),
+        field_held=0.0,
     )
     return first, second

@@ -13,7 +13,7 @@ from stgvcodec.model.deformation import Moments
 from stgvcodec.model.gop_model import Clock
 
 GAUSSIAN_GROUPS = ("means", "cholesky", "colors")
-FIELD_GROUPS = ("hash_tables", "mlp")
+FIELD_GROUPS = ("hash_tables", "mlp", "shape_head")
 STEP_GROUPS = {"cholesky": "cholesky_steps", "colors": "color_steps", "field": "field_steps"}
 """Learned scales and offsets of the quantisers, by stream."""
 GROUPS = (*GAUSSIAN_GROUPS, *FIELD_GROUPS, *STEP_GROUPS.values())

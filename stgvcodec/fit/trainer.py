@@ -185,7 +185,8 @@ class GopTrainer:
             "cholesky": [gaussians.cholesky],
             "colors": [gaussians.colors],
             "hash_tables": [field.static_table, field.dynamic_table],
-            "mlp": list(field.mlp),
+            "mlp": field.network,
+            "shape_head": field.shape_head,
             **self.quantizers.step_parameters(),
         }
 

@@ -84,6 +84,16 @@ class DeformationField(nn.Module):
         self.mlp = nn.ParameterList([*hidden, *(zeros(shape) for shape in heads)])
 
     @property
+    def network(self) -> list[nn.Parameter]:
+        """Weights and biases of the MLP but for its head for shapes."""
+        return list(self.mlp)[:-2]
+
+    @property
+    def shape_head(self) -> list[nn.Parameter]:
+        """Weights and biases of the head for shapes, without elements where there is none."""
+        return list(self.mlp)[-2:]
+
+    @property
     def weights(self) -> FieldWeights:
         """The MLP's tensors by name."""
         return FieldWeights(*self.mlp)

@@ -120,7 +120,7 @@ def test_profiles_are_those_of_encode(arguments: dict[str, str], wanted: list[st
     configs = rd._configs(**given)
 
     assert [config.profile for config in configs] == wanted
-    assert {config.preset for config in configs} == {arguments.get("preset", "fast")}
+    assert {config.preset for config in configs} == {arguments.get("preset", "medium")}
 
 
 def test_where_nothing_overlaps_the_reason_is_printed(cli, results: Path, tmp_path: Path) -> None:

@@ -83,14 +83,14 @@ def test_a_shape_that_changes_is_learned_by_the_head_for_shapes(make_trainer):
 def test_rates_of_zero_train_nothing(make_trainer):
     trainer = make_trainer()
     before = snapshot(trainer.model)
-    nothing = LearningRates(means=0, cholesky=0, colors=0, hash_tables=0, mlp=0, steps=0)
+    nothing = LearningRates(means=0, cholesky=0, colors=0, hash_tables=0, mlp=0, shape_head=0, steps=0)
 
     trainer.run(Phase("joint", frames="all", n_steps=3, rates=nothing))
 
     assert not any(moved(trainer.model, before))
 
 
-@pytest.mark.parametrize("stream", ["means", "cholesky", "colors", "hash_tables", "mlp"])
+@pytest.mark.parametrize("stream", ["means", "cholesky", "colors", "hash_tables", "mlp", "shape_head"])
 def test_each_rate_is_that_of_its_stream(make_trainer, stream):
     trainer = make_trainer()
     trainer.run(Phase("joint", frames="all", n_steps=2))
@@ -100,7 +100,8 @@ def test_each_rate_is_that_of_its_stream(make_trainer, stream):
         "cholesky": [model.gaussians.cholesky],
         "colors": [model.gaussians.colors],
         "hash_tables": [model.field.static_table, model.field.dynamic_table],
-        "mlp": list(model.field.mlp),
+        "mlp": model.field.network,
+        "shape_head": model.field.shape_head,
     }
     before = {name: [tensor.detach().clone() for tensor in group] for name, group in tensors.items()}
     nothing = dict.fromkeys(before, 0.0)

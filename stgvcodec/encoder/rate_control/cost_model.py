@@ -104,7 +104,7 @@ COST_MODELS: Mapping[str, CostModel] = MappingProxyType(
             quality=_QUALITY,
         ),
         "compact": CostModel(
-            bits_per_gaussian=38.0,
+            bits_per_gaussian=34.0,
             bits_per_color_bit=0.0,
             bits_per_field_parameter=4.0,
             bytes_per_codeword=0,

@@ -273,3 +273,10 @@ def _check(words: npt.NDArray[np.uint32], arrays: Sequence[CodedArray]) -> None:
 def sum_error(index: int) -> ValueError:
     """The error for frequencies that are no distribution; each back end checks them as it goes over them."""
     return ValueError(f"frequencies of array {index} do not sum to 2^{PRECISION} with 1 at least each; normalise them")
+
+
+def is_compiled() -> bool:
+    """Whether numba keeps a compiled form of the kernels on the disk; it may be that of another version."""
+    from stgvcodec.ops.ans import numba_conditional
+
+    return numba_conditional.is_compiled()

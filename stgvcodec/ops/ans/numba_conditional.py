@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 
@@ -61,6 +63,11 @@ def decode_conditional_to(
             np.empty(ALPHABET, np.uint8),
         )
     )
+
+
+def is_compiled() -> bool:
+    """Whether the cache on the disk has a form of `_decode_conditional`, which takes longest to compile."""
+    return any(Path(_decode_conditional.stats.cache_path or "").glob(f"*{_decode_conditional.py_func.__name__}-*.nbi"))
 
 
 @kernel
