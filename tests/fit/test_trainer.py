@@ -74,7 +74,7 @@ def test_a_shape_that_changes_is_learned_by_the_head_for_shapes(make_trainer):
         head = trainer.model.field.weights[-2:]
         for tensor in head:
             tensor.register_hook(lambda gradient, held=held: gradient * 0.0 if held else gradient)
-        trainer.run(Phase("joint", frames="all", n_steps=300))
+        trainer.run(Phase("joint", frames="all", n_steps=300, rates=LearningRates(shape_head=1e-3)))
         assert all(bool(tensor.any()) != held for tensor in head)
         psnrs.append(trainer.psnr_db())
     assert psnrs[0] > psnrs[1] + 3.0

@@ -17,6 +17,12 @@ def test_every_frame_is_in_a_gop_and_gops_are_even(n_frames, wanted):
     assert max(lengths) <= min(64, 1.5 * wanted + 1)
 
 
+def test_what_is_left_of_a_scene_is_a_gop_of_its_own_rather_than_a_longer_one():
+    lengths = [adaptive_lengths(plain_content(n), (20.0,) * n, 64, scene_cut=True) for n in (20, 25, 27, 45, 47)]
+
+    assert [len(each) for each in lengths] == [1, 1, 2, 2, 3]
+
+
 def test_gops_are_as_long_as_their_content_wants():
     lengths = [
         max(adaptive_lengths(plain_content(640), (wanted,) * 640, 64, scene_cut=True))
@@ -43,7 +49,8 @@ def test_a_scene_begins_a_gop_and_its_first_change_is_none():
     wanted = (64.0,) * 30 + (1.0,) + (64.0,) * 59
 
     assert adaptive_lengths(content, wanted, 64, scene_cut=True) == (30, 60)
-    assert len(adaptive_lengths(content, wanted, 64, scene_cut=False)) == 2
+    # Where scenes do not count, the cut is a frame that wants a GoP of its own.
+    assert len(adaptive_lengths(content, wanted, 64, scene_cut=False)) == 3
 
 
 @pytest.mark.parametrize(
