@@ -57,7 +57,9 @@ class CompileAhead:
     def __enter__(self) -> CompileAhead:
         """Start to compile what does not depend on the size of the field."""
         small = _SmallModel(self._profile, STILL_FIELD, self._device, self._backend)
-        self._start(small.train_splats, small.train_quantizers, small.draw, _compile_coder)
+        self._start(small.train_splats, small.train_quantizers, small.draw)
+        # The coder is needed only at the end of a fit, for which `finish` need not wait.
+        self._pool.submit(_logged, _compile_coder)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -69,7 +71,7 @@ class CompileAhead:
         self._start(*(_SmallModel(self._profile, each, self._device, self._backend).train_field for each in fields))
 
     def finish(self, on_wait: Callable[[], None]) -> None:
-        """Wait until all is compiled; `on_wait` is called now and then."""
+        """Wait until all that a fit needs from its first step is compiled; `on_wait` is called now and then."""
         pending = set(self._under_way)
         while pending:
             _, pending = wait(pending, timeout=PROGRESS_INTERVAL_SECONDS)
