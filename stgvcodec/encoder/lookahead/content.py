@@ -12,12 +12,10 @@ import numpy.typing as npt
 
 from stgvcodec.encoder.lookahead.scene_cuts import scene_cuts
 from stgvcodec.media.reader import VideoFrame
+from stgvcodec.ops.block_search import BLOCK, REACH, block_search
 
-# Motion is searched on pictures of about `_ROWS` rows: first that of the whole picture, then that of blocks of `_BLOCK`
-# pixels a side, by up to `_REACH` pixels in each direction.
+# Motion is searched on pictures of about `_ROWS` rows: first that of the whole picture, then that of its blocks.
 _ROWS = 90
-_BLOCK = 8
-_REACH = 4
 # Differences of up to half of this, 8-bit levels, count as noise, and so does detail that is much below it.
 _NOISE_LEVELS = 2.0
 # Amount that a move by one pixel of the small picture adds to a block's change.
@@ -115,22 +113,13 @@ def picture_change(before: _Small, after: _Small) -> float:
         moved; each block counts at most 1.
     """
     height, width = after.shape
-    rows, columns = -(-height // _BLOCK), -(-width // _BLOCK)
-    padding = ((0, rows * _BLOCK - height), (0, columns * _BLOCK - width))
+    rows, columns = -(-height // BLOCK), -(-width // BLOCK)
+    padding = ((0, rows * BLOCK - height), (0, columns * BLOCK - width))
     now = np.pad(after, padding, mode="edge")
-    reference = np.pad(np.pad(_panned(before, after), padding, mode="edge"), _REACH, mode="edge")
-    least = np.full((rows, columns), np.inf, np.float32)
-    moved = np.zeros((rows, columns), np.float32)
-    # Near moves are tried first, so that a flat block stays where it is.
-    for distance, dy, dx in _MOVES:
-        top, left = _REACH + dy, _REACH + dx
-        other = reference[top : top + now.shape[0], left : left + now.shape[1]]
-        error = _block_means(np.abs(now - other))
-        better = error < least - np.float32(0.02)
-        least = np.where(better, error, least)
-        moved = np.where(better, np.float32(distance), moved)
-    means = np.repeat(np.repeat(_block_means(now), _BLOCK, 0), _BLOCK, 1)
-    detail = _block_means(np.abs(now - means))
+    reference = np.pad(np.pad(_panned(before, after), padding, mode="edge"), REACH, mode="edge")
+    least, moved = block_search(now, reference)
+    blocks = now.reshape(rows, BLOCK, columns, BLOCK)
+    detail = np.abs(blocks - blocks.mean(axis=(1, 3), keepdims=True)).mean(axis=(1, 3))
     residual = np.maximum(least - 0.5 * _NOISE_LEVELS, 0.0) / (detail + _NOISE_LEVELS)
     return float(np.minimum(residual + _MOTION_WEIGHT * moved, 1.0).mean())
 
@@ -151,19 +140,6 @@ def _panned(before: _Small, after: _Small) -> _Small:
     return moved if np.abs(after - moved).mean() < np.abs(after - before).mean() else before
 
 
-_BLOCK_WEIGHTS = np.full(_BLOCK, 1.0 / _BLOCK, np.float32)
-_MOVES = sorted(
-    (float(np.hypot(dy, dx)), dy, dx) for dy in range(-_REACH, _REACH + 1) for dx in range(-_REACH, _REACH + 1)
-)
-
-
-def _block_means(picture: _Small) -> _Small:
-    height, width = picture.shape
-    # A matrix product takes the short inner sums several times as fast.
-    rows = picture.reshape(height, width // _BLOCK, _BLOCK) @ _BLOCK_WEIGHTS
-    return np.asarray(rows.reshape(height // _BLOCK, _BLOCK, width // _BLOCK).mean(axis=1), np.float32)
-
-
 def _detail(picture: _Small) -> float:
     gradients = [np.abs(np.diff(picture, axis=axis)).mean() for axis in (0, 1) if picture.shape[axis] > 1]
     return float(sum(gradients)) / max(len(gradients), 1)
@@ -171,7 +147,6 @@ def _detail(picture: _Small) -> float:
 
 def _texture(rgb: npt.NDArray[np.uint8]) -> float:
     """Mean gradient of the green channel along every fourth row and every fourth column."""
-    green = rgb[..., 1].astype(np.int16)
-    lines = (np.diff(green[::4], axis=1), np.diff(green[:, ::4], axis=0))
+    lines = np.diff(rgb[::4, :, 1].astype(np.int16), axis=1), np.diff(rgb[:, ::4, 1].astype(np.int16), axis=0)
     gradients = [np.abs(line).mean() for line in lines if line.size]
     return float(sum(gradients)) / max(len(gradients), 1)
