@@ -72,31 +72,31 @@ def fit_costs(rows: Sequence[Row], data: Path) -> None:
 
 
 def fitted_quality(rows: Sequence[Row], data: Path) -> str:
-    """Least squares of PSNR on the logarithms of bits, change and detail, and what is left."""
+    """Least squares of PSNR on the logarithms of bits, change and texture, and what is left."""
     factors, psnrs = [], []
     for row in rows:
         width, height, gop = int(row["width"]), int(row["height"]), int(row["gop"])
         content = content_of(data, row["clip"], width, height)
         n_bytes = sum(float(value) for name, value in row.items() if name.endswith("_bytes") and value)
-        detail = math.fsum(content.detail) / content.n_frames
+        texture = math.fsum(content.texture) / content.n_frames
         factors.append(
             (
                 1.0,
                 math.log2(8.0 * n_bytes / (width * height)),
                 -math.log2(1.0 + mean_change(content) * (gop - 1)),
-                -math.log2((detail + 1.0) / 13.0),
+                -math.log2((texture + 1.0) / 7.5),
             )
         )
         psnrs.append(float(row["psnr_db"]))
     matrix, values = np.array(factors), np.array(psnrs)
-    # Weakly towards the present table: a few clips cannot tell change from detail.
-    prior, weight = np.array([29.5, 1.9, 2.5, 3.0]), np.sqrt([0.01, 0.1, 0.1, 0.5])
+    # Weakly towards the present table: a few clips cannot tell change from texture.
+    prior, weight = np.array([33.4, 2.2, 2.0, 4.0]), np.sqrt([0.01, 0.1, 0.1, 0.5])
     left = np.vstack((matrix, np.diag(weight)))
     solution = np.linalg.lstsq(left, np.concatenate((values, weight * prior)), rcond=None)[0]
     rest = float(np.sqrt(np.mean(np.square(matrix @ solution - values))))
-    base, slope, change, detail = (float(value) for value in solution)
+    base, slope, change, texture = (float(value) for value in solution)
     return (
-        f"QualityModel(base={base:.2f}, slope={slope:.2f}, change={change:.2f}, detail={detail:.2f})"
+        f"QualityModel(base={base:.2f}, slope={slope:.2f}, change={change:.2f}, texture={texture:.2f})"
         f"  # {rest:.2f} dB are left"
     )
 

@@ -296,11 +296,11 @@ class QualityControl(RateControl):
 
     def _bytes_for(self, index: int, psnr_db: float) -> float:
         gops = self.gops
-        bits_per_pixel = self._fit.bits_per_pixel(psnr_db, gops.change[index], gops.detail[index])
+        bits_per_pixel = self._fit.bits_per_pixel(psnr_db, gops.change[index], gops.texture[index])
         return self._within_limits(index, bits_per_pixel * gops.n_pixels / 8.0)
 
     def _learn(self, plan: GopPlan, result: GopResult) -> None:
         index, reached = plan.index, result.mean_psnr_db
         if reached is not None:
             bits_per_pixel = 8.0 * result.payload_bytes / self.gops.n_pixels
-            self._fit.learn(bits_per_pixel, self.gops.change[index], self.gops.detail[index], reached)
+            self._fit.learn(bits_per_pixel, self.gops.change[index], self.gops.texture[index], reached)

@@ -36,7 +36,7 @@ class GopTable:
         self._pts = [content.pts[start:stop] for start, stop in spans]
         # The change of a GoP's first frame is against the GoP before.
         self.change = [sum(content.change[start + 1 : stop]) for start, stop in spans]
-        self.detail = [sum(content.detail[start:stop]) / (stop - start) for start, stop in spans]
+        self.texture = [sum(content.texture[start:stop]) / (stop - start) for start, stop in spans]
         self.is_flat = [max(content.detail[start:stop]) < _FLAT_LEVELS for start, stop in spans]
         self.minimum_bytes = [costs.minimum_bytes(length) for length in lengths]
         self.file_bytes = file_framing_bytes(header, n_frames=self.n_frames, n_gops=len(lengths))

@@ -134,12 +134,11 @@ def _expected_bpp(psnr_db: float, content: Content, costs: GopCosts) -> float:
     model = costs.model.gop_length
     change = sum(content.change) / max(content.n_frames - 1, 1)
     texture = sum(content.texture) / content.n_frames
-    detail = sum(content.detail) / content.n_frames
     low, high = map(math.log2, _BPP_LIMITS)
     for _ in range(_BPP_STEPS):
         middle = (low + high) / 2.0
         length = min(model.wanted(2.0**middle, change, texture), float(content.n_frames))
-        expected = costs.model.quality.psnr_db(2.0**middle * length, change * length, detail)
+        expected = costs.model.quality.psnr_db(2.0**middle * length, change * length, texture)
         low, high = (middle, high) if expected < psnr_db else (low, middle)
     return float(2.0**high)
 

@@ -17,29 +17,29 @@ _BITS_PER_PIXEL = (1e-4, 1e3)
 
 @dataclass(frozen=True)
 class QualityModel:
-    """PSNR of a GoP, dB, from its bits for each pixel of the picture b, its change c and its detail d.
+    """PSNR of a GoP, dB, from its bits for each pixel of the picture b, its change c and its texture t.
 
-    It is `base + slope * log2(b) - change * log2(1 + c) - detail * log2((1 + d) / 13)`.
+    It is `base + slope * log2(b) - change * log2(1 + c) - texture * log2((1 + t) / 7.5)`.
 
     Attributes:
-        base: PSNR at one bit a pixel, no change, and a detail of 12 levels, dB.
+        base: PSNR at one bit a pixel, no change, and a texture of 6.5 levels, dB.
         slope: Gain for each doubling of the GoP's bits, dB.
         change: Loss for each doubling of one plus the change that the GoP spans, dB.
-        detail: Loss for each doubling of one plus `Content.detail`, against a detail of 12 levels, dB.
+        texture: Loss for each doubling of one plus `Content.texture`, against a texture of 6.5 levels, dB.
     """
 
     base: float
     slope: float
     change: float
-    detail: float
+    texture: float
 
-    def psnr_db(self, bits_per_pixel: float, change: float, detail: float) -> float:
+    def psnr_db(self, bits_per_pixel: float, change: float, texture: float) -> float:
         """Return the PSNR that a GoP of so many bits for each pixel of the picture should reach, dB."""
         return (
             self.base
             + self.slope * math.log2(bits_per_pixel)
             - self.change * math.log2(1.0 + change)
-            - self.detail * math.log2((detail + 1.0) / 13.0)
+            - self.texture * math.log2((texture + 1.0) / 7.5)
         )
 
 
@@ -61,14 +61,14 @@ class QualityFit:
     covariance: tuple[float, float, float] = (_OFFSET_DB**2, 0.0, _SLOPE_DB**2)
     centre: float | None = None
 
-    def psnr_db(self, bits_per_pixel: float, change: float, detail: float) -> float:
+    def psnr_db(self, bits_per_pixel: float, change: float, texture: float) -> float:
         """Return the PSNR that a GoP of so many bits for each pixel of the picture should reach, dB."""
-        expected = self.model.psnr_db(bits_per_pixel, change, detail)
+        expected = self.model.psnr_db(bits_per_pixel, change, texture)
         return expected + self.offset + self.slope * self._distance(bits_per_pixel)
 
-    def bits_per_pixel(self, psnr_db: float, change: float, detail: float) -> float:
+    def bits_per_pixel(self, psnr_db: float, change: float, texture: float) -> float:
         """Return the bits for each pixel of the picture with which a GoP should reach a PSNR."""
-        at_one = self.psnr_db(1.0, change, detail)
+        at_one = self.psnr_db(1.0, change, texture)
         slope = min(max(self.model.slope + self.slope, _SLOPES[0]), _SLOPES[1])
         # The slope may have been clamped, so the line starts at the centre, where that does not matter.
         centre = self.centre or 0.0
@@ -77,12 +77,12 @@ class QualityFit:
         low, high = (math.log2(limit) for limit in _BITS_PER_PIXEL)
         return float(2.0 ** min(max(exponent, low), high))
 
-    def learn(self, bits_per_pixel: float, change: float, detail: float, psnr_db: float) -> None:
+    def learn(self, bits_per_pixel: float, change: float, texture: float, psnr_db: float) -> None:
         """Correct the offset and the slope by a fitted GoP."""
         if self.centre is None:
             self.centre = math.log2(bits_per_pixel)
         x = self._distance(bits_per_pixel)
-        error = psnr_db - self.psnr_db(bits_per_pixel, change, detail)
+        error = psnr_db - self.psnr_db(bits_per_pixel, change, texture)
         oo, os, ss = self.covariance
         oo += _DRIFT_DB**2
         # Covariance of the prediction with (offset, slope), and its variance with noise.
