@@ -321,9 +321,13 @@ def _collect_chunk(
                     lanes[np.uint64(7 * _LANES) + i] += tv * v
             n_px += end - first
             if n_px >= _FLUSH_PX or y == rows[n, 1] - 1:
-                for j in range(8 * _LANES):
-                    sums[j // _LANES] += lanes[j]
-                    lanes[j] = 0
+                for moment in range(8):
+                    # The sum is a local, since adding to memory would wait for each store.
+                    total = sums[moment]
+                    for j in range(moment * _LANES, (moment + 1) * _LANES):
+                        total += lanes[j]
+                        lanes[j] = 0
+                    sums[moment] = total
                 n_px = 0
         _write_gradients(sums, cholesky[n], grad_means[n], grad_cholesky[n], grad_colors[n])
 
