@@ -106,13 +106,23 @@ def _draw_residual(  # type: ignore[no-untyped-def]
     for y in range(residual.shape[0]):
         row, wanted = residual[y], target[band * BAND_ROWS + y]
         for first in range(0, width, LANES):
-            n = min(width - first, LANES)
-            for channel in range(3):
-                start = 3 * first + channel * LANES
-                for k in range(n):
-                    row[start + k] -= np.float32(wanted[first + k, channel]) / _255
-                for k in range(n, LANES):
-                    row[start + k] = _ZERO
+            r = np.uint64(3 * first)
+            g, b = r + np.uint64(LANES), r + np.uint64(2 * LANES)
+            if first + LANES <= width:
+                # The number of pixels is fixed here and the channels come together, so that they lie in SIMD lanes.
+                for k in range(LANES):
+                    i, x = np.uint64(k), np.uint64(first + k)
+                    row[r + i] -= np.float32(wanted[x, 0]) / _255
+                    row[g + i] -= np.float32(wanted[x, 1]) / _255
+                    row[b + i] -= np.float32(wanted[x, 2]) / _255
+            else:
+                n = width - first
+                for channel in range(3):
+                    start = 3 * first + channel * LANES
+                    for k in range(n):
+                        row[start + k] -= np.float32(wanted[first + k, channel]) / _255
+                    for k in range(n, LANES):
+                        row[start + k] = _ZERO
         total += np.float64(_sum_of_squares(row))
     return total
 
