@@ -19,8 +19,9 @@ _255 = np.float32(255.0)
 _ZERO = np.float32(0.0)
 
 _kernel = njit(nogil=True, cache=True)
-# The additions may be put into lanes, always in the same way.
-_reordered = njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
+# The additions may be put into lanes, always in the same way: a function that is not inlined has a copy in each library
+# that calls it, optimised there, and which of the copies runs depends on what the cache holds.
+_reordered = njit(nogil=True, cache=True, fastmath={"contract", "reassoc"}, forceinline=True)
 
 
 def splat_loss(
