@@ -52,7 +52,9 @@ class CanonicalGaussians(nn.Module):
         self.size_px: Tensor
         self.register_buffer("size_px", torch.tensor([width, height], dtype=means.dtype, device=means.device))
         self._per_px: Tensor
-        self.register_buffer("_per_px", 2.0 / self.size_px, persistent=False)
+        # There is a row for each Gaussian, since torch on a CPU takes several times as long where rows are broadcast.
+        per_px = (2.0 / self.size_px).expand(means.shape).contiguous()
+        self.register_buffer("_per_px", per_px, persistent=False)
         self.raw_means = nn.Parameter(self._to_training_space(means))
         self.cholesky = nn.Parameter(cholesky.clone())
         self.colors = nn.Parameter(colors.clone())
@@ -71,12 +73,12 @@ class CanonicalGaussians(nn.Module):
 
 
 @lru_cache(maxsize=8)
-def _bounds(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Floor and offset of (l1, l2, l3), which are cached since a CUDA graph cannot copy them from the host."""
+def _bounds(n: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Floor and offset of (l1, l2, l3), n rows, which are cached since a CUDA graph cannot copy them from the host."""
     with torch.inference_mode(False):
-        floor = torch.tensor([0.0, -math.inf, 0.0], dtype=dtype, device=device)
-        offset = torch.tensor([MIN_DIAGONAL_PX, 0.0, MIN_DIAGONAL_PX], dtype=dtype, device=device)
-    return floor, offset
+        floor = torch.tensor([[0.0, -math.inf, 0.0]], dtype=dtype, device=device)
+        offset = torch.tensor([[MIN_DIAGONAL_PX, 0.0, MIN_DIAGONAL_PX]], dtype=dtype, device=device)
+        return floor.repeat(n, 1), offset.repeat(n, 1)
 
 
 def bounded_cholesky(cholesky: Tensor, low_pass: float = 0.0) -> Tensor:
@@ -89,7 +91,10 @@ def bounded_cholesky(cholesky: Tensor, low_pass: float = 0.0) -> Tensor:
     Returns:
         (l1, l2, l3) with l1, l3 >= MIN_DIAGONAL_PX, pixels. [N, 3].
     """
-    floor, offset = _bounds(cholesky.dtype, cholesky.device)
+    # On a CPU there is a row for each Gaussian, since torch takes several times as long there where rows are broadcast.
+    # On a GPU there is one row, which stays in the cache for as long as a graph may read it.
+    n_rows = len(cholesky) if cholesky.device.type == "cpu" else 1
+    floor, offset = _bounds(n_rows, cholesky.dtype, cholesky.device)
     bounded = lower_bound(cholesky, floor) + offset
     if low_pass > 0:
         l1, l2, l3 = bounded.unbind(1)

@@ -176,28 +176,30 @@ def test_kept_static_features_change_nothing(backend, device):
     assert_equal(evaluate(case, inputs, backend, static_features=kept), evaluate(case, inputs, backend))
 
 
-def test_gradients_reach_kept_static_features_and_not_the_table(triton_device):
+@pytest.mark.parametrize("backend", ["numba", "triton"])
+def test_gradients_reach_kept_static_features_and_not_the_table(backend, device):
     case = CASES[ODD]
     found = []
-    for backend, device in (("reference", CPU), ("triton", triton_device)):
-        inputs = make_inputs(case).to(device)
+    for each, where in (("reference", CPU), (backend, device)):
+        inputs = make_inputs(case).to(where)
         kept = torch.randn(case.n_points, case.static_grid.n_features, generator=torch.Generator().manual_seed(2))
-        kept = kept.to(device).requires_grad_()
+        kept = kept.to(where).requires_grad_()
         means, table = inputs.means.requires_grad_(), inputs.static_table.requires_grad_()
-        outputs = evaluate(case, inputs, backend, static_features=kept)
-        upstream = [gradient.to(device) for gradient in upstream_of(case)]
+        outputs = evaluate(case, inputs, each, static_features=kept)
+        upstream = [gradient.to(where) for gradient in upstream_of(case)]
         of_kept, of_means, of_table = torch.autograd.grad(outputs, (kept, means, table), upstream, allow_unused=True)
         assert of_table is None
         found.append((of_kept, of_means))
     assert_agree(found[1], found[0], N_OUTPUTS)
 
 
-def test_positions_outside_the_picture_move_but_draw_no_gradient_through_the_encodings(triton_device):
+@pytest.mark.parametrize("backend", ["numba", "triton"])
+def test_positions_outside_the_picture_move_but_draw_no_gradient_through_the_encodings(backend, device):
     case = CASES[ODD]
     inputs = make_inputs(case)
     inputs.means[:4] = torch.tensor([[-1.0, 1.0], [-5.0, 0.25], [0.25, 1e30], [math.inf, -math.inf]])
     expected = run_with_gradients(case, inputs, "reference")
-    actual = run_with_gradients(case, inputs.to(triton_device), "triton")
+    actual = run_with_gradients(case, inputs.to(device), backend)
     identity = sum(gradient for gradient in upstream_of(case)[0]) * torch.tensor(SIZE_PX) / 2
     assert_close(actual[N_OUTPUTS][3], identity[3], "deform, outside the picture")
     for one, other in zip(actual[:N_OUTPUTS], expected[:N_OUTPUTS], strict=True):
@@ -222,29 +224,54 @@ def test_a_nan_mean_poisons_nothing_else(backend, device):
         assert_close(one, other, "deform")
 
 
-def test_nan_weights_show_in_every_result(triton_device):
+def test_numba_bits_do_not_depend_on_threads_and_match_the_reference_in_many_chunks(monkeypatch):
+    """In the first case a chunk has its tables, in the second the tables are too large for that."""
+    for case in (Case(STILL_2D, STILL_3D, 9, 12, 2, 1_100), Case(PAPER_2D, PAPER_3D, 8, 12, 1, 1_100)):
+        inputs, results = make_inputs(case), []
+        upstream = without_kinks(case, inputs, upstream_of(case))
+        for n_threads in ("1", "2", "3"):
+            monkeypatch.setenv("STGV_THREADS", n_threads)
+            results.append(run_with_gradients(case, inputs, "numba", upstream))
+        assert_equal(results[1], results[0])
+        assert_equal(results[2], results[0])
+        assert_agree(results[0], run_with_gradients(case, inputs, "reference", upstream))
+
+
+def test_numba_gives_the_means_no_gradient_that_they_do_not_ask_for():
     case = CASES[ODD]
-    inputs = make_inputs(case).to(triton_device)
+    inputs = make_inputs(case)
+    table = inputs.dynamic_table.clone().requires_grad_()
+    outputs = evaluate(case, inputs._replace(dynamic_table=table), "numba")
+    (of_table,) = torch.autograd.grad(outputs, table, upstream_of(case))
+    assert torch.equal(of_table, run_with_gradients(case, inputs, "numba")[NAMES.index("dynamic_table")])
+
+
+@pytest.mark.parametrize("backend", ["numba", "triton"])
+def test_nan_weights_show_in_every_result(backend, device):
+    case = CASES[ODD]
+    inputs = make_inputs(case).to(device)
     inputs.weights.w2[2, 3] = math.nan
-    for result in evaluate(case, inputs, "triton"):
+    for result in evaluate(case, inputs, backend):
         assert result.isnan().any(dim=2).all()
 
 
-def test_triton_writes_every_element(poison, triton_device):
+@pytest.mark.parametrize("backend", ["numba", "triton"])
+def test_kernels_write_every_element(poison, backend, device):
     case = CASES["two blocks of points"]
-    inputs = make_inputs(case).to(triton_device)
-    expected = run_with_gradients(case, inputs, "triton")
+    inputs = make_inputs(case).to(device)
+    expected = run_with_gradients(case, inputs, backend)
     poison()
-    for one, other in zip(run_with_gradients(case, inputs, "triton"), expected, strict=True):
+    for one, other in zip(run_with_gradients(case, inputs, backend), expected, strict=True):
         assert_close(one, other, "deform")
 
 
-def test_triton_takes_non_contiguous_tensors(triton_device):
+@pytest.mark.parametrize("backend", ["numba", "triton"])
+def test_kernels_take_non_contiguous_tensors(backend, device):
     case = CASES[ODD]
-    inputs = make_inputs(case).to(triton_device)
+    inputs = make_inputs(case).to(device)
     strided = [leaf.mT.contiguous().mT if leaf.ndim > 1 else leaf for leaf in inputs.leaves]
     other = Inputs(*strided[:4], FieldWeights(*strided[4:]), inputs.times, inputs.gamma)
-    assert_equal(evaluate(case, inputs, "triton"), evaluate(case, other, "triton"))
+    assert_equal(evaluate(case, inputs, backend), evaluate(case, other, backend))
 
 
 def test_triton_can_be_trained_after_a_call_in_inference_mode(triton_device):

@@ -129,7 +129,7 @@ def test_numba_bits_do_not_depend_on_threads(monkeypatch):
     results = []
     for n_threads in ("1", "2", "3"):
         monkeypatch.setenv("STGV_THREADS", n_threads)
-        results.append(run_with_gradients(make_inputs(2, 4_000), "numba"))
+        results.append(run_with_gradients(make_inputs(2, 9_000), "numba"))
     for other in results[1:]:
         assert all(torch.equal(one, same) for one, same in zip(results[0], other, strict=True))
 

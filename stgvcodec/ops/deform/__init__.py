@@ -62,7 +62,7 @@ def deform(
 
     Gradients: to means (through the sum and through both encodings), colors, tables, weights and static_features; times
     and gamma are constants. Deterministic: forward yes, and a frame's result has the same bits alone and in a batch;
-    backward as `hash_encode` and `field_mlp` are, and on `triton` all but the tables' gradients (atomic adds). A NaN
+    backward on `numba` for any number of threads, and on `triton` all but the tables' gradients (atomic adds). A NaN
     mean stays NaN; as an input of the encodings it counts as 0, so that no other Gaussian becomes NaN.
     """
     _check(
@@ -72,7 +72,7 @@ def deform(
         backend = "reference"
     implementations: dict[str, Callable[[], _Implementation]] = {
         "reference": lambda: composition.reference,
-        "numba": lambda: composition.numba,
+        "numba": _numba,
         "triton": lambda: _triton(weights, static_grid, dynamic_grid, gamma.shape[1]),
     }
     run = select(implementations, backend, means.device)()
@@ -89,6 +89,13 @@ def deform(
         size_px=size_px,
         static_features=static_features,
     )
+
+
+def _numba() -> _Implementation:
+    # The import is here because numba takes half a second, which users of other back ends need not spend.
+    from stgvcodec.ops.deform import numba_kernel
+
+    return numba_kernel.deform
 
 
 def _triton(

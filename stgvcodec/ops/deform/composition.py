@@ -1,4 +1,4 @@
-"""The field composed of `hash_encode` and `field_mlp`: the reference, and the path of CPUs (`numba`)."""
+"""The field composed of `hash_encode` and `field_mlp`: the reference, and `triton` where no fused kernel fits."""
 
 from __future__ import annotations
 
@@ -49,6 +49,5 @@ def _compose(
 
 
 reference = partial(_compose, encoder="reference", network="reference")
-numba = partial(_compose, encoder="numba", network="numba")
 # This composition is for networks that are too wide for the fused kernel; torch does matrix products of that size well.
 triton = partial(_compose, encoder="triton", network="reference")

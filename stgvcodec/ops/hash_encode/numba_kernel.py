@@ -2,7 +2,7 @@
 
 Points are processed in blocks of `_BLOCK` that lie in SIMD lanes: rows and weights of the vertices are computed for a
 whole block, then every point gathers its features. The last block is padded, so that a point goes through the same
-instructions whichever block it lies in.
+instructions whichever block it lies in. `stgvcodec.ops.deform` runs the same kernels between its own.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ class _HashEncode(torch.autograd.Function):
         ctx.spec = spec
         n_points = positions.shape[0]
         encoding = torch.empty((n_points, spec.n_features), dtype=torch.float32)
-        arrays = (_levels(spec), positions.detach().numpy(), table.detach().numpy(), encoding.numpy())
+        arrays = (levels_of(spec), positions.detach().numpy(), table.detach().numpy(), encoding.numpy())
         n_chunks = _n_chunks(n_points)
-        run_chunks(lambda i: _encode(*arrays, *_span(i, n_chunks, n_points)), n_chunks)
+        run_chunks(lambda i: encode_points(*arrays, *_span(i, n_chunks, n_points)), n_chunks)
         return encoding
 
     @staticmethod
@@ -70,26 +70,31 @@ class _HashEncode(torch.autograd.Function):
         positions, table = ctx.saved_tensors
         spec: HashGridSpec = ctx.spec
         n_points = positions.shape[0]
-        # Every chunk has a table of its own. There are fewer chunks where adding the tables up would take longer than
-        # filling them.
-        n_chunks = max(min(_n_chunks(n_points), n_points * spec.n_levels // spec.n_entries), 1)
+        n_chunks = max(min(_n_chunks(n_points), most_tables(spec, n_points)), 1)
         partials = np.zeros((n_chunks, *table.shape), dtype=np.float32)
         grad_positions = torch.empty_like(positions)
         arrays = (
-            _levels(spec),
+            levels_of(spec),
             positions.detach().numpy(),
             table.detach().numpy(),
             grad_encoding.contiguous().numpy(),
             grad_positions.numpy(),
         )
         needs_positions = bool(ctx.needs_input_grad[0])
-        run_chunks(lambda i: _backward(*arrays, partials[i], needs_positions, *_span(i, n_chunks, n_points)), n_chunks)
+        run_chunks(
+            lambda i: encode_backward(*arrays, partials[i], needs_positions, *_span(i, n_chunks, n_points)), n_chunks
+        )
         grad_table = torch.from_numpy(partials[0] if n_chunks == 1 else np.add.reduce(partials, axis=0))
         return grad_positions if needs_positions else None, grad_table, None
 
 
 def _n_chunks(n_points: int) -> int:
     return min(-(-n_points // (_BLOCKS_PER_CHUNK * _BLOCK)), _MAX_CHUNKS)
+
+
+def most_tables(spec: HashGridSpec, n_points: int) -> int:
+    """Return how many chunks, each with a table of its own, can be added up in less time than filling them takes."""
+    return n_points * spec.n_levels // spec.n_entries
 
 
 def _span(chunk: int, n_chunks: int, n_points: int) -> tuple[int, int]:
@@ -99,7 +104,7 @@ def _span(chunk: int, n_chunks: int, n_points: int) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=64)
-def _levels(spec: HashGridSpec) -> np.ndarray:
+def levels_of(spec: HashGridSpec) -> np.ndarray:
     """Return a row for each level: cells in x, y, z (z 1 in 2D), first row, dense strides of y and z, mask or 0."""
     rows = []
     for cells, offset, is_dense in zip(spec.resolutions, spec.level_offsets, spec.level_is_dense, strict=True):
@@ -185,7 +190,7 @@ def _mix(table, rows, weights, encoding, start, stop, column, n_corners, n_featu
 
 
 @_kernel
-def _encode(levels, positions, table, encoding, start, stop):  # type: ignore[no-untyped-def]
+def encode_points(levels, positions, table, encoding, start, stop):  # type: ignore[no-untyped-def]
     """Write the encodings of the points [start, stop)."""
     n_features = table.shape[1]
     n_corners = 1 << positions.shape[1]
@@ -252,7 +257,7 @@ def _add_slopes(places, grid, projections, slopes, n_corners):  # type: ignore[n
 
 
 @_kernel
-def _backward(  # type: ignore[no-untyped-def]
+def encode_backward(  # type: ignore[no-untyped-def]
     levels, positions, table, gradient, grad_positions, grad_table, needs_positions, start, stop
 ):
     """Write the position gradients of the points [start, stop), if needed; add to the table's gradient."""

@@ -164,24 +164,41 @@ def collect_gradients(
 
 
 @_kernel
-def _row(
-    y: int, mean_x: float, mean_y: float, shape: NDArray[np.float64], width: int
-) -> tuple[int, int, int, np.float32, np.float32]:
-    """Return the pixels [first, end) of row y that the support may touch, a pixel in their middle, and u and v there.
+def _set_up_rows(
+    start: int,
+    stop: int,
+    mean_x: float,
+    mean_y: float,
+    shape: NDArray[np.float64],
+    width: int,
+    spans: NDArray[np.int32],
+    values: NDArray[np.float32],
+) -> None:
+    """Set up the rows [start, stop) of a Gaussian, which lie in SIMD lanes here, before their pixels do.
+
+    The columns of `spans` [3, H] are the pixels [first, end) that the support may touch and a pixel in their middle,
+    those of `values` [2, H] are u and v there. Columns count from `start`.
 
     The support ends where sigma = SIGMA_MAX, a quadratic in x whose roots have this closed form without cancellation.
     The margin covers rounding: w vanishes at the ends, so that a thousandth of a pixel shows nowhere. Counted from
     the middle, u and v differ by 3 sqrt(2) at most within the support, so that float32 steps lose nothing.
     `first` is moved back to the beginning of a block.
     """
-    dy = y + 0.5 - mean_y
-    half = shape[2] * math.sqrt(max(shape[0] - dy * dy, 0.0)) + 1e-3
-    middle = mean_x + dy * shape[1] - 0.5
-    first = math.ceil(min(max(middle - half, 0.0), float(width)))
-    end = math.floor(min(max(middle + half, -1.0), width - 1.0)) + 1
-    centre = math.floor(min(max(middle + 0.5, 0.0), width - 1.0))
-    dx = centre + 0.5 - mean_x
-    return first // _LANES * _LANES, end, centre, _F32(dx * shape[3]), _F32(dy * shape[4] - dx * shape[5])
+    reach, shift, aspect, scale_u, scale_v, shear = shape[0], shape[1], shape[2], shape[3], shape[4], shape[5]
+    right = float(width)
+    for row in range(stop - start):
+        i = np.uint64(row)
+        dy = np.float64(np.int32(start + row)) + 0.5 - mean_y
+        half = aspect * math.sqrt(max(reach - dy * dy, 0.0)) + 1e-3
+        middle = mean_x + dy * shift - 0.5
+        first = np.int32(np.ceil(min(max(middle - half, 0.0), right)))
+        centre = np.floor(min(max(middle + 0.5, 0.0), right - 1.0))
+        spans[0, i] = first & np.int32(-_LANES)
+        spans[1, i] = np.int32(np.floor(min(max(middle + half, -1.0), right - 1.0))) + np.int32(1)
+        spans[2, i] = np.int32(centre)
+        dx = centre + 0.5 - mean_x
+        values[0, i] = _F32(dx * scale_u)
+        values[1, i] = _F32(dy * scale_v - dx * shear)
 
 
 @_kernel
@@ -206,13 +223,17 @@ def draw_blocks(
     row_size = (width + _LANES - 1) // _LANES * 3 * _LANES
     first_row = band * BAND_ROWS
     end_row = first_row + blocks.shape[0] // row_size
+    spans, values = np.empty((3, BAND_ROWS), np.int32), np.empty((2, BAND_ROWS), np.float32)
     for n in items:
         mean_x, mean_y = float(means[n, 0]), float(means[n, 1])
         red, green, blue = colors[n, 0], colors[n, 1], colors[n, 2]
         shape = shapes[n]
         step_u, step_v = _F32(shape[3]), _F32(shape[5])
-        for y in range(max(rows[n, 0], first_row), min(rows[n, 1], end_row)):
-            first, end, centre, u0, v0 = _row(y, mean_x, mean_y, shape, width)
+        start, stop = max(rows[n, 0], first_row), min(rows[n, 1], end_row)
+        _set_up_rows(start, stop, mean_x, mean_y, shape, width, spans, values)
+        for y in range(start, stop):
+            row = np.uint64(y - start)
+            first, end, centre, u0, v0 = spans[0, row], spans[1, row], spans[2, row], values[0, row], values[1, row]
             for x in range(first, end, _LANES):
                 begin = _F32(x - centre)
                 # Indices are unsigned: for signed ones numba would check whether they are negative.
@@ -284,6 +305,8 @@ def _collect_chunk(
     """Write the gradients of the `chosen` Gaussians of one frame, from eight moments each (README.md)."""
     lanes = np.zeros(8 * _LANES, np.float32)
     sums = np.empty(8, np.float64)
+    height = grad_blocks.shape[0]
+    spans, values = np.empty((3, height), np.int32), np.empty((2, height), np.float32)
     for n in chosen:
         mean_x, mean_y = float(means[n, 0]), float(means[n, 1])
         red, green, blue = colors[n, 0], colors[n, 1], colors[n, 2]
@@ -291,8 +314,11 @@ def _collect_chunk(
         step_u, step_v = _F32(shape[3]), _F32(shape[5])
         sums[:] = 0
         n_px = 0
-        for y in range(rows[n, 0], rows[n, 1]):
-            first, end, centre, u0, v0 = _row(y, mean_x, mean_y, shape, width)
+        start, stop = rows[n, 0], rows[n, 1]
+        _set_up_rows(start, stop, mean_x, mean_y, shape, width, spans, values)
+        for y in range(start, stop):
+            row = np.uint64(y - start)
+            first, end, centre, u0, v0 = spans[0, row], spans[1, row], spans[2, row], values[0, row], values[1, row]
             grad_row = grad_blocks[y]
             for x in range(first, end, _LANES):
                 begin = _F32(x - centre)
@@ -321,9 +347,13 @@ def _collect_chunk(
                     lanes[np.uint64(7 * _LANES) + i] += tv * v
             n_px += end - first
             if n_px >= _FLUSH_PX or y == rows[n, 1] - 1:
-                for j in range(8 * _LANES):
-                    sums[j // _LANES] += lanes[j]
-                    lanes[j] = 0
+                for moment in range(8):
+                    # The sum is a local, since adding to memory would wait for each store.
+                    total = sums[moment]
+                    for j in range(moment * _LANES, (moment + 1) * _LANES):
+                        total += lanes[j]
+                        lanes[j] = 0
+                    sums[moment] = total
                 n_px = 0
         _write_gradients(sums, cholesky[n], grad_means[n], grad_cholesky[n], grad_colors[n])
 

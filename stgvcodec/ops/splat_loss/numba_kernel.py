@@ -19,8 +19,9 @@ _255 = np.float32(255.0)
 _ZERO = np.float32(0.0)
 
 _kernel = njit(nogil=True, cache=True)
-# The additions may be put into lanes, always in the same way.
-_reordered = njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
+# The additions may be put into lanes, always in the same way: a function that is not inlined has a copy in each library
+# that calls it, optimised there, and which of the copies runs depends on what the cache holds.
+_reordered = njit(nogil=True, cache=True, fastmath={"contract", "reassoc"}, forceinline=True)
 
 
 def splat_loss(
@@ -106,13 +107,23 @@ def _draw_residual(  # type: ignore[no-untyped-def]
     for y in range(residual.shape[0]):
         row, wanted = residual[y], target[band * BAND_ROWS + y]
         for first in range(0, width, LANES):
-            n = min(width - first, LANES)
-            for channel in range(3):
-                start = 3 * first + channel * LANES
-                for k in range(n):
-                    row[start + k] -= np.float32(wanted[first + k, channel]) / _255
-                for k in range(n, LANES):
-                    row[start + k] = _ZERO
+            r = np.uint64(3 * first)
+            g, b = r + np.uint64(LANES), r + np.uint64(2 * LANES)
+            if first + LANES <= width:
+                # The number of pixels is fixed here and the channels come together, so that they lie in SIMD lanes.
+                for k in range(LANES):
+                    i, x = np.uint64(k), np.uint64(first + k)
+                    row[r + i] -= np.float32(wanted[x, 0]) / _255
+                    row[g + i] -= np.float32(wanted[x, 1]) / _255
+                    row[b + i] -= np.float32(wanted[x, 2]) / _255
+            else:
+                n = width - first
+                for channel in range(3):
+                    start = 3 * first + channel * LANES
+                    for k in range(n):
+                        row[start + k] -= np.float32(wanted[first + k, channel]) / _255
+                    for k in range(n, LANES):
+                        row[start + k] = _ZERO
         total += np.float64(_sum_of_squares(row))
     return total
 
