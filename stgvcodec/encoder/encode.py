@@ -55,7 +55,8 @@ def encode(
 ) -> EncodeReport:
     """Encode a video.
 
-    With a target the source is read twice: first to count its frames and to see how they change, then for the fits.
+    With a target the source is read twice: first to count its frames and to see how they change, then for the fits. The
+    frames of a video that takes less than 512 MiB are kept in between.
 
     Args:
         source: A video file or a folder of images.
