@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 _WIDTH, _HEIGHT, _N_FRAMES, _N_GAUSSIANS = 48, 32, 2, 64
 _N_PAIRS = 64 * _N_GAUSSIANS
 _N_THREADS = 8
+# Kernels that were compiled before are there in this time.
+_FROM_DISK_SECONDS = 4.0
 
 
 class CompileAhead:
@@ -71,12 +73,15 @@ class CompileAhead:
         self._start(*(_SmallModel(self._profile, each, self._device, self._backend).train_field for each in fields))
 
     def finish(self, on_wait: Callable[[], None]) -> None:
-        """Wait until all that a fit needs from its first step is compiled; `on_wait` is called now and then."""
-        pending = set(self._under_way)
+        """Wait until all that a fit needs from its first step is compiled.
+
+        Args:
+            on_wait: Called now and then once it takes longer than kernels take that come from the disk.
+        """
+        _, pending = wait(self._under_way, timeout=_FROM_DISK_SECONDS)
         while pending:
+            on_wait()
             _, pending = wait(pending, timeout=PROGRESS_INTERVAL_SECONDS)
-            if pending:
-                on_wait()
 
     def _start(self, *jobs: Callable[[], None]) -> None:
         if self._backend != "reference":

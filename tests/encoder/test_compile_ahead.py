@@ -63,6 +63,7 @@ def test_a_job_that_fails_says_so_in_the_log_alone(monkeypatch, caplog):
 
 
 def test_waiting_is_reported_until_the_last_job_is_done(monkeypatch):
+    monkeypatch.setattr(compile_ahead, "_FROM_DISK_SECONDS", 0.01)
     go_on = threading.Event()
     monkeypatch.setattr(compile_ahead._SmallModel, "draw", lambda _: go_on.wait(30))
     waits = []
@@ -76,6 +77,16 @@ def test_waiting_is_reported_until_the_last_job_is_done(monkeypatch):
         kernels.finish(on_wait)
 
     assert len(waits) >= 3
+
+
+def test_kernels_from_the_disk_are_not_said_to_be_compiled():
+    small = compile_ahead._SmallModel(PROFILES["compact"], FIELDS[0], CPU, "numba")
+    small.train_splats()
+    small.train_quantizers()
+    small.draw()
+
+    with CompileAhead(PROFILES["compact"], CPU, "numba") as kernels:
+        kernels.finish(lambda: pytest.fail("it says so"))
 
 
 def test_the_reference_has_nothing_to_compile(monkeypatch):
