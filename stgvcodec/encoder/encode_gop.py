@@ -208,8 +208,8 @@ def fit_phases(config: GopConfig, n_frames: int, *, has_paths: bool) -> tuple[tu
 
     Args:
         config: Configuration whose preset and profile the phases come from.
-        n_frames: Frames of the GoP. One that is longer than the preset's gets steps in proportion, and one of a single
-            frame trains on its picture alone.
+        n_frames: Frames of the GoP. One that is longer than the preset's gets more steps, and one of a single frame
+            trains on its picture alone.
         has_paths: Whether there are paths; without them the phases that train on paths are left out.
     """
     preset = config.preset
