@@ -34,6 +34,7 @@ _SIZE_TOLERANCE_PERCENT = 2.0
 _QUALITY_TOLERANCE_DB = 0.3
 # A retry whose size differs by a smaller share than this would give the same.
 _LEAST_CHANGE = 0.02
+_NO_BETTER = ": what was tried with the rest made the frames no better"
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,7 @@ class SizeControl(RateControl):
         off = 100.0 * (file_bytes / self.target_bytes - 1.0)
         if abs(off) <= _SIZE_TOLERANCE_PERCENT:
             return None
-        limit = self._limit_reached(is_below=off < 0.0) or (": the content cannot use more" if off < 0.0 else "")
+        limit = self._limit_reached(is_below=off < 0.0) or (_NO_BETTER if off < 0.0 else "")
         side = "below" if off < 0.0 else "above"
         return f"{file_bytes} bytes are {abs(off):.1f} % {side} the target of {self.target_bytes}{limit}"
 
