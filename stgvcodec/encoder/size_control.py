@@ -81,11 +81,10 @@ def finish(
         return FinishedGop(kept.payload, kept.symbols.header.n_gaussians, measure(kept.payload))
 
     packed = PackedGop.of(trainer)
+    best = measured(packed)
     if target_bytes is None:
-        return measured(packed)
-    best: FinishedGop | None = None
+        return best
     if abs(packed.n_bytes - target_bytes) > _SIZE_TOLERANCE * target_bytes:
-        best = measured(packed)
         if trainer.target_bits is not None:
             # The estimate knows neither headers nor how well the coder's models do; both change little from here on.
             estimate = float(trainer.estimated_bits().total)
@@ -93,7 +92,7 @@ def finish(
         if _resize(trainer, _wanted(packed, target_bytes)):
             touch_up()
             packed = PackedGop.of(trainer)
-    best = _better(best, measured(packed), "a touch-up")
+            best = _better(best, measured(packed), "a touch-up")
     if fills and packed.n_bytes < (1.0 - _SHORTFALL) * target_bytes:
         for finer in _with_finer_steps(trainer, packed, target_bytes):
             best = _better(best, measured(finer), "finer steps")
@@ -185,9 +184,7 @@ def _within(packed: PackedGop, trainer: GopTrainer, target_bytes: int) -> Packed
     return kept
 
 
-def _better(before: FinishedGop | None, after: FinishedGop, change: str) -> FinishedGop:
-    if before is None:
-        return after
+def _better(before: FinishedGop, after: FinishedGop, change: str) -> FinishedGop:
     is_better = after.quality > before.quality
     logger.info(
         "%s: %d to %d bytes, %.2f to %.2f dB, %s",

@@ -143,16 +143,15 @@ def in_two(phase: Phase, share: float) -> tuple[Phase, Phase]:
         field_held=min(held, 1.0),
     )
     rates = phase.rates.scaled(first.final_rate)
-    of_gaussians_left = of_gaussians**share
     second = replace(
         phase,
         name=f"{phase.name}-resized",
         n_steps=phase.n_steps - n_first,
         rates=replace(
             rates,
-            means=phase.rates.means * of_gaussians_left,
-            cholesky=phase.rates.cholesky * of_gaussians_left,
-            colors=phase.rates.colors * of_gaussians_left,
+            means=phase.rates.means * of_gaussians**share,
+            cholesky=phase.rates.cholesky * of_gaussians**share,
+            colors=phase.rates.colors * of_gaussians**share,
         ),
         final_rate=phase.final_rate ** (1.0 - share),
         gaussian_final_rate=of_gaussians ** (1.0 - share),

@@ -32,9 +32,6 @@ _FLOOR_COUNT = 0.02
 # The bucket of a Morton gap holds the two bits behind its leading one; the low bits are not modelled.
 _BUCKETS_PER_OCTAVE = 4
 
-DENSER_POINT_BITS = math.log2(math.e)
-"""Bits that a Gaussian's place costs less than the mean place, since it makes the gaps of its neighbours smaller."""
-
 
 class Attribute(NamedTuple):
     """One attribute of the Gaussians, with a model for each class of contexts (bitstream_spec.md section 5.6).
