@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # These names are written out, since the modules that define them import torch and `--help` must not; tests hold them
 # equal.
-PRESETS = ("draft", "fast", "medium", "slow", "paper")
+PRESETS = ("draft", "fast", "medium", "slow", "veryslow", "paper")
 PROFILES = ("compact", "paper")
 DEVICES = ("auto", "cpu", "cuda")
 BACKENDS = ("auto", "reference", "numba", "triton")

@@ -24,7 +24,7 @@ class EncodeConfig:
     """Options of `encode`. Where one is None, the preset or the rate control decides.
 
     Attributes:
-        preset: Effort of the fit, a name in `encoder.presets.PRESETS`: from "draft" to "slow", or "paper".
+        preset: Effort of the fit, a name in `encoder.presets.PRESETS`: from "draft" to "veryslow", or "paper".
         profile: Quantisers and entropy models, a name in `PROFILES`; by default "compact", and "paper" for the preset
             of that name.
         n_gaussians: Gaussians per GoP.

@@ -23,7 +23,7 @@ from stgvcodec.encoder.size_control import finish, resize_to, set_target_bits
 from stgvcodec.errors import StgvError
 from stgvcodec.fit.initialization import initial_gaussians
 from stgvcodec.fit.paths import Paths, borders, follow_paths
-from stgvcodec.fit.phases import Phase, in_two
+from stgvcodec.fit.phases import Phase, cut
 from stgvcodec.fit.trainer import GopTrainer
 from stgvcodec.metrics.psnr import psnr_of_frames_db
 from stgvcodec.model.deformation import DeformationField
@@ -34,7 +34,9 @@ logger = logging.getLogger(__name__)
 
 # A GoP that is longer than the preset's gets steps in proportion to its length to this power.
 _STEPS_EXPONENT = 0.75
-# Share of the last phase before fine-tuning after which the number of Gaussians is fitted to the size.
+# Shares of the last phase before fine-tuning after which Gaussians are added, and after which their number is fitted to
+# the size.
+_BEFORE_DENSIFYING = (0.15, 0.3)
 _BEFORE_RESIZING = 0.5
 # A touch-up multiplies the last phase's learning rates by this.
 _TOUCH_UP_RATE = 0.3
@@ -48,7 +50,8 @@ class GopConfig:
 
     Attributes:
         preset: Preset whose phases are run in order.
-        n_gaussians: Canonical Gaussians to start with.
+        n_gaussians: Canonical Gaussians to fit, as long as no size says otherwise; the preset may add some of them only
+            in training.
         field: Size of the deformation field.
         key_frame: Rule for the key frame: "first", "middle" or "auto".
         initialization: Rule by which the Gaussians start: "content" or "random".
@@ -102,6 +105,21 @@ class GopPayload:
     stats: GopStats
 
 
+@dataclass(frozen=True)
+class Stage:
+    """A phase of a fit, and what changes the number of Gaussians before it.
+
+    Attributes:
+        phase: Phase that is run.
+        n_added: Gaussians that are added before it, where the error stays.
+        meets_size: Whether the number of Gaussians is fitted to the size of the payload before it, if it has a target.
+    """
+
+    phase: Phase
+    n_added: int = 0
+    meets_size: bool = False
+
+
 # It is called with the phase, the steps done in it, the share of the GoP's work done, and the loss as a tensor that the
 # device may still be computing.
 FitCallback = Callable[[Phase, int, float, Tensor], None]
@@ -130,20 +148,16 @@ def encode_gop(
     started = time.perf_counter()
     with one_torch_thread(), _memory_named(frames, config):
         trainer = make_trainer(frames, config, seed)
-        phases, finetuning = fit_phases(config, trainer.spec.n_frames, has_paths=trainer.paths is not None)
-        work = _Work((*phases, *finetuning), on_step)
+        stages = fit_stages(config, trainer.spec.n_frames, has_paths=trainer.paths is not None)
+        work = _Work(stages, on_step)
         target_bytes, is_rated = config.target_bytes, config.profile.quantizers.relative_lmbda > 0
-        for phase in phases[:-1]:
-            trainer.run(phase, work.step)
-        if target_bytes is not None and is_rated:
-            set_target_bits(trainer, target_bytes)
-        for phase in phases[-1:]:
-            trainer.run(phase, work.step)
-        if target_bytes is not None:
-            (set_target_bits if is_rated else resize_to)(trainer, target_bytes)
-        for phase in finetuning:
-            trainer.run(phase, work.step)
-        last = _touch_up((*phases, *finetuning)[-1])
+        for stage in stages:
+            if stage.n_added:
+                trainer.densify(stage.n_added)
+            if stage.meets_size and target_bytes is not None:
+                (set_target_bits if is_rated else resize_to)(trainer, target_bytes)
+            trainer.run(stage.phase, work.step)
+        last = _touch_up(stages[-1].phase)
         # A GoP that is fitted at the same time cannot use the bytes that this one leaves.
         gop = finish(
             trainer,
@@ -185,10 +199,10 @@ def _memory_named(frames: npt.NDArray[np.uint8], config: GopConfig) -> Iterator[
 
 
 class _Work:
-    """Counts the work done over all phases of a fit."""
+    """Counts the work done over all stages of a fit."""
 
-    def __init__(self, phases: tuple[Phase, ...], on_step: FitCallback | None) -> None:
-        self._n_steps = sum(phase.n_steps * self._frames_a_step(phase) for phase in phases)
+    def __init__(self, stages: tuple[Stage, ...], on_step: FitCallback | None) -> None:
+        self._n_steps = sum(stage.phase.n_steps * self._frames_a_step(stage.phase) for stage in stages)
         self._done = 0
         self._on_step = on_step
 
@@ -203,8 +217,8 @@ class _Work:
         return phase.frames_per_step if phase.target == "pictures" else 1
 
 
-def fit_phases(config: GopConfig, n_frames: int, *, has_paths: bool) -> tuple[tuple[Phase, ...], tuple[Phase, ...]]:
-    """Return the phases of a fit before its fine-tuning, and those of the fine-tuning.
+def fit_stages(config: GopConfig, n_frames: int, *, has_paths: bool) -> tuple[Stage, ...]:
+    """Return the phases of a fit, with what changes the number of Gaussians between them.
 
     Args:
         config: Configuration whose preset and profile the phases come from.
@@ -230,10 +244,26 @@ def fit_phases(config: GopConfig, n_frames: int, *, has_paths: bool) -> tuple[tu
         )
         for part in (preset.phases, preset.finetuning)
     )
+    n_added, n_pauses = _n_added(config, n_frames), len(_BEFORE_DENSIFYING)
+    pauses = {
+        share: Stage(phases[-1], n_added=n_added * (i + 1) // n_pauses - n_added * i // n_pauses)
+        for i, share in enumerate(_BEFORE_DENSIFYING)
+        if n_added
+    }
     if config.target_bytes is not None and config.profile.quantizers.relative_lmbda > 0:
         # Gaussians that are too many for the size go while there are steps enough to make up for them.
-        phases = (*phases[:-1], *in_two(phases[-1], _BEFORE_RESIZING))
-    return phases, config.profile.finetuning(finetuning)
+        pauses[_BEFORE_RESIZING] = Stage(phases[-1], meets_size=True)
+    first, *others = cut(phases[-1], list(pauses))
+    stages = [Stage(phase) for phase in (*phases[:-1], first)]
+    stages += [dataclasses.replace(pause, phase=part) for pause, part in zip(pauses.values(), others, strict=True)]
+    finetuning = config.profile.finetuning(finetuning)
+    stages += [Stage(phase, meets_size=phase is finetuning[0]) for phase in finetuning]
+    return tuple(stages)
+
+
+def _n_added(config: GopConfig, n_frames: int) -> int:
+    """Return how many of a fit's Gaussians are added in training; a single frame shows where it needs them."""
+    return 0 if n_frames == 1 else min(round(config.preset.densified * config.n_gaussians), config.n_gaussians - 1)
 
 
 def _touch_up(phase: Phase) -> Phase:
@@ -245,15 +275,16 @@ def _touch_up(phase: Phase) -> Phase:
 def make_trainer(frames: npt.NDArray[np.uint8], config: GopConfig, seed: int) -> GopTrainer:
     """Return the initialised trainer of a GoP, before its first phase; the arguments are those of `encode_gop`."""
     n_frames, height, width, _ = frames.shape
+    n_initial = config.n_gaussians - _n_added(config, n_frames)
     field_dimensions = field_spec(config.field, n_frames, has_shape_head=config.profile.has_shape_head)
-    spec = GopSpec(width, height, n_frames, config.n_gaussians, field_dimensions)
+    spec = GopSpec(width, height, n_frames, n_initial, field_dimensions)
     rng = np.random.default_rng(seed)
     pictures = torch.from_numpy(frames).to(config.device)
     key_frame = choose_key_frame(frames, config.key_frame)
     paths = _paths(pictures, key_frame, config)
     gaussians = initial_gaussians(
         pictures[key_frame] / 255.0,
-        config.n_gaussians,
+        n_initial,
         method=config.initialization,
         rng=rng,
         means_space=config.preset.means_space,

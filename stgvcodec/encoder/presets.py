@@ -59,6 +59,8 @@ class Preset:
         gop: Most frames in a GoP.
         phases: Phases before fine-tuning.
         finetuning: Phases that train through the quantisers.
+        densified: Share of the Gaussians that the last phase before fine-tuning adds where the error stays; the others
+            are there from the beginning.
         key_frame: Rule for the key frame: "first", "middle" or "auto".
         initialization: Rule by which the Gaussians start: "content" or "random".
         means_space: Training space of the means.
@@ -71,6 +73,7 @@ class Preset:
     gop: int
     phases: tuple[Phase, ...]
     finetuning: tuple[Phase, ...]
+    densified: float = 0.0
     key_frame: str = "middle"
     initialization: str = "content"
     means_space: MeansSpace = "pixels"
@@ -93,9 +96,12 @@ _MOTION_RATES = LearningRates(mlp=6e-3)
 
 # Where the field starts on paths, it is held for this share of the joint training.
 _FIELD_HELD = 0.07
+_DENSIFIED = 0.3
 
 
-def _effort(name: str, *, motion: int, joint: int, final_rate: float, finetuning: int) -> Preset:
+def _effort(
+    name: str, *, motion: int, joint: int, final_rate: float, finetuning: int, frames_per_step: int = 1
+) -> Preset:
     return Preset(
         name=name,
         gop=10,
@@ -110,19 +116,29 @@ def _effort(name: str, *, motion: int, joint: int, final_rate: float, finetuning
                 frames_per_step=4,
                 target="paths",
             ),
-            Phase("joint", frames="all", n_steps=joint, final_rate=final_rate, field_held=_FIELD_HELD),
+            Phase(
+                "joint",
+                frames="all",
+                n_steps=joint,
+                final_rate=final_rate,
+                frames_per_step=frames_per_step,
+                field_held=_FIELD_HELD,
+            ),
         ),
         finetuning=finetuning_phases(finetuning, FINE_RATES),
+        densified=_DENSIFIED,
     )
 
 
 PRESETS = {
     preset.name: preset
     for preset in (
-        _effort("draft", motion=150, joint=270, final_rate=0.3, finetuning=90),
-        _effort("fast", motion=150, joint=900, final_rate=0.2, finetuning=300),
-        _effort("medium", motion=300, joint=2700, final_rate=0.1, finetuning=900),
-        _effort("slow", motion=300, joint=5700, final_rate=0.05, finetuning=2000),
+        _effort("draft", motion=150, joint=300, final_rate=0.3, finetuning=60),
+        _effort("fast", motion=150, joint=1000, final_rate=0.2, finetuning=200),
+        _effort("medium", motion=300, joint=3100, final_rate=0.1, finetuning=500),
+        _effort("slow", motion=300, joint=6600, final_rate=0.05, finetuning=1000),
+        # In the end what holds a longer fit up is that each step sees one frame only.
+        _effort("veryslow", motion=300, joint=10_000, final_rate=0.05, finetuning=1500, frames_per_step=2),
         Preset(
             name="paper",
             gop=10,

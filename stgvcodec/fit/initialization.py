@@ -159,8 +159,9 @@ def systematic_sample(
     return chosen
 
 
-# The GoPs of a video share the cached order, which takes 64 MiB at 2160p.
-@lru_cache(maxsize=1)
+# The GoPs of a video share two cached orders: that of the pictures, which takes 64 MiB at 2160p, and that of the cells
+# of densification.
+@lru_cache(maxsize=2)
 def morton_order(height: int, width: int) -> npt.NDArray[np.int64]:
     """Pixels of a picture, numbered row by row, in the order of a Morton curve. [H * W]."""
     rows, columns = np.mgrid[0:height, 0:width]

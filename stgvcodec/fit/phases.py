@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal
 
 QUANTIZED_STREAMS = ("means", "cholesky", "colors", "field")
@@ -124,37 +126,39 @@ def one_finetuning_phase(phases: tuple[Phase, ...]) -> Phase:
     )
 
 
-def in_two(phase: Phase, share: float) -> tuple[Phase, Phase]:
-    """Cut a phase in two, whose rates together fall as the phase's did.
+def cut(phase: Phase, shares: Sequence[float]) -> tuple[Phase, ...]:
+    """Cut a phase into parts, whose rates together fall as the phase's did.
 
     Args:
-        phase: Phase whose field is not held for longer than its first part.
-        share: Share of the steps that the first part has, 0 to 1.
+        phase: Phase to cut.
+        shares: Shares of the steps after which it is cut, rising, 0 to 1.
+
+    Returns:
+        One part more than there are shares, each with its number in its name; the phase itself if there are none.
     """
-    n_first = round(share * phase.n_steps)
-    share = n_first / max(phase.n_steps, 1)
+    if not shares:
+        return (phase,)
     of_gaussians = phase.final_rate if phase.gaussian_final_rate is None else phase.gaussian_final_rate
-    held = phase.field_held / share if share else 0.0
-    first = replace(
-        phase,
-        n_steps=n_first,
-        final_rate=phase.final_rate**share,
-        gaussian_final_rate=of_gaussians**share,
-        field_held=min(held, 1.0),
-    )
-    rates = phase.rates.scaled(first.final_rate)
-    second = replace(
-        phase,
-        name=f"{phase.name}-resized",
-        n_steps=phase.n_steps - n_first,
-        rates=replace(
-            rates,
-            means=phase.rates.means * of_gaussians**share,
-            cholesky=phase.rates.cholesky * of_gaussians**share,
-            colors=phase.rates.colors * of_gaussians**share,
-        ),
-        final_rate=phase.final_rate ** (1.0 - share),
-        gaussian_final_rate=of_gaussians ** (1.0 - share),
-        field_held=0.0,
-    )
-    return first, second
+    steps = [0, *(round(share * phase.n_steps) for share in shares), phase.n_steps]
+    parts = []
+    for i, (first, end) in enumerate(pairwise(steps), start=1):
+        begin, share = (n / max(phase.n_steps, 1) for n in (first, end - first))
+        gaussian_rate = of_gaussians**begin
+        held = (phase.field_held - begin) / share if share else 0.0
+        rates = replace(
+            phase.rates.scaled(phase.final_rate**begin),
+            means=phase.rates.means * gaussian_rate,
+            cholesky=phase.rates.cholesky * gaussian_rate,
+            colors=phase.rates.colors * gaussian_rate,
+        )
+        part = replace(
+            phase,
+            name=f"{phase.name} {i}/{len(steps) - 1}",
+            n_steps=end - first,
+            rates=rates,
+            final_rate=phase.final_rate**share,
+            gaussian_final_rate=of_gaussians**share,
+            field_held=min(max(held, 0.0), 1.0),
+        )
+        parts.append(part)
+    return tuple(parts)

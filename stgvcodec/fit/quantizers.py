@@ -75,8 +75,8 @@ class QuantizerConfig:
     weight_bits: int = 8
     initial_weight_bits: int = 8
     grid_cell: float = 0.07
-    shape_step: float = 0.06
-    color_step: float = 0.01
+    shape_step: float = 0.045
+    color_step: float = 0.0075
     relative_lmbda: float = 0.0
     seed: int = 0
 

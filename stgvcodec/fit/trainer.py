@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from stgvcodec.fit.densification import densified_gaussians, mean_residual
 from stgvcodec.fit.optimizer import Optimizer, OptimizerState, make_optimizer
 from stgvcodec.fit.paths import Paths, path_loss
 from stgvcodec.fit.phase_run import FitState, PhaseRun
@@ -152,6 +153,13 @@ class GopTrainer:
         if n_gaussians == self.spec.n_gaussians:
             return
         self.replace_gaussians(resized_gaussians(self.model.gaussians, n_gaussians, self.spec))
+
+    def densify(self, n_new: int) -> None:
+        """Add `n_new` Gaussians where the error stays when all frames are looked at together."""
+        residual = mean_residual(
+            self.model.gop_parameters(), self.spec, self.frames, self._clock, backend=self._backend
+        )
+        self.replace_gaussians(densified_gaussians(self.model.gaussians, n_new, residual, self.spec, self._rng))
 
     def replace_gaussians(self, gaussians: CanonicalGaussians) -> None:
         """Continue with other Gaussians and the field as it is; the optimiser starts anew, without moments."""

@@ -49,7 +49,7 @@ def test_impossible_options_are_refused(options, named):
 
 @pytest.mark.parametrize(
     "options",
-    [{"preset": preset} for preset in ("draft", "fast", "medium", "slow", "paper")]
+    [{"preset": preset} for preset in ("draft", "fast", "medium", "slow", "veryslow", "paper")]
     + [
         {"n_gaussians": 1, "gop": 1, "seed": (1 << 63) - 1},
         {"profile": "paper", "color_stages": 1, "color_codebook_size": 1},
@@ -68,7 +68,7 @@ def test_possible_options_are_taken(options):
     assert {name: getattr(config, name) for name in options} == options
 
 
-@pytest.mark.parametrize("preset", ["draft", "fast", "medium", "slow", "paper"])
+@pytest.mark.parametrize("preset", ["draft", "fast", "medium", "slow", "veryslow", "paper"])
 def test_the_default_profile_is_compact_but_for_the_papers_preset(preset):
     assert EncodeConfig(preset=preset).profile == ("paper" if preset == "paper" else "compact")
     assert EncodeConfig(preset=preset, profile="paper").profile == "paper"

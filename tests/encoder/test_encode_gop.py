@@ -9,7 +9,7 @@ from clips import moving_clip, panning_clip, psnr_db
 from fits import fitted, gop_config, renderer, stored_order
 
 from stgvcodec.bitstream.payload.head import read_header
-from stgvcodec.encoder.encode_gop import GopConfig, choose_key_frame, encode_gop, fit_phases
+from stgvcodec.encoder.encode_gop import GopConfig, choose_key_frame, encode_gop, fit_stages
 from stgvcodec.encoder.gop_symbols import gop_symbols
 from stgvcodec.encoder.presets import FIELD_SIZES
 from stgvcodec.encoder.profiles import PROFILES
@@ -95,8 +95,7 @@ def test_steps_are_counted_to_the_end(config, target_bytes):
 
     encode_gop(moving_clip(2), config, 0, lambda phase, step, share, loss: seen.append((phase.name, step, share)))
 
-    phases, finetuning = fit_phases(config, 2, has_paths=False)
-    phases = (*phases, *finetuning)
+    phases = [stage.phase for stage in fit_stages(config, 2, has_paths=False)]
     assert [(name, step) for name, step, _ in seen] == [
         (phase.name, step + 1) for phase in phases for step in range(phase.n_steps)
     ]

@@ -6,7 +6,7 @@ from stgvcodec.encoder.model_size import default_field_size, default_n_gaussians
 from stgvcodec.encoder.presets import FIELD_SIZES, PRESETS
 from stgvcodec.fit.phases import QUANTIZED_STREAMS
 
-EFFORTS = ("draft", "fast", "medium", "slow")
+EFFORTS = ("draft", "fast", "medium", "slow", "veryslow")
 
 
 def n_steps(name: str) -> int:

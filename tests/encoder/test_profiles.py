@@ -11,7 +11,7 @@ from stgvcodec.encoder.rate_control.cost_model import COST_MODELS
 from stgvcodec.fit.phases import QUANTIZED_STREAMS
 from stgvcodec.fit.quantizers import QuantizerConfig
 
-EFFORTS = ("draft", "fast", "medium", "slow", "paper")
+EFFORTS = ("draft", "fast", "medium", "slow", "veryslow", "paper")
 
 
 def n_steps(phases):

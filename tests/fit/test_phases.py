@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from itertools import pairwise
 
+import numpy as np
 import pytest
 
-from stgvcodec.fit.phases import QUANTIZED_STREAMS, LearningRates, Phase, finetuning_phases, in_two
+from stgvcodec.fit.phases import QUANTIZED_STREAMS, LearningRates, Phase, cut, finetuning_phases
 
 
 def test_a_phase_is_frozen_data():
@@ -38,26 +40,34 @@ def test_finetuning_spends_half_its_steps_with_everything_on():
     assert sum(phase.n_steps for phase in phases) == 600
 
 
-@pytest.mark.parametrize("share", [0.0, 0.37, 0.5, 1.0], ids="share {}".format)
-def test_a_phase_in_two_has_the_rates_of_the_whole(share):
+@pytest.mark.parametrize("shares", [(0.0,), (0.37,), (1.0,), (0.15, 0.3, 0.5)], ids="shares {}".format)
+def test_a_phase_in_parts_has_the_rates_of_the_whole(shares):
     rates = LearningRates(means=1.0, cholesky=0.5, colors=0.25, hash_tables=2.0, mlp=3.0)
     whole = Phase("joint", frames="all", n_steps=400, rates=rates, final_rate=0.01, gaussian_final_rate=0.2)
 
-    parts = in_two(whole, share)
+    parts = cut(whole, shares)
 
-    assert sum(part.n_steps for part in parts) == whole.n_steps
-    assert [part.name for part in parts] == ["joint", "joint-resized"]
+    n = len(shares) + 1
+    assert [part.name for part in parts] == [f"joint {i}/{n}" for i in range(1, n + 1)]
+    assert [part.n_steps for part in parts] == [round(400 * share) for share in np.diff((0.0, *shares, 1.0))]
     assert math.prod(part.final_rate for part in parts) == pytest.approx(whole.final_rate)
     assert math.prod(part.gaussian_final_rate for part in parts) == pytest.approx(0.2)
     for name, own in (("mlp", 0.01), ("hash_tables", 0.01), ("means", 0.2), ("cholesky", 0.2), ("colors", 0.2)):
         assert getattr(parts[0].rates, name) == getattr(rates, name)
-        assert getattr(parts[1].rates, name) == pytest.approx(getattr(rates, name) * own**share)
+        assert getattr(parts[-1].rates, name) == pytest.approx(getattr(rates, name) * own ** shares[-1])
 
 
-def test_the_field_is_held_as_long_in_a_phase_that_is_cut_in_two():
+def test_a_phase_that_is_not_cut_is_itself():
+    whole = Phase("joint", frames="all", n_steps=400)
+
+    assert cut(whole, ()) == (whole,)
+
+
+@pytest.mark.parametrize("shares", [(0.5,), (0.05, 0.5), (0.025, 0.075, 0.1)], ids="shares {}".format)
+def test_the_field_is_held_as_long_in_a_phase_that_is_cut(shares):
     whole = Phase("joint", frames="all", n_steps=400, field_held=0.1)
 
-    first, second = in_two(whole, 0.5)
+    held = [round(part.field_held * part.n_steps) for part in cut(whole, shares)]
 
-    assert round(first.field_held * first.n_steps) == 40
-    assert second.field_held == 0.0
+    steps = [0, *(round(400 * share) for share in shares), 400]
+    assert held == [max(0, min(end, 40) - begin) for begin, end in pairwise(steps)]
