@@ -59,6 +59,7 @@ class Preset:
         gop: Most frames in a GoP.
         phases: Phases before fine-tuning.
         finetuning: Phases that train through the quantisers.
+        quality_db: PSNR at equal bits less that of preset "medium", dB; the first plan for a quality starts from it.
         densified: Share of the Gaussians that the last phase before fine-tuning adds where the error stays; the others
             are there from the beginning.
         key_frame: Rule for the key frame: "first", "middle" or "auto".
@@ -73,6 +74,7 @@ class Preset:
     gop: int
     phases: tuple[Phase, ...]
     finetuning: tuple[Phase, ...]
+    quality_db: float = 0.0
     densified: float = 0.0
     key_frame: str = "middle"
     initialization: str = "content"
@@ -100,7 +102,14 @@ _DENSIFIED = 0.3
 
 
 def _effort(
-    name: str, *, motion: int, joint: int, final_rate: float, finetuning: int, frames_per_step: int = 1
+    name: str,
+    *,
+    motion: int,
+    joint: int,
+    final_rate: float,
+    finetuning: int,
+    quality_db: float,
+    frames_per_step: int = 1,
 ) -> Preset:
     return Preset(
         name=name,
@@ -126,6 +135,7 @@ def _effort(
             ),
         ),
         finetuning=finetuning_phases(finetuning, FINE_RATES),
+        quality_db=quality_db,
         densified=_DENSIFIED,
     )
 
@@ -133,12 +143,20 @@ def _effort(
 PRESETS = {
     preset.name: preset
     for preset in (
-        _effort("draft", motion=150, joint=300, final_rate=0.3, finetuning=60),
-        _effort("fast", motion=150, joint=1000, final_rate=0.2, finetuning=200),
-        _effort("medium", motion=300, joint=3100, final_rate=0.1, finetuning=500),
-        _effort("slow", motion=300, joint=6600, final_rate=0.05, finetuning=1000),
+        _effort("draft", motion=150, joint=300, final_rate=0.3, finetuning=60, quality_db=-2.8),
+        _effort("fast", motion=150, joint=1000, final_rate=0.2, finetuning=200, quality_db=-1.2),
+        _effort("medium", motion=300, joint=3100, final_rate=0.1, finetuning=500, quality_db=0.0),
+        _effort("slow", motion=300, joint=6600, final_rate=0.05, finetuning=1000, quality_db=0.4),
         # In the end what holds a longer fit up is that each step sees one frame only.
-        _effort("veryslow", motion=300, joint=10_000, final_rate=0.05, finetuning=1500, frames_per_step=2),
+        _effort(
+            "veryslow",
+            motion=300,
+            joint=10_000,
+            final_rate=0.05,
+            finetuning=1500,
+            quality_db=0.8,
+            frames_per_step=2,
+        ),
         Preset(
             name="paper",
             gop=10,

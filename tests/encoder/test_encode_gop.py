@@ -104,6 +104,42 @@ def test_steps_are_counted_to_the_end(config, target_bytes):
     assert shares[-1] == pytest.approx(1.0)
 
 
+def densified(config: GopConfig, share: float = 0.3) -> GopConfig:
+    return dataclasses.replace(config, preset=dataclasses.replace(config.preset, densified=share))
+
+
+@pytest.mark.parametrize("n_gaussians", [1, 2, 61], ids="{} Gaussians".format)
+def test_gaussians_that_training_adds_are_of_those_asked_for(config, n_gaussians):
+    config = densified(dataclasses.replace(config, n_gaussians=n_gaussians))
+
+    payload = encode_gop(moving_clip(3), config, 0)
+
+    assert payload.stats.n_gaussians == n_gaussians
+    stages = fit_stages(config, 3, has_paths=False)
+    assert sum(stage.n_added for stage in stages) == (round(0.3 * n_gaussians) if n_gaussians > 2 else n_gaussians - 1)
+
+
+def test_gaussians_are_added_early_and_their_number_meets_the_size_later():
+    config = densified(gop_config("compact", target_bytes=900))
+
+    stages = fit_stages(config, 4, has_paths=False)
+
+    assert [(stage.phase.name, stage.n_added, stage.meets_size) for stage in stages] == [
+        ("key-frame", 0, False),
+        ("joint 1/4", 0, False),
+        ("joint 2/4", 9, False),
+        ("joint 3/4", 9, False),
+        ("joint 4/4", 0, True),
+        ("finetune", 0, True),
+    ]
+
+
+def test_a_single_frame_has_all_gaussians_from_the_beginning():
+    stages = fit_stages(densified(gop_config("compact")), 1, has_paths=False)
+
+    assert not any(stage.n_added for stage in stages)
+
+
 def test_a_still_gop_spends_nothing_on_motion(config):
     one, three = (encode_gop(moving_clip(n), config, 0).bytes for n in (1, 3))
 

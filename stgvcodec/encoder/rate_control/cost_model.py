@@ -75,7 +75,7 @@ class CostModel:
         gop_overhead_bytes: Header, lengths, scales and tables of a payload.
         field_share: Largest share of a GoP's bits that the field may take.
         gop_length: Model of the best length of a GoP.
-        quality: Model of the PSNR to expect.
+        quality: Model of the PSNR to expect with preset "medium".
     """
 
     bits_per_gaussian: float

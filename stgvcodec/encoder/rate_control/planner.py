@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 from stgvcodec.bitstream.container.file_header import StreamHeader
 from stgvcodec.encoder.config import EncodeConfig
@@ -39,9 +40,10 @@ def rate_control(config: EncodeConfig, content: Content, header: StreamHeader) -
     Raises:
         ConfigError: the target is below what the smallest models of the fewest GoPs cost.
     """
-    preset = PRESETS[config.preset]
+    preset, model = PRESETS[config.preset], COST_MODELS[config.profile]
+    quality = replace(model.quality, base=model.quality.base + preset.quality_db)
     costs = GopCosts(
-        COST_MODELS[config.profile],
+        replace(model, quality=quality),
         n_pixels=header.width * header.height,
         color_stages=config.color_stages or preset.color_stages,
         color_codebook_size=config.color_codebook_size or preset.color_codebook_size,

@@ -320,6 +320,19 @@ def test_no_rate_above_a_named_minimum_is_refused(profile, n_frames, width, heig
         assert planned(factor * minimum).gops.smallest_file_bytes * 8 <= factor * minimum * width * height * n_frames
 
 
+def test_less_effort_is_planned_to_need_more_bytes_for_a_quality():
+    header = StreamHeader(640, 360, Fraction(24), Fraction(1, 24), TAGS, "compact", "test")
+
+    def expected_bytes(preset: str) -> int:
+        config = EncodeConfig(preset=preset, psnr_target=30.0, gop=24, scene_cut=False)
+        return rate_control(config, plain_content(48, change=0.2), header).expected_bytes()
+
+    sizes = [expected_bytes(preset) for preset in ("draft", "fast", "medium", "slow", "veryslow")]
+
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] > 2 * sizes[2]
+
+
 @pytest.mark.parametrize("profile", COST_MODELS)
 def test_a_real_file_at_the_minimum_that_is_named(tmp_path, profile):
     source = write_folder(noisy_clip(8, 64, 48, amplitude=20), tmp_path / "clip")
