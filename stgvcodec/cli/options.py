@@ -53,8 +53,8 @@ def frames_option(command: _Command) -> _Command:
 
 
 def selection_options(command: _Command) -> _Command:
-    """Add --frames, --crop and --resize; the command gets `selection`."""
-    return _gathered(command, "selection", (_FRAMES, _CROP, _RESIZE), _selection)
+    """Add --frames, --crop, --resize, --stream and --keep-going; the command gets `selection`."""
+    return _gathered(command, "selection", (_FRAMES, _CROP, _RESIZE, _STREAM, _KEEP_GOING), _selection)
 
 
 def matrix_option(command: _Command) -> _Command:
@@ -119,12 +119,21 @@ def config_options(command: _Command) -> _Command:
 _FRAMES = click.option("--frames", metavar="A:B", help="Frames A to B - 1, counted from 0; either end may be left out.")
 _CROP = click.option("--crop", metavar="WxH[+X+Y]", help="Part of the picture, centred without an offset.")
 _RESIZE = click.option("--resize", metavar="WxH", help="Resize to this size, after any crop.")
+_STREAM = click.option(
+    "--stream",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Video stream N of the file, as ffprobe counts.  [default: as ffmpeg chooses]",
+)
+_KEEP_GOING = click.option(
+    "--keep-going", is_flag=True, help="Read on where the source is damaged, and say what was left out."
+)
 
 
-def _selection(frames: str | None = None, crop: str | None = None, resize: str | None = None) -> Selection:
+def _selection(**given: Any) -> Selection:
     from stgvcodec.media.selection import Selection
 
-    return Selection.parse(frames=frames, crop=crop, resize=resize)
+    return Selection.parse(**given)
 
 
 def _config(*, no_scene_cut: bool, size_target: str | None, **given: Any) -> EncodeConfig:

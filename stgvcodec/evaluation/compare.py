@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
@@ -87,7 +87,7 @@ def compare(
     """
     selection = selection or Selection()
     with ExitStack() as stack:
-        sides = [_Side(path, matrix, device, backend, stack) for path in (reference, distorted)]
+        sides = [_Side(path, selection, matrix, device, backend, stack) for path in (reference, distorted)]
         # Either side may be the one that was encoded with this selection; the other one is longer.
         counts = [selection.count(side.n_frames) for side in sides if side.n_frames is not None]
         n_selected = max(counts, default=None)
@@ -122,7 +122,17 @@ def compare(
 class _Side:
     """One side of a comparison, before it is known which part of it is compared."""
 
-    def __init__(self, path: str | Path, matrix: str | None, device: str, backend: str, stack: ExitStack) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        selection: Selection,
+        matrix: str | None,
+        device: str,
+        backend: str,
+        stack: ExitStack,
+    ) -> None:
+        # What is to be taken of the frames is decided by `frames`; how a file is read holds from the beginning.
+        self._reading = replace(selection, frames=None, crop=None, resize=None)
         self._path, self._matrix, self._stack = path, matrix, stack
         self._decoder: VideoDecoder | None = None
         self.n_frames: int | None
@@ -131,7 +141,7 @@ class _Side:
             self.size = (self._decoder.header.width, self._decoder.header.height)
             self.n_frames = len(self._decoder)
         else:
-            with open_video(path, matrix=matrix) as video:
+            with open_video(path, selection=self._reading, matrix=matrix) as video:
                 self.size, self.n_frames = (video.width, video.height), video.n_frames
 
     def frames(self, selection: Selection, n_selected: int | None) -> tuple[tuple[int, int], _Frames]:
@@ -146,7 +156,8 @@ class _Side:
             wanted = (selection.crop.width, selection.crop.height)
         keeps_picture = wanted is None or wanted == self.size
         keeps_frames = selection.frames is None or (n_selected is not None and self.n_frames == n_selected)
-        own = Selection(
+        own = replace(
+            self._reading,
             frames=None if keeps_frames else selection.frames,
             crop=None if keeps_picture else selection.crop,
             resize=None if keeps_picture else selection.resize,

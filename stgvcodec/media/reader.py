@@ -227,7 +227,8 @@ def open_video(
         raise InputVideoError(f"{source}: is empty (0 bytes); expected a video file or a folder of images")
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return VideoReader(ImageFolderSource(path, frame_rate), selection, override)
-    return VideoReader(VideoFileSource(path), selection, override)
+    file = VideoFileSource(path, stream=selection.stream, keep_going=selection.keep_going)
+    return VideoReader(file, selection, override)
 
 
 def read_image(path: PathLike) -> RgbImage:

@@ -1,4 +1,7 @@
-"""Choice of frames and of a part of the picture: `--frames`, `--crop` and `--resize`, applied in that order."""
+"""Choice of frames and of a part of the picture: `--frames`, `--crop` and `--resize`, applied in that order.
+
+Which stream of a file is read, and whether damage stops that, is part of the choice: `--stream`, `--keep-going`.
+"""
 
 from __future__ import annotations
 
@@ -61,17 +64,22 @@ class Crop:
 
 @dataclass(frozen=True)
 class Selection:
-    """What is taken of a source: frames, of these a rectangle, and of that a size.
+    """What is taken of a source: a stream, of that frames, of these a rectangle, and of that a size.
 
     Attributes:
         frames: Half-open range in presentation order; either end may be None. None takes every frame.
         crop: Rectangle of the source picture. None takes the whole picture.
         resize: Size (width, height) after the crop, pixels. None keeps the size.
+        stream: Index of the video stream in its file, as ffprobe counts. None takes the one that ffmpeg would.
+        keep_going: Whether to read on where a video file is damaged. What cannot be decoded is left out then, and what
+            is not whole is taken as it is. Otherwise damage is an error.
     """
 
     frames: tuple[int | None, int | None] | None = None
     crop: Crop | None = None
     resize: tuple[int, int] | None = None
+    stream: int | None = None
+    keep_going: bool = False
 
     def __post_init__(self) -> None:
         start, stop = self.first_frame, self.end_frame
@@ -82,7 +90,15 @@ class Selection:
             raise ConfigError(f"resize {width}x{height}: expected a width and a height from 1 to {MAX_SIDE}")
 
     @classmethod
-    def parse(cls, *, frames: str | None = None, crop: str | None = None, resize: str | None = None) -> Selection:
+    def parse(
+        cls,
+        *,
+        frames: str | None = None,
+        crop: str | None = None,
+        resize: str | None = None,
+        stream: int | None = None,
+        keep_going: bool = False,
+    ) -> Selection:
         """Read the texts of the command line: frames `A:B`, crop `WxH[+X+Y]`, resize `WxH`.
 
         Raises:
@@ -92,6 +108,8 @@ class Selection:
             frames=None if frames is None else parse_frames(frames),
             crop=None if crop is None else parse_crop(crop),
             resize=None if resize is None else parse_size(resize),
+            stream=stream,
+            keep_going=keep_going,
         )
 
     @property

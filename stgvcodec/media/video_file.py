@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import logging
-import math
+from collections import deque
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from fractions import Fraction
 from pathlib import Path
 
 import av
 from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from stgvcodec.errors import InputVideoError
-from stgvcodec.media import y4m
+from stgvcodec.errors import ConfigError, InputVideoError
 from stgvcodec.media.colour import ColorTags
+from stgvcodec.media.completeness import shortfall
 from stgvcodec.media.orientation import UPRIGHT, orientation_by_matrix
 from stgvcodec.media.source import DecodedPicture
 
@@ -24,33 +26,51 @@ _log = logging.getLogger(__name__)
 _FALLBACK_RATE = Fraction(25)
 # FFmpeg draws text files as pictures of a terminal.
 _TEXT_CODECS = ("ansi", "bintext", "xbin", "idf")
+# These decoders conceal what is damaged and mark the picture. Told to stop at errors, they would stop at what their
+# parsers only remark too: a message that is not needed, or a first picture that is not a key frame.
+_CONCEALING_CODECS = (
+    *("h264", "mpeg1video", "mpeg2video", "mpeg4", "h263", "flv1", "vc1", "wmv1", "wmv2", "wmv3"),
+    *("msmpeg4v1", "msmpeg4v2", "msmpeg4v3"),
+)
+# A packet of MPEG-4 this small says that the picture before it is shown once more.
+_REPEAT_CODECS, _MOST_REPEAT_BYTES = ("mpeg4", "msmpeg4v2", "msmpeg4v3"), 8
+# What ffmpeg gives the default stream over others, as pixels.
+_DEFAULT_BONUS = 100_000_000
 
 
 class VideoFileSource:
-    """The first video stream of a file.
+    """One video stream of a file: the one that ffmpeg would take, unless another is asked for.
 
     Args:
         path: An existing file.
+        stream: Index of the stream in the file, as ffprobe counts; None chooses.
+        keep_going: Whether to read on where the file is damaged. What cannot be decoded is left out then, and what is
+            not whole is taken as it is.
 
     Raises:
+        ConfigError: the file has no such video stream.
         InputVideoError: the file holds no video that can be read.
     """
 
     alpha_allowed = False
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, stream: int | None = None, keep_going: bool = False) -> None:
         self.name = str(path)
         self._path = path
-        with self._open() as (container, stream):
-            self.time_base: Fraction = stream.time_base or 1 / _FALLBACK_RATE
-            self.frame_rate: Fraction = stream.average_rate or stream.guessed_rate or stream.base_rate or _FALLBACK_RATE
-            self.n_frames = _estimate_n_frames(container, stream, self.frame_rate)
+        self._index = stream
+        self._keep_going = keep_going
+        self._has_said_left_out = False
+        with self._open() as (container, video):
+            self.time_base: Fraction = video.time_base or 1 / _FALLBACK_RATE
+            self.frame_rate: Fraction = video.average_rate or video.guessed_rate or video.base_rate or _FALLBACK_RATE
+            self.n_frames = _estimate_n_frames(container, video, self.frame_rate)
             self.has_audio = bool(container.streams.audio)
-            if stream.sample_aspect_ratio not in (None, 0, 1):
+            self._name_others(container, video)
+            if video.sample_aspect_ratio not in (None, 0, 1):
                 _log.warning(
                     "%s: its pixels are not square (%s); they are coded as they are and the ratio is not kept",
                     self.name,
-                    stream.sample_aspect_ratio,
+                    video.sample_aspect_ratio,
                 )
 
     def pictures(self) -> Generator[DecodedPicture, None, None]:
@@ -61,19 +81,16 @@ class VideoFileSource:
         """
         step = max(1, round(1 / (self.frame_rate * self.time_base)))
         n_read, pts, orientation = 0, -step, UPRIGHT
-        for picture in self._decoded():
+        for picture, decoded_pts in self._decoded():
             name = f"{self.name}, frame {n_read}"
             if picture.interlaced_frame:
                 raise InputVideoError(
                     f"{name}: got an interlaced frame, expected progressive video; deinterlace first, for example with "
                     f"ffmpeg -i {self.name} -vf yadif progressive.mp4"
                 )
-            previous, pts = pts, pts + step if picture.pts is None else picture.pts
+            previous, pts = pts, pts + step if decoded_pts is None else decoded_pts
             if n_read > 0 and pts <= previous:
-                raise InputVideoError(
-                    f"{name}: got timestamp {pts} after {previous}, expected them to rise; "
-                    f"repair the file first, for example with ffmpeg -i {self.name} -fps_mode cfr repaired.mp4"
-                )
+                raise InputVideoError(f"{name}: {self._not_rising(previous, pts, n_read)}")
             if n_read == 0:
                 orientation = orientation_by_matrix(picture, name)
             yield DecodedPicture(picture, pts, self._tags, orientation, name)
@@ -81,37 +98,69 @@ class VideoFileSource:
         if n_read == 0:
             raise InputVideoError(f"{self.name}: has no frames, expected at least one; give another video")
 
-    def _decoded(self) -> Iterator[av.VideoFrame]:
-        n_read = n_packets = 0
-        end_seconds = 0.0
-        with self._open() as (container, stream):
+    def _decoded(self) -> Iterator[tuple[av.VideoFrame, int | None]]:
+        """Yield pictures with their timestamps; a picture without one follows at the nominal rate."""
+        damage = _Damage(self.name, keep_going=self._keep_going)
+        # The packets end before their file is closed.
+        with self._open() as (container, stream), closing(_packets(container, stream)) as packets:
+            formats = container.format.name.split(",")
             context = stream.codec_context
-            try:
-                for packet in container.demux(stream):
-                    if packet.is_corrupt:
-                        raise self._damaged(n_read, "a packet that is cut short")
-                    n_packets += packet.size > 0
-                    for picture in packet.decode():
-                        assert isinstance(picture, av.VideoFrame)
-                        if picture.is_corrupt:
-                            raise self._damaged(n_read, "a frame that does not decode cleanly")
-                        if picture.pts is not None:
-                            end_seconds = float(picture.pts * self.time_base + 1 / self.frame_rate)
-                        self._tags = ColorTags(int(context.color_primaries), int(context.color_trc))
-                        yield picture
-                        n_read += 1
-            except (av.FFmpegError, OSError) as error:
-                raise self._damaged(n_read, str(error.strerror or error)) from error
-            shortfall = _shortfall(container, stream, n_packets, end_seconds, float(1 / self.frame_rate))
-        shortfall = shortfall or y4m.shortfall(self._path)
-        if shortfall:
-            raise self._damaged(n_read, shortfall)
+            balance = _Balance(context.name, has_timestamps="avi" not in formats)
+            while True:
+                pictures = []
+                try:
+                    packet = next(packets, None)
+                    if packet is None:
+                        break
+                    # Continuity counters of a transport stream restart where files were joined; no picture suffers.
+                    if packet.is_corrupt and "mpegts" not in formats:
+                        damage.found("a packet that is cut short")
+                    balance.put(packet)
+                    pictures = packet.decode()
+                except (av.FFmpegError, OSError) as error:
+                    damage.found(str(error.strerror or error))
+                for picture in pictures:
+                    assert isinstance(picture, av.VideoFrame)
+                    pts, n_missing = balance.take(picture)
+                    if n_missing and damage.n_read == 0:
+                        self._say_left_out(n_missing)
+                    elif n_missing:
+                        damage.found(f"{n_missing} packets without a picture")
+                    if picture.is_corrupt:
+                        damage.found("a frame that does not decode cleanly")
+                    self._tags = ColorTags(int(context.color_primaries), int(context.color_trc))
+                    yield picture, pts
+                    damage.n_read += 1
+        n_first, n_missing = balance.left()
+        if n_first and damage.n_read:
+            self._say_left_out(n_first)
+        if n_missing:
+            damage.found(f"{n_missing} packets without a picture")
+        if missing := shortfall(self._path):
+            damage.found(missing)
+        damage.report()
 
-    def _damaged(self, n_read: int, what: str) -> InputVideoError:
-        rescue = f", or keep what is intact with --frames 0:{n_read}" if n_read else ""
-        return InputVideoError(
-            f"{self.name}: damaged or cut short at frame {n_read}: got {what}, expected whole frames to the end; "
-            f"fetch the file again{rescue}"
+    def _say_left_out(self, n: int) -> None:
+        if self._has_said_left_out:
+            return
+        self._has_said_left_out = True
+        _log.warning(
+            "%s: the first %d packets hold no picture that can be decoded, since the file begins between key frames; "
+            "they are left out",
+            self.name,
+            n,
+        )
+
+    def _not_rising(self, previous: int, pts: int, n_read: int) -> str:
+        if pts < previous:
+            return (
+                f"got timestamp {pts} after {previous}, expected them to rise: timestamps restart, as in files that "
+                f"were joined byte by byte; take the first with --frames 0:{n_read}, or time all frames anew with "
+                f"ffmpeg -r {self.frame_rate} -i {self.name} joined.mp4"
+            )
+        return (
+            f"got timestamp {pts} after {previous}, expected them to rise: two frames share a time in units of "
+            f"{self.time_base} seconds; spread them first, with ffmpeg -r {self.frame_rate} -i {self.name} spread.mp4"
         )
 
     @contextmanager
@@ -124,16 +173,143 @@ class VideoFileSource:
             reason = getattr(error, "strerror", None) or error
             raise InputVideoError(f"{self.name}: cannot be read as video: got '{reason}', {advice}") from error
         with container:
-            streams = [stream for stream in container.streams.video if not _is_cover(stream)]
-            if not streams or streams[0].codec_context is None or streams[0].codec_context.name in _TEXT_CODECS:
-                kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
-                found = "text" if streams else kinds
+            streams = _video_streams(container)
+            if not streams or streams[0].codec_context.name in _TEXT_CODECS:
+                kinds = ", ".join(sorted({each.type for each in container.streams if not _is_cover(each)}))
+                found = "text" if streams else kinds or "nothing"
                 raise InputVideoError(f"{self.name}: has no video stream: got {found}, {advice}")
-            if streams[0].metadata.get("alpha_mode") == "1":
+            stream = self._chosen(streams)
+            if stream.metadata.get("alpha_mode") == "1":
                 raise InputVideoError(alpha_message(self.name))
-            streams[0].thread_type = "AUTO"
-            streams[0].codec_context.options = {"err_detect": "explode"}
-            yield container, streams[0]
+            # Decoders that work on several frames at once lose what is wrong with the last of them.
+            stream.thread_type = "SLICE"
+            if stream.codec_context.name not in _CONCEALING_CODECS:
+                stream.codec_context.options = {"err_detect": "explode"}
+            yield container, stream
+
+    def _chosen(self, streams: list[VideoStream]) -> VideoStream:
+        if self._index is None:
+            return max(streams, key=_preference)
+        for stream in streams:
+            if stream.index == self._index:
+                return stream
+        there = ", ".join(_describe(stream) for stream in streams)
+        raise ConfigError(f"--stream {self._index}: {self.name} has no such video stream; choose of {there}")
+
+    def _name_others(self, container: InputContainer, chosen: VideoStream) -> None:
+        others = [stream for stream in _video_streams(container) if stream.index != chosen.index]
+        if others and self._index is None:
+            _log.warning(
+                "%s: video stream %s is read, and not %s; --stream chooses",
+                self.name,
+                _describe(chosen),
+                ", ".join(_describe(stream) for stream in others),
+            )
+
+
+class _Damage:
+    """Decides what becomes of damage: an error at once, or a count that is reported in the end.
+
+    Attributes:
+        n_read: Number of frames read before.
+    """
+
+    def __init__(self, name: str, *, keep_going: bool) -> None:
+        self.n_read = 0
+        self._name, self._keep_going = name, keep_going
+        self._found: list[str] = []
+
+    def found(self, what: str) -> None:
+        """Take note of damage.
+
+        Raises:
+            InputVideoError: reading is not to go on.
+        """
+        if not self._keep_going:
+            rescue = f", keep what comes before with --frames 0:{self.n_read}" if self.n_read else ""
+            raise InputVideoError(
+                f"{self._name}: damaged or cut short at frame {self.n_read}: got {what}, expected whole frames to the "
+                f"end; fetch the file again{rescue}, or read on with --keep-going"
+            )
+        self._found.append(f"{what} at frame {self.n_read}")
+
+    def report(self) -> None:
+        """Say what was found, if reading went on."""
+        if self._found:
+            more = f", and {len(self._found) - 1} more" if len(self._found) > 1 else ""
+            _log.warning("%s: is damaged (%s%s); what could be decoded is taken", self._name, self._found[0], more)
+
+
+class _Balance:
+    """Holds pictures out against packets in, so that no picture is lost in silence.
+
+    A picture has the timestamp of its packet. Where a container has timestamps of packets in the order of decoding
+    only, as AVI has, the pictures get these one after the other.
+
+    Args:
+        codec: Name of the decoder.
+        has_timestamps: Whether the container has timestamps for display.
+    """
+
+    def __init__(self, codec: str, *, has_timestamps: bool) -> None:
+        self._codec = codec
+        self._has_timestamps = has_timestamps
+        # Where recordings follow each other in a file, timestamps begin anew: each recording has a number.
+        self._recording_in = self._recording_out = 0
+        self._last_dts: int | None = None
+        self._pending: set[tuple[int, int]] = set()
+        self._decoding_times: deque[int] = deque()
+        # These count packets whose pictures have no timestamp to know them by.
+        self._n_unknown = self._n_before_key = self._n_optional = self._n_pictures = 0
+        self._has_key = False
+
+    def put(self, packet: Packet[VideoStream]) -> None:
+        """Take a packet into account that is about to be decoded."""
+        if packet.size == 0 or packet.is_discard:
+            return
+        if self._is_hidden(packet):
+            return
+        self._has_key = self._has_key or packet.is_keyframe
+        if packet.dts is not None:
+            self._recording_in += self._last_dts is not None and packet.dts < self._last_dts
+            self._last_dts = packet.dts
+        if self._has_timestamps and packet.pts is not None:
+            if not self._is_optional(packet):
+                self._pending.add((self._recording_in, packet.pts))
+            return
+        self._n_unknown += 1
+        self._n_before_key += not self._has_key
+        self._n_optional += self._is_optional(packet)
+        if not self._has_timestamps and packet.dts is not None:
+            self._decoding_times.append(packet.dts)
+
+    def take(self, picture: av.VideoFrame) -> tuple[int | None, int]:
+        """Return the timestamp of a picture, and the number of pictures that should have come before it."""
+        if not self._has_timestamps:
+            self._n_pictures += 1
+            return (self._decoding_times.popleft() if self._decoding_times else None), 0
+        if picture.pts is None:
+            self._n_pictures += 1
+            return None, 0
+        if (self._recording_out, picture.pts) not in self._pending and self._recording_out < self._recording_in:
+            self._recording_out += 1
+        place = (self._recording_out, picture.pts)
+        missing = {each for each in self._pending if each < place}
+        self._pending -= {place, *missing}
+        return picture.pts, len(missing)
+
+    def left(self) -> tuple[int, int]:
+        """Return, at the end, how many packets before the first key frame had no picture, and how many others."""
+        n_unknown = max(self._n_unknown - self._n_pictures - self._n_optional, 0)
+        n_first = min(n_unknown, self._n_before_key)
+        return n_first, n_unknown - n_first + len(self._pending)
+
+    def _is_hidden(self, packet: Packet[VideoStream]) -> bool:
+        # VP8 codes pictures that are only referred to; a bit of the first byte says so (RFC 6386, section 9.1).
+        return self._codec in ("vp8", "libvpx") and not bytes(packet)[0] >> 4 & 1
+
+    def _is_optional(self, packet: Packet[VideoStream]) -> bool:
+        return self._codec in _REPEAT_CODECS and packet.size <= _MOST_REPEAT_BYTES
 
 
 def alpha_message(name: str) -> str:
@@ -144,8 +320,25 @@ def alpha_message(name: str) -> str:
     )
 
 
-def _is_cover(stream: VideoStream) -> bool:
-    return "attached_pic" in str(getattr(stream, "disposition", "")).lower()
+def _video_streams(container: InputContainer) -> list[VideoStream]:
+    return [each for each in container.streams.video if each.codec_context is not None and not _is_cover(each)]
+
+
+def _packets(container: InputContainer, stream: VideoStream) -> Generator[Packet[VideoStream], None, None]:
+    yield from container.demux(stream)
+
+
+def _is_cover(stream: av.stream.Stream) -> bool:
+    return bool(stream.disposition & Disposition.attached_pic)
+
+
+def _preference(stream: VideoStream) -> int:
+    """Return by how much ffmpeg prefers a video stream: by its pixels, and before that for being the default."""
+    return stream.width * stream.height + _DEFAULT_BONUS * bool(stream.disposition & Disposition.default)
+
+
+def _describe(stream: VideoStream) -> str:
+    return f"{stream.index} ({stream.width}x{stream.height})"
 
 
 def _estimate_n_frames(container: InputContainer, stream: VideoStream, frame_rate: Fraction) -> int | None:
@@ -156,28 +349,3 @@ def _estimate_n_frames(container: InputContainer, stream: VideoStream, frame_rat
     if container.duration is not None:
         return max(1, round(Fraction(container.duration, av.time_base) * frame_rate))
     return None
-
-
-def _shortfall(
-    container: InputContainer, stream: VideoStream, n_packets: int, end_seconds: float, frame_seconds: float
-) -> str | None:
-    """Say what a file lacks whose demuxer ends without an error where the bytes end; None if it lacks nothing."""
-    if "avi" in container.format.name.split(",") and n_packets < stream.frames:
-        return f"{n_packets} of {stream.frames} packets"
-    if "matroska" in container.format.name:
-        promised = _parse_clock(stream.metadata.get("DURATION", ""))
-        if promised is None and len(container.streams) == 1 and container.duration is not None:
-            promised = container.duration / av.time_base
-        if promised is not None and end_seconds < promised - 2 * frame_seconds - 0.01:
-            return f"{end_seconds:.3f} of {promised:.3f} seconds"
-    return None
-
-
-def _parse_clock(text: str) -> float | None:
-    """Convert "HH:MM:SS.fraction" to seconds; None for any other text, or for no time above 0."""
-    try:
-        hours, minutes, seconds = (float(part) for part in text.split(":"))
-    except ValueError:
-        return None
-    total = 3600 * hours + 60 * minutes + seconds
-    return total if math.isfinite(total) and total > 0 else None

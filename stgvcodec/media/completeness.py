@@ -1,0 +1,73 @@
+"""Whether a file has all the bytes that it promises, for containers whose demuxer ends in silence where bytes end.
+
+A promise is the size that the outermost element of a file states. Nominal rates, numbers of packets and durations are
+none: intact files of variable rate or with dropped frames differ from them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import BinaryIO
+
+from stgvcodec.media import y4m
+
+_EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+# An EBML header, with the first bytes of the element behind it, fits into this.
+_MOST_EBML_HEADER = 4096
+
+
+def shortfall(path: Path) -> str | None:
+    """Say how a file is cut short; None if it is whole, or of a kind that does not tell.
+
+    Matroska and WebM (the size of the segment), AVI (the sizes of its RIFF chunks) and y4m tell.
+    """
+    n_bytes = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(_MOST_EBML_HEADER)
+        if start.startswith(_EBML):
+            promised = _end_of_segment(start)
+        elif start[:4] == b"RIFF" and start[8:12] == b"AVI ":
+            promised = _end_of_riff(file, n_bytes)
+        else:
+            return y4m.shortfall(path)
+    return None if promised is None or promised <= n_bytes else f"{n_bytes} of {promised} bytes"
+
+
+def _end_of_segment(start: bytes) -> int | None:
+    """Return where the segment of a Matroska file ends; None where its size is unknown, as in live streams."""
+    header = _size(start, 4)
+    if header is None:
+        return None
+    at = sum(header)
+    if start[at : at + 4] != _SEGMENT:
+        return None
+    segment = _size(start, at + 4)
+    return None if segment is None else sum(segment)
+
+
+def _size(data: bytes, at: int) -> tuple[int, int] | None:
+    """Read the size of an EBML element (RFC 8794, section 6).
+
+    Returns:
+        Where the element's data begins, and the size; None if the size is unknown or not there.
+    """
+    if at >= len(data) or data[at] == 0:
+        return None
+    length = 9 - data[at].bit_length()
+    value = int.from_bytes(data[at : at + length], "big") & ((1 << 7 * length) - 1)
+    return None if value == (1 << 7 * length) - 1 or at + length > len(data) else (at + length, value)
+
+
+def _end_of_riff(file: BinaryIO, n_bytes: int) -> int | None:
+    """Return where the RIFF chunks of an AVI file end; None where the first has no size, as in live streams."""
+    end = 0
+    while end < n_bytes:
+        file.seek(end)
+        head = file.read(8)
+        if head[:4] != b"RIFF" or len(head) < 8:
+            break
+        size = int.from_bytes(head[4:], "little")
+        if size == 0:
+            return None
+        end += 8 + size
+    return end
