@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
@@ -46,9 +46,17 @@ class BitstreamError(StgvError):
         self.path = path
         self._message = message
 
+    def __reduce__(self) -> tuple[Callable[..., BitstreamError], tuple[object, ...]]:
+        """Pickle what the error was made of, so that it reaches the parent of a process that raised it."""
+        return _bitstream_error, (self._message, self.section, self.offset, self.path)
+
     def in_file(self, path: str) -> BitstreamError:
         """Return the same error with the name of the file in front."""
         return BitstreamError(self._message, section=self.section, offset=self.offset, path=path)
+
+
+def _bitstream_error(message: str, section: str, offset: int | None, path: str | None) -> BitstreamError:
+    return BitstreamError(message, section=section, offset=offset, path=path)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from stgvcodec.cli.compare import compare_command
 from stgvcodec.cli.decode import decode_command
 from stgvcodec.cli.demo import demo_command
 from stgvcodec.cli.encode import encode_command
-from stgvcodec.cli.exits import exit_code_of, raised_signals
+from stgvcodec.cli.exits import exit_code_of, open_standard_streams, raised_signals
 from stgvcodec.cli.info import info_command
 from stgvcodec.cli.rd import rd_command
 from stgvcodec.cli.verbosity import Verbosity, logging_to_stderr
@@ -47,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, that of the `StgvError`, 2 for a wrong use, 70 for a bug, 128 + signal when interrupted.
     """
+    open_standard_streams()
     verbosity = Verbosity()
     given = sys.argv[1:] if arguments is None else list(arguments)
     try:

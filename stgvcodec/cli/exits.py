@@ -38,6 +38,22 @@ class Interrupted(BaseException):
         self.exit_code = 128 + signum
 
 
+def open_standard_streams() -> None:
+    """Open the standard streams that the process was started without, as services are, to nowhere.
+
+    Otherwise the first files that are opened would take their numbers, and messages would go into them.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest number that is free is taken.
+            os.open(os.devnull, os.O_RDWR)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
+
+
 @contextlib.contextmanager
 def raised_signals() -> Iterator[None]:
     """Turn SIGINT, SIGTERM and SIGHUP into `Interrupted` inside the block; a second one ends the process at once.

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 
 import torch
 
@@ -28,7 +27,7 @@ class GopPrefetcher:
 
     Threads are started as GoPs are announced: up to four, no more than STGV_THREADS, and none with STGV_THREADS=1. They
     end with `close`, or with the prefetcher. GoPs are given out in the order in which they are asked for, and an error
-    in one that was announced is raised when that GoP is asked for.
+    in one that was announced is raised when that GoP is asked for. Any thread may ask.
     """
 
     def __init__(self, reader: StgvReader, device: torch.device, backend: str) -> None:
@@ -40,12 +39,6 @@ class GopPrefetcher:
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
         self._pending: dict[int, Future[UnpackedGop]] = {}
-
-    @contextmanager
-    def reading(self) -> Iterator[StgvReader]:
-        """Hold the reader while no other thread uses it."""
-        with self._lock:
-            yield self._reader
 
     def get(self, index: int, upcoming: Sequence[int] = ()) -> UnpackedGop:
         """Return a GoP, and announce those that come next.
@@ -60,32 +53,33 @@ class GopPrefetcher:
         if self._process_id != os.getpid():
             # Neither threads nor the state of their locks survive a fork.
             self._forget()
-        future = self._pending.pop(index, None)
         n_workers = min(n_threads(), _MAX_WORKERS)
         wanted = [] if self._closed or n_workers == 1 else upcoming[:LOOK_AHEAD]
-        for other in self._pending.keys() - set(wanted):
-            self._pending.pop(other).cancel()
-        for other in wanted:
-            if other not in self._pending and other != index:
-                # Several GoPs at once keep the cores busy, so that their streams need no threads.
-                self._pending[other] = self._executor(n_workers).submit(self._load, other, in_order)
+        with self._lock:
+            future = self._pending.pop(index, None)
+            for other in self._pending.keys() - set(wanted):
+                self._pending.pop(other).cancel()
+            for other in wanted:
+                if other not in self._pending and other != index:
+                    # Several GoPs at once keep the cores busy, so that their streams need no threads.
+                    self._pending[other] = self._executor(n_workers).submit(self._load, other, in_order)
         if future is None or future.cancel():
             return self._load(index)
         return future.result()
 
     def close(self) -> None:
         """End the threads; GoPs can still be asked for as long as the reader is open."""
-        self._closed = True
-        for future in self._pending.values():
-            future.cancel()
-        self._pending.clear()
+        with self._lock:
+            self._closed = True
+            for future in self._pending.values():
+                future.cancel()
+            self._pending.clear()
         if self._pool is not None and self._process_id == os.getpid():
             self._pool.shutdown(wait=True, cancel_futures=True)
         self._pool = None
 
     def _load(self, index: int, run: Runner = run_chunks) -> UnpackedGop:
-        with self._lock:
-            payload = self._reader.read_gop(index)
+        payload = self._reader.read_gop(index)
         header = self._reader.header
         with naming_file(self._reader.name):
             return unpack(

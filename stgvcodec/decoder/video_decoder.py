@@ -83,7 +83,8 @@ class VideoDecoder:
     `d[i]` is a frame [3, H, W] uint8 and `d[a:b]` a batch [n, 3, H, W], both contiguous; negative indices count from
     the end. The methods return `Frame` and `FrameBatch`, which carry times. The last GoP that was read stays decoded.
     While it is rendered, threads decode the symbols of GoPs that come next: those that the same call will need, or
-    else the following GoP if GoPs are read one after the other. On a GPU no call waits for its frames.
+    else the following GoP if GoPs are read one after the other. On a GPU no call waits for its frames. Threads, and
+    processes that were forked from the one that opened it, may share a decoder.
 
     Attributes:
         header: Size, frame rate, time base and colour of the stream.
@@ -129,8 +130,7 @@ class VideoDecoder:
     @cached_property
     def metadata(self) -> StreamInfo:
         """Description of the file. The first use reads the whole file."""
-        with self._prefetcher.reading() as reader:
-            return stream_info(reader, self._path)
+        return stream_info(self._reader, self._path)
 
     def __enter__(self) -> VideoDecoder:
         """Return the decoder."""
@@ -244,12 +244,15 @@ class VideoDecoder:
         Raises:
             BitstreamError: the GoP is damaged.
         """
-        if self._opened is not None and self._opened[0] == gop:
-            return self._opened[1]
-        if not upcoming and self._opened is not None and self._opened[0] == gop - 1:
+        # Another thread may open another GoP meanwhile; what is read once stays what it was.
+        opened = self._opened
+        if opened is not None and opened[0] == gop:
+            return opened[1]
+        if not upcoming and opened is not None and opened[0] == gop - 1:
             upcoming = range(gop + 1, min(gop + 2, len(self._gops)))
         unpacked = self._prefetcher.get(gop, upcoming)
-        self._opened = None  # Freed before the next is made: two need not fit into the memory of the device.
+        # It is freed before the next is made: two need not fit into the memory of the device.
+        opened = self._opened = None
         renderer = GopRenderer(
             unpacked,
             width=self.header.width,

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from stgvcodec.errors import ConfigError, OutputError
 
+# File systems take names of this many bytes, so that a name may be too long to be put into another.
+_MOST_NAME_BYTES = 255
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 PathLike = str | os.PathLike[str]
@@ -145,7 +147,9 @@ def _os_errors(destination: PathLike, part: Path | None = None) -> Iterator[None
 
 
 def _part_name(path: Path) -> Path:
-    return path.with_name(f".{path.name}.part-{secrets.token_hex(4)}")
+    ending = f".part-{secrets.token_hex(4)}"
+    name = os.fsencode(f".{path.name}")[: _MOST_NAME_BYTES - len(ending)]
+    return path.with_name(os.fsdecode(name) + ending)
 
 
 def _check_parent(destination: PathLike, path: Path) -> None:

@@ -111,3 +111,29 @@ def test_a_reader_that_is_gone_is_no_error(tmp_path: Path, stream: str) -> None:
         os.close(writer)
     assert getattr(done, other) == b""
     assert done.returncode == 141
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell")
+@pytest.mark.parametrize("closed", ["<&- >&- 2>&-", ">&- 2>&-", "2>&-", ">&-"], ids=["all", "both", "errors", "output"])
+def test_without_standard_streams_nothing_goes_into_the_output(encoded, tmp_path, closed):
+    """The first file that is opened would take the number of a stream that is closed."""
+    expected, output = tmp_path / "expected.y4m", tmp_path / "out.y4m"
+    decode = f"{sys.executable} -m stgvcodec decode {encoded} --frames 0:2 --device cpu"
+
+    subprocess.run(["sh", "-c", f"{decode} {expected}"], check=True, capture_output=True)
+    done = subprocess.run(["sh", "-c", f"{decode} {output} {closed}"], check=False)
+
+    assert done.returncode == 0
+    assert output.read_bytes() == expected.read_bytes()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell")
+def test_a_file_from_a_pipe_is_refused_in_a_line(encoded):
+    command = f"cat {encoded} | {sys.executable} -m stgvcodec info /dev/stdin"
+
+    done = subprocess.run(["sh", "-c", command], check=False, capture_output=True, text=True)
+
+    assert done.returncode == 3
+    assert done.stderr.splitlines() == [
+        "stgvcodec: error: /dev/stdin: is not a file that can seek, such as a pipe: write it to a file first"
+    ]

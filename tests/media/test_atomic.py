@@ -61,6 +61,17 @@ def test_a_symbolic_link_stays_a_link(tmp_path):
     assert (tmp_path / "real.bin").read_bytes() == b"new"
 
 
+@pytest.mark.parametrize(
+    "name", ["n" * 255, "n" * 245 + ".stgv", "\u00e9" * 125 + ".y4m"], ids=["255", "250", "accents"]
+)
+@pytest.mark.parametrize("output", [atomic_output, atomic_folder])
+def test_a_name_as_long_as_names_can_be(tmp_path, name, output):
+    with output(tmp_path / name) as part:
+        (part if output is atomic_output else part / "file").write_bytes(b"done")
+
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def test_a_full_disk_is_an_output_error(tmp_path):
     with (
         pytest.raises(OutputError, match=r"out\.bin: cannot be written: No space left"),

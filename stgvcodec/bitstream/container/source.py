@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import threading
 from typing import BinaryIO
 
 from stgvcodec.bitstream.container.chunks import CRC_BYTES, HEADER_BYTES, Chunk, parse_chunk_header, payload_crc_matches
@@ -15,6 +16,9 @@ KEEP_GOING_ADVICE = "`stgvcodec decode --keep-going` renders the GoPs that are i
 class ByteSource:
     """A seekable file, opened here (from a path) or by the caller.
 
+    Reads have no offset in common: threads, and processes that were forked after the file was opened, may read at the
+    same time.
+
     Args:
         source: A path, or a binary file that can seek; the latter is not closed.
 
@@ -25,17 +29,19 @@ class ByteSource:
     def __init__(self, source: str | os.PathLike[str] | BinaryIO) -> None:
         self._owned = isinstance(source, str | os.PathLike)
         if isinstance(source, str | os.PathLike):
+            name = f"{os.fspath(source)}: "
             try:
                 self._file: BinaryIO = open(source, "rb")  # noqa: PTH123, SIM115
             except OSError as error:
-                raise InputVideoError(
-                    f"{os.fspath(source)}: cannot be opened ({error.strerror}): check the path"
-                ) from error
+                raise InputVideoError(f"{name}cannot be opened ({error.strerror}): check the path") from error
         else:
-            self._file = source
-            if not source.seekable():
-                raise InputVideoError("the source cannot seek: write it to a file first")
+            name, self._file = "", source
+        if not self._file.seekable():
+            self.close()
+            raise InputVideoError(f"{name}is not a file that can seek, such as a pipe: write it to a file first")
+        self._lock = threading.Lock()
         self.n_bytes = self._file.seek(0, io.SEEK_END)
+        self._descriptor = _descriptor(self._file) if hasattr(os, "pread") else None
 
     def close(self) -> None:
         """Close the file if it was opened here."""
@@ -44,14 +50,20 @@ class ByteSource:
 
     def read_at(self, offset: int, n_bytes: int) -> bytes:
         """Read up to `n_bytes` from `offset`; fewer only at the file's end."""
-        self._file.seek(offset)
-        data = self._file.read(n_bytes)
+        data = self._part_at(offset, n_bytes)
         while len(data) < n_bytes:
-            more = self._file.read(n_bytes - len(data))
+            more = self._part_at(offset + len(data), n_bytes - len(data))
             if not more:
                 break
             data += more
         return data
+
+    def _part_at(self, offset: int, n_bytes: int) -> bytes:
+        if self._descriptor is not None and not self._file.closed:
+            return os.pread(self._descriptor, n_bytes, offset)
+        with self._lock:
+            self._file.seek(offset)
+            return self._file.read(n_bytes)
 
     def chunk_at(self, offset: int) -> Chunk | None:
         """Return the chunk whose header is intact at `offset`; None if there is none."""
@@ -78,3 +90,13 @@ class ByteSource:
                 offset=chunk.payload_offset,
             )
         return payload
+
+
+def _descriptor(file: BinaryIO) -> int | None:
+    """Return the descriptor of a file whose bytes are those that it reads; None for any other kind."""
+    # What is layered over a file, such as one of gzip, has the descriptor of the file but not its bytes.
+    if not isinstance(file, io.FileIO | io.BufferedReader | io.BufferedRandom):
+        return None
+    if not isinstance(getattr(file, "raw", file), io.FileIO):
+        return None
+    return file.fileno()

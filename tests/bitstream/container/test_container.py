@@ -310,5 +310,5 @@ def test_missing_file_and_pipe_are_refused(tmp_path):
         def seekable(self):
             return False
 
-    with pytest.raises(InputVideoError, match="cannot seek"):
+    with pytest.raises(InputVideoError, match="not a file that can seek"):
         StgvReader(Unseekable(make_file()))
