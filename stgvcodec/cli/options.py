@@ -53,8 +53,8 @@ def frames_option(command: _Command) -> _Command:
 
 
 def selection_options(command: _Command) -> _Command:
-    """Add --frames, --crop, --resize, --stream and --keep-going; the command gets `selection`."""
-    return _gathered(command, "selection", (_FRAMES, _CROP, _RESIZE, _STREAM, _KEEP_GOING), _selection)
+    """Add --frames, --crop, --resize, --square, --stream and --keep-going; the command gets `selection`."""
+    return _gathered(command, "selection", (_FRAMES, _CROP, _RESIZE, _SQUARE, _STREAM, _KEEP_GOING), _selection)
 
 
 def matrix_option(command: _Command) -> _Command:
@@ -119,6 +119,9 @@ def config_options(command: _Command) -> _Command:
 _FRAMES = click.option("--frames", metavar="A:B", help="Frames A to B - 1, counted from 0; either end may be left out.")
 _CROP = click.option("--crop", metavar="WxH[+X+Y]", help="Part of the picture, centred without an offset.")
 _RESIZE = click.option("--resize", metavar="WxH", help="Resize to this size, after any crop.")
+_SQUARE = click.option(
+    "--square", is_flag=True, help="Resample pixels that are not square, in their width, in place of keeping the ratio."
+)
 _STREAM = click.option(
     "--stream",
     type=click.IntRange(min=0),

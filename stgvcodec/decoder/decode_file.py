@@ -113,6 +113,7 @@ def decode(
             frame_rate=header.frame_rate,
             time_base=header.time_base,
             color=ColorTags(**dataclasses.asdict(header.color)),
+            sample_aspect_ratio=header.sample_aspect_ratio,
         ) as writer:
             for n_done, index in enumerate(indices, start=1):
                 assert rgb is not None

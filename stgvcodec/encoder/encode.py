@@ -229,6 +229,7 @@ def _stream_header(video: VideoReader, config: EncodeConfig) -> StreamHeader:
         color=ColorDescription(color.primaries, color.transfer, color.matrix, color.full_range),
         profile=config.profile,
         tool=f"stgvcodec {__version__}",
+        sample_aspect_ratio=video.sample_aspect_ratio,
     )
 
 

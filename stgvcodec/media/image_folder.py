@@ -36,6 +36,7 @@ class ImageFolderSource:
         self.name = str(path)
         self.frame_rate = frame_rate
         self.time_base = 1 / frame_rate
+        self.sample_aspect_ratio = Fraction(1)
         self._files = [path] if path.is_file() else _images_in(path)
         self.n_frames: int | None = len(self._files)
         self.has_audio = False

@@ -33,6 +33,7 @@ from stgvcodec.media.video_file import VideoFileSource, alpha_message
 _log = logging.getLogger(__name__)
 
 DEFAULT_IMAGE_RATE = Fraction(24)
+_MOST_ASPECT = 65535
 _EVERYTHING = Selection()
 
 
@@ -61,6 +62,7 @@ class VideoReader:
         height: Height of the frames after crop and resize, pixels.
         frame_rate: Nominal frames per second.
         time_base: Seconds per unit of `VideoFrame.pts`.
+        sample_aspect_ratio: Width over height of a pixel as displayed, after any turn, crop and resize.
         color: Colour tags of the source, after the rules for untagged sources; the frames are full-range RGB.
         n_frames: How many frames to expect, for a progress display; None if unknown.
         has_audio: Whether the source has sound too, which is not read.
@@ -73,7 +75,6 @@ class VideoReader:
         self.has_audio = source.has_audio
         self.n_frames = None if source.n_frames is None else selection.count(source.n_frames)
         self._source = source
-        self._selection = selection
         self._matrix = matrix
         self._open_iterators: list[Generator[object, None, None]] = []
         pictures = source.pictures()
@@ -88,7 +89,12 @@ class VideoReader:
         self.color = resolve_tags(first.picture, first.tags, matrix, first.name)
         self._coded_size = (first.picture.width, first.picture.height)
         display_size = first.orientation.size(*self._coded_size)
-        self.width, self.height = selection.output_size(*display_size)
+        turned = source.sample_aspect_ratio
+        if first.orientation.transpose:
+            turned = 1 / turned
+        self._selection = selection.squared(*display_size, turned)
+        self.width, self.height = self._selection.output_size(*display_size)
+        self.sample_aspect_ratio = _after_resize(turned, self._selection, display_size)
         self._describe(first)
 
     def __enter__(self) -> VideoReader:
@@ -174,6 +180,21 @@ class VideoReader:
                 HDR_TRANSFERS[self.color.transfer],
             )
         _log.debug("%s: %s, read as %s", self.name, first.picture.format.name, self.color)
+
+
+def _after_resize(sample_aspect_ratio: Fraction, selection: Selection, size: tuple[int, int]) -> Fraction:
+    """Return the ratio with which a resized picture is displayed as wide and as high as before.
+
+    Square pixels stay square: who resizes a picture of them by different factors means to.
+    """
+    if sample_aspect_ratio == 1 or selection.resize is None:
+        return sample_aspect_ratio
+    width, height = size if selection.crop is None else (selection.crop.width, selection.crop.height)
+    new_width, new_height = selection.resize
+    ratio = sample_aspect_ratio * Fraction(width * new_height, height * new_width)
+    # A width is a whole number of pixels; what it lacks for an exact ratio is below the next whole one.
+    is_square = abs(ratio - 1) * new_width <= Fraction(1, 2)
+    return Fraction(1) if is_square else ratio.limit_denominator(_MOST_ASPECT) or Fraction(1)
 
 
 def crop_and_resize(rgb: RgbImage, selection: Selection, converter: ColorConverter) -> RgbImage:

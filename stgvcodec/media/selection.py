@@ -6,7 +6,8 @@ Which stream of a file is read, and whether damage stops that, is part of the ch
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 
 from stgvcodec.errors import ConfigError
 
@@ -71,6 +72,8 @@ class Selection:
         crop: Rectangle of the source picture. None takes the whole picture.
         resize: Size (width, height) after the crop, pixels. None keeps the size.
         stream: Index of the video stream in its file, as ffprobe counts. None takes the one that ffmpeg would.
+        square: Whether pixels that are not square are resampled in their width until they are. Otherwise their ratio is
+            kept.
         keep_going: Whether to read on where a video file is damaged. What cannot be decoded is left out then, and what
             is not whole is taken as it is. Otherwise damage is an error.
     """
@@ -79,6 +82,7 @@ class Selection:
     crop: Crop | None = None
     resize: tuple[int, int] | None = None
     stream: int | None = None
+    square: bool = False
     keep_going: bool = False
 
     def __post_init__(self) -> None:
@@ -88,6 +92,8 @@ class Selection:
         if self.resize is not None and not all(1 <= side <= MAX_SIDE for side in self.resize):
             width, height = self.resize
             raise ConfigError(f"resize {width}x{height}: expected a width and a height from 1 to {MAX_SIDE}")
+        if self.square and self.resize is not None:
+            raise ConfigError("--square and --resize both choose a size; give one of them")
 
     @classmethod
     def parse(
@@ -97,6 +103,7 @@ class Selection:
         crop: str | None = None,
         resize: str | None = None,
         stream: int | None = None,
+        square: bool = False,
         keep_going: bool = False,
     ) -> Selection:
         """Read the texts of the command line: frames `A:B`, crop `WxH[+X+Y]`, resize `WxH`.
@@ -109,6 +116,7 @@ class Selection:
             crop=None if crop is None else parse_crop(crop),
             resize=None if resize is None else parse_size(resize),
             stream=stream,
+            square=square,
             keep_going=keep_going,
         )
 
@@ -139,6 +147,23 @@ class Selection:
         if self.resize is not None:
             return self.resize
         return (width, height) if self.crop is None else (self.crop.width, self.crop.height)
+
+    def squared(self, width: int, height: int, sample_aspect_ratio: Fraction) -> Selection:
+        """Return the selection with the size at which pixels are square, if it asks for that.
+
+        Args:
+            width: Width of a picture, pixels.
+            height: Height of a picture, pixels.
+            sample_aspect_ratio: Width over height of its pixels.
+
+        Raises:
+            ConfigError: the crop is not inside the picture, or the size is beyond what pictures can have.
+        """
+        if not self.square or sample_aspect_ratio == 1:
+            return self
+        kept_width, kept_height = self.output_size(width, height)
+        resize = (max(1, round(kept_width * sample_aspect_ratio)), kept_height)
+        return replace(self, square=False, resize=resize)
 
     def count(self, n_frames: int) -> int:
         """Return how many of `n_frames` frames are taken."""

@@ -39,6 +39,7 @@ class FrameSource(Protocol):
         name: Name of the source in error messages.
         frame_rate: Nominal frames per second.
         time_base: Seconds per unit of the timestamps.
+        sample_aspect_ratio: Width over height of a pixel as displayed, before any turn; 1 where nothing is known.
         n_frames: How many pictures there should be; None if that is not known before reading.
         has_audio: Whether there is sound beside the pictures.
         alpha_allowed: Whether a picture with an alpha channel is taken where it is opaque everywhere.
@@ -47,6 +48,7 @@ class FrameSource(Protocol):
     name: str
     frame_rate: Fraction
     time_base: Fraction
+    sample_aspect_ratio: Fraction
     n_frames: int | None
     has_audio: bool
     alpha_allowed: bool

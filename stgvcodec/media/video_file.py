@@ -65,13 +65,8 @@ class VideoFileSource:
             self.frame_rate: Fraction = video.average_rate or video.guessed_rate or video.base_rate or _FALLBACK_RATE
             self.n_frames = _estimate_n_frames(container, video, self.frame_rate)
             self.has_audio = bool(container.streams.audio)
+            self.sample_aspect_ratio = Fraction(video.sample_aspect_ratio or 1)
             self._name_others(container, video)
-            if video.sample_aspect_ratio not in (None, 0, 1):
-                _log.warning(
-                    "%s: its pixels are not square (%s); they are coded as they are and the ratio is not kept",
-                    self.name,
-                    video.sample_aspect_ratio,
-                )
 
     def pictures(self) -> Generator[DecodedPicture, None, None]:
         """Decode from the beginning; at most a few pictures are held at a time.

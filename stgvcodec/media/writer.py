@@ -27,6 +27,7 @@ VIDEO_SUFFIXES = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 _X264_OPTIONS = {"crf": "8", "preset": "fast"}
 _MAX_TIMESCALE = 2**31 - 1
 _MATROSKA_TIME_BASE = Fraction(1, 1000)
+_SQUARE = Fraction(1)
 
 
 class _Sink(Protocol):
@@ -49,34 +50,37 @@ class VideoWriter:
         frame_rate: Fraction,
         time_base: Fraction,
         color: ColorTags,
+        sample_aspect_ratio: Fraction = _SQUARE,
     ) -> None:
         self._destination = Path(destination)
         self._shape = (height, width, 3)
         self._frame_rate = frame_rate
         self._time_base = time_base
         self._color = color
+        self._sample_aspect_ratio = sample_aspect_ratio
         self._stack = ExitStack()
         self._sink: _Sink | None = None
         self._last_pts: int | None = None
 
     def __enter__(self) -> VideoWriter:
         suffix = self._destination.suffix.lower()
-        if suffix == "":
-            self._sink = _PngFolder(self._stack.enter_context(atomic_folder(self._destination)))
-            return self
-        part = self._stack.enter_context(atomic_output(self._destination))
-        try:
-            if suffix == ".y4m":
-                self._sink = _Y4mFile(part, self._shape, self._frame_rate, self._time_base)
+        # An error of a constructor has to reach the temporary output, which would be renamed otherwise.
+        with ExitStack() as stack:
+            if suffix == "":
+                self._sink = _PngFolder(stack.enter_context(atomic_folder(self._destination)))
             else:
-                self._sink = _H264File(
-                    part, VIDEO_SUFFIXES[suffix], self._shape, self._frame_rate, self._time_base, self._color
-                )
-        except BaseException:
-            self._stack.close()
-            raise
-        self._stack.callback(self._sink.close)
+                self._sink = self._file_sink(stack.enter_context(atomic_output(self._destination)), suffix)
+                stack.callback(self._sink.close)
+            self._stack = stack.pop_all()
         return self
+
+    def _file_sink(self, part: Path, suffix: str) -> _Sink:
+        if suffix == ".y4m":
+            return _Y4mFile(part, self._shape, self._frame_rate, self._time_base, self._sample_aspect_ratio)
+        muxer = VIDEO_SUFFIXES[suffix]
+        return _H264File(
+            part, muxer, self._shape, self._frame_rate, self._time_base, self._color, self._sample_aspect_ratio
+        )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -130,6 +134,7 @@ def open_writer(
     frame_rate: Fraction,
     time_base: Fraction,
     color: ColorTags,
+    sample_aspect_ratio: Fraction = _SQUARE,
 ) -> VideoWriter:
     """Create a writer; the destination's suffix decides its kind.
 
@@ -146,6 +151,7 @@ def open_writer(
         frame_rate: Nominal frames per second.
         time_base: Seconds per unit of the timestamps.
         color: Colour tags of the source.
+        sample_aspect_ratio: Width over height of a pixel as displayed; a folder of PNGs does not keep it.
 
     Returns:
         A context manager that takes the frames.
@@ -173,7 +179,17 @@ def open_writer(
         check_output_folder(path)
     else:
         check_output_file(path)
-    return VideoWriter(path, width=width, height=height, frame_rate=frame_rate, time_base=time_base, color=color)
+    if suffix == "" and sample_aspect_ratio != 1:
+        _log.warning("%s: PNGs do not keep the ratio of pixels that are not square (%s)", path, sample_aspect_ratio)
+    return VideoWriter(
+        path,
+        width=width,
+        height=height,
+        frame_rate=frame_rate,
+        time_base=time_base,
+        color=color,
+        sample_aspect_ratio=sample_aspect_ratio,
+    )
 
 
 def write_png(path: PathLike, rgb: RgbImage) -> None:
@@ -219,9 +235,16 @@ class _PngFolder:
 
 
 class _Y4mFile:
-    def __init__(self, path: Path, shape: tuple[int, int, int], frame_rate: Fraction, time_base: Fraction) -> None:
+    def __init__(
+        self,
+        path: Path,
+        shape: tuple[int, int, int],
+        frame_rate: Fraction,
+        time_base: Fraction,
+        sample_aspect_ratio: Fraction,
+    ) -> None:
         self._file: BinaryIO = path.open("wb")
-        self._file.write(y4m.header(shape[1], shape[0], frame_rate))
+        self._file.write(y4m.header(shape[1], shape[0], frame_rate, sample_aspect_ratio))
         self._converter = ColorConverter()
         self._step = 1 / (frame_rate * time_base)
         self._next_pts: Fraction | None = None
@@ -249,6 +272,7 @@ class _H264File:
         frame_rate: Fraction,
         time_base: Fraction,
         color: ColorTags,
+        sample_aspect_ratio: Fraction,
     ) -> None:
         height, width, _ = shape
         self._pixel_format = "yuv444p" if width % 2 or height % 2 else "yuv420p"
@@ -272,6 +296,7 @@ class _H264File:
             # The stream is tagged with the chroma location that the converter makes: centred between its pixels.
             context.options = {**_X264_OPTIONS, "x264-params": "chromaloc=1"}
         context.time_base = self._stream.time_base = time_base
+        context.sample_aspect_ratio = sample_aspect_ratio
         context.color_range = 1
         context.colorspace = self._matrix
         context.color_primaries = color.primaries

@@ -19,11 +19,11 @@ _MAX_HEADER_BYTES = 4096
 _CHROMA = re.compile(r"(420|422|444|mono)(?:jpeg|mpeg2|paldv)?(?:p?(\d+))?")
 
 
-def header(width: int, height: int, frame_rate: Fraction) -> bytes:
+def header(width: int, height: int, frame_rate: Fraction, sample_aspect_ratio: Fraction = Fraction(1)) -> bytes:
     """Return the header line, which stands before the frames."""
     return (
-        f"YUV4MPEG2 W{width} H{height} F{frame_rate.numerator}:{frame_rate.denominator} Ip A1:1 C444 "
-        "XYSCSS=444 XCOLORRANGE=LIMITED\n"
+        f"YUV4MPEG2 W{width} H{height} F{frame_rate.numerator}:{frame_rate.denominator} Ip "
+        f"A{sample_aspect_ratio.numerator}:{sample_aspect_ratio.denominator} C444 XYSCSS=444 XCOLORRANGE=LIMITED\n"
     ).encode()
 
 

@@ -12,7 +12,7 @@ import pytest
 from clips import files_under
 
 from stgvcodec.errors import ConfigError, OutputError
-from stgvcodec.media import ColorTags, VideoWriter, open_video, open_writer
+from stgvcodec.media import ColorTags, VideoWriter, open_video, open_writer, writer
 from stgvcodec.metrics import psnr_db
 
 BT709 = ColorTags(primaries=1, transfer=1, matrix=1, full_range=False)
@@ -228,3 +228,23 @@ def test_a_full_disk_is_an_output_error_and_leaves_nothing(tmp_path, suffix, mom
     with pytest.raises(OutputError, match="cannot be written: No space left on device"):
         fill_the_disk()
     assert files_under(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.y4m"])
+def test_an_output_that_cannot_be_set_up_leaves_what_was_there(tmp_path, monkeypatch, name):
+    """Whatever fails after the temporary file is there, an empty one must not take the place of a good one."""
+    path = tmp_path / name
+    path.write_bytes(b"good")
+
+    def fail(part, *_):
+        part.write_bytes(b"")
+        raise RuntimeError("no encoder")
+
+    for sink in ("_H264File", "_Y4mFile"):
+        monkeypatch.setattr(writer, sink, fail)
+    opened = writer_for(path, smooth_frames(1, 32, 48))
+    with pytest.raises(RuntimeError, match="no encoder"), opened:
+        pass
+
+    assert path.read_bytes() == b"good"
+    assert files_under(tmp_path) == [name]
