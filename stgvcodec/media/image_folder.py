@@ -1,63 +1,107 @@
-"""Reading of a folder of images as a video, an image a frame, and of a single image as a video of one frame."""
+"""Reading of a folder of images as a video, an image a frame, and of a single image as a video of its pictures."""
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Generator
+import struct
+import warnings
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import av
+import numpy as np
+from PIL import Image
 
 from stgvcodec.errors import InputVideoError
 from stgvcodec.media.colour import ColorTags
-from stgvcodec.media.orientation import orientation_by_angle
+from stgvcodec.media.orientation import UPRIGHT, Orientation, orientation_by_exif
 from stgvcodec.media.source import DecodedPicture
+
+_log = logging.getLogger(__name__)
 
 # FFmpeg's TIFF decoder refuses intact files when it is strict, and reports missing bytes even when it is not.
 _LENIENT_CODECS = ("tiff",)
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+# FFmpeg's PNG decoder takes a chunk beside the picture that does not parse for damage. Pillow does not, and finds
+# damage of the picture as surely. It knows these modes to 8 bits.
+_SECOND_OPINION = (".png",)
+_EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
+_UNREADABLE = (OSError, SyntaxError, ValueError, KeyError, TypeError, struct.error, Image.DecompressionBombError)
+_EXIF_ORIENTATION, _TIFF_SUBFILE_TYPE = 0x0112, 254
+# Of files that are left out, so many are named.
+_MOST_NAMED = 5
+
+
+class _ImageFacts(NamedTuple):
+    """What a file says beside its pixels: how it is turned, and the indices of its pictures."""
+
+    orientation: Orientation
+    pages: tuple[int, ...]
 
 
 class ImageFolderSource:
     """Images as the frames of a video, in natural order ("9.png" before "10.png").
 
     Args:
-        path: A folder, or one image.
+        path: A folder, or one image, whose pages are the frames if it has several.
         frame_rate: Frames per second that the images stand for.
 
     Raises:
         InputVideoError: the folder holds no images.
     """
 
-    alpha_allowed = True
-
     def __init__(self, path: Path, frame_rate: Fraction) -> None:
         self.name = str(path)
         self.frame_rate = frame_rate
         self.time_base = 1 / frame_rate
         self.sample_aspect_ratio = Fraction(1)
-        self._files = [path] if path.is_file() else _images_in(path)
-        self.n_frames: int | None = len(self._files)
+        self._is_folder = not path.is_file()
+        self._files = _images_in(path) if self._is_folder else [path]
+        self.n_frames: int | None = len(self._files) if self._is_folder else len(_facts(path).pages)
         self.has_audio = False
 
     def pictures(self) -> Generator[DecodedPicture, None, None]:
         """Decode from the first image; one is held at a time.
 
         Raises:
-            InputVideoError: an image is damaged or has another size than the first.
+            InputVideoError: an image is damaged, has several pictures in a folder, or is shown in another size than the
+                first.
         """
         first: tuple[int, int] | None = None
-        for index, path in enumerate(self._files):
-            picture, tags = decode_image(path)
-            size = (picture.width, picture.height)
+        for index, (picture, tags, orientation, name) in enumerate(self._decoded()):
+            size = orientation.size(picture.width, picture.height)
             first = first or size
             if size != first:
+                turned = "" if orientation == UPRIGHT else " once it is turned as its EXIF says"
                 raise InputVideoError(
-                    f"{path}: got an image of {size[0]}x{size[1]}, expected {first[0]}x{first[1]} as in "
+                    f"{name}: got an image of {size[0]}x{size[1]}{turned}, expected {first[0]}x{first[1]} as in "
                     f"{self._files[0].name}; make all images of a folder the same size"
                 )
-            yield DecodedPicture(picture, index, tags, orientation_by_angle(picture, str(path)), str(path))
+            yield DecodedPicture(picture, index, tags, orientation, name)
+
+    def _decoded(self) -> Iterator[tuple[av.VideoFrame, ColorTags, Orientation, str]]:
+        for path in self._files:
+            facts = _facts(path)
+            if len(facts.pages) == 1:
+                picture, tags = decode_image(path)
+                yield picture, tags, facts.orientation, str(path)
+                continue
+            if self._is_folder:
+                raise InputVideoError(
+                    f"{path}: has {len(facts.pages)} pictures, expected one in each image of a folder; encode it "
+                    "alone, or replace it by its pictures"
+                )
+            for page in facts.pages:
+                yield _by_pillow(path, page), ColorTags(), facts.orientation, f"{path}, page {page}"
+
+
+def is_animated_png(path: Path) -> bool:
+    """Tell whether a file is a PNG of several pictures, each with a time of its own."""
+    return path.suffix.lower() == ".png" and len(_facts(path).pages) > 1
 
 
 def decode_image(path: Path) -> tuple[av.VideoFrame, ColorTags]:
@@ -67,32 +111,93 @@ def decode_image(path: Path) -> tuple[av.VideoFrame, ColorTags]:
         InputVideoError: the file is missing, damaged or not an image.
     """
     try:
-        # FFmpeg gets a stream of bytes: it would read "%03d" in a file name as a pattern, and the suffix as the format.
-        with path.open("rb") as file, av.open(file, "r", metadata_errors="replace") as container:
-            context = container.streams.video[0].codec_context
-            if context.name not in _LENIENT_CODECS:
-                context.options = {"err_detect": "explode"}
-            picture = next(container.decode(video=0))
-            if picture.is_corrupt:
-                raise InputVideoError(f"{path}: is damaged or cut short, expected a whole image; replace it")
-            return picture, ColorTags(int(context.color_primaries), int(context.color_trc))
+        return _by_ffmpeg(path)
     except (av.FFmpegError, OSError, ValueError, StopIteration, IndexError) as error:
+        if path.suffix.lower() in _SECOND_OPINION and path.is_file():
+            try:
+                return _by_pillow(path, 0), ColorTags()
+            except InputVideoError:
+                pass
         reason = getattr(error, "strerror", None) or error or "no picture in it"
         raise InputVideoError(f"{path}: cannot be read as an image: got '{reason}'; replace or remove it") from error
 
 
+def _by_ffmpeg(path: Path) -> tuple[av.VideoFrame, ColorTags]:
+    # FFmpeg gets a stream of bytes: it would read "%03d" in a file name as a pattern, and the suffix as the format.
+    with path.open("rb") as file, av.open(file, "r", metadata_errors="replace") as container:
+        context = container.streams.video[0].codec_context
+        if context.name not in _LENIENT_CODECS:
+            context.options = {"err_detect": "explode"}
+        picture = next(container.decode(video=0))
+        if picture.is_corrupt:
+            raise InputVideoError(f"{path}: is damaged or cut short, expected a whole image; replace it")
+        return picture, ColorTags(int(context.color_primaries), int(context.color_trc))
+
+
+def _by_pillow(path: Path, page: int) -> av.VideoFrame:
+    try:
+        with _quiet(), Image.open(path) as image:
+            image.seek(page)
+            if image.mode.startswith("I;16"):
+                rgb = np.repeat(np.asarray(image).astype(np.uint16)[..., None] >> 8, 3, axis=2).astype(np.uint8)
+                return av.VideoFrame.from_ndarray(rgb, format="rgb24")
+            if image.mode not in _EIGHT_BIT_MODES:
+                raise ValueError(f"pixels of the kind '{image.mode}'")
+            has_alpha = image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info
+            pixels = np.asarray(image.convert("RGBA" if has_alpha else "RGB"))
+            return av.VideoFrame.from_ndarray(pixels, format="rgba" if has_alpha else "rgb24")
+    except _UNREADABLE as error:
+        raise InputVideoError(
+            f"{path}, page {page}: cannot be read as an image: got '{error}'; replace or remove it"
+        ) from error
+
+
+def _facts(path: Path) -> _ImageFacts:
+    """Read what an image says of itself; what cannot be read counts as one upright picture."""
+    try:
+        with _quiet(), Image.open(path) as image:
+            pages = tuple(page for page in range(getattr(image, "n_frames", 1)) if not _is_thumbnail(image, page))
+            image.seek(0)
+            value = image.getexif().get(_EXIF_ORIENTATION, 1)
+    except _UNREADABLE:
+        return _ImageFacts(UPRIGHT, (0,))
+    return _ImageFacts(orientation_by_exif(value), pages or (0,))
+
+
+def _is_thumbnail(image: Image.Image, page: int) -> bool:
+    """Tell whether a page of a TIFF is another one made smaller."""
+    if not hasattr(image, "tag_v2"):
+        return False
+    image.seek(page)
+    return bool(int(image.tag_v2.get(_TIFF_SUBFILE_TYPE, 0)) & 1)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Pillow from warning of metadata that it cannot read."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def _images_in(folder: Path) -> list[Path]:
     try:
-        files = [
-            path
-            for path in folder.iterdir()
-            if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and not path.name.startswith(".")
-        ]
+        names = [path for path in folder.iterdir() if not path.name.startswith(".") and not path.is_dir()]
     except OSError as error:
         raise InputVideoError(f"{folder}: cannot be listed: {error.strerror or error}") from error
+    # A link to nothing is no file; reading it says so.
+    files = [path for path in names if path.suffix.lower() in IMAGE_SUFFIXES]
     if not files:
         raise InputVideoError(f"{folder}: has no images, expected files ending in {', '.join(IMAGE_SUFFIXES)}")
+    left_out = sorted(path.name for path in set(names) - set(files))
+    if left_out:
+        more = f" and {len(left_out) - _MOST_NAMED} more" if len(left_out) > _MOST_NAMED else ""
+        _log.warning("%s: %s%s are left out, not being images that are read", folder, _named(left_out), more)
     return sorted(files, key=_natural_key)
+
+
+def _named(names: list[str]) -> str:
+    return ", ".join(names[:_MOST_NAMED])
 
 
 def _natural_key(path: Path) -> tuple[list[tuple[int, str]], str]:

@@ -50,6 +50,24 @@ _BY_ANGLE = {
 }
 
 
+# By the value of the EXIF tag Orientation, which says where the first row and column of the stored picture lie.
+_BY_EXIF = {
+    1: UPRIGHT,
+    2: Orientation(False, flip_columns=True),
+    3: _HALF_TURN,
+    4: Orientation(False, flip_rows=True),
+    5: Orientation(True),
+    6: Orientation(True, flip_columns=True),
+    7: Orientation(True, flip_rows=True, flip_columns=True),
+    8: Orientation(True, flip_rows=True),
+}
+
+
+def orientation_by_exif(value: object) -> Orientation:
+    """Return what the EXIF tag Orientation says; a value that the tag does not have says nothing."""
+    return _BY_EXIF.get(value, UPRIGHT) if isinstance(value, int) else UPRIGHT
+
+
 def orientation_by_matrix(picture: av.VideoFrame, name: str) -> Orientation:
     """Read a picture's display matrix.
 

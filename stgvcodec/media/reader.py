@@ -24,7 +24,7 @@ from stgvcodec.media.colour import (
     is_rgb,
     resolve_tags,
 )
-from stgvcodec.media.image_folder import IMAGE_SUFFIXES, ImageFolderSource
+from stgvcodec.media.image_folder import IMAGE_SUFFIXES, ImageFolderSource, is_animated_png
 from stgvcodec.media.orientation import UPRIGHT
 from stgvcodec.media.selection import Selection
 from stgvcodec.media.source import DecodedPicture, FrameSource
@@ -84,11 +84,9 @@ class VideoReader:
             pictures.close()
         if matrix is not None and is_rgb(first.picture):
             raise ConfigError(f"{self.name}: got --matrix for an RGB source, which has none; leave the option out")
-        if has_alpha(first.picture) and not source.alpha_allowed:
-            raise InputVideoError(alpha_message(self.name))
         self.color = resolve_tags(first.picture, first.tags, matrix, first.name)
-        self._coded_size = (first.picture.width, first.picture.height)
-        display_size = first.orientation.size(*self._coded_size)
+        display_size = first.orientation.size(first.picture.width, first.picture.height)
+        self._display_size = display_size
         turned = source.sample_aspect_ratio
         if first.orientation.transpose:
             turned = 1 / turned
@@ -157,16 +155,16 @@ class VideoReader:
 
     def _opaque(self, decoded: DecodedPicture, tags: ColorTags, converter: ColorConverter) -> RgbImage:
         rgba = converter.to_rgba(decoded.picture, tags)
-        if not self._source.alpha_allowed or int(rgba[..., 3].min()) < 255:
+        if int(rgba[..., 3].min()) < 255:
             raise InputVideoError(alpha_message(decoded.name))
         return np.ascontiguousarray(rgba[..., :3])
 
     def _check_size(self, decoded: DecodedPicture) -> None:
-        size = (decoded.picture.width, decoded.picture.height)
-        if size != self._coded_size:
+        size = decoded.orientation.size(decoded.picture.width, decoded.picture.height)
+        if size != self._display_size:
             raise InputVideoError(
-                f"{decoded.name}: got a picture of {size[0]}x{size[1]}, expected {self._coded_size[0]}x"
-                f"{self._coded_size[1]} throughout; bring the source to one size first, or cut it with --frames"
+                f"{decoded.name}: got a picture of {size[0]}x{size[1]}, expected {self._display_size[0]}x"
+                f"{self._display_size[1]} throughout; bring the source to one size first, or cut it with --frames"
             )
 
     def _describe(self, first: DecodedPicture) -> None:
@@ -246,7 +244,7 @@ def open_video(
         raise InputVideoError(f"{source}: is not a regular file; expected a video file or a folder of images")
     if path.stat().st_size == 0:
         raise InputVideoError(f"{source}: is empty (0 bytes); expected a video file or a folder of images")
-    if path.suffix.lower() in IMAGE_SUFFIXES:
+    if path.suffix.lower() in IMAGE_SUFFIXES and not is_animated_png(path):
         return VideoReader(ImageFolderSource(path, frame_rate), selection, override)
     file = VideoFileSource(path, stream=selection.stream, keep_going=selection.keep_going)
     return VideoReader(file, selection, override)

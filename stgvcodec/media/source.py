@@ -42,7 +42,6 @@ class FrameSource(Protocol):
         sample_aspect_ratio: Width over height of a pixel as displayed, before any turn; 1 where nothing is known.
         n_frames: How many pictures there should be; None if that is not known before reading.
         has_audio: Whether there is sound beside the pictures.
-        alpha_allowed: Whether a picture with an alpha channel is taken where it is opaque everywhere.
     """
 
     name: str
@@ -51,7 +50,6 @@ class FrameSource(Protocol):
     sample_aspect_ratio: Fraction
     n_frames: int | None
     has_audio: bool
-    alpha_allowed: bool
 
     def pictures(self) -> Generator[DecodedPicture, None, None]:
         """Decode from the beginning. Raises InputVideoError where the source is damaged or of an unsupported kind."""

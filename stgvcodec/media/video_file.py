@@ -52,8 +52,6 @@ class VideoFileSource:
         InputVideoError: the file holds no video that can be read.
     """
 
-    alpha_allowed = False
-
     def __init__(self, path: Path, *, stream: int | None = None, keep_going: bool = False) -> None:
         self.name = str(path)
         self._path = path

@@ -128,9 +128,13 @@ def test_interlaced(write_video, noise, order):
 
 
 def test_alpha(write_video, noise):
-    path = write_video([[*noise(32, 48), np.full((32, 48), 255, np.uint8)]], "yuva444p")
-    with pytest.raises(InputVideoError, match=r"got an alpha channel, expected opaque .* ffmpeg"):
-        open_video(path)
+    def with_alpha(alpha: int) -> list[np.ndarray]:
+        return [*noise(32, 48), np.full((32, 48), alpha, np.uint8)]
+
+    assert read_all(write_video([with_alpha(255)] * 2, "yuva444p")) == 2
+    path = write_video([with_alpha(255), with_alpha(254)], "yuva444p")
+    with pytest.raises(InputVideoError, match=r"frame 1: got an alpha channel, expected opaque .* ffmpeg"):
+        read_all(path)
 
 
 def test_a_size_that_changes(tmp_path, write_video, noise):

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image, ImageOps
 
 from stgvcodec.errors import InputVideoError, OutputError
-from stgvcodec.media import open_video, read_image, write_png
+from stgvcodec.media import Selection, open_video, read_image, write_png
 
 
 def noise_rgb(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -99,18 +102,108 @@ def test_images_that_are_transparent_somewhere_are_refused(write_image, pixel_fo
         list(reader)
 
 
-@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
-def test_exif_orientation_is_applied(write_image, orientation):
+def save_turned(path: Path, rgb: np.ndarray, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(rgb).save(path, exif=exif, quality=100, subsampling=0)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
+@pytest.mark.parametrize("orientation", range(10))
+def test_exif_orientation_is_applied(tmp_path, orientation, suffix):
+    """There are eight kinds; 0 and 9 mean nothing."""
     y, x = np.mgrid[0:32, 0:48]
-    planes = [np.uint8(4 * x + y), np.full((32, 48), 100, np.uint8), np.full((32, 48), 140, np.uint8)]
-    path = write_image("a.jpg", planes, "yuvj444p", "mjpeg")
-    upright = read_image(path)
-    tiff = b"II*\0" + struct.pack("<IHHHIII", 8, 1, 0x112, 3, 1, orientation, 0)
-    exif = b"Exif\0\0" + tiff
-    jpeg = path.read_bytes()
-    path.write_bytes(jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:])
-    quarter_turns = {1: 0, 3: 2, 6: -1, 8: 1}[orientation]
-    assert np.array_equal(read_image(path), np.rot90(upright, quarter_turns))
+    rgb = np.stack((4 * x + y, 255 - 4 * x, 100 + 2 * y), axis=2).astype(np.uint8)
+    path = tmp_path / f"a{suffix}"
+    save_turned(path, rgb, orientation)
+
+    with Image.open(path) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB")).astype(int)
+    got = read_image(path)
+    assert got.shape == expected.shape
+    # Decoders of JPEG and WebP differ by rounding.
+    assert np.abs(got - expected).max() <= (0 if suffix in (".png", ".tif") else 4)
+
+
+def test_images_are_compared_as_they_are_shown(tmp_path):
+    save_turned(tmp_path / "0.png", noise_rgb(32, 48), 1)
+    save_turned(tmp_path / "1.png", noise_rgb(48, 32), 6)
+    with open_video(tmp_path) as video:
+        assert [frame.rgb.shape for frame in video] == [(32, 48, 3)] * 2
+
+    save_turned(tmp_path / "2.png", noise_rgb(32, 48), 6)
+    for selection in (Selection(), Selection.parse(resize="24x16")):
+        with (
+            open_video(tmp_path, selection=selection) as video,
+            pytest.raises(InputVideoError, match=r"2\.png: got an image of 32x48 once it is turned as its EXIF says, "),
+        ):
+            list(video)
+
+
+def test_a_chunk_beside_the_picture_that_does_not_parse_is_no_damage(tmp_path):
+    rgb = noise_rgb(32, 48)
+    write_png(tmp_path / "a.png", rgb)
+    png = (tmp_path / "a.png").read_bytes()
+    body = b"eXIf" + b"not what it should be"
+    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    (tmp_path / "a.png").write_bytes(png[:33] + chunk + png[33:])
+
+    assert np.array_equal(read_image(tmp_path / "a.png"), rgb)
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".png", ".webp", ".gif"])
+def test_an_image_of_several_pictures_gives_them_all(tmp_path, suffix):
+    pictures = [np.full((32, 48, 3), 40 * k, np.uint8) for k in range(4)]
+    first, *others = (Image.fromarray(picture) for picture in pictures)
+    options = {".webp": {"lossless": True}}.get(suffix, {})
+    first.save(tmp_path / f"a{suffix}", save_all=True, append_images=others, duration=80, **options)
+
+    with open_video(tmp_path / f"a{suffix}") as video:
+        frames = list(video)
+
+    assert [int(frame.rgb[5, 5, 1]) for frame in frames] == [0, 40, 80, 120]
+    assert video.n_frames in (4, None)
+    if suffix in (".png", ".gif"):
+        assert [float(frame.pts * video.time_base) for frame in frames] == pytest.approx([0.0, 0.08, 0.16, 0.24])
+
+
+def test_an_image_of_several_pictures_is_no_frame_of_a_folder(tmp_path):
+    first, *others = (Image.fromarray(noise_rgb(8, 8, seed)) for seed in range(3))
+    first.save(tmp_path / "a.tif", save_all=True, append_images=others)
+    write_png(tmp_path / "b.png", noise_rgb(8, 8))
+
+    with pytest.raises(InputVideoError, match=r"a\.tif: has 3 pictures, expected one in each image of a folder"):
+        open_video(tmp_path)
+
+
+def test_the_thumbnail_of_a_tiff_is_no_page(tmp_path):
+    rgb = noise_rgb(32, 48)
+    thumbnail = Image.fromarray(rgb[::4, ::4].copy())
+    thumbnail.encoderinfo = {"tiffinfo": {254: 1}}
+    Image.fromarray(rgb).save(tmp_path / "a.tif", save_all=True, append_images=[thumbnail])
+
+    (only,) = open_video(tmp_path / "a.tif")
+    assert np.array_equal(only.rgb, rgb)
+
+
+def test_what_is_left_out_of_a_folder_is_named(tmp_path, caplog):
+    write_png(tmp_path / "0.png", noise_rgb(8, 8))
+    for name in ("1.tga", "2.ppm", "clip.mp4", ".hidden"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "folder").mkdir()
+
+    assert len(list(open_video(tmp_path))) == 1
+    assert [record.message for record in caplog.records] == [
+        f"{tmp_path}: 1.tga, 2.ppm, clip.mp4 are left out, not being images that are read"
+    ]
+
+
+def test_a_link_to_nothing_is_named(tmp_path):
+    write_png(tmp_path / "0.png", noise_rgb(8, 8))
+    (tmp_path / "1.png").symlink_to(tmp_path / "gone.png")
+
+    with open_video(tmp_path) as video, pytest.raises(InputVideoError, match=r"1\.png: cannot be read as an image"):
+        list(video)
 
 
 @pytest.mark.parametrize("keep", [0, 0.5, 0.9])
