@@ -114,6 +114,7 @@ def decode(
             time_base=header.time_base,
             color=ColorTags(**dataclasses.asdict(header.color)),
             sample_aspect_ratio=header.sample_aspect_ratio,
+            last_frame_duration=header.last_frame_duration if indices[-1] == len(decoder) - 1 else 0,
         ) as writer:
             for n_done, index in enumerate(indices, start=1):
                 assert rgb is not None

@@ -220,7 +220,7 @@ def _check_size(video: VideoReader) -> None:
 
 
 def _stream_header(video: VideoReader, config: EncodeConfig) -> StreamHeader:
-    color = video.color
+    color, last = video.color, video.last_frame_duration()
     return StreamHeader(
         width=video.width,
         height=video.height,
@@ -230,6 +230,7 @@ def _stream_header(video: VideoReader, config: EncodeConfig) -> StreamHeader:
         profile=config.profile,
         tool=f"stgvcodec {__version__}",
         sample_aspect_ratio=video.sample_aspect_ratio,
+        last_frame_duration=last if last <= LIMITS["pts_step"] else 0,
     )
 
 

@@ -64,6 +64,10 @@ class ImageFolderSource:
         self.n_frames: int | None = len(self._files) if self._is_folder else len(_facts(path).pages)
         self.has_audio = False
 
+    def last_frame_duration(self) -> int:
+        """Return 0: every image is shown for one nominal interval."""
+        return 0
+
     def pictures(self) -> Generator[DecodedPicture, None, None]:
         """Decode from the first image; one is held at a time.
 

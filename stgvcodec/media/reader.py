@@ -112,6 +112,16 @@ class VideoReader:
         count = "?" if self.n_frames is None else self.n_frames
         return f"VideoReader({self.name!r}, {self.width}x{self.height}, {self.frame_rate} fps, {count} frames)"
 
+    def last_frame_duration(self) -> int:
+        """Return how long the last frame is shown, time base units; 0 if that is one nominal interval or not known.
+
+        A video file is read to its end for that, without decoding it.
+        """
+        if self._selection.end_frame is not None:
+            return 0
+        duration = self._source.last_frame_duration()
+        return 0 if abs(duration - 1 / (self.frame_rate * self.time_base)) < 1 else duration
+
     def close(self) -> None:
         """End every iteration and close its files."""
         while self._open_iterators:

@@ -51,5 +51,8 @@ class FrameSource(Protocol):
     n_frames: int | None
     has_audio: bool
 
+    def last_frame_duration(self) -> int:
+        """Return how long the last picture is shown, time base units; 0 where nothing is known, or frames are even."""
+
     def pictures(self) -> Generator[DecodedPicture, None, None]:
         """Decode from the beginning. Raises InputVideoError where the source is damaged or of an unsupported kind."""

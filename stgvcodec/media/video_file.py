@@ -66,6 +66,22 @@ class VideoFileSource:
             self.sample_aspect_ratio = Fraction(video.sample_aspect_ratio or 1)
             self._name_others(container, video)
 
+    def last_frame_duration(self) -> int:
+        """Return the duration of the packet that is shown last, time base units; 0 where the container has none.
+
+        The packets are read to the end, and not decoded.
+        """
+        last = (-1, 0)
+        with self._open() as (container, stream), closing(_packets(container, stream)) as packets:
+            try:
+                for packet in packets:
+                    if packet.size and packet.pts is not None and not packet.is_discard:
+                        last = max(last, (packet.pts, packet.duration or 0))
+            except (av.FFmpegError, OSError):
+                # What is damaged is named where it is decoded.
+                return 0
+        return max(last[1], 0)
+
     def pictures(self) -> Generator[DecodedPicture, None, None]:
         """Decode from the beginning; at most a few pictures are held at a time.
 

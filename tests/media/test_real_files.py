@@ -12,6 +12,10 @@ import av
 import numpy as np
 import pytest
 
+from stgvcodec.decoder.decode_file import decode
+from stgvcodec.decoder.video_decoder import VideoDecoder
+from stgvcodec.encoder.config import EncodeConfig
+from stgvcodec.encoder.encode import encode
 from stgvcodec.errors import ConfigError, InputVideoError
 from stgvcodec.media import Selection, open_video
 from stgvcodec.media.completeness import shortfall
@@ -225,3 +229,31 @@ class _Pipe:
 
     def write(self, data: bytes) -> int:
         return self._file.write(data)
+
+
+@pytest.mark.parametrize("source", ["vfr_last_frame_held.mkv", "vfr_last_frame_held.mp4"])
+@pytest.mark.parametrize("name", ["out.mp4", "out.mkv", "out.mov"])
+def test_a_last_frame_that_is_held_stays_held(tmp_path, source, name):
+    """Eight frames, of which the last is shown for five of 5.28 seconds."""
+    stgv = tmp_path / "a.stgv"
+    encode(CASES / source, stgv, config=EncodeConfig(preset="tiny", n_gaussians=30), device="cpu")
+    with VideoDecoder(stgv, device="cpu") as decoder:
+        assert decoder.get_frame_at(7).duration_seconds == pytest.approx(5.0)
+        assert decoder.metadata.duration_seconds == pytest.approx(5.28)
+
+    decode(stgv, tmp_path / name, device="cpu")
+    decode(stgv, tmp_path / f"part_{name}", selection=Selection(frames=(0, 4)), device="cpu")
+
+    assert [float(time) for time in times(tmp_path / name)] == pytest.approx([0.04 * k for k in range(8)])
+    with av.open(str(tmp_path / name)) as container:
+        assert container.duration / av.time_base == pytest.approx(5.28, abs=0.002)
+    with open_video(tmp_path / name) as video:
+        assert video.last_frame_duration() * video.time_base == pytest.approx(5.0)
+    with av.open(str(tmp_path / f"part_{name}")) as container:
+        assert container.duration / av.time_base < 2.5
+
+
+def test_an_even_rate_says_nothing_of_the_last_frame():
+    for name in ("opengop_uncut.ts", "avi_h264_bframes.avi", "two_videos_second_default.mkv"):
+        with open_video(CASES / name) as video:
+            assert video.last_frame_duration() == 0
