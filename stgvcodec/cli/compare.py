@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from stgvcodec.cli import options, output
+from stgvcodec.cli.pipes import spooled
 from stgvcodec.cli.progress import shown_progress
 from stgvcodec.cli.verbosity import Verbosity, verbosity_options
 
@@ -38,14 +39,19 @@ def compare_command(
     """Measure DISTORTED against REFERENCE; each a video file, a folder of images or a .stgv file.
 
     A .stgv file is measured on its own RGB frames. --frames, --crop and --resize apply to both sides; one that has
-    that size or that many frames already, as a file encoded with the same options has, is taken as it is.
+    that size or that many frames already, as a file encoded with the same options has, is taken as it is. One side may
+    be -, and both may be named pipes.
     """
     from stgvcodec.evaluation.compare import compare
 
-    with shown_progress("comparing", verbosity) as progress:
+    with (
+        spooled(reference) as first,
+        spooled(distorted) as second,
+        shown_progress("comparing", verbosity) as progress,
+    ):
         comparison = compare(
-            reference,
-            distorted,
+            first,
+            second,
             selection=selection,
             matrix=matrix,
             device=device,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from stgvcodec.cli import options, output
+from stgvcodec.cli.pipes import spooled
 from stgvcodec.cli.progress import shown_progress
 from stgvcodec.cli.verbosity import Verbosity, verbosity_options
 
@@ -37,13 +38,16 @@ def decode_command(
     backend: str,
     json_path: Path | None,
 ) -> None:
-    """Decode the .stgv file INPUT into OUTPUT, a video file, or a folder of PNGs where OUTPUT has no suffix."""
+    """Decode the .stgv file INPUT into OUTPUT, a video file, or a folder of PNGs where OUTPUT has no suffix.
+
+    INPUT may be - or a named pipe. OUTPUT may be -, where the frames come as y4m: stgvcodec decode in.stgv - | ffplay -
+    """
     output.check_json_path(json_path, source, destination)
     from stgvcodec.decoder.decode_file import decode
 
-    with shown_progress("decoding", verbosity) as progress:
+    with spooled(source) as readable, shown_progress("decoding", verbosity) as progress:
         report = decode(
-            source,
+            readable,
             destination,
             scale=scale,
             keep_going=keep_going,
@@ -56,7 +60,7 @@ def decode_command(
     for what in report.damage:
         click.echo(f"stgvcodec: skipped: {what}", err=True)
     if verbosity.level >= 0:
-        output.print_result(summary(report))
+        output.print_beside(json_path if json_path is not None else destination, summary(report))
 
 
 def summary(report: DecodeReport) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from stgvcodec.cli import options, output
+from stgvcodec.cli.pipes import spooled
 from stgvcodec.cli.progress import shown_progress
 from stgvcodec.cli.verbosity import Verbosity, verbosity_options
 
@@ -45,13 +46,16 @@ def encode_command(
     jobs: int | None,
     json_path: Path | None,
 ) -> None:
-    """Encode INPUT, a video file or a folder of images, into the .stgv file OUTPUT."""
+    """Encode INPUT, a video file or a folder of images, into the .stgv file OUTPUT.
+
+    INPUT may be - or a named pipe, of which a copy is made, since it is read twice.
+    """
     output.check_json_path(json_path, source, destination)
     from stgvcodec.encoder.encode import encode
 
-    with shown_progress("encoding", verbosity) as progress:
+    with spooled(source) as readable, shown_progress("encoding", verbosity) as progress:
         report = encode(
-            source,
+            readable,
             destination,
             config=config,
             selection=selection,
@@ -64,8 +68,8 @@ def encode_command(
         )
     output.write_json(json_path, report)
     if verbosity.level >= 0:
-        output.print_result(summary(report))
-        output.print_result(gop_table(report, with_costs=verbosity.level > 0))
+        output.print_beside(json_path, summary(report))
+        output.print_beside(json_path, gop_table(report, with_costs=verbosity.level > 0))
 
 
 def print_plan(plan: EncodePlan) -> None:

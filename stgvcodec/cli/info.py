@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from stgvcodec.cli import options, output
+from stgvcodec.cli.pipes import spooled
 from stgvcodec.cli.verbosity import Verbosity, verbosity_options
 
 if TYPE_CHECKING:
@@ -22,11 +23,12 @@ if TYPE_CHECKING:
 def info_command(verbosity: Verbosity, file: Path, *, as_json: bool) -> None:
     """Say what the .stgv file FILE holds, where its bytes go and what decoding needs.
 
-    -v adds the header of each GoP and the limits of the format.
+    FILE may be - or a named pipe. -v adds the header of each GoP and the limits of the format.
     """
     from stgvcodec.decoder.stream_info import read_info
 
-    info = read_info(file)
+    with spooled(file) as readable:
+        info = read_info(readable)
     if as_json:
         output.print_result(output.json_text(as_dict(info)))
         return

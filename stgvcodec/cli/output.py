@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 import click
 
+from stgvcodec.cli.pipes import STANDARD_STREAM
 from stgvcodec.errors import ConfigError
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
@@ -68,6 +69,10 @@ def check_json_path(path: Path | None, *others: Path) -> None:
     """
     if path is None:
         return
+    if os.fspath(path) == STANDARD_STREAM:
+        if any(os.fspath(other) == STANDARD_STREAM for other in others[1:]):
+            raise ConfigError("--json -: the output of the same run goes there too; choose another name")
+        return
     from stgvcodec.media.atomic import check_output_file
 
     for other in others:
@@ -77,12 +82,15 @@ def check_json_path(path: Path | None, *others: Path) -> None:
 
 
 def write_json(path: Path | None, value: object) -> None:
-    """Write a report, complete or not at all; write nothing if `path` is None.
+    """Write a report, complete or not at all, or to stdout if `path` is "-"; write nothing if it is None.
 
     Raises:
         OutputError: the report cannot be written.
     """
     if path is None:
+        return
+    if os.fspath(path) == STANDARD_STREAM:
+        click.echo(json_text(value))
         return
     from stgvcodec.media.atomic import atomic_output
 
@@ -125,6 +133,11 @@ def facts(pairs: Sequence[tuple[str, str]]) -> str:
 def print_result(text: str) -> None:
     """Print a line or more on stdout."""
     click.echo(text)
+
+
+def print_beside(path: Path | None, text: str) -> None:
+    """Print a line or more on stdout, or on stderr if `path` is "-", which says that something else goes to stdout."""
+    click.echo(text, err=path is not None and os.fspath(path) == STANDARD_STREAM)
 
 
 def number(n: int) -> str:

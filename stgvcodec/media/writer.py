@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
@@ -32,6 +33,7 @@ _X264_OPTIONS = {"crf": "8", "preset": "fast", "bf": "0"}
 _MAX_TIMESCALE = 2**31 - 1
 _MATROSKA_TIME_BASE = Fraction(1, 1000)
 _SQUARE = Fraction(1)
+_STANDARD_OUTPUT = Path("-")
 
 
 class _Sink(Protocol):
@@ -69,6 +71,9 @@ class VideoWriter:
         self._last_pts: int | None = None
 
     def __enter__(self) -> VideoWriter:
+        if self._destination == _STANDARD_OUTPUT:
+            self._sink = self._y4m(sys.stdout.buffer)
+            return self
         suffix = self._destination.suffix.lower()
         # An error of a constructor has to reach the temporary output, which would be renamed otherwise.
         with ExitStack() as stack:
@@ -82,7 +87,7 @@ class VideoWriter:
 
     def _file_sink(self, part: Path, suffix: str) -> _Sink:
         if suffix == ".y4m":
-            return _Y4mFile(part, self._shape, self._frame_rate, self._time_base, self._sample_aspect_ratio)
+            return self._y4m(part.open("wb"))
         muxer = VIDEO_SUFFIXES[suffix]
         return _H264File(
             part,
@@ -94,6 +99,9 @@ class VideoWriter:
             self._sample_aspect_ratio,
             self._last_frame_duration,
         )
+
+    def _y4m(self, file: BinaryIO) -> _Y4mStream:
+        return _Y4mStream(file, self._shape, self._frame_rate, self._time_base, self._sample_aspect_ratio)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -156,6 +164,7 @@ def open_writer(
       the source's matrix (BT.709 for RGB sources), primaries and transfer. Timestamps are kept exactly (`.mkv` stores
       whole milliseconds; a negative start is moved to zero).
     - `.y4m`: 8-bit 4:4:4, BT.601 limited, since the format cannot say another matrix. Timestamps are not kept.
+    - `-`: the same on the standard output.
     - no suffix: a folder of lossless PNGs, `000000.png` and on. Timestamps are not kept.
 
     Args:
@@ -178,6 +187,10 @@ def open_writer(
     """
     path = Path(destination)
     suffix = path.suffix.lower()
+    if path == _STANDARD_OUTPUT:
+        if sys.stdout is None or sys.stdout.isatty():
+            raise ConfigError("-: the standard output is a terminal; pipe it, for example into `ffplay -`")
+        suffix = ".y4m"
     if suffix not in ("", ".y4m", *VIDEO_SUFFIXES):
         supported = ", ".join([*VIDEO_SUFFIXES, ".y4m"])
         raise ConfigError(
@@ -193,7 +206,7 @@ def open_writer(
         )
     if suffix == "":
         check_output_folder(path)
-    else:
+    elif path != _STANDARD_OUTPUT:
         check_output_file(path)
     if suffix == "" and sample_aspect_ratio != 1:
         _log.warning("%s: PNGs do not keep the ratio of pixels that are not square (%s)", path, sample_aspect_ratio)
@@ -251,16 +264,16 @@ class _PngFolder:
         pass
 
 
-class _Y4mFile:
+class _Y4mStream:
     def __init__(
         self,
-        path: Path,
+        file: BinaryIO,
         shape: tuple[int, int, int],
         frame_rate: Fraction,
         time_base: Fraction,
         sample_aspect_ratio: Fraction,
     ) -> None:
-        self._file: BinaryIO = path.open("wb")
+        self._file = file
         self._file.write(y4m.header(shape[1], shape[0], frame_rate, sample_aspect_ratio))
         self._converter = ColorConverter()
         self._step = 1 / (frame_rate * time_base)
@@ -274,7 +287,7 @@ class _Y4mFile:
         self._file.write(y4m.frame(self._converter.from_rgb(rgb, "yuv444p", MATRICES["bt601"])))
 
     def finish(self) -> None:
-        self._file.close()
+        self._file.flush()
 
     def close(self) -> None:
         self._file.close()

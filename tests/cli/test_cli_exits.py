@@ -125,15 +125,3 @@ def test_without_standard_streams_nothing_goes_into_the_output(encoded, tmp_path
 
     assert done.returncode == 0
     assert output.read_bytes() == expected.read_bytes()
-
-
-@pytest.mark.skipif(os.name != "posix", reason="needs a shell")
-def test_a_file_from_a_pipe_is_refused_in_a_line(encoded):
-    command = f"cat {encoded} | {sys.executable} -m stgvcodec info /dev/stdin"
-
-    done = subprocess.run(["sh", "-c", command], check=False, capture_output=True, text=True)
-
-    assert done.returncode == 3
-    assert done.stderr.splitlines() == [
-        "stgvcodec: error: /dev/stdin: is not a file that can seek, such as a pipe: write it to a file first"
-    ]

@@ -237,10 +237,11 @@ def test_an_output_that_cannot_be_set_up_leaves_what_was_there(tmp_path, monkeyp
     path.write_bytes(b"good")
 
     def fail(part, *_):
-        part.write_bytes(b"")
+        if isinstance(part, Path):
+            part.write_bytes(b"")
         raise RuntimeError("no encoder")
 
-    for sink in ("_H264File", "_Y4mFile"):
+    for sink in ("_H264File", "_Y4mStream"):
         monkeypatch.setattr(writer, sink, fail)
     opened = writer_for(path, smooth_frames(1, 32, 48))
     with pytest.raises(RuntimeError, match="no encoder"), opened:
