@@ -12,6 +12,9 @@ from typing import BinaryIO
 from stgvcodec.media import y4m
 
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+_FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")
+# Each packet of a transport stream begins with this byte; those of Blu-ray have a time of four bytes before it.
+_SYNC, _TRANSPORT_PACKETS = 0x47, ((0, 188), (4, 192))
 # An EBML header, with the first bytes of the element behind it, fits into this.
 _MOST_EBML_HEADER = 4096
 
@@ -19,7 +22,8 @@ _MOST_EBML_HEADER = 4096
 def shortfall(path: Path) -> str | None:
     """Say how a file is cut short; None if it is whole, or of a kind that does not tell.
 
-    Matroska and WebM (the size of the segment), AVI (the sizes of its RIFF chunks) and y4m tell.
+    Matroska and WebM (the size of the segment), AVI (the sizes of its RIFF chunks), MP4 and MOV (the sizes of their
+    boxes), transport streams (packets of a fixed size) and y4m tell.
     """
     n_bytes = path.stat().st_size
     with path.open("rb") as file:
@@ -28,6 +32,10 @@ def shortfall(path: Path) -> str | None:
             promised = _end_of_segment(start)
         elif start[:4] == b"RIFF" and start[8:12] == b"AVI ":
             promised = _end_of_riff(file, n_bytes)
+        elif start[4:8] in _FIRST_BOXES:
+            promised = _end_of_boxes(file, n_bytes)
+        elif (size := _packet_bytes(start)) is not None:
+            promised = -(-n_bytes // size) * size
         else:
             return y4m.shortfall(path)
     return None if promised is None or promised <= n_bytes else f"{n_bytes} of {promised} bytes"
@@ -56,6 +64,33 @@ def _size(data: bytes, at: int) -> tuple[int, int] | None:
     length = 9 - data[at].bit_length()
     value = int.from_bytes(data[at : at + length], "big") & ((1 << 7 * length) - 1)
     return None if value == (1 << 7 * length) - 1 or at + length > len(data) else (at + length, value)
+
+
+def _end_of_boxes(file: BinaryIO, n_bytes: int) -> int | None:
+    """Return where the boxes of an MP4 or MOV file end; the last may reach to the end of the file, whatever that is."""
+    end = 0
+    while end < n_bytes:
+        file.seek(end)
+        head = file.read(16)
+        size = int.from_bytes(head[:4], "big")
+        if size == 1:
+            size = int.from_bytes(head[8:16], "big")
+        if size == 0:
+            return None
+        if size < 8:
+            # It is no box: something else was appended, which readers of the format skip.
+            return end
+        end += size
+    return end
+
+
+def _packet_bytes(start: bytes) -> int | None:
+    """Return the size of a transport stream's packets; None if this is not the beginning of one."""
+    for first, size in _TRANSPORT_PACKETS:
+        places = range(first, min(len(start), 8 * size), size)
+        if len(places) > 2 and all(start[place] == _SYNC for place in places):
+            return size
+    return None
 
 
 def _end_of_riff(file: BinaryIO, n_bytes: int) -> int | None:

@@ -34,6 +34,8 @@ _CONCEALING_CODECS = (
 )
 # A packet of MPEG-4 this small says that the picture before it is shown once more.
 _REPEAT_CODECS, _MOST_REPEAT_BYTES = ("mpeg4", "msmpeg4v2", "msmpeg4v3"), 8
+# So many packets before the joint of two recordings may be flagged for it.
+_JOINT_PACKETS = 2
 # What ffmpeg gives the default stream over others, as pixels.
 _DEFAULT_BONUS = 100_000_000
 
@@ -105,41 +107,49 @@ class VideoFileSource:
             yield DecodedPicture(picture, pts, self._tags, orientation, name)
             n_read += 1
         if n_read == 0:
-            raise InputVideoError(f"{self.name}: has no frames, expected at least one; give another video")
+            raise InputVideoError(f"{self.name}: has no frames that can be decoded, expected one; give another video")
 
     def _decoded(self) -> Iterator[tuple[av.VideoFrame, int | None]]:
         """Yield pictures with their timestamps; a picture without one follows at the nominal rate."""
         damage = _Damage(self.name, keep_going=self._keep_going)
         # The packets end before their file is closed.
         with self._open() as (container, stream), closing(_packets(container, stream)) as packets:
-            formats = container.format.name.split(",")
             context = stream.codec_context
-            balance = _Balance(context.name, has_timestamps="avi" not in formats)
+            balance = _Balance(context.name, has_timestamps="avi" not in container.format.name.split(","))
+            n_doubtful, packet = 0, None
             while True:
                 pictures = []
                 try:
                     packet = next(packets, None)
+                    if n_doubtful > _JOINT_PACKETS or (n_doubtful and packet is None):
+                        n_doubtful = 0
+                        damage.found("a packet that is cut short")
                     if packet is None:
                         break
-                    # Continuity counters of a transport stream restart where files were joined; no picture suffers.
-                    if packet.is_corrupt and "mpegts" not in formats:
-                        damage.found("a packet that is cut short")
+                    # Where transport streams were joined, a packet before the joint looks like damage, and is none.
+                    if balance.restarts_with(packet):
+                        n_doubtful = 0
+                    elif n_doubtful or packet.is_corrupt:
+                        n_doubtful += 1
                     balance.put(packet)
-                    pictures = packet.decode()
+                    # An empty packet says that the picture before is shown on; decoders would take it for the end.
+                    pictures = [] if packet.size == 0 and packet.dts is not None else packet.decode()
                 except (av.FFmpegError, OSError) as error:
-                    damage.found(str(error.strerror or error))
+                    if packet is None or not balance.is_leading(packet):
+                        damage.found(str(error.strerror or error))
                 for picture in pictures:
                     assert isinstance(picture, av.VideoFrame)
                     pts, n_missing = balance.take(picture)
-                    if n_missing and damage.n_read == 0:
-                        self._say_left_out(n_missing)
-                    elif n_missing:
+                    if n_missing:
                         damage.found(f"{n_missing} packets without a picture")
                     if picture.is_corrupt:
                         damage.found("a frame that does not decode cleanly")
                     self._tags = ColorTags(int(context.color_primaries), int(context.color_trc))
+                    if pts is not None and damage.last_pts is not None and pts <= damage.last_pts and self._keep_going:
+                        damage.found(f"timestamp {pts} after {damage.last_pts}")
+                        continue
                     yield picture, pts
-                    damage.n_read += 1
+                    damage.n_read, damage.last_pts = damage.n_read + 1, pts
         n_first, n_missing = balance.left()
         if n_first and damage.n_read:
             self._say_left_out(n_first)
@@ -221,10 +231,12 @@ class _Damage:
 
     Attributes:
         n_read: Number of frames read before.
+        last_pts: Timestamp of the last of them; None before the first, or if it has none.
     """
 
     def __init__(self, name: str, *, keep_going: bool) -> None:
         self.n_read = 0
+        self.last_pts: int | None = None
         self._name, self._keep_going = name, keep_going
         self._found: list[str] = []
 
@@ -252,8 +264,9 @@ class _Damage:
 class _Balance:
     """Holds pictures out against packets in, so that no picture is lost in silence.
 
-    A picture has the timestamp of its packet. Where a container has timestamps of packets in the order of decoding
-    only, as AVI has, the pictures get these one after the other.
+    A picture has the timestamp of its packet. Packets of pictures that would come before the first one, which a file
+    that begins between key frames has, are counted apart. Where a container has timestamps of packets in the order of
+    decoding only, as AVI has, the pictures get these one after the other.
 
     Args:
         codec: Name of the decoder.
@@ -269,8 +282,11 @@ class _Balance:
         self._pending: set[tuple[int, int]] = set()
         self._decoding_times: deque[int] = deque()
         # These count packets whose pictures have no timestamp to know them by.
-        self._n_unknown = self._n_before_key = self._n_optional = self._n_pictures = 0
+        self._n_unknown = self._n_before_key = self._n_optional = self._n_pictures = self._n_first = 0
+        self._first: tuple[int, int] | None = None
         self._has_key = False
+        self._key_pts: int | None = None
+        self._n_timed = 0
 
     def put(self, packet: Packet[VideoStream]) -> None:
         """Take a packet into account that is about to be decoded."""
@@ -278,19 +294,32 @@ class _Balance:
             return
         if self._is_hidden(packet):
             return
-        self._has_key = self._has_key or packet.is_keyframe
+        if packet.is_keyframe and not self._has_key:
+            self._has_key, self._key_pts = True, packet.pts
         if packet.dts is not None:
-            self._recording_in += self._last_dts is not None and packet.dts < self._last_dts
+            self._recording_in += self.restarts_with(packet)
             self._last_dts = packet.dts
         if self._has_timestamps and packet.pts is not None:
+            self._n_timed += 1
             if not self._is_optional(packet):
                 self._pending.add((self._recording_in, packet.pts))
             return
         self._n_unknown += 1
-        self._n_before_key += not self._has_key
+        # Matroska has no time for what would be shown before the first key frame.
+        self._n_before_key += not self._has_key or self._n_timed == 1
         self._n_optional += self._is_optional(packet)
         if not self._has_timestamps and packet.dts is not None:
             self._decoding_times.append(packet.dts)
+
+    def is_leading(self, packet: Packet[VideoStream]) -> bool:
+        """Tell whether a packet's picture comes before the first key frame; it may refer to what is cut off."""
+        if packet.pts is None or self._key_pts is None:
+            return not self._has_key
+        return packet.pts < self._key_pts
+
+    def restarts_with(self, packet: Packet[VideoStream]) -> bool:
+        """Tell whether a packet begins another recording."""
+        return packet.dts is not None and self._last_dts is not None and packet.dts < self._last_dts
 
     def take(self, picture: av.VideoFrame) -> tuple[int | None, int]:
         """Return the timestamp of a picture, and the number of pictures that should have come before it."""
@@ -303,15 +332,20 @@ class _Balance:
         if (self._recording_out, picture.pts) not in self._pending and self._recording_out < self._recording_in:
             self._recording_out += 1
         place = (self._recording_out, picture.pts)
+        self._first = self._first or place
         missing = {each for each in self._pending if each < place}
         self._pending -= {place, *missing}
-        return picture.pts, len(missing)
+        n_first = sum(each < self._first for each in missing)
+        self._n_first += n_first
+        return picture.pts, len(missing) - n_first
 
     def left(self) -> tuple[int, int]:
-        """Return, at the end, how many packets before the first key frame had no picture, and how many others."""
+        """Return, at the end, how many packets had no picture at the beginning, and how many others."""
         n_unknown = max(self._n_unknown - self._n_pictures - self._n_optional, 0)
-        n_first = min(n_unknown, self._n_before_key)
-        return n_first, n_unknown - n_first + len(self._pending)
+        n_unknown_first = min(n_unknown, self._n_before_key)
+        n_pending_first = sum(self._first is not None and each < self._first for each in self._pending)
+        n_others = n_unknown - n_unknown_first + len(self._pending) - n_pending_first
+        return self._n_first + n_unknown_first + n_pending_first, n_others
 
     def _is_hidden(self, packet: Packet[VideoStream]) -> bool:
         # VP8 codes pictures that are only referred to; a bit of the first byte says so (RFC 6386, section 9.1).

@@ -141,6 +141,58 @@ def test_hidden_pictures_are_not_missed(write_video, codec):
     assert len(times(path)) == 40
 
 
+@pytest.mark.parametrize("n_lost", [1, 100, 187])
+def test_a_transport_stream_that_ends_within_a_packet_is_cut(tmp_path, n_lost):
+    data = (CASES / "opengop_uncut.ts").read_bytes()
+    (tmp_path / "a.ts").write_bytes(data[:-n_lost])
+    assert shortfall(tmp_path / "a.ts") == f"{len(data) - n_lost} of {len(data)} bytes"
+    with pytest.raises(InputVideoError, match="damaged or cut short at frame 49"):
+        times(tmp_path / "a.ts")
+
+
+def test_a_packet_that_a_transport_stream_lost_is_missed(tmp_path, caplog):
+    data = (CASES / "opengop_uncut.ts").read_bytes()
+    at = 188 * (len(data) // 376)
+    (tmp_path / "a.ts").write_bytes(data[:at] + data[at + 188 :])
+    with pytest.raises(InputVideoError, match="damaged or cut short at frame"):
+        times(tmp_path / "a.ts")
+    assert 40 <= len(times(tmp_path / "a.ts", keep_going=True)) <= 50
+    assert "is damaged (" in caplog.text
+
+
+@pytest.mark.parametrize("flags", ["faststart", ""], ids=["index first", "index last"])
+def test_an_mp4_that_is_cut_anywhere_is_cut(write_video, tmp_path, flags):
+    path = write_video(
+        moving(12), "yuv420p", name="a.mp4", codec="libx264", container_options={"movflags": flags} if flags else {}
+    )  # fmt: skip
+    data = path.read_bytes()
+    assert len(times(path)) == 12
+    for n_lost in (1, 10, 40, 100, 300, len(data) // 2):
+        path.write_bytes(data[:-n_lost])
+        with pytest.raises(InputVideoError, match=r"damaged or cut short|cannot be read as video"):
+            times(path)
+
+
+@pytest.mark.parametrize("name", ["cut.mkv", "cut.mp4"])
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_a_copy_that_begins_in_an_open_gop_is_whole(tmp_path, codec, name):
+    """What would be shown before its first key frame refers to what was cut off, and has no time in Matroska."""
+    ffmpeg = pytest.importorskip("imageio_ffmpeg").get_ffmpeg_exe()
+    options = ["-bf", "4", "-g", "12", f"-{codec[3:]}-params", "open-gop=1:bframes=4:b-adapt=0:log-level=error"]
+    if codec == "libx264":
+        options[-1] = "open-gop=1:bframes=4:b-adapt=0"
+    source = ["-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25:duration=2", "-pix_fmt", "yuv420p", "-c:v", codec]
+    for command in (
+        [*source, *options, "whole.mp4"],
+        ["-ss", "0.7", "-i", "whole.mp4", "-c", "copy", name],
+        ["-i", name, "-f", "framecrc", "-fps_mode", "passthrough", "frames.txt"],
+    ):
+        subprocess.run([ffmpeg, "-v", "fatal", *command], cwd=tmp_path, check=True)
+    lines = [line for line in (tmp_path / "frames.txt").read_text().splitlines() if not line.startswith("#")]
+
+    assert abs(len(times(tmp_path / name)) - len(lines)) <= (4 if name == "cut.mp4" else 0)
+
+
 def test_a_cover_is_no_video(caplog):
     assert len(times("cover_is_stream_0.mp4")) == 10
     assert not caplog.records
