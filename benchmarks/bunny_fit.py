@@ -10,6 +10,7 @@ a few steps and thrown away) and evaluation are not in them.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -49,7 +50,8 @@ def float_phases(key: int, joint: int, final_rate: float, frames_per_step: int) 
 
 def make_config(preset: Preset, n_gaussians: int, device: torch.device, backend: str) -> GopConfig:
     return GopConfig(
-        preset=preset,
+        # Fits here run phases of their own, on all Gaussians from the beginning.
+        preset=dataclasses.replace(preset, densified=0.0),
         n_gaussians=n_gaussians,
         field=PAPER_FIELD,
         key_frame=preset.key_frame,

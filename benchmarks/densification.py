@@ -1,4 +1,7 @@
-"""Densification by error, for the ablation: it did not pay (docs/decisions/0010), so the package does without."""
+"""Densification by the error of one frame, for the ablation: it did not pay (docs/decisions/0010).
+
+What the package does instead, by the mean error of all frames, is stgvcodec/fit/densification.py (decision 0016).
+"""
 
 from __future__ import annotations
 
