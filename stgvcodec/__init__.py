@@ -13,7 +13,7 @@ from stgvcodec._version import __version__
 if TYPE_CHECKING:
     from stgvcodec.decoder.decode_file import decode
     from stgvcodec.decoder.stream_info import StreamInfo, read_info
-    from stgvcodec.decoder.video_decoder import VideoDecoder
+    from stgvcodec.decoder.video_decoder import Frame, FrameBatch, VideoDecoder
     from stgvcodec.encoder.config import EncodeConfig
     from stgvcodec.encoder.encode import encode
     from stgvcodec.errors import StgvError
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EncodeConfig",
+    "Frame",
+    "FrameBatch",
     "Selection",
     "StgvError",
     "StreamInfo",
@@ -35,6 +37,8 @@ __all__ = [
 
 _HOME = {
     "EncodeConfig": "stgvcodec.encoder.config",
+    "Frame": "stgvcodec.decoder.video_decoder",
+    "FrameBatch": "stgvcodec.decoder.video_decoder",
     "Selection": "stgvcodec.media.selection",
     "StgvError": "stgvcodec.errors",
     "StreamInfo": "stgvcodec.decoder.stream_info",

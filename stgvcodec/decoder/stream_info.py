@@ -58,6 +58,7 @@ class StreamInfo:
         time_base: Unit of the timestamps, seconds, exact.
         sample_aspect_ratio: Width over height of a sample as displayed, exact.
         variable_frame_rate: Whether the timestamps are uneven; the frame rate is then only a name.
+        begin_stream_seconds: Time at which the first frame begins.
         duration_seconds: Time between the start of the first frame and the end of the last.
         bpp: Bits per pixel, 8 * file_bytes / (width * height * n_frames).
         profile: Name of the profile, such as "paper".
@@ -81,6 +82,7 @@ class StreamInfo:
     time_base: Fraction
     sample_aspect_ratio: Fraction
     variable_frame_rate: bool
+    begin_stream_seconds: float
     duration_seconds: float
     bpp: float
     profile: str
@@ -92,6 +94,26 @@ class StreamInfo:
     gops: tuple[GopInfo, ...]
     decode_memory_bytes: int
     limits: dict[str, int] = field(repr=False)
+
+    @property
+    def num_frames(self) -> int:
+        """Number of frames, by torchcodec's name."""
+        return self.n_frames
+
+    @property
+    def average_fps(self) -> float:
+        """Frames over the time that they are shown, frames a second."""
+        return self.n_frames / self.duration_seconds if self.duration_seconds > 0 else float(self.frame_rate)
+
+    @property
+    def end_stream_seconds(self) -> float:
+        """Time at which the last frame ends."""
+        return self.begin_stream_seconds + self.duration_seconds
+
+    @property
+    def pixel_aspect_ratio(self) -> Fraction:
+        """`sample_aspect_ratio` by torchcodec's name."""
+        return self.sample_aspect_ratio
 
 
 def read_info(path: str | Path) -> StreamInfo:
@@ -144,6 +166,7 @@ def stream_info(reader: StgvReader, path: Path) -> StreamInfo:
         time_base=header.time_base,
         sample_aspect_ratio=header.sample_aspect_ratio,
         variable_frame_rate=len({later - earlier for earlier, later in pairwise(pts)}) > 1,
+        begin_stream_seconds=float(pts[0] * header.time_base) if pts else 0.0,
         duration_seconds=duration,
         bpp=8.0 * reader.file_bytes / max(header.width * header.height * n_frames, 1),
         profile=header.profile,

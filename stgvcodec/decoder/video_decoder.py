@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+import io
+import math
+import os
+from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, overload
+from typing import Any, BinaryIO, Literal, NamedTuple, TypeAlias, overload
 
 import torch
 from torch import Tensor
@@ -24,13 +27,19 @@ from stgvcodec.decoder.stream_info import StreamInfo, last_frame_seconds, stream
 from stgvcodec.device import resolve_device
 from stgvcodec.errors import ConfigError
 
+Source: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | Tensor | BinaryIO"
+"""What a decoder opens: a path, the bytes of a file, these as a tensor [n] uint8, or a binary file that can seek."""
+
+# A range of time that is a whole number of frames long must not get one more by rounding.
+_ROUNDING = 1e-9
+
 
 @dataclass(frozen=True)
 class Frame:
     """One decoded frame.
 
     Attributes:
-        data: RGB picture. [3, H, W] uint8, on the decoder's device.
+        data: RGB picture. [3, H, W] uint8, or [H, W, 3] if the decoder has that order, on the decoder's device.
         pts_seconds: Time at which it begins to be shown, seconds.
         duration_seconds: Time for which it is shown, seconds.
     """
@@ -38,6 +47,10 @@ class Frame:
     data: Tensor
     pts_seconds: float
     duration_seconds: float
+
+    def __iter__(self) -> Iterator[Tensor | float]:
+        """Yield picture, time and duration, so that a frame can be unpacked."""
+        return iter((self.data, self.pts_seconds, self.duration_seconds))
 
     def __repr__(self) -> str:
         """Print shape and times, not pixels."""
@@ -52,7 +65,7 @@ class FrameBatch:
     """Several decoded frames.
 
     Attributes:
-        data: RGB pictures. [n, 3, H, W] uint8, on the decoder's device.
+        data: RGB pictures. [n, 3, H, W] uint8, or [n, H, W, 3] if the decoder has that order, on the decoder's device.
         pts_seconds: Time at which each begins to be shown, seconds. [n] float64.
         duration_seconds: Time for which each is shown, seconds. [n] float64.
     """
@@ -64,6 +77,20 @@ class FrameBatch:
     def __len__(self) -> int:
         """Number of frames."""
         return int(self.data.shape[0])
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Yield each frame with its times."""
+        return (self[i] for i in range(len(self)))
+
+    @overload
+    def __getitem__(self, key: int) -> Frame: ...
+    @overload
+    def __getitem__(self, key: slice) -> FrameBatch: ...
+    def __getitem__(self, key: int | slice) -> Frame | FrameBatch:
+        """Return one frame with its times, or a part of the batch."""
+        if isinstance(key, slice):
+            return FrameBatch(self.data[key], self.pts_seconds[key], self.duration_seconds[key])
+        return Frame(self.data[key], float(self.pts_seconds[key]), float(self.duration_seconds[key]))
 
     def __repr__(self) -> str:
         """Print shapes, not pixels."""
@@ -81,10 +108,11 @@ class VideoDecoder:
     """Decodes any frames of a `.stgv` file in any order; the order changes no pixel.
 
     `d[i]` is a frame [3, H, W] uint8 and `d[a:b]` a batch [n, 3, H, W], both contiguous; negative indices count from
-    the end. The methods return `Frame` and `FrameBatch`, which carry times. The last GoP that was read stays decoded.
-    While it is rendered, threads decode the symbols of GoPs that come next: those that the same call will need, or
-    else the following GoP if GoPs are read one after the other. On a GPU no call waits for its frames. Threads, and
-    processes that were forked from the one that opened it, may share a decoder.
+    the end. Methods have the names and meanings of torchcodec's `VideoDecoder`. They return `Frame` and `FrameBatch`,
+    which carry times. The last GoP that was read stays decoded. While it is rendered, threads decode the symbols of
+    GoPs that come next: those that the same call will need, or else the following GoP if GoPs are read one after the
+    other. On a GPU no call waits for its frames. Threads, and processes that were forked from the one that opened it,
+    may share a decoder; one that was opened from a path or from bytes can be pickled and copied.
 
     Attributes:
         header: Size, frame rate, time base and colour of the stream.
@@ -94,24 +122,38 @@ class VideoDecoder:
     """
 
     def __init__(
-        self, path: str | Path, *, device: str = "auto", backend: str = "auto", keep_going: bool = False
+        self,
+        source: Source,
+        *,
+        device: str | torch.device = "auto",
+        backend: str = "auto",
+        dimension_order: Literal["NCHW", "NHWC"] = "NCHW",
+        keep_going: bool = False,
     ) -> None:
         """Open a file and read its index.
 
         Args:
-            path: A `.stgv` file.
-            device: "auto", "cpu" or "cuda".
+            source: A `.stgv` file: its path, its bytes, its bytes as a tensor ([n] uint8), or a binary file that can
+                seek, which the caller closes.
+            device: "auto", "cpu" or "cuda", or the like as a `torch.device`.
             backend: "auto", "reference", "numba" or "triton".
+            dimension_order: Order of what indexing and the `get_` methods return: "NCHW" or "NHWC".
             keep_going: Whether to read every intact GoP of a damaged file; frames are then counted over these alone.
 
         Raises:
+            ConfigError: the order is another.
             BitstreamError: the file is not a `.stgv` file, or is damaged.
             InputVideoError: there is no such file.
             BackendUnavailableError: the device or the back end is not available here.
         """
-        self.device, self.backend = resolve_device(device, backend)
-        self._path = Path(path)
-        self._reader = StgvReader(path, keep_going=keep_going)
+        if dimension_order not in ("NCHW", "NHWC"):
+            raise ConfigError(f"dimension_order is '{dimension_order}', expected 'NCHW' or 'NHWC'")
+        self.device, self.backend = resolve_device(str(device), backend)
+        self._arguments = (source, str(device), backend, dimension_order, keep_going)
+        self._channels_last = dimension_order == "NHWC"
+        opened = _opened(source)
+        self._path = Path(opened) if isinstance(opened, str | os.PathLike) else Path()
+        self._reader = StgvReader(opened, keep_going=keep_going)
         self.damage: tuple[str, ...] = self._reader.damage
         self.header: StreamHeader = self._reader.header
         self._gops = self._reader.gops
@@ -131,6 +173,13 @@ class VideoDecoder:
     def metadata(self) -> StreamInfo:
         """Description of the file. The first use reads the whole file."""
         return stream_info(self._reader, self._path)
+
+    def __reduce__(self) -> tuple[Callable[..., VideoDecoder], tuple[object, ...]]:
+        """Pickle what the file was opened from; another process, or a copy, opens it anew."""
+        source, *_ = self._arguments
+        if not isinstance(source, str | os.PathLike | bytes | bytearray | Tensor):
+            raise TypeError("a decoder that was opened from a file object cannot be pickled: open it from a path")
+        return _reopened, self._arguments
 
     def __enter__(self) -> VideoDecoder:
         """Return the decoder."""
@@ -160,16 +209,17 @@ class VideoDecoder:
         """Return frame `d[i]` [3, H, W], or frames `d[a:b:step]` [n, 3, H, W]; uint8."""
         if isinstance(key, slice):
             return self._stack(range(*key.indices(self._n_frames)))
-        return next(self.iter_frames([self._checked(key)])).permute(2, 0, 1).contiguous()
+        frame = next(self.iter_frames([self._checked(key)]))
+        return frame if self._channels_last else frame.permute(2, 0, 1).contiguous()
 
     def get_frame_at(self, index: int) -> Frame:
         """Return frame `index` with its times."""
         index = self._checked(index)
         return Frame(self[index], self._seconds(index), self._duration(index))
 
-    def get_frames_at(self, indices: Sequence[int]) -> FrameBatch:
-        """Return the frames at `indices` in that order; indices may repeat."""
-        checked = [self._checked(i) for i in indices]
+    def get_frames_at(self, indices: Sequence[int] | Tensor) -> FrameBatch:
+        """Return the frames at `indices`, a sequence or a tensor [n], in that order; indices may repeat."""
+        checked = [self._checked(int(i)) for i in indices]
         return FrameBatch(
             self._stack(checked),
             torch.tensor([self._seconds(i) for i in checked], dtype=torch.float64),
@@ -180,19 +230,60 @@ class VideoDecoder:
         """Return every `step`-th frame of the half-open range from `start` to `stop`."""
         return self.get_frames_at(range(*slice(start, stop, step).indices(self._n_frames)))
 
+    def get_all_frames(self) -> FrameBatch:
+        """Return every frame of the video."""
+        return self.get_frames_in_range(0, self._n_frames)
+
     def get_frame_played_at(self, seconds: float) -> Frame:
         """Return the frame that is on the screen at a time.
 
         Raises:
             IndexError: the time is before the first frame or after the end of the last.
         """
-        last = self._n_frames - 1
-        start, end = (self._seconds(0), self._seconds(last) + self._duration(last)) if self._n_frames else (0.0, 0.0)
-        if not start <= seconds < end:
-            raise IndexError(f"no frame is played at {seconds} s; the video runs from {start} s to {end} s")
-        # The times compared are those of `Frame.pts_seconds`, so that a frame is played at its own time, however that
-        # rounds.
-        return self.get_frame_at(bisect_right(range(self._n_frames), seconds, key=self._seconds) - 1)
+        return self.get_frame_at(self._played_at(seconds))
+
+    def get_frames_played_at(self, seconds: Sequence[float] | Tensor) -> FrameBatch:
+        """Return the frames that are on the screen at some times, a sequence or a tensor [n], in that order.
+
+        Raises:
+            IndexError: a time is before the first frame or after the end of the last.
+        """
+        return self.get_frames_at([self._played_at(float(time)) for time in seconds])
+
+    def get_frames_played_in_range(
+        self, start_seconds: float, stop_seconds: float, fps: float | None = None
+    ) -> FrameBatch:
+        """Return the frames that are on the screen from one time on and before another.
+
+        Args:
+            start_seconds: First time; the frame that is on the screen then comes first.
+            stop_seconds: Time behind the last; a frame that begins then does not come any more. It may be the end of
+                the video.
+            fps: Frames a second: the frames on the screen at `start_seconds + i / fps`, each with that time, for 1 /
+                fps. None returns each frame once, with its own times.
+
+        Raises:
+            ConfigError: the stop is before the start, or fps is not above 0.
+            IndexError: the start is not within the video, or the stop is behind its end.
+        """
+        if stop_seconds < start_seconds:
+            raise ConfigError(f"the range of time ends at {stop_seconds} s, before it begins at {start_seconds} s")
+        if fps is not None and not fps > 0:
+            raise ConfigError(f"fps is {fps}, expected more than 0")
+        first, (_, end) = self._played_at(start_seconds), self._extent()
+        if stop_seconds > end:
+            raise IndexError(f"no frame is played until {stop_seconds} s; the video ends at {end} s")
+        if fps is None:
+            behind = bisect_left(range(self._n_frames), stop_seconds, key=self._seconds)
+            return self.get_frames_at(range(first, max(behind, first + (stop_seconds > start_seconds))))
+        n_frames = max(math.ceil((stop_seconds - start_seconds) * fps - _ROUNDING), 0)
+        times = [start_seconds + i / fps for i in range(n_frames)]
+        batch = self.get_frames_played_at(times)
+        return FrameBatch(
+            batch.data,
+            torch.tensor(times, dtype=torch.float64),
+            torch.full((n_frames,), 1.0 / fps, dtype=torch.float64),
+        )
 
     def iter_frames(self, indices: Sequence[int] | None = None, *, scale: float = 1.0) -> Iterator[Tensor]:
         """Render frames one after the other.
@@ -226,6 +317,19 @@ class VideoDecoder:
         index = self._checked(index)
         gop = self._gop_of(index)
         return self._open(gop).gaussians(index - self._starts[gop])
+
+    def _extent(self) -> tuple[float, float]:
+        """Return when the first frame begins and when the last one ends, seconds."""
+        last = self._n_frames - 1
+        return (self._seconds(0), self._seconds(last) + self._duration(last)) if self._n_frames else (0.0, 0.0)
+
+    def _played_at(self, seconds: float) -> int:
+        start, end = self._extent()
+        if not start <= seconds < end:
+            raise IndexError(f"no frame is played at {seconds} s; the video runs from {start} s to {end} s")
+        # The times compared are those of `Frame.pts_seconds`, so that a frame is played at its own time, however that
+        # rounds.
+        return bisect_right(range(self._n_frames), seconds, key=self._seconds) - 1
 
     def _checked(self, index: int) -> int:
         wrapped = index + self._n_frames if index < 0 else index
@@ -272,12 +376,15 @@ class VideoDecoder:
             yield _Run(gop, [i - self._starts[gop] for i in group])
 
     def _stack(self, indices: Sequence[int]) -> Tensor:
-        size = (len(indices), 3, self.header.height, self.header.width)
-        frames = torch.empty(size, dtype=torch.uint8, device=self.device)
+        height, width = self.header.height, self.header.width
+        size = (height, width, 3) if self._channels_last else (3, height, width)
+        frames = torch.empty((len(indices), *size), dtype=torch.uint8, device=self.device)
         n_done = 0
         for run, upcoming in _with_upcoming(self._runs(indices)):
             for pictures in self._open(run.gop, upcoming).batches(run.frames):
-                frames[n_done : n_done + len(pictures)] = pictures.permute(0, 3, 1, 2)
+                frames[n_done : n_done + len(pictures)] = (
+                    pictures if self._channels_last else pictures.permute(0, 3, 1, 2)
+                )
                 n_done += len(pictures)
         return frames
 
@@ -297,6 +404,23 @@ class VideoDecoder:
                 f"scale is {scale}, expected more than 0 and at most {limit / longest:g} for this video "
                 f"({self.header.width}x{self.header.height}; no side may pass {limit} pixels)"
             )
+
+
+def _opened(source: Source) -> str | os.PathLike[str] | BinaryIO:
+    """Return what `StgvReader` opens: a path or a file."""
+    if isinstance(source, Tensor):
+        if source.dtype != torch.uint8 or source.dim() != 1:
+            raise ConfigError(
+                f"the source is a tensor of {source.dtype} {list(source.shape)}, expected a file's bytes: uint8 [n]"
+            )
+        return io.BytesIO(source.cpu().numpy().tobytes())
+    if isinstance(source, bytes | bytearray):
+        return io.BytesIO(source)
+    return source
+
+
+def _reopened(source: Source, device: str, backend: str, order: Any, keep_going: bool) -> VideoDecoder:
+    return VideoDecoder(source, device=device, backend=backend, dimension_order=order, keep_going=keep_going)
 
 
 def _with_upcoming(runs: Iterator[_Run]) -> Iterator[tuple[_Run, list[int]]]:
