@@ -9,14 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import BinaryIO
 
-from stgvcodec.media import y4m
+from stgvcodec.media import matroska, y4m
 
-_EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 _FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")
 # Each packet of a transport stream begins with this byte; those of Blu-ray have a time of four bytes before it.
 _SYNC, _TRANSPORT_PACKETS = 0x47, ((0, 188), (4, 192))
-# An EBML header, with the first bytes of the element behind it, fits into this.
-_MOST_EBML_HEADER = 4096
+# The first bytes of a file tell its kind.
+_FIRST_BYTES = 4096
 
 
 def shortfall(path: Path) -> str | None:
@@ -27,9 +26,9 @@ def shortfall(path: Path) -> str | None:
     """
     n_bytes = path.stat().st_size
     with path.open("rb") as file:
-        start = file.read(_MOST_EBML_HEADER)
-        if start.startswith(_EBML):
-            promised = _end_of_segment(start)
+        start = file.read(_FIRST_BYTES)
+        if start.startswith(matroska.EBML.to_bytes(4, "big")):
+            promised = _end_of_segment(file)
         elif start[:4] == b"RIFF" and start[8:12] == b"AVI ":
             promised = _end_of_riff(file, n_bytes)
         elif start[4:8] in _FIRST_BOXES:
@@ -41,29 +40,15 @@ def shortfall(path: Path) -> str | None:
     return None if promised is None or promised <= n_bytes else f"{n_bytes} of {promised} bytes"
 
 
-def _end_of_segment(start: bytes) -> int | None:
+def _end_of_segment(file: BinaryIO) -> int | None:
     """Return where the segment of a Matroska file ends; None where its size is unknown, as in live streams."""
-    header = _size(start, 4)
-    if header is None:
+    header = matroska.read_element(file, 0)
+    if header is None or header.size is None:
         return None
-    at = sum(header)
-    if start[at : at + 4] != _SEGMENT:
+    segment = matroska.read_element(file, header.start + header.size)
+    if segment is None or segment.id != matroska.SEGMENT or segment.size is None:
         return None
-    segment = _size(start, at + 4)
-    return None if segment is None else sum(segment)
-
-
-def _size(data: bytes, at: int) -> tuple[int, int] | None:
-    """Read the size of an EBML element (RFC 8794, section 6).
-
-    Returns:
-        Where the element's data begins, and the size; None if the size is unknown or not there.
-    """
-    if at >= len(data) or data[at] == 0:
-        return None
-    length = 9 - data[at].bit_length()
-    value = int.from_bytes(data[at : at + length], "big") & ((1 << 7 * length) - 1)
-    return None if value == (1 << 7 * length) - 1 or at + length > len(data) else (at + length, value)
+    return segment.start + segment.size
 
 
 def _end_of_boxes(file: BinaryIO, n_bytes: int) -> int | None:

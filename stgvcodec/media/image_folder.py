@@ -18,6 +18,7 @@ from PIL import Image
 
 from stgvcodec.errors import InputVideoError
 from stgvcodec.media.colour import ColorTags
+from stgvcodec.media.matroska import Cropping
 from stgvcodec.media.orientation import UPRIGHT, Orientation, orientation_by_exif
 from stgvcodec.media.source import DecodedPicture
 
@@ -59,6 +60,7 @@ class ImageFolderSource:
         self.frame_rate = frame_rate
         self.time_base = 1 / frame_rate
         self.sample_aspect_ratio = Fraction(1)
+        self.cropping = Cropping()
         self._is_folder = not path.is_file()
         self._files = _images_in(path) if self._is_folder else [path]
         self.n_frames: int | None = len(self._files) if self._is_folder else len(_facts(path).pages)

@@ -85,7 +85,7 @@ class VideoReader:
         if matrix is not None and is_rgb(first.picture):
             raise ConfigError(f"{self.name}: got --matrix for an RGB source, which has none; leave the option out")
         self.color = resolve_tags(first.picture, first.tags, matrix, first.name)
-        display_size = first.orientation.size(first.picture.width, first.picture.height)
+        display_size = self._shown_size(first)
         self._display_size = display_size
         turned = source.sample_aspect_ratio
         if first.orientation.transpose:
@@ -156,12 +156,25 @@ class VideoReader:
         crop, resize = self._selection.crop, self._selection.resize
         if has_alpha(picture):
             rgb = self._opaque(decoded, tags, converter)
-        elif decoded.orientation == UPRIGHT and crop is None:
+        elif decoded.orientation == UPRIGHT and crop is None and not any(self._source.cropping):
             # The whole picture is scaled in the pass that converts it, without rounding in between.
             return converter.to_rgb(picture, tags, resize)
         else:
             rgb = converter.to_rgb(picture, tags)
+        left, top, right, bottom = self._source.cropping
+        rgb = rgb[top : rgb.shape[0] - bottom, left : rgb.shape[1] - right]
         return crop_and_resize(decoded.orientation.apply(rgb), self._selection, converter)
+
+    def _shown_size(self, decoded: DecodedPicture) -> tuple[int, int]:
+        """Return the width and height of a picture as it is shown, pixels."""
+        picture, (left, top, right, bottom) = decoded.picture, self._source.cropping
+        width, height = picture.width - left - right, picture.height - top - bottom
+        if width < 1 or height < 1:
+            raise InputVideoError(
+                f"{decoded.name}: got a picture of {picture.width}x{picture.height} of which {left} columns on the left, "
+                f"{right} on the right, {top} rows above and {bottom} below are not shown; expected some that are"
+            )
+        return decoded.orientation.size(width, height)
 
     def _opaque(self, decoded: DecodedPicture, tags: ColorTags, converter: ColorConverter) -> RgbImage:
         rgba = converter.to_rgba(decoded.picture, tags)
@@ -170,7 +183,7 @@ class VideoReader:
         return np.ascontiguousarray(rgba[..., :3])
 
     def _check_size(self, decoded: DecodedPicture) -> None:
-        size = decoded.orientation.size(decoded.picture.width, decoded.picture.height)
+        size = self._shown_size(decoded)
         if size != self._display_size:
             raise InputVideoError(
                 f"{decoded.name}: got a picture of {size[0]}x{size[1]}, expected {self._display_size[0]}x"

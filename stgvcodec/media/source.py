@@ -10,6 +10,7 @@ from typing import Protocol
 import av
 
 from stgvcodec.media.colour import ColorTags
+from stgvcodec.media.matroska import Cropping
 from stgvcodec.media.orientation import Orientation
 
 
@@ -40,6 +41,7 @@ class FrameSource(Protocol):
         frame_rate: Nominal frames per second.
         time_base: Seconds per unit of the timestamps.
         sample_aspect_ratio: Width over height of a pixel as displayed, before any turn; 1 where nothing is known.
+        cropping: Pixels that a picture has beside what is shown, before any turn.
         n_frames: How many pictures there should be; None if that is not known before reading.
         has_audio: Whether there is sound beside the pictures.
     """
@@ -48,6 +50,7 @@ class FrameSource(Protocol):
     frame_rate: Fraction
     time_base: Fraction
     sample_aspect_ratio: Fraction
+    cropping: Cropping
     n_frames: int | None
     has_audio: bool
 

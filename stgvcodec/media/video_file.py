@@ -17,6 +17,7 @@ from av.video.stream import VideoStream
 from stgvcodec.errors import ConfigError, InputVideoError
 from stgvcodec.media.colour import ColorTags
 from stgvcodec.media.completeness import shortfall
+from stgvcodec.media.matroska import Cropping, cropping_of
 from stgvcodec.media.orientation import UPRIGHT, orientation_by_matrix
 from stgvcodec.media.packet_balance import PacketBalance
 from stgvcodec.media.source import DecodedPicture
@@ -64,6 +65,10 @@ class VideoFileSource:
             self.n_frames = _estimate_n_frames(container, video, self.frame_rate)
             self.has_audio = bool(container.streams.audio)
             self.sample_aspect_ratio = Fraction(video.sample_aspect_ratio or 1)
+            self.cropping = Cropping()
+            if "matroska" in container.format.name:
+                indices = [each.index for each in container.streams.video]
+                self.cropping = cropping_of(path, indices.index(video.index))
             self._name_others(container, video)
 
     def last_frame_duration(self) -> int:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
+import tempfile
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stgvcodec.decoder.decode_file import decode
 from stgvcodec.decoder.video_decoder import VideoDecoder
@@ -19,6 +22,7 @@ from stgvcodec.encoder.encode import encode
 from stgvcodec.errors import ConfigError, InputVideoError
 from stgvcodec.media import Selection, open_video
 from stgvcodec.media.completeness import shortfall
+from stgvcodec.media.matroska import cropping_of
 
 CASES = Path(__file__).parent / "cases"
 
@@ -309,3 +313,31 @@ def test_an_even_rate_says_nothing_of_the_last_frame():
     for name in ("opengop_uncut.ts", "avi_h264_bframes.avi", "two_videos_second_default.mkv"):
         with open_video(CASES / name) as video:
             assert video.last_frame_duration() == 0
+
+
+def test_matroska_says_what_is_not_shown(tmp_path):
+    """160x96 are coded, of which 16 and 8 pixels on each side are not shown."""
+    with open_video(CASES / "mkv_crop.mkv") as video, av.open(str(CASES / "mkv_crop.mkv")) as container:
+        frames = [frame.rgb for frame in video]
+        coded = next(container.decode(video=0)).to_ndarray(format="rgb24")
+
+    assert (video.width, video.height) == (128, 80)
+    assert len(frames) == 50
+    # Converters of chroma differ; a picture that is cut out elsewhere differs by far more.
+    error, elsewhere = (np.abs(frames[0].astype(int) - part).mean() for part in (coded[8:88, 16:144], coded[:80, :128]))
+    assert error < 0.2 * elsewhere
+    with open_video(CASES / "mkv_crop.mkv", selection=Selection.parse(crop="64x40", resize="32x20")) as video:
+        assert next(iter(video)).rgb.shape == (20, 32, 3)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.data())
+def test_damaged_elements_of_matroska_say_nothing_worse_than_a_wrong_number(data):
+    damaged = bytearray((CASES / "mkv_crop.mkv").read_bytes()[:2000])
+    for _ in range(data.draw(st.integers(1, 8))):
+        damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(damaged)
+        file.flush()
+        cropping = cropping_of(Path(file.name), 0)
+    assert all(side >= 0 for side in cropping)
