@@ -171,8 +171,8 @@ class VideoReader:
         width, height = picture.width - left - right, picture.height - top - bottom
         if width < 1 or height < 1:
             raise InputVideoError(
-                f"{decoded.name}: got a picture of {picture.width}x{picture.height} of which {left} columns on the left, "
-                f"{right} on the right, {top} rows above and {bottom} below are not shown; expected some that are"
+                f"{decoded.name}: got a picture of {picture.width}x{picture.height} of which {left} columns left, "
+                f"{right} right, {top} rows above and {bottom} below are not shown; expected some that are"
             )
         return decoded.orientation.size(width, height)
 
