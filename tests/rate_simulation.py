@@ -38,6 +38,7 @@ class FakeVideo:
     name: str = "fake"
     frame_rate: Fraction = Fraction(24)
     time_base: Fraction = Fraction(1, 12_288)
+    sample_aspect_ratio: Fraction = Fraction(1)
     has_audio: bool = False
     color: ColorDescription = TAGS
 
@@ -46,6 +47,9 @@ class FakeVideo:
 
     def __exit__(self, *_: object) -> None:
         return
+
+    def last_frame_duration(self) -> int:
+        return 0
 
     def __iter__(self) -> Iterator[VideoFrame]:
         for t in range(self.n_frames):
