@@ -113,6 +113,7 @@ def test_a_reader_that_is_gone_is_no_error(tmp_path: Path, stream: str) -> None:
     assert done.returncode == 141
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="needs a shell")
 @pytest.mark.parametrize("closed", ["<&- >&- 2>&-", ">&- 2>&-", "2>&-", ">&-"], ids=["all", "both", "errors", "output"])
 def test_without_standard_streams_nothing_goes_into_the_output(encoded, tmp_path, closed):

@@ -44,6 +44,7 @@ def test_frames_go_through_pipes_from_ffmpeg_to_ffmpeg(tmp_path, ffmpeg):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.stgv", "out.txt"]
 
 
+@pytest.mark.slow
 def test_what_is_piped_out_is_the_file_that_would_be_written(encoded, tmp_path):
     decode = f"{STGVCODEC} decode {encoded}"
 
@@ -89,6 +90,7 @@ def test_a_report_goes_to_the_standard_output(encoded, tmp_path):
     assert b"--json -: the output of the same run goes there too" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_player_that_is_closed_is_no_error(encoded, tmp_path):
     done = shell(f"{{ {STGVCODEC} decode {encoded} - --device cpu; echo rc=$? >&2; }} | head -c 100", tmp_path)
 

@@ -325,6 +325,7 @@ print(sum(not torch.equal(frame, reference[j]) for j, frame in loader))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_workers_that_are_forked_share_a_decoder(many_gops):
     done = subprocess.run([sys.executable, "-c", FORKED, str(many_gops)], capture_output=True, text=True, timeout=120)
