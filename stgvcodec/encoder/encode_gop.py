@@ -245,17 +245,18 @@ def fit_stages(config: GopConfig, n_frames: int, *, has_paths: bool) -> tuple[St
         for part in (preset.phases, preset.finetuning)
     )
     n_added, n_pauses = _n_added(config, n_frames), len(_BEFORE_DENSIFYING)
-    pauses = {
-        share: Stage(phases[-1], n_added=n_added * (i + 1) // n_pauses - n_added * i // n_pauses)
+    # Each pause has the share of the phase before it, the Gaussians to add then, and whether the size is met then.
+    pauses = [
+        (share, n_added * (i + 1) // n_pauses - n_added * i // n_pauses, False)
         for i, share in enumerate(_BEFORE_DENSIFYING)
         if n_added
-    }
+    ]
     if config.target_bytes is not None and config.profile.quantizers.relative_lmbda > 0:
         # Gaussians that are too many for the size go while there are steps enough to make up for them.
-        pauses[_BEFORE_RESIZING] = Stage(phases[-1], meets_size=True)
-    first, *others = cut(phases[-1], list(pauses))
+        pauses.append((_BEFORE_RESIZING, 0, True))
+    first, *others = cut(phases[-1], [share for share, _, _ in pauses])
     stages = [Stage(phase) for phase in (*phases[:-1], first)]
-    stages += [dataclasses.replace(pause, phase=part) for pause, part in zip(pauses.values(), others, strict=True)]
+    stages += [Stage(part, n, meets_size) for part, (_, n, meets_size) in zip(others, pauses, strict=True)]
     finetuning = config.profile.finetuning(finetuning)
     stages += [Stage(phase, meets_size=phase is finetuning[0]) for phase in finetuning]
     return tuple(stages)

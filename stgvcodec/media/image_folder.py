@@ -33,7 +33,7 @@ _SECOND_OPINION = (".png",)
 _EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
 _UNREADABLE = (OSError, SyntaxError, ValueError, KeyError, TypeError, struct.error, Image.DecompressionBombError)
 _EXIF_ORIENTATION, _TIFF_SUBFILE_TYPE = 0x0112, 254
-# Of files that are left out, so many are named.
+# Messages name this many of the files that are left out.
 _MOST_NAMED = 5
 
 

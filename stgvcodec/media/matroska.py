@@ -13,7 +13,7 @@ EBML, SEGMENT = 0x1A45DFA3, 0x18538067
 _TRACKS, _TRACK_ENTRY, _VIDEO = 0x1654AE6B, 0xAE, 0xE0
 # PixelCropLeft, -Top, -Right and -Bottom.
 _CROP_SIDES = (0x54CC, 0x54BB, 0x54DD, 0x54AA)
-# Of elements on one level, no more than this are looked at.
+# No more elements than this are looked at on one level.
 _MOST_ELEMENTS = 10_000
 _MOST_NUMBER_BYTES = 8
 

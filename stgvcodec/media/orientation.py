@@ -50,7 +50,7 @@ _BY_ANGLE = {
 }
 
 
-# By the value of the EXIF tag Orientation, which says where the first row and column of the stored picture lie.
+# The keys are values of the EXIF tag Orientation, which says where the first row and column of the stored picture lie.
 _BY_EXIF = {
     1: UPRIGHT,
     2: Orientation(False, flip_columns=True),

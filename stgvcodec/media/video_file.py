@@ -94,27 +94,32 @@ class VideoFileSource:
             InputVideoError: the file is damaged, cut short or interlaced, or its timestamps do not rise.
         """
         step = max(1, round(1 / (self.frame_rate * self.time_base)))
-        n_read, pts, orientation = 0, -step, UPRIGHT
-        for picture, decoded_pts in self._decoded():
-            name = f"{self.name}, frame {n_read}"
+        pts, orientation = -step, UPRIGHT
+        damage = _Damage(self.name, keep_going=self._keep_going)
+        for picture, decoded_pts in self._decoded(damage):
+            name = f"{self.name}, frame {damage.n_read}"
             if picture.interlaced_frame:
                 raise InputVideoError(
                     f"{name}: got an interlaced frame, expected progressive video; deinterlace first, for example with "
                     f"ffmpeg -i {self.name} -vf yadif progressive.mp4"
                 )
             previous, pts = pts, pts + step if decoded_pts is None else decoded_pts
-            if n_read > 0 and pts <= previous:
-                raise InputVideoError(f"{name}: {self._not_rising(previous, pts, n_read)}")
-            if n_read == 0:
+            if damage.n_read > 0 and pts <= previous:
+                if not self._keep_going:
+                    raise InputVideoError(f"{name}: {self._not_rising(previous, pts, damage.n_read)}")
+                damage.found(f"timestamp {pts} after {previous}")
+                pts = previous
+                continue
+            if damage.n_read == 0:
                 orientation = orientation_by_matrix(picture, name)
             yield DecodedPicture(picture, pts, self._tags, orientation, name)
-            n_read += 1
-        if n_read == 0:
+            damage.n_read += 1
+        damage.report()
+        if damage.n_read == 0:
             raise InputVideoError(f"{self.name}: has no frames that can be decoded, expected one; give another video")
 
-    def _decoded(self) -> Iterator[tuple[av.VideoFrame, int | None]]:
+    def _decoded(self, damage: _Damage) -> Iterator[tuple[av.VideoFrame, int | None]]:
         """Yield pictures with their timestamps; a picture without one follows at the nominal rate."""
-        damage = _Damage(self.name, keep_going=self._keep_going)
         # The packets end before their file is closed.
         with self._open() as (container, stream), closing(_packets(container, stream)) as packets:
             context = stream.codec_context
@@ -148,11 +153,7 @@ class VideoFileSource:
                     if picture.is_corrupt:
                         damage.found("a frame that does not decode cleanly")
                     self._tags = ColorTags(int(context.color_primaries), int(context.color_trc))
-                    if pts is not None and damage.last_pts is not None and pts <= damage.last_pts and self._keep_going:
-                        damage.found(f"timestamp {pts} after {damage.last_pts}")
-                        continue
                     yield picture, pts
-                    damage.n_read, damage.last_pts = damage.n_read + 1, pts
         n_first, n_missing = balance.left()
         if n_first and damage.n_read:
             self._say_left_out(n_first)
@@ -160,7 +161,6 @@ class VideoFileSource:
             damage.found(f"{n_missing} packets without a picture")
         if missing := shortfall(self._path):
             damage.found(missing)
-        damage.report()
 
     def _say_left_out(self, n: int) -> None:
         if self._has_said_left_out:
@@ -233,13 +233,11 @@ class _Damage:
     """Decides what becomes of damage: an error at once, or a count that is reported in the end.
 
     Attributes:
-        n_read: Number of frames read before.
-        last_pts: Timestamp of the last of them; None before the first, or if it has none.
+        n_read: Number of frames read before, which the reader counts.
     """
 
     def __init__(self, name: str, *, keep_going: bool) -> None:
         self.n_read = 0
-        self.last_pts: int | None = None
         self._name, self._keep_going = name, keep_going
         self._found: list[str] = []
 
