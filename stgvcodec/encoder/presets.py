@@ -39,9 +39,11 @@ PAPER_FIELD = FieldSize(8, 10, 2, 4, 16, 1.5, 128, full_temporal_resolution=True
 # The largest comes first: rate control and presets take the first that fits. The comments count the parameters for a
 # GoP of 10 frames.
 FIELD_SIZES = (
-    FieldSize(8, 12, 2, 4, 16, 1.5, 128),  # 176 K
-    FieldSize(8, 11, 2, 4, 16, 1.5, 128),  # 109 K
-    FieldSize(8, 10, 2, 4, 16, 1.5, 128),  # 70 K
+    FieldSize(8, 14, 2, 4, 16, 1.5, 64),  # 482 K
+    FieldSize(8, 13, 2, 4, 16, 1.5, 64),  # 277 K
+    FieldSize(8, 12, 2, 4, 16, 1.5, 64),  # 160 K
+    FieldSize(8, 11, 2, 4, 16, 1.5, 64),  # 93 K
+    FieldSize(8, 10, 2, 4, 16, 1.5, 64),  # 54 K
     FieldSize(8, 9, 2, 4, 12, 1.5, 64),  # 31 K
     FieldSize(6, 8, 2, 4, 8, 1.6, 48),  # 14 K
     FieldSize(5, 7, 2, 4, 6, 1.7, 32),  # 6 K
