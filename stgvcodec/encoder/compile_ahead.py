@@ -14,21 +14,21 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
+from stgvcodec.bitstream.payload.pack import pack_gop
 from stgvcodec.decoder.gop_renderer import unpack
-from stgvcodec.encoder.gop_symbols import PackedGop
+from stgvcodec.encoder.gop_symbols import symbols_of
 from stgvcodec.encoder.model_size import STILL_FIELD
 from stgvcodec.encoder.profiles import PROFILES, Profile
 from stgvcodec.fit.optimizer import make_optimizer
 from stgvcodec.fit.phases import QUANTIZED_STREAMS
 from stgvcodec.fit.quantizers import GopQuantizers
-from stgvcodec.fit.trainer import GopTrainer
 from stgvcodec.model.deformation import DeformationField, FieldSpec
 from stgvcodec.model.gaussians import CanonicalGaussians
-from stgvcodec.model.gop_model import Clock, GopModel, GopSpec, canonical_px, deformed_px
+from stgvcodec.model.gop_model import Clock, GopModel, GopParameters, GopSpec, canonical_px, deformed_px
 from stgvcodec.ops.ans import is_compiled
+from stgvcodec.ops.half_round import half_round
 from stgvcodec.ops.rasterize import PairBudget, rasterize, rasterize_uint8
 from stgvcodec.ops.splat_loss import splat_loss
 from stgvcodec.progress import PROGRESS_INTERVAL_SECONDS
@@ -55,10 +55,14 @@ class CompileAhead:
         self._profile, self._device, self._backend = profile, device, backend
         self._pool = ThreadPoolExecutor(_N_THREADS)
         self._under_way: list[Future[None]] = []
+        self._first_kernel: Future[None] | None = None
 
     def __enter__(self) -> CompileAhead:
         """Start to compile what does not depend on the size of the field."""
         small = _SmallModel(self._profile, STILL_FIELD, self._device, self._backend)
+        # With the first kernel of a process Triton hashes itself, a second's work that each thread would do otherwise.
+        if self._backend == "triton":
+            self._first_kernel = self._pool.submit(_logged, small.round_halves)
         self._start(small.train_splats, small.train_quantizers, small.draw)
         # The coder is needed only at the end of a fit, for which `finish` need not wait.
         self._pool.submit(_logged, _compile_coder)
@@ -85,7 +89,12 @@ class CompileAhead:
 
     def _start(self, *jobs: Callable[[], None]) -> None:
         if self._backend != "reference":
-            self._under_way += [self._pool.submit(_logged, job) for job in jobs]
+            self._under_way += [self._pool.submit(self._after_first_kernel, job) for job in jobs]
+
+    def _after_first_kernel(self, job: Callable[[], None]) -> None:
+        if self._first_kernel is not None:
+            wait([self._first_kernel])
+        _logged(job)
 
 
 def _logged(job: Callable[[], None]) -> None:
@@ -135,14 +144,23 @@ class _SmallModel:
         outputs = deformed_px(self.model().gop_parameters(), self.spec, at, backend=self.backend)
         torch.cat([output.reshape(-1) for output in outputs]).sum().backward()  # type: ignore[no-untyped-call]
 
-    def train_quantizers(self) -> None:
-        """Quantise with gradients, and with the rate where the profile has it in its loss."""
-        parameters = self.model().gop_parameters()
+    def round_halves(self) -> None:
+        """Run the smallest kernel that there is."""
+        half_round(torch.zeros(1, device=self.device), backend=self.backend)
+
+    def quantizers(self, parameters: GopParameters) -> GopQuantizers:
         quantizers = GopQuantizers(self.spec, self.profile.quantizers, device=self.device, backend=self.backend)
         with torch.no_grad():
             for stream in QUANTIZED_STREAMS:
                 quantizers.initialize(stream, parameters)
-            if self.profile.quantizers.relative_lmbda > 0:
+        return quantizers
+
+    def train_quantizers(self) -> None:
+        """Quantise with gradients, and with the rate where the profile has it in its loss."""
+        parameters = self.model().gop_parameters()
+        quantizers = self.quantizers(parameters)
+        if self.profile.quantizers.relative_lmbda > 0:
+            with torch.no_grad():
                 quantizers.refresh_rate(parameters)
         (means, cholesky, colors, of_field), penalty = quantizers.quantize(parameters, QUANTIZED_STREAMS)
         values = (means, cholesky, colors, *of_field[:2], *of_field.weights)
@@ -172,16 +190,7 @@ def _compile_coder() -> None:
 def code_small_gop() -> None:
     """Code a GoP, decode it and compute its parameters, all of which is done by the host."""
     host = torch.device("cpu")
-    profile = next(iter(PROFILES.values()))
-    small = _SmallModel(profile, STILL_FIELD, host, "numba")
-    trainer = GopTrainer(
-        torch.zeros(_N_FRAMES, _HEIGHT, _WIDTH, 3, dtype=torch.uint8),
-        small.model(),
-        small.spec,
-        key_frame=0,
-        quantizers=profile.quantizers,
-        rng=np.random.default_rng(0),
-        backend="reference",
-    )
-    payload = PackedGop.of(trainer).payload
+    small = _SmallModel(next(iter(PROFILES.values())), STILL_FIELD, host, "reference")
+    model = small.model()
+    payload = pack_gop(symbols_of(model, small.spec, small.quantizers(model.gop_parameters())))
     unpack(payload, width=_WIDTH, height=_HEIGHT, device=host, backend="numba")

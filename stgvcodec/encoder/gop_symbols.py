@@ -13,9 +13,9 @@ import torch
 from stgvcodec.bitstream.payload.head import SHAPE_BITS, GopHeader
 from stgvcodec.bitstream.payload.pack import pack_gop
 from stgvcodec.bitstream.payload.symbols import GopSymbols
-from stgvcodec.fit.quantizers import QuantizerConfig
+from stgvcodec.fit.quantizers import GopQuantizers, QuantizerConfig
 from stgvcodec.fit.trainer import GopTrainer
-from stgvcodec.model.gop_model import GopSpec
+from stgvcodec.model.gop_model import GopModel, GopSpec
 from stgvcodec.quant import GridQuantizer, ResidualVectorQuantizer
 from stgvcodec.quant.half_float import ordered_patterns
 
@@ -67,10 +67,15 @@ class PackedGop:
 
 def gop_symbols(trainer: GopTrainer) -> GopSymbols:
     """Return the symbols to transmit. A stream whose quantiser is not yet in use gets one fitted to it now."""
+    trainer.fit_quantizers()
+    return symbols_of(trainer.model, trainer.spec, trainer.quantizers)
+
+
+def symbols_of(model: GopModel, spec: GopSpec, quantizers: GopQuantizers) -> GopSymbols:
+    """Return the symbols of a model by quantisers that are all fitted."""
     with torch.no_grad():
-        trainer.fit_quantizers()
-        parameters, quantizers = trainer.model.gop_parameters(), trainer.quantizers
-        header = header_of(trainer.spec, quantizers.config)
+        parameters = model.gop_parameters()
+        header = header_of(spec, quantizers.config)
         static_table, dynamic_table, *mlp = quantizers.field.symbols(parameters.field)
         field: dict[str, Any] = {
             "static_table": static_table.symbols,

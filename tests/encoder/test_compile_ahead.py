@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
+import time
 
 import numba
 import pytest
@@ -17,12 +20,34 @@ CPU = torch.device("cpu")
 FIELDS = [field_spec(FIELD_SIZES[-2], 8, has_shape_head=has_head) for has_head in (True, False)]
 
 
-@pytest.mark.parametrize("job", ["train_splats", "train_field", "train_quantizers", "draw"])
+@pytest.mark.parametrize("job", ["round_halves", "train_splats", "train_field", "train_quantizers", "draw"])
 @pytest.mark.parametrize("name", PROFILES)
 def test_every_job_runs_to_its_end(name, job):
     """In a fit a failure would be told by the fit; here nothing may hide one."""
     for field in FIELDS:
         getattr(compile_ahead._SmallModel(PROFILES[name], field, CPU, "numba"), job)()
+
+
+def test_triton_hashes_itself_in_one_thread_before_the_others_begin(monkeypatch):
+    order = []
+    for job in ("round_halves", "train_splats", "train_quantizers", "draw"):
+        monkeypatch.setattr(compile_ahead._SmallModel, job, lambda _, job=job: (time.sleep(0.05), order.append(job)))
+
+    with CompileAhead(PROFILES["compact"], CPU, "triton") as kernels:
+        kernels.finish(lambda: None)
+
+    assert order[0] == "round_halves"
+    assert set(order[1:]) == {"train_splats", "train_quantizers", "draw"}
+
+
+def test_a_process_that_encodes_does_not_load_the_compiler_of_torch():
+    """torch's own optimisers import torch._dynamo, which takes seconds; only the reference back end uses them."""
+    script = "from stgvcodec.encoder.compile_ahead import code_small_gop as f; f(); import sys; print(*sys.modules)"
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert "torch.optim" in done.stdout.split()
+    assert "torch._dynamo" not in done.stdout.split()
 
 
 def test_the_coder_is_compiled_and_kept():
