@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import constriction
+from clips import moving_clip, write_folder
 
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.stgv"))
 UNPACK = """
@@ -16,6 +17,13 @@ from stgvcodec.bitstream import StgvReader, unpack_gop
 for path in sys.argv[1:]:
     with StgvReader(path) as reader:
         print(*(unpack_gop(reader.read_gop(i)).header.n_gaussians for i in range(len(reader.gops))))
+print(*sys.modules)
+"""
+ENCODE = """
+import sys
+from stgvcodec import EncodeConfig, encode
+
+encode(*sys.argv[1:], config=EncodeConfig(preset="draft", bpp_target=20.0), device="cpu", backend="numba")
 print(*sys.modules)
 """
 
@@ -35,3 +43,13 @@ def test_reading_files_never_imports_the_entropy_encoder() -> None:
 def test_the_package_root_imports_none_of_its_rooms() -> None:
     (modules,) = printed("import sys, stgvcodec; print(*sys.modules)")
     assert {name for name in modules.split() if name.startswith("stgvcodec")} == {"stgvcodec", "stgvcodec._version"}
+
+
+def test_an_encode_loads_neither_the_compiler_of_torch_nor_sympy(tmp_path: Path) -> None:
+    """Some ordinary calls of torch import them, which takes seconds of every command."""
+    write_folder(moving_clip(2, height=16, width=16), tmp_path / "in")
+
+    (modules,) = printed(ENCODE, tmp_path / "in", tmp_path / "out.stgv")
+
+    assert "torch.optim" in modules.split()
+    assert not {"torch._dynamo", "sympy"} & set(modules.split())

@@ -134,7 +134,8 @@ def _solved_colors(frame: Tensor, means_px: Tensor, factors: Tensor, backend: st
         return rasterize(means_px[None], factors, values, height=height, width=width, backend=backend)
 
     def gathered(image: Tensor, weight: Tensor) -> Tensor:
-        return torch.autograd.grad(image, colors, weight)[0]
+        # The same bits as by `grad_outputs=weight`, for which torch imports sympy, which takes a second.
+        return torch.autograd.grad((image * weight).sum(), colors)[0]
 
     with torch.enable_grad():
         overlap = splat(colors + 1.0)
