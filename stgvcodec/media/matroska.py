@@ -1,4 +1,4 @@
-"""What Matroska says of a picture that FFmpeg's users decide upon and PyAV does not hand out: its cropping.
+"""What a Matroska file says that PyAV does not hand out: the cropping of its pictures, and where it is broken.
 
 Elements are those of RFC 9559, their coding that of RFC 8794 (EBML).
 """
@@ -11,6 +11,9 @@ from typing import BinaryIO, NamedTuple
 
 EBML, SEGMENT = 0x1A45DFA3, 0x18538067
 _TRACKS, _TRACK_ENTRY, _VIDEO = 0x1654AE6B, 0xAE, 0xE0
+_CLUSTER = 0x1F43B675
+# All elements of a segment have ids of four bytes, but for Void and CRC-32, which may be anywhere.
+_ANYWHERE, _LEAST_TOP_LEVEL_ID = (0xEC, 0xBF), 0x10000000
 # PixelCropLeft, -Top, -Right and -Bottom.
 _CROP_SIDES = (0x54CC, 0x54BB, 0x54DD, 0x54AA)
 # No more elements than this are looked at on one level.
@@ -43,6 +46,50 @@ def cropping_of(path: Path, n: int) -> Cropping:
         if n >= len(videos):
             return Cropping()
         return Cropping(*(_number(file, videos[n], side, n_bytes) for side in _CROP_SIDES))
+
+
+def break_in(file: BinaryIO, segment: Element, end: int) -> int | None:
+    """Return the place where the elements of a segment and its clusters do not follow one another; None if all do.
+
+    FFmpeg goes on at the next cluster there, without a word.
+
+    Args:
+        file: The whole file.
+        segment: Its segment.
+        end: Where the segment ends, in the file.
+    """
+    at = segment.start
+    while at < end:
+        element = read_element(file, at)
+        if element is None or not _is_top_level(element):
+            return at
+        if element.id == _CLUSTER:
+            at, is_whole = _walk_cluster(file, element, end)
+            if not is_whole:
+                return at
+        elif element.size is None:
+            return at
+        else:
+            at = element.start + element.size
+    return None if at == end else at
+
+
+def _is_top_level(element: Element) -> bool:
+    return element.id >= _LEAST_TOP_LEVEL_ID or element.id in _ANYWHERE
+
+
+def _walk_cluster(file: BinaryIO, cluster: Element, segment_end: int) -> tuple[int, bool]:
+    """Return where the elements of a cluster end, and whether they fill it; one of unknown size ends at the next."""
+    at = cluster.start
+    end = segment_end if cluster.size is None else cluster.start + cluster.size
+    while at < end:
+        child = read_element(file, at)
+        if cluster.size is None and child is not None and child.id >= _LEAST_TOP_LEVEL_ID:
+            return at, True
+        if child is None or child.size is None or child.start + child.size > end:
+            return at, False
+        at = child.start + child.size
+    return at, at == end
 
 
 def _descend(file: BinaryIO, parent: Element, path: Sequence[int], n_bytes: int) -> Iterator[Element]:

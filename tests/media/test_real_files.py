@@ -277,6 +277,29 @@ def test_a_live_stream_promises_no_size(noise, tmp_path):
     assert len(times(path)) == 3
 
 
+@pytest.mark.parametrize("name", ["a.mkv", "a.flv"])
+def test_a_container_that_is_broken_in_its_middle_is_damaged(write_video, tmp_path, name, caplog):
+    """FFmpeg goes on where it can, without a word of what it lost."""
+    codec = {"a.mkv": "ffv1", "a.flv": "flv1"}[name]
+    pixel_format = {"a.mkv": "yuv444p", "a.flv": "yuv420p"}[name]
+    options = {"cluster_time_limit": "200"} if name == "a.mkv" else {}
+    timing = {"time_base": Fraction(1, 25), "pts": range(20)}
+    path = write_video(moving(20), pixel_format, name=name, codec=codec, container_options=options, **timing)
+    with av.open(str(path)) as container:
+        place = next(packet.pos for i, packet in enumerate(container.demux(video=0)) if i == 12)
+    data = bytearray(path.read_bytes())
+    assert shortfall(path) is None
+    # Where FFmpeg looks for the next element or tag, it finds none.
+    data[place - 4 : place + 12] = bytes(16)
+    path.write_bytes(data)
+
+    assert re.fullmatch(r"a container that is broken at byte \d+", shortfall(path))
+    with pytest.raises(InputVideoError, match="damaged or cut short at frame"):
+        times(path)
+    assert 0 < len(times(path, keep_going=True)) < 20
+    assert "is damaged (" in caplog.text
+
+
 class _Pipe:
     """A file that can only be written to, from its beginning on."""
 
