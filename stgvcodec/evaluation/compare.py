@@ -95,7 +95,7 @@ def compare(
         if size != other_size:
             raise ConfigError(
                 f"{reference} is {size[0]}x{size[1]} and {distorted} is {other_size[0]}x{other_size[1]}, expected the "
-                "same size; crop or resize one of them (--crop, --resize)"
+                "same size; crop or resize one of them (--crop, --resize, --square)"
             )
         metrics = SequenceMetrics()
         for index in count():
