@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from stgvcodec.cli import options, output
+from stgvcodec.cli.overwriting import check_overwrite, overwrite_options
 from stgvcodec.cli.pipes import spooled
 from stgvcodec.cli.progress import shown_progress
 from stgvcodec.cli.verbosity import Verbosity, verbosity_options
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 @options.frames_option
 @options.device_options
 @options.json_file_option
+@overwrite_options
 @verbosity_options
 def decode_command(
     verbosity: Verbosity,
@@ -37,12 +39,15 @@ def decode_command(
     device: str,
     backend: str,
     json_path: Path | None,
+    yes: bool,
+    no: bool,
 ) -> None:
     """Decode the .stgv file INPUT into OUTPUT, a video file, or a folder of PNGs where OUTPUT has no suffix.
 
     INPUT may be - or a named pipe. OUTPUT may be -, where the frames come as y4m: stgvcodec decode in.stgv - | ffplay -
     """
     output.check_json_path(json_path, source, destination)
+    check_overwrite(source, destination, json_path, yes=yes, no=no)
     from stgvcodec.decoder.decode_file import decode
 
     with spooled(source) as readable, shown_progress("decoding", verbosity) as progress:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from stgvcodec.cli import options, output
+from stgvcodec.cli.overwriting import check_overwrite, overwrite_options
 from stgvcodec.cli.pipes import spooled
 from stgvcodec.cli.progress import shown_progress
 from stgvcodec.cli.verbosity import Verbosity, verbosity_options
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     help="GoPs fitted at the same time; by default 4 on a GPU with Triton, else 1.",
 )
 @options.json_file_option
+@overwrite_options
 @verbosity_options
 def encode_command(
     verbosity: Verbosity,
@@ -45,12 +47,15 @@ def encode_command(
     backend: str,
     jobs: int | None,
     json_path: Path | None,
+    yes: bool,
+    no: bool,
 ) -> None:
     """Encode INPUT, a video file or a folder of images, into the .stgv file OUTPUT.
 
     INPUT may be - or a named pipe, of which a copy is made, since it is read twice.
     """
     output.check_json_path(json_path, source, destination)
+    check_overwrite(source, destination, json_path, yes=yes, no=no)
     from stgvcodec.encoder.encode import encode
 
     with spooled(source) as readable, shown_progress("encoding", verbosity) as progress:

@@ -61,7 +61,8 @@ def decode(
 
     Args:
         source: The `.stgv` file.
-        destination: A video file, or without a suffix a folder of PNGs. It is moved into place when it is complete.
+        destination: A video file, or without a suffix a folder of PNGs. It is moved into place when it is complete,
+            over a file that is there.
         scale: Output size over encoded size. The Gaussians are rendered at that size; nothing is resampled.
         keep_going: Whether to render every intact GoP of a damaged file.
         selection: Range of frames. Crop and resize are refused, since a decoder renders whole pictures (see `scale`).

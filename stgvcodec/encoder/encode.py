@@ -60,7 +60,8 @@ def encode(
 
     Args:
         source: A video file or a folder of images.
-        destination: The `.stgv` file; written under a temporary name and moved into place when complete.
+        destination: The `.stgv` file; written under a temporary name and moved into place when complete, over a file
+            that is there.
         config: Options of the encoder; by default those of preset "medium".
         selection: Frames and part of the picture to encode.
         matrix: Colour matrix in place of the one that the source is tagged with: "bt601", "bt709" or "bt2020".

@@ -47,7 +47,7 @@ def decode_in_new_process(path: Path, destination: Path, *, device: str, backend
     """
     with tempfile.TemporaryDirectory() as scratch:
         report = Path(scratch) / "decode.json"
-        command = [sys.executable, "-m", "stgvcodec", "decode", "--quiet", "--device", device, "--backend", backend]
+        command = [sys.executable, "-m", "stgvcodec", "decode", "-y", "-q", "--device", device, "--backend", backend]
         started = time.perf_counter()
         run_decoder([*command, "--json", str(report), "--", str(path), str(destination)], path)
         seconds = time.perf_counter() - started

@@ -171,7 +171,7 @@ def test_what_cannot_be_encoded_is_one_line_without_a_plan(
 ) -> None:
     destination = tmp_path / "old.stgv"
     destination.write_bytes(b"kept")
-    cli("encode", clip.with_name(source), destination, *options).assert_refused(code, said)
+    cli("encode", clip.with_name(source), destination, *options, "-y").assert_refused(code, said)
     assert destination.read_bytes() == b"kept"
     assert list(tmp_path.iterdir()) == [destination]
 
@@ -188,7 +188,7 @@ def test_a_target_below_the_smallest_file_names_the_minimum(cli, clip: Path, tmp
 def test_a_signal_ends_it_and_leaves_what_was_there(clip: Path, tmp_path: Path, name: str) -> None:
     destination = tmp_path / "out.stgv"
     destination.write_bytes(b"kept")
-    command = [sys.executable, "-m", "stgvcodec", "encode", str(clip), str(destination), "--preset", "paper"]
+    command = [sys.executable, "-m", "stgvcodec", "encode", str(clip), str(destination), "-y", "--preset", "paper"]
     process = subprocess.Popen(
         [*command, "--gaussians", "50"],
         stderr=subprocess.PIPE,

@@ -96,4 +96,4 @@ def test_frames_crop_and_resize_become_one_selection() -> None:
 def test_options_keep_the_order_in_which_they_are_declared() -> None:
     names = [parameter.name for parameter in encode_command.params]
     assert names[:3] == ["source", "destination", "preset"]
-    assert names[-7:] == ["matrix", "device", "backend", "jobs", "json_path", "quiet", "verbose"]
+    assert names[-9:] == ["matrix", "device", "backend", "jobs", "json_path", "yes", "no", "quiet", "verbose"]

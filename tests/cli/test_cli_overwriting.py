@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+OPTIONS = ("--device", "cpu", "-q")
+
+
+@pytest.fixture
+def existing(tmp_path: Path) -> Path:
+    path = tmp_path / "out.mp4"
+    path.write_bytes(b"precious")
+    return path
+
+
+@pytest.mark.parametrize("command", ["encode", "decode"])
+def test_without_a_terminal_an_existing_file_is_left(cli, encoded: Path, tmp_path: Path, command: str) -> None:
+    path = tmp_path / "out.xyz"
+    path.write_bytes(b"precious")
+    cli(command, encoded, path, *OPTIONS).assert_refused(5, r"out\.xyz: exists already; overwrite it with -y")
+    cli(command, encoded, path, *OPTIONS, "-n").assert_refused(1, r"out\.xyz: exists already and is left as it is")
+    assert path.read_bytes() == b"precious"
+
+
+def test_yes_overwrites_and_no_writes_what_is_not_there(cli, encoded: Path, existing: Path) -> None:
+    assert cli("decode", encoded, existing, *OPTIONS, "-y").code == 0
+    assert existing.read_bytes() != b"precious"
+    assert cli("decode", encoded, existing.with_name("new.mp4"), *OPTIONS, "-n").code == 0
+    assert existing.with_name("new.mp4").exists()
+
+
+def test_a_report_is_not_overwritten_either(cli, encoded: Path, existing: Path, tmp_path: Path) -> None:
+    outcome = cli("decode", encoded, tmp_path / "new.mp4", *OPTIONS, "--json", existing)
+    outcome.assert_refused(5, r"out\.mp4: exists already")
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+
+
+def test_both_are_one_too_many(cli, encoded: Path, existing: Path) -> None:
+    cli("decode", encoded, existing, *OPTIONS, "-y", "-n").assert_refused(2, "-y and -n were both given")
+
+
+def test_the_input_is_not_overwritten_even_with_yes(cli, encoded: Path) -> None:
+    before = encoded.read_bytes()
+    cli("decode", encoded, encoded, *OPTIONS, "-y").assert_refused(2, "would overwrite the input")
+    assert encoded.read_bytes() == before
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="needs a terminal")
+@pytest.mark.parametrize(("answer", "code"), [(b"y\n", 0), (b"n\n", 1), (b"\n", 1)], ids=["yes", "no", "default"])
+def test_on_a_terminal_it_is_asked(encoded: Path, existing: Path, answer: bytes, code: int) -> None:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "stgvcodec", "decode", str(encoded), str(existing), *OPTIONS]
+    with subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, stderr=theirs) as process:
+        os.write(ours, answer)
+        out, _ = process.communicate(timeout=120)
+    os.close(theirs)
+    said = os.read(ours, 4096)
+    os.close(ours)
+    assert (process.returncode, out) == (code, b"")
+    assert b"out.mp4 exists already. Overwrite it? [y/N]" in said
+    assert (existing.read_bytes() == b"precious") == (code == 1)
