@@ -15,6 +15,7 @@ from stgvcodec.cli.verbosity import Verbosity, verbosity_options
 
 if TYPE_CHECKING:
     from stgvcodec.decoder.decode_file import DecodeReport
+    from stgvcodec.media.output_formats import CodecOptions
     from stgvcodec.media.selection import Selection
 
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 @click.option("--scale", type=float, default=1.0, metavar="F", help="Render at F times the size; nothing is resampled.")
 @click.option("--keep-going", is_flag=True, help="Render every GoP of a damaged file that can be.")
 @options.frames_option
+@options.codec_options
 @options.device_options
 @options.json_file_option
 @overwrite_options
@@ -36,6 +38,7 @@ def decode_command(
     scale: float,
     keep_going: bool,
     selection: Selection,
+    codec: CodecOptions,
     device: str,
     backend: str,
     json_path: Path | None,
@@ -43,6 +46,8 @@ def decode_command(
     no: bool,
 ) -> None:
     """Decode the .stgv file INPUT into OUTPUT, a video file, or a folder of PNGs where OUTPUT has no suffix.
+
+    Video files are .mp4, .mov, .mkv and .avi (H.264), .webm (VP9), .gif and .y4m; --codec chooses another codec.
 
     INPUT may be - or a named pipe. OUTPUT may be -, where the frames come as y4m: stgvcodec decode in.stgv - | ffplay -
     """
@@ -57,6 +62,7 @@ def decode_command(
             scale=scale,
             keep_going=keep_going,
             selection=selection,
+            codec=codec,
             device=device,
             backend=backend,
             progress=progress,

@@ -15,6 +15,7 @@ import click
 
 if TYPE_CHECKING:
     from stgvcodec.encoder.config import EncodeConfig
+    from stgvcodec.media.output_formats import CodecOptions
     from stgvcodec.media.selection import Selection
 
 # These names are written out, since the modules that define them import torch and `--help` must not; tests hold them
@@ -55,6 +56,28 @@ def frames_option(command: _Command) -> _Command:
 def selection_options(command: _Command) -> _Command:
     """Add --frames, --crop, --resize, --square, --stream and --keep-going; the command gets `selection`."""
     return _gathered(command, "selection", (_FRAMES, _CROP, _RESIZE, _SQUARE, _STREAM, _KEEP_GOING), _selection)
+
+
+def codec_options(command: _Command) -> _Command:
+    """Add --codec, --crf and --pix-fmt; the command gets `codec`."""
+    options = (
+        click.option(
+            "--codec",
+            metavar="NAME",
+            help="Codec of a video file: h264, hevc, av1, vp9, ffv1 (lossless), or any encoder of FFmpeg that the "
+            "container takes.  [default: as OUTPUT's suffix says]",
+        ),
+        click.option(
+            "--crf", type=int, metavar="N", help="Constant rate factor, 0 the best.  [default: hardly any loss]"
+        ),
+        click.option(
+            "--pix-fmt",
+            "pixel_format",
+            metavar="NAME",
+            help="Samples, as FFmpeg calls them, such as yuv444p.  [default: yuv420p; RGB for lossless codecs]",
+        ),
+    )
+    return _gathered(command, "codec", options, _codec)
 
 
 def matrix_option(command: _Command) -> _Command:
@@ -137,6 +160,12 @@ def _selection(**given: Any) -> Selection:
     from stgvcodec.media.selection import Selection
 
     return Selection.parse(**given)
+
+
+def _codec(**given: Any) -> CodecOptions:
+    from stgvcodec.media.output_formats import CodecOptions
+
+    return CodecOptions(**given)
 
 
 def _config(*, no_scene_cut: bool, size_target: str | None, **given: Any) -> EncodeConfig:

@@ -14,6 +14,7 @@ from stgvcodec.decoder.video_decoder import VideoDecoder
 from stgvcodec.errors import BitstreamError, ConfigError
 from stgvcodec.media.atomic import refuse_same_file
 from stgvcodec.media.colour import ColorTags
+from stgvcodec.media.output_formats import CodecOptions
 from stgvcodec.media.selection import Selection
 from stgvcodec.media.writer import open_writer
 from stgvcodec.progress import Progress, ProgressCallback
@@ -53,6 +54,7 @@ def decode(
     scale: float = 1.0,
     keep_going: bool = False,
     selection: Selection | None = None,
+    codec: CodecOptions | None = None,
     device: str = "auto",
     backend: str = "auto",
     progress: ProgressCallback | None = None,
@@ -61,11 +63,12 @@ def decode(
 
     Args:
         source: The `.stgv` file.
-        destination: A video file, or without a suffix a folder of PNGs. It is moved into place when it is complete,
-            over a file that is there.
+        destination: A video file of one of the kinds that `open_writer` lists, or without a suffix a folder of PNGs. It
+            is moved into place when it is complete, over a file that is there.
         scale: Output size over encoded size. The Gaussians are rendered at that size; nothing is resampled.
         keep_going: Whether to render every intact GoP of a damaged file.
         selection: Range of frames. Crop and resize are refused, since a decoder renders whole pictures (see `scale`).
+        codec: Codec, rate factor and samples of the video file; by default those of its suffix.
         device: "auto", "cpu" or "cuda".
         backend: "auto", "reference", "numba" or "triton".
         progress: Function that is called after each frame.
@@ -116,6 +119,7 @@ def decode(
             color=ColorTags(**dataclasses.asdict(header.color)),
             sample_aspect_ratio=header.sample_aspect_ratio,
             last_frame_duration=header.last_frame_duration if indices[-1] == len(decoder) - 1 else 0,
+            codec=codec or CodecOptions(),
         ) as writer:
             for n_done, index in enumerate(indices, start=1):
                 assert rgb is not None

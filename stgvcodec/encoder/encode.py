@@ -26,9 +26,9 @@ from stgvcodec.encoder.reports import EncodePlan, EncodeReport, GopReport, PlanC
 from stgvcodec.errors import ConfigError, InputVideoError
 from stgvcodec.media.atomic import atomic_output, check_output_file, refuse_same_file
 from stgvcodec.media.image_folder import IMAGE_SUFFIXES
+from stgvcodec.media.output_formats import VIDEO_SUFFIXES
 from stgvcodec.media.reader import VideoFrame, VideoReader, open_video
 from stgvcodec.media.selection import Selection
-from stgvcodec.media.writer import VIDEO_SUFFIXES
 from stgvcodec.metrics import mean_psnr_db
 from stgvcodec.progress import PROGRESS_INTERVAL_SECONDS, Progress, ProgressCallback
 

@@ -10,12 +10,15 @@ from stgvcodec.media.atomic import (
     refuse_same_file,
 )
 from stgvcodec.media.colour import MATRICES, ColorTags
+from stgvcodec.media.image_output import encode_png, write_png
+from stgvcodec.media.output_formats import CodecOptions
 from stgvcodec.media.reader import VideoFrame, VideoReader, open_video, read_image
 from stgvcodec.media.selection import Crop, Selection, parse_crop, parse_frames, parse_size
-from stgvcodec.media.writer import VideoWriter, encode_png, open_writer, write_png
+from stgvcodec.media.writer import VideoWriter, open_writer
 
 __all__ = [
     "MATRICES",
+    "CodecOptions",
     "ColorTags",
     "Crop",
     "Selection",

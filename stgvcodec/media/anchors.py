@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import os
 import re
 import time
 from collections.abc import Iterable, Iterator
@@ -26,6 +25,7 @@ from av.video.stream import VideoStream
 
 from stgvcodec.errors import BackendUnavailableError, OutputError
 from stgvcodec.media.colour import MATRICES, ColorConverter, ColorTags, RgbImage
+from stgvcodec.media.output_formats import silence_encoders
 
 MATRIX = MATRICES["bt709"]
 PIXEL_FORMAT = "yuv420p"
@@ -273,8 +273,7 @@ def encode_anchor(anchor: Anchor, clip: Yuv420Clip, crf: float, path: Path) -> A
         OutputError: the disk is full.
     """
     anchor.check_available()
-    # SVT-AV1 writes a page about itself to stderr for every encode, past FFmpeg's log.
-    os.environ.setdefault("SVT_LOG", "1")
+    silence_encoders()
     started = time.perf_counter()
     n_key_frames, head = 0, b""
     try:

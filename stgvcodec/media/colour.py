@@ -159,19 +159,23 @@ class ColorConverter:
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
         return _array(self._convert(picture, "rgb24", [], ColorTags(matrix=RGB_MATRIX, full_range=True), size))
 
-    def from_rgb(self, rgb: RgbImage, pixel_format: str, matrix: int) -> av.VideoFrame:
-        """Convert RGB to limited-range YUV.
+    def from_rgb(self, rgb: RgbImage, pixel_format: str, matrix: int, *, full_range: bool = False) -> av.VideoFrame:
+        """Convert RGB to samples for an encoder.
 
         Args:
             rgb: Full-range RGB picture. [H, W, 3] uint8.
-            pixel_format: "yuv420p" or "yuv444p".
-            matrix: Code point of H.273 MatrixCoefficients, one that `output_matrix` may return.
+            pixel_format: FFmpeg's name of the format, such as "yuv420p" or "gbrp".
+            matrix: Code point of H.273 MatrixCoefficients, one that `output_matrix` may return; not read for RGB.
+            full_range: Whether the samples are of full range, as RGB and gray are.
 
         Returns:
             A picture without a timestamp.
         """
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
-        options = [f"out_color_matrix={_SWSCALE_MATRICES[matrix]}", "out_range=tv"]
+        options = []
+        if not av.VideoFormat(pixel_format).is_rgb:
+            extent = _RANGE_NAMES[_FULL if full_range else _LIMITED]
+            options = [f"out_color_matrix={_SWSCALE_MATRICES[matrix]}", f"out_range={extent}"]
         return self._convert(picture, pixel_format, options, ColorTags(matrix=RGB_MATRIX, full_range=True), None)
 
     def _convert(

@@ -1,4 +1,4 @@
-"""Writing of video files and folders of PNGs that are complete or not there, with tags that say their colours."""
+"""Writing of videos and of images that are complete or not there, with tags that say their colours."""
 
 from __future__ import annotations
 
@@ -8,66 +8,43 @@ from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 import av
 import numpy as np
-from av.packet import Packet
-from av.video.codeccontext import VideoCodecContext
-from av.video.stream import VideoStream
 
 from stgvcodec.errors import ConfigError, OutputError
-from stgvcodec.media import y4m
 from stgvcodec.media.atomic import PathLike, atomic_folder, atomic_output, check_output_file, check_output_folder
-from stgvcodec.media.colour import MATRICES, ColorConverter, ColorTags, RgbImage, output_matrix
+from stgvcodec.media.colour import ColorTags, RgbImage
+from stgvcodec.media.image_output import PngFolder
+from stgvcodec.media.output_formats import (
+    CONTAINERS,
+    VIDEO_SUFFIXES,
+    Y4M,
+    Y4M_PIXEL_FORMATS,
+    CodecOptions,
+    video_encoding,
+)
+from stgvcodec.media.sinks import FrameSink, GifFile, VideoFile, VideoFormat, Y4mStream
 
 _log = logging.getLogger(__name__)
 
-VIDEO_SUFFIXES = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
-"""Suffix -> FFmpeg's muxer. All of these hold H.264."""
-
-# The quality is near-transparent: the loss is below that of 8-bit 4:2:0 itself.
-# Without B-frames the order of packets is that of frames, so that each has a duration, and FFmpeg 5 loses none at the
-# end.
-_X264_OPTIONS = {"crf": "8", "preset": "fast", "bf": "0"}
 _MAX_TIMESCALE = 2**31 - 1
-_MATROSKA_TIME_BASE = Fraction(1, 1000)
 _SQUARE = Fraction(1)
 _STANDARD_OUTPUT = Path("-")
-
-
-class _Sink(Protocol):
-    def write(self, rgb: RgbImage, pts: int) -> None: ...
-
-    def finish(self) -> None: ...
-
-    def close(self) -> None: ...
+_DEFAULT_CODEC = CodecOptions()
 
 
 class VideoWriter:
     """Takes frames in a `with` block; the destination appears when the block ends well, and not otherwise."""
 
-    def __init__(
-        self,
-        destination: PathLike,
-        *,
-        width: int,
-        height: int,
-        frame_rate: Fraction,
-        time_base: Fraction,
-        color: ColorTags,
-        sample_aspect_ratio: Fraction = _SQUARE,
-        last_frame_duration: int = 0,
-    ) -> None:
+    def __init__(self, destination: PathLike, video: VideoFormat, codec: CodecOptions) -> None:
         self._destination = Path(destination)
-        self._shape = (height, width, 3)
-        self._frame_rate = frame_rate
-        self._time_base = time_base
-        self._color = color
-        self._sample_aspect_ratio = sample_aspect_ratio
-        self._last_frame_duration = last_frame_duration
+        self._shape = (video.height, video.width, 3)
+        self._video = video
+        self._codec = codec
         self._stack = ExitStack()
-        self._sink: _Sink | None = None
+        self._sink: FrameSink | None = None
         self._last_pts: int | None = None
 
     def __enter__(self) -> VideoWriter:
@@ -78,30 +55,26 @@ class VideoWriter:
         # An error of a constructor has to reach the temporary output, which would be renamed otherwise.
         with ExitStack() as stack:
             if suffix == "":
-                self._sink = _PngFolder(stack.enter_context(atomic_folder(self._destination)))
+                self._sink = PngFolder(stack.enter_context(atomic_folder(self._destination)))
             else:
                 self._sink = self._file_sink(stack.enter_context(atomic_output(self._destination)), suffix)
                 stack.callback(self._sink.close)
             self._stack = stack.pop_all()
         return self
 
-    def _file_sink(self, part: Path, suffix: str) -> _Sink:
-        if suffix == ".y4m":
+    def _file_sink(self, part: Path, suffix: str) -> FrameSink:
+        if suffix == Y4M:
             return self._y4m(part.open("wb"))
-        muxer = VIDEO_SUFFIXES[suffix]
-        return _H264File(
-            part,
-            muxer,
-            self._shape,
-            self._frame_rate,
-            self._time_base,
-            self._color,
-            self._sample_aspect_ratio,
-            self._last_frame_duration,
+        if suffix == ".gif":
+            return GifFile(part, self._video)
+        container = CONTAINERS[suffix]
+        encoding = video_encoding(
+            str(self._destination), container, self._codec, width=self._video.width, height=self._video.height
         )
+        return VideoFile(part, container.muxer, encoding, self._video)
 
-    def _y4m(self, file: BinaryIO) -> _Y4mStream:
-        return _Y4mStream(file, self._shape, self._frame_rate, self._time_base, self._sample_aspect_ratio)
+    def _y4m(self, file: BinaryIO) -> Y4mStream:
+        return Y4mStream(file, self._video, self._codec.pixel_format or Y4M_PIXEL_FORMATS[0])
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -157,13 +130,17 @@ def open_writer(
     color: ColorTags,
     sample_aspect_ratio: Fraction = _SQUARE,
     last_frame_duration: int = 0,
+    codec: CodecOptions = _DEFAULT_CODEC,
 ) -> VideoWriter:
     """Create a writer; the destination's suffix decides its kind.
 
-    - `.mp4`, `.mov`, `.mkv`: H.264 of near-transparent quality, 4:2:0 (4:4:4 where a side is odd), limited range, with
-      the source's matrix (BT.709 for RGB sources), primaries and transfer. Timestamps are kept exactly (`.mkv` stores
-      whole milliseconds; a negative start is moved to zero).
-    - `.y4m`: 8-bit 4:4:4, BT.601 limited, since the format cannot say another matrix. Timestamps are not kept.
+    - `.mp4`, `.mov`, `.mkv`, `.avi`: H.264 of near-transparent quality, or another codec; `.webm`: VP9. Unless other
+      samples are asked for they are 4:2:0 (4:4:4 where a side is odd), limited range, with the source's matrix (BT.709
+      for RGB sources), primaries and transfer; lossless codecs get RGB. `.mp4` and `.mov` keep timestamps exactly,
+      `.mkv` and `.webm` as whole milliseconds; a negative start is moved to zero. `.avi` has the nominal rate.
+    - `.gif`: 256 colours in each frame, times in hundredths of a second.
+    - `.y4m`: 8-bit 4:4:4 or another subsampling, BT.601 limited, since the format cannot say another matrix. Timestamps
+      are not kept.
     - `-`: the same on the standard output.
     - no suffix: a folder of lossless PNGs, `000000.png` and on. Timestamps are not kept.
 
@@ -175,14 +152,15 @@ def open_writer(
         time_base: Seconds per unit of the timestamps.
         color: Colour tags of the source.
         sample_aspect_ratio: Width over height of a pixel as displayed; a folder of PNGs does not keep it.
-        last_frame_duration: How long the last frame is shown, units of `time_base`; 0 is one nominal interval. Only
-            `.mp4`, `.mov` and `.mkv` keep it.
+        last_frame_duration: How long the last frame is shown, units of `time_base`; 0 is one nominal interval. `.avi`,
+            `.y4m` and folders do not keep it.
+        codec: Codec, rate factor and samples of a video file.
 
     Returns:
         A context manager that takes the frames.
 
     Raises:
-        ConfigError: the suffix is unknown, or a size or rate is not positive.
+        ConfigError: the suffix is unknown, an option of the codec does not fit, or a size or rate is not positive.
         OutputError: the destination cannot be written; nothing has been created.
     """
     path = Path(destination)
@@ -190,9 +168,9 @@ def open_writer(
     if path == _STANDARD_OUTPUT:
         if sys.stdout is None or sys.stdout.isatty():
             raise ConfigError("-: the standard output is a terminal; pipe it, for example into `ffplay -`")
-        suffix = ".y4m"
-    if suffix not in ("", ".y4m", *VIDEO_SUFFIXES):
-        supported = ", ".join([*VIDEO_SUFFIXES, ".y4m"])
+        suffix = Y4M
+    if suffix not in ("", *VIDEO_SUFFIXES):
+        supported = ", ".join(VIDEO_SUFFIXES)
         raise ConfigError(
             f"{destination}: got the suffix '{suffix}', expected {supported}, or none for a folder of PNGs"
         )
@@ -204,166 +182,28 @@ def open_writer(
         raise ConfigError(
             f"{destination}: got time base {time_base}, expected at most {_MAX_TIMESCALE} units; use .mkv"
         )
+    _check_codec(path, suffix, codec, width, height)
     if suffix == "":
         check_output_folder(path)
     elif path != _STANDARD_OUTPUT:
         check_output_file(path)
     if suffix == "" and sample_aspect_ratio != 1:
         _log.warning("%s: PNGs do not keep the ratio of pixels that are not square (%s)", path, sample_aspect_ratio)
-    return VideoWriter(
-        path,
-        width=width,
-        height=height,
-        frame_rate=frame_rate,
-        time_base=time_base,
-        color=color,
-        sample_aspect_ratio=sample_aspect_ratio,
-        last_frame_duration=last_frame_duration,
-    )
+    video = VideoFormat(width, height, frame_rate, time_base, color, sample_aspect_ratio, last_frame_duration)
+    return VideoWriter(path, video, codec)
 
 
-def write_png(path: PathLike, rgb: RgbImage) -> None:
-    """Write one PNG image, complete or not at all.
-
-    Args:
-        path: File that will be written.
-        rgb: RGB picture. [H, W, 3] uint8.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
-    with atomic_output(path) as part:
-        part.write_bytes(encode_png(rgb))
-
-
-def encode_png(rgb: RgbImage) -> bytes:
-    """Encode an RGB picture [H, W, 3] uint8 as the bytes of a PNG file."""
-    context = av.CodecContext.create("png", "w")
-    assert isinstance(context, VideoCodecContext)
-    context.height, context.width = rgb.shape[:2]
-    context.pix_fmt = "rgb24"
-    context.time_base = Fraction(1)
-    picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
-    picture.pts = 0
-    return b"".join(bytes(packet) for packet in [*context.encode(picture), *context.encode(None)])
-
-
-class _PngFolder:
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._n_written = 0
-
-    def write(self, rgb: RgbImage, pts: int) -> None:
-        (self._folder / f"{self._n_written:06d}.png").write_bytes(encode_png(rgb))
-        self._n_written += 1
-
-    def finish(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-
-class _Y4mStream:
-    def __init__(
-        self,
-        file: BinaryIO,
-        shape: tuple[int, int, int],
-        frame_rate: Fraction,
-        time_base: Fraction,
-        sample_aspect_ratio: Fraction,
-    ) -> None:
-        self._file = file
-        self._file.write(y4m.header(shape[1], shape[0], frame_rate, sample_aspect_ratio))
-        self._converter = ColorConverter()
-        self._step = 1 / (frame_rate * time_base)
-        self._next_pts: Fraction | None = None
-
-    def write(self, rgb: RgbImage, pts: int) -> None:
-        if self._next_pts is not None and abs(pts - self._next_pts) > self._step / 2:
-            _log.warning("y4m has no timestamps: the frames' uneven ones are lost; write .mp4 to keep them")
-            self._step = Fraction(0)
-        self._next_pts = pts + self._step if self._step else None
-        self._file.write(y4m.frame(self._converter.from_rgb(rgb, "yuv444p", MATRICES["bt601"])))
-
-    def finish(self) -> None:
-        self._file.flush()
-
-    def close(self) -> None:
-        self._file.close()
-
-
-class _H264File:
-    def __init__(
-        self,
-        path: Path,
-        muxer: str,
-        shape: tuple[int, int, int],
-        frame_rate: Fraction,
-        time_base: Fraction,
-        color: ColorTags,
-        sample_aspect_ratio: Fraction,
-        last_frame_duration: int,
-    ) -> None:
-        height, width, _ = shape
-        self._pixel_format = "yuv444p" if width % 2 or height % 2 else "yuv420p"
-        self._matrix = output_matrix(color)
-        self._time_base = time_base
-        self._last_duration = last_frame_duration or max(1, round(1 / (frame_rate * time_base)))
-        self._waiting: Packet[VideoStream] | None = None
-        self._offset: int | None = None
-        self._converter = ColorConverter()
-        if muxer == "matroska" and (time_base / _MATROSKA_TIME_BASE).denominator != 1:
-            _log.warning(
-                "%s", "Matroska stores whole milliseconds: timestamps are rounded; write .mp4 to keep them exactly"
+def _check_codec(path: Path, suffix: str, codec: CodecOptions, width: int, height: int) -> None:
+    """Refuse options of a codec that the output does not have."""
+    if suffix in CONTAINERS and suffix != ".gif":
+        video_encoding(str(path), CONTAINERS[suffix], codec, width=width, height=height)
+        return
+    if suffix == Y4M and codec.codec is None and codec.crf is None and codec.pixel_format:
+        if codec.pixel_format not in Y4M_PIXEL_FORMATS:
+            raise ConfigError(
+                f"{path}: got --pix-fmt {codec.pixel_format}, expected one of {', '.join(Y4M_PIXEL_FORMATS)} for y4m"
             )
-        # MP4 stores the start offset in an edit list, which counts in units of the movie. These are set to the units of
-        # the stream, so that the offset is exact.
-        options = {} if muxer == "matroska" else {"movie_timescale": str(time_base.denominator)}
-        self._container = av.open(f"file:{path}", "w", format=muxer, options=options)
-        self._stream = self._container.add_stream("libx264", rate=frame_rate, options=dict(_X264_OPTIONS))
-        context = self._stream.codec_context
-        context.width, context.height, context.pix_fmt = width, height, self._pixel_format
-        if self._pixel_format == "yuv420p":
-            # The stream is tagged with the chroma location that the converter makes: centred between its pixels.
-            context.options = {**_X264_OPTIONS, "x264-params": "chromaloc=1"}
-        context.time_base = self._stream.time_base = time_base
-        context.sample_aspect_ratio = sample_aspect_ratio
-        context.color_range = 1
-        context.colorspace = self._matrix
-        context.color_primaries = color.primaries
-        context.color_trc = color.transfer
-
-    def write(self, rgb: RgbImage, pts: int) -> None:
-        if self._offset is None:
-            self._offset = max(0, -pts)
-            if self._offset:
-                _log.info("timestamps start at %d: moved to zero, since players cut what is before it", pts)
-        picture = self._converter.from_rgb(rgb, self._pixel_format, self._matrix)
-        picture.pts = pts + self._offset
-        picture.time_base = self._time_base
-        self._mux(picture)
-
-    def finish(self) -> None:
-        self._mux(None)
-        self._container.close()
-
-    def close(self) -> None:
-        self._container.close()
-
-    def _mux(self, picture: av.VideoFrame | None) -> None:
-        for packet in self._stream.encode(picture):
-            self._mux_waiting(packet)
-            self._waiting = packet
-        if picture is None:
-            self._mux_waiting(None)
-
-    def _mux_waiting(self, following: Packet[VideoStream] | None) -> None:
-        """Write the packet before, whose duration is known now."""
-        packet, self._waiting = self._waiting, None
-        if packet is None:
-            return
-        assert packet.pts is not None
-        next_pts = None if following is None else following.pts
-        packet.duration = self._last_duration if next_pts is None else next_pts - packet.pts
-        self._container.mux(packet)
+    elif codec != _DEFAULT_CODEC:
+        what = {"": "a folder of PNGs has no codec", ".gif": "a GIF has one codec and 256 colours"}
+        reason = what.get(suffix, "y4m is not compressed")
+        raise ConfigError(f"{path}: got {codec}: {reason}; leave that out, or write .mkv")

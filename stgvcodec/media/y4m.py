@@ -1,7 +1,7 @@
 """YUV4MPEG2: the uncompressed pipe format of mjpegtools, x264, VMAF and many more.
 
-This module writes 8-bit C444, BT.601, limited range. The format cannot say its matrix, so its readers (this package's
-included) take it for BT.601. It has no timestamps either: frames are at the nominal rate.
+This module writes 8-bit 4:4:4, 4:2:2 or 4:2:0, BT.601, limited range. The format cannot say its matrix, so its readers
+(this package's included) take it for BT.601. It has no timestamps either: frames are at the nominal rate.
 """
 
 from __future__ import annotations
@@ -15,22 +15,34 @@ import numpy as np
 
 _MAGIC = b"YUV4MPEG2 "
 _FRAME = b"FRAME\n"
+# What a header says of samples; chroma of 4:2:0 is centred between its pixels, as the converter makes it.
+_SAMPLES = {
+    "yuv444p": "C444 XYSCSS=444",
+    "yuv422p": "C422 XYSCSS=422",
+    "yuv420p": "C420jpeg XYSCSS=420JPEG",
+}
 _MAX_HEADER_BYTES = 4096
 _CHROMA = re.compile(r"(420|422|444|mono)(?:jpeg|mpeg2|paldv)?(?:p?(\d+))?")
 
 
-def header(width: int, height: int, frame_rate: Fraction, sample_aspect_ratio: Fraction = Fraction(1)) -> bytes:
-    """Return the header line, which stands before the frames."""
+def header(
+    width: int, height: int, frame_rate: Fraction, sample_aspect_ratio: Fraction = Fraction(1), samples: str = "yuv444p"
+) -> bytes:
+    """Return the header line, which stands before the frames; `samples` is a key of `_SAMPLES`."""
     return (
         f"YUV4MPEG2 W{width} H{height} F{frame_rate.numerator}:{frame_rate.denominator} Ip "
-        f"A{sample_aspect_ratio.numerator}:{sample_aspect_ratio.denominator} C444 XYSCSS=444 XCOLORRANGE=LIMITED\n"
+        f"A{sample_aspect_ratio.numerator}:{sample_aspect_ratio.denominator} {_SAMPLES[samples]} XCOLORRANGE=LIMITED\n"
     ).encode()
 
 
 def frame(picture: av.VideoFrame) -> bytes:
-    """Return a frame of format yuv444p as bytes, with the marker before it."""
-    planes = picture.to_ndarray()  # [3, H, W]
-    return _FRAME + np.ascontiguousarray(planes).tobytes()
+    """Return a frame of one of the formats of `_SAMPLES` as bytes, with the marker before it."""
+    planes = []
+    for plane in picture.planes:
+        # Rows are padded in memory, and not in the file.
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+        planes.append(rows[: plane.height, : plane.width].tobytes())
+    return _FRAME + b"".join(planes)
 
 
 def shortfall(path: Path) -> str | None:

@@ -54,3 +54,15 @@ def test_what_cannot_be_decoded_is_one_line(
     arguments = ("decode", encoded.with_name(source), tmp_path / "out.mp4", *options, "--device", "cpu")
     cli(*arguments).assert_refused(code, said)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_codec_and_samples_are_chosen(cli, encoded: Path, tmp_path: Path) -> None:
+    options = ("--codec", "h264", "--crf", "0", "--pix-fmt", "rgb24", "--device", "cpu", "-q")
+    assert cli("decode", encoded, tmp_path / "exact.mp4", *options) == (0, "", "")
+    assert np.array_equal(read_frames(tmp_path / "exact.mp4"), decoded_frames(encoded))
+
+    refused = cli("decode", encoded, tmp_path / "out.webm", *options)
+    refused.assert_refused(
+        2, r"out\.webm: got --codec h264: the container does not hold it; choose one of av1, vp9, vp8"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["exact.mp4"]

@@ -106,7 +106,7 @@ def test_impossible_options_leave_no_file(encoded, tmp_path, name, options, erro
 
 @pytest.mark.parametrize(
     ("name", "error"),
-    [("out.avi", ConfigError), ("nowhere/out.mp4", OutputError), ("nowhere/out", OutputError)],
+    [("out.ogv", ConfigError), ("nowhere/out.mp4", OutputError), ("nowhere/out", OutputError)],
 )
 def test_impossible_destinations(encoded, tmp_path, name, error):
     with pytest.raises(error):

@@ -12,7 +12,7 @@ import pytest
 from clips import files_under
 
 from stgvcodec.errors import ConfigError, OutputError
-from stgvcodec.media import ColorTags, VideoWriter, open_video, open_writer, writer
+from stgvcodec.media import CodecOptions, ColorTags, VideoWriter, open_video, open_writer, output_formats, writer
 from stgvcodec.metrics import psnr_db
 
 BT709 = ColorTags(primaries=1, transfer=1, matrix=1, full_range=False)
@@ -35,9 +35,12 @@ def writer_for(
     frame_rate: Fraction = Fraction(25),
     time_base: Fraction = Fraction(1, 1000),
     color: ColorTags = BT709,
+    **options: object,
 ) -> VideoWriter:
     height, width = frames[0].shape[:2]
-    return open_writer(path, width=width, height=height, frame_rate=frame_rate, time_base=time_base, color=color)
+    return open_writer(
+        path, width=width, height=height, frame_rate=frame_rate, time_base=time_base, color=color, **options
+    )
 
 
 def write_all(path: Path, frames: Sequence[np.ndarray], pts: Sequence[int] | None = None, **options: object) -> Path:
@@ -57,7 +60,10 @@ def write_and_fail(path: Path, frames: Sequence[np.ndarray], failure: type[BaseE
 
 
 @pytest.mark.parametrize(("height", "width"), [(48, 64), (63, 64), (63, 101)], ids=["even", "odd-height", "odd"])
-@pytest.mark.parametrize(("suffix", "least_db"), [(".mp4", 44), (".mov", 44), (".mkv", 44), (".y4m", 50), ("", 99)])
+@pytest.mark.parametrize(
+    ("suffix", "least_db"),
+    [(".mp4", 44), (".mov", 44), (".mkv", 44), (".avi", 44), (".webm", 44), (".gif", 34), (".y4m", 50), ("", 99)],
+)
 def test_round_trip(tmp_path, suffix, least_db, height, width):
     frames = smooth_frames(5, height, width)
     path = write_all(tmp_path / f"out{suffix}", frames)
@@ -83,7 +89,7 @@ def test_pngs_are_numbered_from_zero(tmp_path):
     ],
     ids=["709", "untagged", "2020-pq-full", "rgb"],
 )
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm", ".avi"])
 def test_the_output_is_tagged_as_what_it_is(tmp_path, suffix, color, expected):
     frames = smooth_frames(1, 48, 64)
     path = write_all(tmp_path / f"out{suffix}", frames, color=color)
@@ -171,9 +177,9 @@ def test_no_frames_is_refused_and_leaves_nothing(tmp_path, suffix):
     assert files_under(tmp_path) == []
 
 
-@pytest.mark.parametrize("suffix", [".webm", ".png", ".stgv", ".MP5"])
+@pytest.mark.parametrize("suffix", [".ogv", ".png", ".stgv", ".MP5"])
 def test_an_unknown_suffix_is_refused(tmp_path, suffix):
-    with pytest.raises(ConfigError, match=r"expected \.mp4, \.mov, \.mkv, \.y4m, or none for a folder of PNGs"):
+    with pytest.raises(ConfigError, match=r"expected \.mp4, .*\.gif, \.y4m, or none for a folder of PNGs"):
         writer_for(tmp_path / f"out{suffix}", smooth_frames(1, 8, 8))
 
 
@@ -241,7 +247,7 @@ def test_an_output_that_cannot_be_set_up_leaves_what_was_there(tmp_path, monkeyp
             part.write_bytes(b"")
         raise RuntimeError("no encoder")
 
-    for sink in ("_H264File", "_Y4mStream"):
+    for sink in ("VideoFile", "Y4mStream"):
         monkeypatch.setattr(writer, sink, fail)
     opened = writer_for(path, smooth_frames(1, 32, 48))
     with pytest.raises(RuntimeError, match="no encoder"), opened:
@@ -249,3 +255,142 @@ def test_an_output_that_cannot_be_set_up_leaves_what_was_there(tmp_path, monkeyp
 
     assert path.read_bytes() == b"good"
     assert files_under(tmp_path) == [name]
+
+
+LOSSLESS = [
+    (".mkv", CodecOptions("ffv1")),
+    (".avi", CodecOptions("ffv1")),
+    (".avi", CodecOptions("utvideo")),
+    (".mov", CodecOptions("png")),
+    (".mkv", CodecOptions(crf=0, pixel_format="rgb24")),
+    (".mp4", CodecOptions("hevc", crf=0, pixel_format="gbrp")),
+    (".webm", CodecOptions(crf=0, pixel_format="gbrp")),
+]
+
+
+@pytest.mark.parametrize(("suffix", "codec"), LOSSLESS, ids=lambda value: str(value))
+def test_lossless_codecs_keep_every_bit(tmp_path, suffix, codec):
+    frames = smooth_frames(3, 33, 64)
+    frames[1] = np.random.default_rng(1).integers(0, 256, frames[1].shape, dtype=np.uint8)
+    path = write_all(tmp_path / f"out{suffix}", frames, codec=codec)
+    with open_video(path) as reader:
+        assert all(np.array_equal(a, frame.rgb) for a, frame in zip(frames, reader, strict=True))
+        assert reader.n_frames == 3
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "name", "least_db"),
+    [
+        (".mp4", "hevc", "hevc", 44),
+        (".mkv", "av1", "av1", 44),
+        (".webm", "av1", "av1", 44),
+        (".webm", "vp8", "vp8", 43),
+        (".mov", "prores", "prores", 50),
+        (".mov", "mjpeg", "mjpeg", 43),
+        (".avi", "mpeg4", "mpeg4", 42),
+        (".mp4", "libx264rgb", "h264", 46),
+    ],
+)
+def test_other_codecs_keep_colours_and_times(tmp_path, suffix, codec, name, least_db):
+    """The colours come back by what the file says of them, where it is BT.709 and where it can only be BT.601."""
+    frames, pts = smooth_frames(5, 48, 64), [0, 40, 80, 200, 240]
+    path = write_all(tmp_path / f"out{suffix}", frames, pts, codec=CodecOptions(codec))
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].codec_context.codec.canonical_name == name
+    with open_video(path) as reader:
+        back = list(reader)
+    assert [frame.pts * reader.time_base * 1000 for frame in back] == pts
+    assert min(psnr_db(a, frame.rgb) for a, frame in zip(frames, back, strict=True)) > least_db
+
+
+def test_a_rate_factor_trades_size_for_quality(tmp_path):
+    frames = smooth_frames(3, 48, 64)
+    sizes = [
+        write_all(tmp_path / f"{crf}.mp4", frames, codec=CodecOptions("hevc", crf)).stat().st_size
+        for crf in (1, 25, 50)
+    ]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "said"),
+    [
+        (".webm", CodecOptions("h264"), r"--codec h264: the container does not hold it; choose one of av1, vp9, vp8$"),
+        (".mp4", CodecOptions("h2645"), r"--codec h2645: there is no such encoder here; choose one of h264, hevc, av1"),
+        (".mp4", CodecOptions(crf=52), r"--crf 52, expected 0 to 51 for h264"),
+        (
+            ".mkv",
+            CodecOptions("ffv1", crf=5),
+            r"--crf, but ffv1 has no rate factor; .* that do: h264, hevc, av1, vp9, vp8",
+        ),
+        (
+            ".mp4",
+            CodecOptions("hevc", pixel_format="rgb24"),
+            r"--pix-fmt rgb24, expected one that hevc takes: yuv420p, ",
+        ),
+        (".gif", CodecOptions(crf=5), r"got --crf 5: a GIF has one codec and 256 colours"),
+        ("", CodecOptions("png"), r"got --codec png: a folder of PNGs has no codec"),
+        (".y4m", CodecOptions("h264", 3), r"got --codec h264 --crf 3: y4m is not compressed"),
+        (
+            ".y4m",
+            CodecOptions(pixel_format="rgb24"),
+            r"--pix-fmt rgb24, expected one of yuv444p, yuv422p, yuv420p for y4m",
+        ),
+        (".mov", CodecOptions("prores"), r"got 65x48, expected even sides for prores"),
+    ],
+    ids=lambda value: str(value).split(":")[0],
+)
+def test_options_that_do_not_fit_are_refused(tmp_path, suffix, codec, said):
+    with pytest.raises(ConfigError, match=said):
+        writer_for(tmp_path / f"out{suffix}", smooth_frames(1, 48, 65), codec=codec)
+    assert files_under(tmp_path) == []
+
+
+def test_what_an_encoder_refuses_is_said_and_leaves_nothing(tmp_path):
+    opened = writer_for(tmp_path / "out.mkv", smooth_frames(1, 47, 65), codec=CodecOptions(pixel_format="yuvj420p"))
+    with pytest.raises(ConfigError, match="libx264 does not take frames of 65x47, yuvj420p"), opened:
+        pass
+    assert files_under(tmp_path) == []
+
+
+def test_every_encoder_that_is_offered_is_there():
+    for container in output_formats.CONTAINERS.values():
+        names = output_formats.encoder_names(container)
+        assert container.codec in names
+        assert len(set(names)) == len(names)
+        assert not [name for name in names if name.endswith(("_nvenc", "_qsv", "_v4l2m2m", "_amf"))]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "pts", "expected", "noted"),
+    [
+        (".avi", [0, 40, 80, 200, 240], [0, 40, 80, 200, 240], False),
+        (".avi", [7, 47, 87, 88, 300], [0, 40, 80, 120, 280], True),
+        (".gif", [7, 47, 87, 207, 300], [0, 40, 80, 200, 290], False),
+        (".gif", [0, 10, 20, 300, 340], [0, 20, 40, 300, 340], True),
+    ],
+    ids=["avi-dropped", "avi-uneven", "gif", "gif-too-fast"],
+)
+def test_coarse_times_are_the_nearest_and_say_what_they_lose(tmp_path, suffix, pts, expected, noted, caplog):
+    with caplog.at_level(logging.WARNING):
+        path = write_all(tmp_path / f"out{suffix}", smooth_frames(5, 48, 64), pts)
+    assert ("uneven times are lost" in caplog.text or "hundredths of a second" in caplog.text) == noted
+    with open_video(path) as reader:
+        assert [frame.pts * reader.time_base * 1000 for frame in reader] == expected
+
+
+@pytest.mark.parametrize("suffix", [".webm", ".gif"])
+def test_a_last_frame_that_is_held_is_held(tmp_path, suffix):
+    path = write_all(tmp_path / f"out{suffix}", smooth_frames(3, 48, 64), last_frame_duration=730)
+    with open_video(path) as reader:
+        assert reader.last_frame_duration() * reader.time_base == Fraction(73, 100)
+
+
+@pytest.mark.parametrize("samples", ["yuv420p", "yuv422p", "yuv444p"])
+def test_y4m_takes_subsampled_chroma(tmp_path, samples):
+    frames = smooth_frames(2, 47, 65)
+    path = write_all(tmp_path / "out.y4m", frames, codec=CodecOptions(pixel_format=samples))
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].codec_context.pix_fmt == samples
+    with open_video(path) as reader:
+        assert min(psnr_db(a, frame.rgb) for a, frame in zip(frames, reader, strict=True)) > 50
