@@ -48,6 +48,7 @@ def decode_command(
     """Decode the .stgv file INPUT into OUTPUT, a video file, or a folder of PNGs where OUTPUT has no suffix.
 
     Video files are .mp4, .mov, .mkv and .avi (H.264), .webm (VP9), .gif and .y4m; --codec chooses another codec.
+    A name such as frame_%04d.png (.jpg, .tif, .webp, .bmp) numbers images from 0.
 
     INPUT may be - or a named pipe. OUTPUT may be -, where the frames come as y4m: stgvcodec decode in.stgv - | ffplay -
     """

@@ -52,7 +52,8 @@ def encode_command(
 ) -> None:
     """Encode INPUT, a video file or a folder of images, into the .stgv file OUTPUT.
 
-    INPUT may be - or a named pipe, of which a copy is made, since it is read twice.
+    INPUT may be a name in quotes that stands for several images, such as 'frame_%04d.png' or 'frame_*.png'. It may also
+    be - or a named pipe, of which a copy is made, since it is read twice.
     """
     output.check_json_path(json_path, source, destination)
     check_overwrite(source, destination, json_path, yes=yes, no=no)

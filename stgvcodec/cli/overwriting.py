@@ -37,11 +37,11 @@ def check_overwrite(source: Path, *outputs: Path | None, yes: bool, no: bool) ->
     """
     if yes and no:
         raise ConfigError("-y and -n were both given, expected one of them")
-    there = [path for path in outputs if path is not None and os.fspath(path) != STANDARD_STREAM and path.is_file()]
-    if not there:
-        return
     from stgvcodec.media.atomic import refuse_same_file
 
+    there = [found for path in outputs if path is not None for found in _existing(path)]
+    if not there:
+        return
     for path in there:
         refuse_same_file(source, path)
     if yes:
@@ -53,3 +53,16 @@ def check_overwrite(source: Path, *outputs: Path | None, yes: bool, no: bool) ->
         raise OutputError(f"{name}: exists already; overwrite it with -y, or choose another name")
     if not click.confirm(f"{click.format_filename(name)} exists already. Overwrite it?", err=True):
         raise StgvError(f"{name}: is left as it is")
+
+
+def _existing(output: Path) -> list[Path]:
+    """Return the files that are there of those that an output's name stands for."""
+    from stgvcodec.media.image_output import WRITTEN_SUFFIXES
+    from stgvcodec.media.numbered import NumberedName
+
+    if os.fspath(output) == STANDARD_STREAM:
+        return []
+    numbered = NumberedName.parse(output)
+    if numbered is not None and output.suffix.lower() in WRITTEN_SUFFIXES:
+        return list(numbered.files().values())
+    return [output] if output.is_file() else []

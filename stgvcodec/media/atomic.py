@@ -64,6 +64,16 @@ def check_output_folder(destination: PathLike) -> Path:
     return path
 
 
+def check_output_files(destination: PathLike) -> None:
+    """Refuse, before any work, a folder into which no files could be written.
+
+    Raises:
+        OutputError: the parent of `destination` is missing or read-only.
+    """
+    with _os_errors(destination):
+        _check_parent(destination, Path(os.path.realpath(destination)))
+
+
 def refuse_same_file(source: PathLike, destination: PathLike) -> None:
     """Refuse a destination that would overwrite the source.
 
@@ -130,6 +140,36 @@ def atomic_folder(destination: PathLike) -> Iterator[Path]:
             if path.is_dir():
                 path.rmdir()
             part.rename(path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+@contextmanager
+def atomic_files(destination: PathLike) -> Iterator[Path]:
+    """Give a `with` block a temporary folder, and move its files beside `destination` when the block ends well.
+
+    On any exception the temporary folder is removed. Files of the same names are replaced, others are left.
+
+    Args:
+        destination: Name of one of the files, or of them all.
+
+    Yields:
+        An empty folder.
+
+    Raises:
+        OutputError: the folder of the destination cannot be written, or the file system refuses.
+    """
+    check_output_files(destination)
+    path = Path(os.path.realpath(destination))
+    part = _part_name(path)
+    try:
+        with _os_errors(destination):
+            part.mkdir()
+        with _os_errors(destination, part):
+            yield part
+        with _os_errors(destination):
+            for file in sorted(part.iterdir()):
+                file.replace(path.with_name(file.name))
     finally:
         shutil.rmtree(part, ignore_errors=True)
 

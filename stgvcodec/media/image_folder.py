@@ -19,6 +19,7 @@ from PIL import Image
 from stgvcodec.errors import InputVideoError
 from stgvcodec.media.colour import ColorTags
 from stgvcodec.media.matroska import Cropping
+from stgvcodec.media.numbered import NumberedName, globbed
 from stgvcodec.media.orientation import UPRIGHT, Orientation, orientation_by_exif
 from stgvcodec.media.source import DecodedPicture
 
@@ -48,11 +49,12 @@ class ImageFolderSource:
     """Images as the frames of a video, in natural order ("9.png" before "10.png").
 
     Args:
-        path: A folder, or one image, whose pages are the frames if it has several.
+        path: A folder, a name that stands for several images, or one image, whose pages are the frames if it has
+            several.
         frame_rate: Frames per second that the images stand for.
 
     Raises:
-        InputVideoError: the folder holds no images.
+        InputVideoError: there are no images, or the name stands for something else too.
     """
 
     def __init__(self, path: Path, frame_rate: Fraction) -> None:
@@ -61,9 +63,12 @@ class ImageFolderSource:
         self.time_base = 1 / frame_rate
         self.sample_aspect_ratio = Fraction(1)
         self.cropping = Cropping()
-        self._is_folder = not path.is_file()
-        self._files = _images_in(path) if self._is_folder else [path]
-        self.n_frames: int | None = len(self._files) if self._is_folder else len(_facts(path).pages)
+        self._are_many = not path.is_file()
+        if path.is_file():
+            self._files = [path]
+        else:
+            self._files = _images_in(path) if path.is_dir() else _images_named(path)
+        self.n_frames: int | None = len(self._files) if self._are_many else len(_facts(path).pages)
         self.has_audio = False
 
     def last_frame_duration(self) -> int:
@@ -85,7 +90,7 @@ class ImageFolderSource:
                 turned = "" if orientation == UPRIGHT else " once it is turned as its EXIF says"
                 raise InputVideoError(
                     f"{name}: got an image of {size[0]}x{size[1]}{turned}, expected {first[0]}x{first[1]} as in "
-                    f"{self._files[0].name}; make all images of a folder the same size"
+                    f"{self._files[0].name}; make all images the same size"
                 )
             yield DecodedPicture(picture, index, tags, orientation, name)
 
@@ -96,9 +101,9 @@ class ImageFolderSource:
                 picture, tags = decode_image(path)
                 yield picture, tags, facts.orientation, str(path)
                 continue
-            if self._is_folder:
+            if self._are_many:
                 raise InputVideoError(
-                    f"{path}: has {len(facts.pages)} pictures, expected one in each image of a folder; encode it "
+                    f"{path}: has {len(facts.pages)} pictures, expected one in each of several images; encode it "
                     "alone, or replace it by its pictures"
                 )
             for page in facts.pages:
@@ -202,11 +207,36 @@ def _images_in(folder: Path) -> list[Path]:
     return sorted(files, key=_natural_key)
 
 
+def stands_for_images(path: Path) -> bool:
+    """Tell whether a name that is no file's stands for several, as `frame_%04d.png` and `frame_*.png` do."""
+    return not path.exists() and (NumberedName.parse(path) is not None or globbed(path) is not None)
+
+
+def _images_named(path: Path) -> list[Path]:
+    numbered = NumberedName.parse(path)
+    files = sorted(globbed(path) or [], key=_natural_key) if numbered is None else list(numbered.files().values())
+    if not files:
+        raise InputVideoError(f"{path}: there are no files of such a name; expected images")
+    others = [each.name for each in files if each.suffix.lower() not in IMAGE_SUFFIXES]
+    if others:
+        raise InputVideoError(
+            f"{path}: stands for {_named(others)} too, expected images alone, ending in {', '.join(IMAGE_SUFFIXES)}"
+        )
+    if numbered is not None:
+        there = list(numbered.files())
+        n_missing = there[-1] - there[0] + 1 - len(there)
+        if n_missing:
+            _log.warning(
+                "%s: %d numbers between the first and the last are missing; they are passed over", path, n_missing
+            )
+    return files
+
+
 def _named(names: list[str]) -> str:
     return ", ".join(names[:_MOST_NAMED])
 
 
 def _natural_key(path: Path) -> tuple[list[tuple[int, str]], str]:
     # Digits compare as numbers. The split alternates text and digits, so that equal places hold equal kinds.
-    parts = re.split(r"(\d+)", path.name.lower())
-    return [(int(part), "") if index % 2 else (0, part) for index, part in enumerate(parts)], path.name
+    parts = re.split(r"(\d+)", str(path).lower())
+    return [(int(part), "") if index % 2 else (0, part) for index, part in enumerate(parts)], str(path)

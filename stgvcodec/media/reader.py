@@ -24,7 +24,7 @@ from stgvcodec.media.colour import (
     is_rgb,
     resolve_tags,
 )
-from stgvcodec.media.image_folder import IMAGE_SUFFIXES, ImageFolderSource, is_animated_png
+from stgvcodec.media.image_folder import IMAGE_SUFFIXES, ImageFolderSource, is_animated_png, stands_for_images
 from stgvcodec.media.orientation import UPRIGHT
 from stgvcodec.media.selection import Selection
 from stgvcodec.media.source import DecodedPicture, FrameSource
@@ -240,13 +240,14 @@ def open_video(
     matrix: str | None = None,
     frame_rate: Fraction = DEFAULT_IMAGE_RATE,
 ) -> VideoReader:
-    """Open a video file, a y4m file, an image, or a folder of images.
+    """Open a video file, a y4m file, an image, or several images.
 
     Args:
-        source: Path of the file or folder.
+        source: Path of a file, or of a folder of images, or a name that stands for several: with a number as in printf
+            ("frame_%04d.png"), or with the wildcards of a shell ("frame_*.png"), unless a file has that very name.
         selection: Frames, crop and resize, applied in this order.
         matrix: "bt601", "bt709" or "bt2020" to override the source's tag; None to believe the tag.
-        frame_rate: Frames per second of a folder of images; video files have a frame rate of their own.
+        frame_rate: Frames per second of images; video files have a frame rate of their own.
 
     Returns:
         A reader, which is an iterable of `VideoFrame` and a context manager.
@@ -259,7 +260,7 @@ def open_video(
     if frame_rate <= 0:
         raise ConfigError(f"frame rate: got {frame_rate}, expected more than 0")
     path = Path(source)
-    if path.is_dir():
+    if path.is_dir() or stands_for_images(path):
         return VideoReader(ImageFolderSource(path, frame_rate), selection, override)
     if not path.exists():
         raise InputVideoError(f"{source}: does not exist; expected a video file or a folder of images")

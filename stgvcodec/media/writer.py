@@ -14,9 +14,18 @@ import av
 import numpy as np
 
 from stgvcodec.errors import ConfigError, OutputError
-from stgvcodec.media.atomic import PathLike, atomic_folder, atomic_output, check_output_file, check_output_folder
+from stgvcodec.media.atomic import (
+    PathLike,
+    atomic_files,
+    atomic_folder,
+    atomic_output,
+    check_output_file,
+    check_output_files,
+    check_output_folder,
+)
 from stgvcodec.media.colour import ColorTags, RgbImage
-from stgvcodec.media.image_output import PngFolder
+from stgvcodec.media.image_output import WRITTEN_SUFFIXES, NumberedImages, png_folder
+from stgvcodec.media.numbered import NumberedName
 from stgvcodec.media.output_formats import (
     CONTAINERS,
     VIDEO_SUFFIXES,
@@ -55,7 +64,11 @@ class VideoWriter:
         # An error of a constructor has to reach the temporary output, which would be renamed otherwise.
         with ExitStack() as stack:
             if suffix == "":
-                self._sink = PngFolder(stack.enter_context(atomic_folder(self._destination)))
+                self._sink = png_folder(stack.enter_context(atomic_folder(self._destination)))
+            elif suffix in WRITTEN_SUFFIXES:
+                folder = stack.enter_context(atomic_files(self._destination))
+                name = NumberedName.parse(self._destination) or self._destination.name
+                self._sink = NumberedImages(folder, name, suffix)
             else:
                 self._sink = self._file_sink(stack.enter_context(atomic_output(self._destination)), suffix)
                 stack.callback(self._sink.close)
@@ -143,6 +156,8 @@ def open_writer(
       are not kept.
     - `-`: the same on the standard output.
     - no suffix: a folder of lossless PNGs, `000000.png` and on. Timestamps are not kept.
+    - `.png`, `.bmp`, `.tif`, `.webp` (all lossless), `.jpg`: images, numbered from 0 where the name says how, as
+      `frame_%03d.png` does; without that, one frame.
 
     Args:
         destination: File or folder that will be written.
@@ -151,9 +166,9 @@ def open_writer(
         frame_rate: Nominal frames per second.
         time_base: Seconds per unit of the timestamps.
         color: Colour tags of the source.
-        sample_aspect_ratio: Width over height of a pixel as displayed; a folder of PNGs does not keep it.
+        sample_aspect_ratio: Width over height of a pixel as displayed; images do not keep it.
         last_frame_duration: How long the last frame is shown, units of `time_base`; 0 is one nominal interval. `.avi`,
-            `.y4m` and folders do not keep it.
+            `.y4m` and images do not keep it.
         codec: Codec, rate factor and samples of a video file.
 
     Returns:
@@ -169,8 +184,8 @@ def open_writer(
         if sys.stdout is None or sys.stdout.isatty():
             raise ConfigError("-: the standard output is a terminal; pipe it, for example into `ffplay -`")
         suffix = Y4M
-    if suffix not in ("", *VIDEO_SUFFIXES):
-        supported = ", ".join(VIDEO_SUFFIXES)
+    if suffix not in ("", *VIDEO_SUFFIXES, *WRITTEN_SUFFIXES):
+        supported = ", ".join((*VIDEO_SUFFIXES, *WRITTEN_SUFFIXES))
         raise ConfigError(
             f"{destination}: got the suffix '{suffix}', expected {supported}, or none for a folder of PNGs"
         )
@@ -185,10 +200,12 @@ def open_writer(
     _check_codec(path, suffix, codec, width, height)
     if suffix == "":
         check_output_folder(path)
+    elif suffix in WRITTEN_SUFFIXES:
+        check_output_files(path)
     elif path != _STANDARD_OUTPUT:
         check_output_file(path)
-    if suffix == "" and sample_aspect_ratio != 1:
-        _log.warning("%s: PNGs do not keep the ratio of pixels that are not square (%s)", path, sample_aspect_ratio)
+    if suffix in ("", *WRITTEN_SUFFIXES) and sample_aspect_ratio != 1:
+        _log.warning("%s: images do not keep the ratio of pixels that are not square (%s)", path, sample_aspect_ratio)
     video = VideoFormat(width, height, frame_rate, time_base, color, sample_aspect_ratio, last_frame_duration)
     return VideoWriter(path, video, codec)
 
@@ -204,6 +221,6 @@ def _check_codec(path: Path, suffix: str, codec: CodecOptions, width: int, heigh
                 f"{path}: got --pix-fmt {codec.pixel_format}, expected one of {', '.join(Y4M_PIXEL_FORMATS)} for y4m"
             )
     elif codec != _DEFAULT_CODEC:
-        what = {"": "a folder of PNGs has no codec", ".gif": "a GIF has one codec and 256 colours"}
-        reason = what.get(suffix, "y4m is not compressed")
+        what = {Y4M: "y4m is not compressed", ".gif": "a GIF has one codec and 256 colours"}
+        reason = what.get(suffix, "images have no codec of a video")
         raise ConfigError(f"{path}: got {codec}: {reason}; leave that out, or write .mkv")

@@ -65,3 +65,12 @@ def test_on_a_terminal_it_is_asked(encoded: Path, existing: Path, answer: bytes,
     assert (process.returncode, out) == (code, b"")
     assert b"out.mp4 exists already. Overwrite it? [y/N]" in said
     assert (existing.read_bytes() == b"precious") == (code == 1)
+
+
+def test_images_of_a_row_are_asked_for(cli, encoded: Path, tmp_path: Path) -> None:
+    row = tmp_path / "f_%02d.png"
+    assert cli("decode", encoded, row, *OPTIONS).code == 0
+    assert len(list(tmp_path.iterdir())) == 6
+    cli("decode", encoded, row, *OPTIONS).assert_refused(5, r"f_00\.png: exists already; overwrite it with -y")
+    assert cli("decode", encoded, row, *OPTIONS, "-y").code == 0
+    assert cli("encode", row, tmp_path / "a.stgv", "--preset", "draft", "--gaussians", "9", *OPTIONS).code == 0

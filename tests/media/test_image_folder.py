@@ -172,7 +172,7 @@ def test_an_image_of_several_pictures_is_no_frame_of_a_folder(tmp_path):
     first.save(tmp_path / "a.tif", save_all=True, append_images=others)
     write_png(tmp_path / "b.png", noise_rgb(8, 8))
 
-    with pytest.raises(InputVideoError, match=r"a\.tif: has 3 pictures, expected one in each image of a folder"):
+    with pytest.raises(InputVideoError, match=r"a\.tif: has 3 pictures, expected one in each of several images"):
         open_video(tmp_path)
 
 

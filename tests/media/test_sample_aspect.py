@@ -85,7 +85,7 @@ def test_the_ratio_goes_through_the_file_into_the_output(anamorphic, tmp_path, n
 
     with open_video(tmp_path / name) as video:
         assert video.sample_aspect_ratio == (1 if name in ("out", "out.webm") else PAL)
-    assert ("PNGs do not keep the ratio" in caplog.text) == (name == "out")
+    assert ("images do not keep the ratio" in caplog.text) == (name == "out")
     assert ("libvpx-vp9 in this container does not keep the ratio" in caplog.text) == (name == "out.webm")
 
 
