@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.command("decode", short_help="Decode a .stgv file into a video.")
 @click.argument("source", metavar="INPUT", type=options.PATH)
 @click.argument("destination", metavar="OUTPUT", type=options.PATH)
-@click.option("--scale", type=float, default=1.0, metavar="F", help="Render at F times the size; nothing is resampled.")
+@options.rendering_options
 @click.option("--keep-going", is_flag=True, help="Render every GoP of a damaged file that can be.")
 @options.frames_option
 @options.codec_options
@@ -35,7 +35,7 @@ def decode_command(
     source: Path,
     destination: Path,
     *,
-    scale: float,
+    rendering: dict[str, Any],
     keep_going: bool,
     selection: Selection,
     codec: CodecOptions,
@@ -60,7 +60,7 @@ def decode_command(
         report = decode(
             readable,
             destination,
-            scale=scale,
+            **rendering,
             keep_going=keep_going,
             selection=selection,
             codec=codec,

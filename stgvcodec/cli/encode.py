@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.argument("source", metavar="INPUT", type=options.PATH)
 @click.argument("destination", metavar="OUTPUT", type=options.PATH)
 @options.config_options
-@options.selection_options
+@options.timed_selection_options
 @options.matrix_option
 @options.device_options
 @click.option(

@@ -49,13 +49,33 @@ def device_options(command: _Command) -> _Command:
 
 
 def frames_option(command: _Command) -> _Command:
-    """Add --frames; the command gets `selection`."""
-    return _gathered(command, "selection", (_FRAMES,), _selection)
+    """Add --frames and --time; the command gets `selection`."""
+    return _gathered(command, "selection", (_FRAMES, _TIME), _selection)
 
 
 def selection_options(command: _Command) -> _Command:
     """Add --frames, --crop, --resize, --square, --stream and --keep-going; the command gets `selection`."""
-    return _gathered(command, "selection", (_FRAMES, _CROP, _RESIZE, _SQUARE, _STREAM, _KEEP_GOING), _selection)
+    return _gathered(command, "selection", (_FRAMES, *_PICTURE), _selection)
+
+
+def timed_selection_options(command: _Command) -> _Command:
+    """Add --time beside what `selection_options` adds; the command gets `selection`."""
+    return _gathered(command, "selection", (_FRAMES, _TIME, *_PICTURE), _selection)
+
+
+def rendering_options(command: _Command) -> _Command:
+    """Add --scale, --size, --roi and --fps; the command gets `rendering`."""
+    options = (
+        click.option(
+            "--scale", type=float, default=1.0, metavar="F", help="Render at F times the size; nothing is resampled."
+        ),
+        click.option("--size", metavar="WxH", help="Render at this size in place of a scale."),
+        click.option("--roi", metavar="X,Y,W,H", help="Keep this part of the picture, pixels of what is rendered."),
+        click.option(
+            "--fps", metavar="RATE", help="Frames a second: each time the frame that is shown then.  [default: all]"
+        ),
+    )
+    return _gathered(command, "rendering", options, _rendering)
 
 
 def codec_options(command: _Command) -> _Command:
@@ -140,6 +160,11 @@ def config_options(command: _Command) -> _Command:
 
 
 _FRAMES = click.option("--frames", metavar="A:B", help="Frames A to B - 1, counted from 0; either end may be left out.")
+_TIME = click.option(
+    "--time",
+    metavar="A:B",
+    help="Frames that begin from A to before B, seconds from the first; A-B with clock times such as 0:59.5-1:02.",
+)
 _CROP = click.option("--crop", metavar="WxH[+X+Y]", help="Part of the picture, centred without an offset.")
 _RESIZE = click.option("--resize", metavar="WxH", help="Resize to this size, after any crop.")
 _SQUARE = click.option(
@@ -156,10 +181,24 @@ _KEEP_GOING = click.option(
 )
 
 
+_PICTURE = (_CROP, _RESIZE, _SQUARE, _STREAM, _KEEP_GOING)
+
+
 def _selection(**given: Any) -> Selection:
     from stgvcodec.media.selection import Selection
 
     return Selection.parse(**given)
+
+
+def _rendering(*, scale: float, size: str | None, roi: str | None, fps: str | None) -> dict[str, Any]:
+    from stgvcodec.media.selection import parse_rate, parse_roi, parse_size
+
+    return {
+        "scale": scale,
+        "size": None if size is None else parse_size(size, "size"),
+        "roi": None if roi is None else parse_roi(roi),
+        "fps": None if fps is None else parse_rate(fps),
+    }
 
 
 def _codec(**given: Any) -> CodecOptions:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +20,12 @@ from stgvcodec.errors import BitstreamError, ConfigError
 from stgvcodec.media.atomic import refuse_same_file
 from stgvcodec.media.colour import ColorTags
 from stgvcodec.media.output_formats import CodecOptions
-from stgvcodec.media.selection import Selection
+from stgvcodec.media.selection import Crop, Selection, resized_aspect
 from stgvcodec.media.writer import open_writer
 from stgvcodec.progress import Progress, ProgressCallback
+
+# 29.97 is meant as 2997/100, and not as the nearest number of 53 bits.
+_MOST_RATE_DENOMINATOR = 100_000
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,9 @@ def decode(
     destination: str | Path,
     *,
     scale: float = 1.0,
+    size: tuple[int, int] | None = None,
+    roi: Crop | None = None,
+    fps: Fraction | float | None = None,
     keep_going: bool = False,
     selection: Selection | None = None,
     codec: CodecOptions | None = None,
@@ -66,8 +77,13 @@ def decode(
         destination: A video file of one of the kinds that `open_writer` lists, or without a suffix a folder of PNGs. It
             is moved into place when it is complete, over a file that is there.
         scale: Output size over encoded size. The Gaussians are rendered at that size; nothing is resampled.
+        size: Width and height to render at in place of a scale, pixels; pixels that are not square keep the shape in
+            which pictures are displayed.
+        roi: Part of the rendered picture that is kept.
+        fps: Frames a second: from the first frame on, each time the frame that is on the screen then, which may come
+            several times or not at all. None writes each frame once, with its own time.
         keep_going: Whether to render every intact GoP of a damaged file.
-        selection: Range of frames. Crop and resize are refused, since a decoder renders whole pictures (see `scale`).
+        selection: Range of frames or of time. Crop and resize are refused, since they belong to `encode`.
         codec: Codec, rate factor and samples of the video file; by default those of its suffix.
         device: "auto", "cpu" or "cuda".
         backend: "auto", "reference", "numba" or "triton".
@@ -85,56 +101,126 @@ def decode(
     started = time.perf_counter()
     selection = selection or Selection()
     if selection.crop is not None or selection.resize is not None:
-        raise ConfigError(
-            "decode renders whole pictures: --crop and --resize belong to encode; use --scale for the size"
-        )
+        raise ConfigError("--crop and --resize belong to encode; decode has --roi for a part, --size and --scale")
     refuse_same_file(source, destination)
     with VideoDecoder(source, device=device, backend=backend, keep_going=keep_going) as decoder:
         if len(decoder) == 0:
             raise BitstreamError(f"{source}: no intact GoP is left to render", section="file")
-        indices = range(len(decoder))[selection.first_frame : selection.end_frame]
-        if not indices:
-            raise ConfigError(f"frames {selection.frames_text}: {source} has only {len(decoder)} frames")
         header = decoder.header
-        frames = decoder.iter_frames(indices, scale=scale)
-        render_seconds = 0.0
-
-        def next_frame() -> npt.NDArray[np.uint8] | None:
-            nonlocal render_seconds
-            before = time.perf_counter()
-            frame = next(frames, None)
-            rgb = None if frame is None else frame.cpu().numpy()
-            render_seconds += time.perf_counter() - before
-            return rgb
-
-        rgb = next_frame()
-        assert rgb is not None
+        indices = selection.indices([decoder.pts(i) for i in range(len(decoder))], header.time_base)
+        if not indices:
+            raise ConfigError(_nothing_taken(source, selection, decoder))
+        shown = _as_they_are(decoder, indices) if fps is None else _at_rate(decoder, indices, fps)
+        pictures = _Pictures(decoder, [index for index, _ in groupby(shown.indices)], scale=scale, size=size, roi=roi)
+        rgb = pictures.next()
         height, width, _ = rgb.shape
+        ratio = header.sample_aspect_ratio
+        if size is not None:
+            ratio = resized_aspect(ratio, (header.width, header.height), size)
         with open_writer(
             destination,
             width=width,
             height=height,
-            frame_rate=header.frame_rate,
-            time_base=header.time_base,
+            frame_rate=shown.frame_rate,
+            time_base=shown.time_base,
             color=ColorTags(**dataclasses.asdict(header.color)),
-            sample_aspect_ratio=header.sample_aspect_ratio,
-            last_frame_duration=header.last_frame_duration if indices[-1] == len(decoder) - 1 else 0,
+            sample_aspect_ratio=ratio,
+            last_frame_duration=shown.last_frame_duration,
             codec=codec or CodecOptions(),
         ) as writer:
-            for n_done, index in enumerate(indices, start=1):
-                assert rgb is not None
-                writer.write(rgb, decoder.pts(index))
+            n_frames = len(shown.indices)
+            before = shown.indices[0]
+            for n_done, (index, pts) in enumerate(zip(shown.indices, shown.pts, strict=True), start=1):
+                if index != before:
+                    rgb, before = pictures.next(), index
+                writer.write(rgb, pts)
                 if progress is not None:
-                    progress(Progress("rendering", n_done, len(indices), fraction=n_done / len(indices)))
-                rgb = next_frame()
+                    progress(Progress("rendering", n_done, n_frames, fraction=n_done / n_frames))
         return DecodeReport(
             path=Path(destination),
             width=width,
             height=height,
-            n_frames=len(indices),
+            n_frames=n_frames,
             seconds=time.perf_counter() - started,
-            render_seconds=render_seconds,
+            render_seconds=pictures.seconds,
             damage=decoder.damage,
             device=str(decoder.device),
             backend=decoder.backend,
         )
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """Which frames are written, and when each is shown; a frame may be shown several times in a row."""
+
+    indices: Sequence[int]
+    pts: Sequence[int]
+    time_base: Fraction
+    frame_rate: Fraction
+    last_frame_duration: int
+
+
+class _Pictures:
+    """Renders frames one after the other, and counts the seconds that this takes."""
+
+    def __init__(
+        self,
+        decoder: VideoDecoder,
+        indices: Sequence[int],
+        *,
+        scale: float,
+        size: tuple[int, int] | None,
+        roi: Crop | None,
+    ) -> None:
+        self.seconds = 0.0
+        self._frames = decoder.iter_frames(indices, scale=scale, size=size)
+        self._roi = roi
+
+    def next(self) -> npt.NDArray[np.uint8]:
+        """Return the next frame. [H, W, 3] uint8."""
+        before = time.perf_counter()
+        rgb: npt.NDArray[np.uint8] = next(self._frames).cpu().numpy()
+        self.seconds += time.perf_counter() - before
+        if self._roi is None:
+            return rgb
+        x, y = self._roi.place(rgb.shape[1], rgb.shape[0])
+        return np.ascontiguousarray(rgb[y : y + self._roi.height, x : x + self._roi.width])
+
+
+def _as_they_are(decoder: VideoDecoder, indices: range) -> _Shown:
+    header = decoder.header
+    last = header.last_frame_duration if indices[-1] == len(decoder) - 1 else 0
+    return _Shown(indices, [decoder.pts(i) for i in indices], header.time_base, header.frame_rate, last)
+
+
+def _at_rate(decoder: VideoDecoder, indices: range, rate: Fraction | float) -> _Shown:
+    """Show, at a steady rate from the first frame on, what is on the screen at each time."""
+    if not 0 < rate < math.inf:
+        raise ConfigError(f"fps is {rate}, expected more than 0")
+    fps = Fraction(rate).limit_denominator(_MOST_RATE_DENOMINATOR)
+    header = decoder.header
+    starts = [decoder.pts(i) * header.time_base for i in indices]
+    if indices.stop < len(decoder):
+        end = decoder.pts(indices.stop) * header.time_base
+    else:
+        held = header.last_frame_duration * header.time_base
+        end = starts[-1] + (held or 1 / header.frame_rate)
+    times = [starts[0] + k / fps for k in range(max(1, math.ceil((end - starts[0]) * fps)))]
+    # The unit divides both the time of the first frame and the distance of two.
+    unit = Fraction(1) / fps
+    if starts[0]:
+        first, step = starts[0], unit
+        numerator = math.gcd(first.numerator * step.denominator, step.numerator * first.denominator)
+        unit = Fraction(numerator, first.denominator * step.denominator)
+    played = [indices[bisect_right(starts, seconds) - 1] for seconds in times]
+    return _Shown(played, [int(seconds / unit) for seconds in times], unit, fps, 0)
+
+
+def _nothing_taken(source: str | Path, selection: Selection, decoder: VideoDecoder) -> str:
+    if selection.time is None:
+        return f"frames {selection.frames_text}: {source} has only {len(decoder)} frames"
+    last = (decoder.pts(len(decoder) - 1) - decoder.pts(0)) * decoder.header.time_base
+    return (
+        f"time {selection.time_text}: no frame of {source} begins in that range; its last one begins {float(last):g} s "
+        "after its first, or the range lies between two frames"
+    )

@@ -16,7 +16,7 @@ from stgvcodec.decoder.pair_bound import SplatExtents
 from stgvcodec.decoder.staging import StagedGop, spec_of, stage
 from stgvcodec.errors import StgvError
 from stgvcodec.model.deformation import Moments, deform
-from stgvcodec.model.gaussians import bounded_cholesky, scale_splats
+from stgvcodec.model.gaussians import Scale, axis_scales, bounded_cholesky, scale_splats
 from stgvcodec.model.gop_model import GopSpec, gop_static_features, output_size
 from stgvcodec.ops.rasterize import PairBudget, rasterize_uint8
 from stgvcodec.ops.threads import one_torch_thread, run_chunks
@@ -91,7 +91,7 @@ def unpack(
     return UnpackedGop(spec, staged, extents)
 
 
-def _most_pairs(extents: SplatExtents, spec: GopSpec, scale: float) -> int:
+def _most_pairs(extents: SplatExtents, spec: GopSpec, scale: Scale) -> int:
     from stgvcodec.ops.rasterize.triton_bins import TILE_HEIGHT, TILE_WIDTH
 
     width, height = output_size(spec, scale)
@@ -143,12 +143,12 @@ class GopRenderer:
                 None if backend == "triton" else gop_static_features(self.parameters, self.spec, backend=backend)
             )
 
-    def frames(self, indices: Sequence[int], *, scale: float = 1.0) -> Iterator[Tensor]:
+    def frames(self, indices: Sequence[int], *, scale: Scale = 1.0) -> Iterator[Tensor]:
         """Render frames in the order given.
 
         Args:
             indices: Frames of this GoP, 0 to T - 1.
-            scale: Output size over encoded size.
+            scale: Output size over encoded size, or that along x and along y.
 
         Yields:
             One frame at a time. [H, W, 3] uint8, on the device.
@@ -156,12 +156,12 @@ class GopRenderer:
         for pictures in self.batches(indices, scale=scale):
             yield from pictures
 
-    def frames_tensor(self, indices: Sequence[int], *, scale: float = 1.0) -> Tensor:
+    def frames_tensor(self, indices: Sequence[int], *, scale: Scale = 1.0) -> Tensor:
         """Render frames into one tensor, without waiting for a GPU.
 
         Args:
             indices: Frames of this GoP, 0 to T - 1.
-            scale: Output size over encoded size.
+            scale: Output size over encoded size, or that along x and along y.
 
         Returns:
             [n, H, W, 3] uint8, contiguous, on the device.
@@ -179,12 +179,12 @@ class GopRenderer:
             return torch.empty((0, height, width, 3), dtype=torch.uint8, device=self.parameters.means.device)
         return frames
 
-    def batches(self, indices: Sequence[int], *, scale: float = 1.0) -> Iterator[Tensor]:
+    def batches(self, indices: Sequence[int], *, scale: Scale = 1.0) -> Iterator[Tensor]:
         """Render frames in the order given, as many at a time as memory allows.
 
         Args:
             indices: Frames of this GoP, 0 to T - 1.
-            scale: Output size over encoded size.
+            scale: Output size over encoded size, or that along x and along y.
 
         Yields:
             [b, H, W, 3] uint8, on the device.
@@ -224,7 +224,7 @@ class GopRenderer:
             means_px, cholesky, colors = self._deformed([index], scale=1.0)
         return means_px[0], cholesky.reshape(-1, 3), colors[0]
 
-    def _render_if_it_fits(self, indices: Sequence[int], scale: float, width: int, height: int) -> Tensor | None:
+    def _render_if_it_fits(self, indices: Sequence[int], scale: Scale, width: int, height: int) -> Tensor | None:
         """Render frames; None if memory runs out and fewer frames at once may do. [b, height, width, 3] uint8."""
         try:
             with torch.no_grad(), self._own_threads():
@@ -248,7 +248,7 @@ class GopRenderer:
         # The numba kernels bring their own threads; the reference runs in torch's and wants all of them.
         return one_torch_thread() if self._backend == "numba" else nullcontext()
 
-    def _frame_bytes(self, scale: float) -> int:
+    def _frame_bytes(self, scale: Scale) -> int:
         """Memory that each frame of a batch takes while it is rendered, bytes."""
         width, height = output_size(self.spec, scale)
         if self._backend != "triton":
@@ -256,18 +256,18 @@ class GopRenderer:
         gaussians = self.spec.n_gaussians * _TRITON_GAUSSIAN_BYTES
         return width * height * _TRITON_PIXEL_BYTES + gaussians + self._pairs_of_a_frame(scale) * _TRITON_PAIR_BYTES
 
-    def _pairs_of_a_frame(self, scale: float) -> int:
+    def _pairs_of_a_frame(self, scale: Scale) -> int:
         """Upper bound of the rasteriser's pairs in a frame; 0 if it is not known."""
         return 0 if self._extents is None else _most_pairs(self._extents, self.spec, scale)
 
-    def _pair_budget(self, n_frames: int, scale: float) -> PairBudget | None:
+    def _pair_budget(self, n_frames: int, scale: Scale) -> PairBudget | None:
         """Room for all pairs of these frames; None if it is not known or may exceed what a call can list."""
         n_pairs = n_frames * self._pairs_of_a_frame(scale)
         if not 0 < n_pairs <= _MAX_PAIRS:
             return None
         return PairBudget.of(n_pairs, self.parameters.means.device)
 
-    def _deformed(self, indices: Sequence[int], scale: float) -> tuple[Tensor, Tensor, Tensor]:
+    def _deformed(self, indices: Sequence[int], scale: Scale) -> tuple[Tensor, Tensor, Tensor]:
         """Deform the Gaussians for B frames.
 
         Returns:
@@ -275,6 +275,7 @@ class GopRenderer:
             shapes, [B, N, 3]; colours [B, N, 3].
         """
         parameters, field, spec = self.parameters, self.parameters.field, self.spec
+        scale_x, scale_y = axis_scales(scale)
         means_px, cholesky, colors = deform(
             parameters.means,
             self._cholesky,
@@ -284,7 +285,7 @@ class GopRenderer:
             field.weights,
             spec.field,
             at=self._picked(indices),
-            size_px=(spec.width * scale, spec.height * scale),
+            size_px=(spec.width * scale_x, spec.height * scale_y),
             static=self._static,
             backend=self._backend,
         )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from stgvcodec.model.gaussians import MIN_DIAGONAL_PX
+from stgvcodec.model.gaussians import MIN_DIAGONAL_PX, Scale, added_variance, axis_scales
 from stgvcodec.ops.deform_shapes import MAX_SHAPE_CHANGE
 from stgvcodec.ops.rasterize import SIGMA_MAX
 
@@ -37,7 +37,7 @@ class SplatExtents:
 
     x: NDArray[np.float32]
     y: NDArray[np.float32]
-    _known: dict[tuple[float, int, int, int, int], int] = field(default_factory=dict)
+    _known: dict[tuple[Scale, int, int, int, int], int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, cholesky: NDArray[np.float32], low_pass: float, *, change_shapes: bool) -> SplatExtents:
@@ -57,11 +57,11 @@ class SplatExtents:
                 x, y = x * np.float32(_GROWTH), y * np.float32(_GROWTH * _SHEAR_GROWTH)
         return cls(x, y)
 
-    def most_pairs(self, scale: float, *, width: int, height: int, tile_width: int, tile_height: int) -> int:
+    def most_pairs(self, scale: Scale, *, width: int, height: int, tile_width: int, tile_height: int) -> int:
         """Bound the pairs of a frame, wherever its Gaussians are. Results are remembered.
 
         Args:
-            scale: Output size over encoded size.
+            scale: Output size over encoded size, or that along x and along y.
             width: Output width, pixels.
             height: Output height, pixels.
             tile_width: Tile width, pixels.
@@ -69,25 +69,22 @@ class SplatExtents:
         """
         key = (scale, width, height, tile_width, tile_height)
         if key not in self._known:
-            # `scale_splats` adds this variance to Gaussians that are rendered smaller than encoded.
-            footprint = MIN_DIAGONAL_PX**2 * max(0.0, 1.0 - scale * scale)
-            columns = _tiles(self.x, scale, footprint, width, tile_width)
-            rows = _tiles(self.y, scale, footprint, height, tile_height)
+            scale_x, scale_y = axis_scales(scale)
+            columns = _tiles(self.x, scale_x, width, tile_width)
+            rows = _tiles(self.y, scale_y, height, tile_height)
             # A dot product would go to BLAS, which wakes threads for it. Rows and columns are few, so that their
             # products are exact.
             self._known[key] = int((columns * rows).sum(dtype=np.float64))
         return self._known[key]
 
 
-def _tiles(
-    variances: NDArray[np.float32], scale: float, footprint: float, size_px: int, tile_px: int
-) -> NDArray[np.float32]:
+def _tiles(variances: NDArray[np.float32], scale: float, size_px: int, tile_px: int) -> NDArray[np.float32]:
     # A support reaches sqrt(2 SIGMA_MAX variance) to either side. `reach` begins as its square in halves of a tile, so
     # that its root is the width of the support in tiles.
     per_variance = 2.0 * SIGMA_MAX * (2.0 / tile_px) ** 2
     with np.errstate(over="ignore"):
         reach: NDArray[np.float32] = variances * np.float32(per_variance * scale**2)
-    reach += np.float32(per_variance * footprint)
+    reach += np.float32(per_variance * added_variance(scale))
     np.sqrt(reach, out=reach)
     # An interval of length e meets e / tile + 2 tiles at most, wherever it lies.
     reach += np.float32(2.0 + 2.0 * _MARGIN_PX / tile_px)

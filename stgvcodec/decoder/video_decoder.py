@@ -26,6 +26,7 @@ from stgvcodec.decoder.prefetch import LOOK_AHEAD, GopPrefetcher
 from stgvcodec.decoder.stream_info import StreamInfo, last_frame_seconds, stream_info
 from stgvcodec.device import resolve_device
 from stgvcodec.errors import ConfigError
+from stgvcodec.model.gaussians import Scale
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | Tensor | BinaryIO"
 """What a decoder opens: a path, the bytes of a file, these as a tensor [n] uint8, or a binary file that can seek."""
@@ -285,24 +286,32 @@ class VideoDecoder:
             torch.full((n_frames,), 1.0 / fps, dtype=torch.float64),
         )
 
-    def iter_frames(self, indices: Sequence[int] | None = None, *, scale: float = 1.0) -> Iterator[Tensor]:
+    def iter_frames(
+        self,
+        indices: Sequence[int] | None = None,
+        *,
+        scale: float = 1.0,
+        size: tuple[int, int] | None = None,
+    ) -> Iterator[Tensor]:
         """Render frames one after the other.
 
         Args:
             indices: Frames in the order wanted; negative indices count from the end. By default all frames in order.
             scale: Output size over encoded size; the Gaussians are rendered at that size, nothing is resampled.
+            size: Width and height to render at in place of a scale, pixels; the ratio of the two may be another.
 
         Yields:
             [H, W, 3] uint8, on the device.
 
         Raises:
-            ConfigError: scale is not a number above 0, or the picture would pass the format's limits.
+            ConfigError: scale is not a number above 0, the picture would pass the format's limits, or both scale and
+                size are given.
             IndexError: there is no such frame.
         """
-        self._check_scale(scale)
+        chosen = self._scale(scale, size)
         indices = range(self._n_frames) if indices is None else [self._checked(i) for i in indices]
         for run, upcoming in _with_upcoming(self._runs(indices)):
-            yield from self._open(run.gop, upcoming).frames(run.frames, scale=scale)
+            yield from self._open(run.gop, upcoming).frames(run.frames, scale=chosen)
 
     def pts(self, index: int) -> int:
         """Return the timestamp of a frame, in units of `header.time_base`."""
@@ -396,14 +405,21 @@ class VideoDecoder:
             return float((self._pts[index + 1] - self._pts[index]) * self.header.time_base)
         return last_frame_seconds(self.header)
 
-    def _check_scale(self, scale: float) -> None:
+    def _scale(self, scale: float, size: tuple[int, int] | None) -> Scale:
         limit = LIMITS["width"]
+        if size is not None:
+            if scale != 1.0:
+                raise ConfigError("scale and size both choose a size; give one of them")
+            if not all(1 <= side <= limit for side in size):
+                raise ConfigError(f"size is {size[0]}x{size[1]}, expected a width and a height from 1 to {limit}")
+            return size[0] / self.header.width, size[1] / self.header.height
         longest = max(self.header.width, self.header.height)
         if not (scale > 0 and longest * scale <= limit):
             raise ConfigError(
                 f"scale is {scale}, expected more than 0 and at most {limit / longest:g} for this video "
                 f"({self.header.width}x{self.header.height}; no side may pass {limit} pixels)"
             )
+        return scale
 
 
 def _opened(source: Source) -> str | os.PathLike[str] | BinaryIO:

@@ -86,6 +86,7 @@ def compare(
         BackendUnavailableError: device or back end is not to be had here.
     """
     selection = selection or Selection()
+    selection.refuse_time("compare")
     with ExitStack() as stack:
         sides = [_Side(path, selection, matrix, device, backend, stack) for path in (reference, distorted)]
         # Either side may be the one that was encoded with this selection; the other one is longer.

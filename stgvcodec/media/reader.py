@@ -26,14 +26,13 @@ from stgvcodec.media.colour import (
 )
 from stgvcodec.media.image_folder import IMAGE_SUFFIXES, ImageFolderSource, is_animated_png, stands_for_images
 from stgvcodec.media.orientation import UPRIGHT
-from stgvcodec.media.selection import Selection
+from stgvcodec.media.selection import Selection, resized_aspect
 from stgvcodec.media.source import DecodedPicture, FrameSource
 from stgvcodec.media.video_file import VideoFileSource, alpha_message
 
 _log = logging.getLogger(__name__)
 
 DEFAULT_IMAGE_RATE = Fraction(24)
-_MOST_ASPECT = 65535
 _EVERYTHING = Selection()
 
 
@@ -73,7 +72,7 @@ class VideoReader:
         self.frame_rate = source.frame_rate
         self.time_base = source.time_base
         self.has_audio = source.has_audio
-        self.n_frames = None if source.n_frames is None else selection.count(source.n_frames)
+        self.n_frames = None if source.n_frames is None or selection.time else selection.count(source.n_frames)
         self._source = source
         self._matrix = matrix
         self._open_iterators: list[Generator[object, None, None]] = []
@@ -92,7 +91,9 @@ class VideoReader:
             turned = 1 / turned
         self._selection = selection.squared(*display_size, turned)
         self.width, self.height = self._selection.output_size(*display_size)
-        self.sample_aspect_ratio = _after_resize(turned, self._selection, display_size)
+        crop, resize = self._selection.crop, self._selection.resize
+        kept = display_size if crop is None else (crop.width, crop.height)
+        self.sample_aspect_ratio = turned if resize is None else resized_aspect(turned, kept, resize)
         self._describe(first)
 
     def __enter__(self) -> VideoReader:
@@ -117,7 +118,7 @@ class VideoReader:
 
         A video file is read to its end for that, without decoding it.
         """
-        if self._selection.end_frame is not None:
+        if self._selection.has_end:
             return 0
         duration = self._source.last_frame_duration()
         return 0 if abs(duration - 1 / (self.frame_rate * self.time_base)) < 1 else duration
@@ -128,27 +129,42 @@ class VideoReader:
             self._open_iterators.pop().close()
 
     def _frames(self) -> Generator[VideoFrame, None, None]:
-        start, stop = self._selection.first_frame, self._selection.end_frame
+        selection = self._selection
         converter = ColorConverter()
-        n_read = 0
+        n_read = n_taken = 0
+        seconds = Fraction(0)
+        first_pts: int | None = None
         pictures = self._source.pictures()
         try:
             for decoded in pictures:
                 self._check_size(decoded)
-                if n_read >= start:
+                first_pts = decoded.pts if first_pts is None else first_pts
+                seconds = (decoded.pts - first_pts) * self.time_base
+                if selection.ends_before(n_read, seconds):
+                    break
+                if not selection.begins_before(n_read, seconds):
                     yield VideoFrame(self._convert(decoded, converter), decoded.pts)
+                    n_taken += 1
                 n_read += 1
-                if n_read == stop:
+                if n_read == selection.end_frame:
                     return
         finally:
             pictures.close()
-        if n_read <= start:
-            raise ConfigError(
-                f"frames {self._selection.frames_text}: got a first frame of {start}, "
-                f"expected one of the {n_read} frames of {self.name}"
+        if n_taken == 0:
+            raise ConfigError(self._nothing_taken(n_read, seconds))
+        if selection.end_frame is not None:
+            _log.warning("%s: has %d frames; --frames %s stops there", self.name, n_read, selection.frames_text)
+
+    def _nothing_taken(self, n_read: int, seconds: Fraction) -> str:
+        if self._selection.time is not None:
+            return (
+                f"time {self._selection.time_text}: no frame of {self.name} begins in that range; its last one begins "
+                f"{float(seconds):g} s after its first, or the range lies between two frames"
             )
-        if stop is not None:
-            _log.warning("%s: has %d frames; --frames %s stops there", self.name, n_read, self._selection.frames_text)
+        return (
+            f"frames {self._selection.frames_text}: got a first frame of {self._selection.first_frame}, "
+            f"expected one of the {n_read} frames of {self.name}"
+        )
 
     def _convert(self, decoded: DecodedPicture, converter: ColorConverter) -> RgbImage:
         picture = decoded.picture
@@ -201,21 +217,6 @@ class VideoReader:
                 HDR_TRANSFERS[self.color.transfer],
             )
         _log.debug("%s: %s, read as %s", self.name, first.picture.format.name, self.color)
-
-
-def _after_resize(sample_aspect_ratio: Fraction, selection: Selection, size: tuple[int, int]) -> Fraction:
-    """Return the ratio with which a resized picture is displayed as wide and as high as before.
-
-    Square pixels stay square: who resizes a picture of them by different factors means to.
-    """
-    if sample_aspect_ratio == 1 or selection.resize is None:
-        return sample_aspect_ratio
-    width, height = size if selection.crop is None else (selection.crop.width, selection.crop.height)
-    new_width, new_height = selection.resize
-    ratio = sample_aspect_ratio * Fraction(width * new_height, height * new_width)
-    # A width is a whole number of pixels; what it lacks for an exact ratio is below the next whole one.
-    is_square = abs(ratio - 1) * new_width <= Fraction(1, 2)
-    return Fraction(1) if is_square else ratio.limit_denominator(_MOST_ASPECT) or Fraction(1)
 
 
 def crop_and_resize(rgb: RgbImage, selection: Selection, converter: ColorConverter) -> RgbImage:

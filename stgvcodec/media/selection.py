@@ -1,4 +1,4 @@
-"""Choice of frames and of a part of the picture: `--frames`, `--crop` and `--resize`, applied in that order.
+"""Choice of frames and of a part of the picture: `--frames` or `--time`, `--crop`, `--resize`, applied in that order.
 
 Which stream of a file is read, and whether damage stops that, is part of the choice: `--stream`, `--keep-going`.
 """
@@ -6,6 +6,8 @@ Which stream of a file is read, and whether damage stops that, is part of the ch
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -17,6 +19,9 @@ MAX_SIDE = 16384
 _FRAMES = re.compile(r"(\d*):(\d*)")
 _SIZE = re.compile(r"(\d+)[xX](\d+)")
 _CROP = re.compile(r"(\d+)[xX](\d+)(?:\+(\d+)\+(\d+))?")
+_ROI = re.compile(r"(\d+),(\d+),(\d+),(\d+)")
+_MOST_ASPECT = 65535
+_TIME_ADVICE = "expected A:B in seconds, such as 1.5:4, or A-B with clock times, such as 0:59.5-1:02:00"
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,8 @@ class Selection:
             kept.
         keep_going: Whether to read on where a video file is damaged. What cannot be decoded is left out then, and what
             is not whole is taken as it is. Otherwise damage is an error.
+        time: Half-open range in seconds from the first frame, in place of `frames`: those that begin to be shown in it.
+            Either end may be None. Not every command takes it.
     """
 
     frames: tuple[int | None, int | None] | None = None
@@ -84,11 +91,18 @@ class Selection:
     stream: int | None = None
     square: bool = False
     keep_going: bool = False
+    time: tuple[Fraction | None, Fraction | None] | None = None
 
     def __post_init__(self) -> None:
         start, stop = self.first_frame, self.end_frame
         if start < 0 or (stop is not None and stop <= start):
             raise ConfigError(f"frames {self.frames_text}: the range is empty; expected 0 <= A < B in A:B")
+        if self.time is not None:
+            begin, end = self.time
+            if self.frames is not None:
+                raise ConfigError("--frames and --time both choose frames; give one of them")
+            if (begin or 0) < 0 or (end is not None and end <= (begin or 0)):
+                raise ConfigError(f"time {self.time_text}: the range is empty; expected 0 <= A < B in A:B")
         if self.resize is not None and not all(1 <= side <= MAX_SIDE for side in self.resize):
             width, height = self.resize
             raise ConfigError(f"resize {width}x{height}: expected a width and a height from 1 to {MAX_SIDE}")
@@ -100,19 +114,21 @@ class Selection:
         cls,
         *,
         frames: str | None = None,
+        time: str | None = None,
         crop: str | None = None,
         resize: str | None = None,
         stream: int | None = None,
         square: bool = False,
         keep_going: bool = False,
     ) -> Selection:
-        """Read the texts of the command line: frames `A:B`, crop `WxH[+X+Y]`, resize `WxH`.
+        """Read the texts of the command line: frames `A:B`, time `A:B`, crop `WxH[+X+Y]`, resize `WxH`.
 
         Raises:
             ConfigError: a text has another form, a range is empty, or a size is zero.
         """
         return cls(
             frames=None if frames is None else parse_frames(frames),
+            time=None if time is None else parse_time(time),
             crop=None if crop is None else parse_crop(crop),
             resize=None if resize is None else parse_size(resize),
             stream=stream,
@@ -135,6 +151,48 @@ class Selection:
         """The range of frames as it is typed after `--frames`."""
         start, stop = self.frames or (None, None)
         return f"{'' if start is None else start}:{'' if stop is None else stop}"
+
+    @property
+    def time_text(self) -> str:
+        """The range of time in seconds, as it may be typed after `--time`."""
+        return ":".join("" if end is None else f"{float(end):g}" for end in self.time or (None, None))
+
+    @property
+    def has_end(self) -> bool:
+        """Whether frames are left out at the end."""
+        return self.end_frame is not None or (self.time is not None and self.time[1] is not None)
+
+    def begins_before(self, index: int, seconds: Fraction) -> bool:
+        """Return whether a frame comes before those taken, by its index and its time from the first frame."""
+        return index < self.first_frame or (self.time is not None and seconds < (self.time[0] or 0))
+
+    def ends_before(self, index: int, seconds: Fraction) -> bool:
+        """Return whether a frame comes after those taken, by its index and its time from the first frame."""
+        if self.time is not None and self.time[1] is not None and seconds >= self.time[1]:
+            return True
+        return self.end_frame is not None and index >= self.end_frame
+
+    def indices(self, pts: Sequence[int], time_base: Fraction) -> range:
+        """Return the indices of the frames taken.
+
+        Args:
+            pts: Timestamps of all frames, rising.
+            time_base: Unit of the timestamps, seconds.
+        """
+        if self.time is None or not pts:
+            return range(len(pts))[self.first_frame : self.end_frame]
+        begin, end = self.time
+        seconds = [(each - pts[0]) * time_base for each in pts]
+        return range(bisect_left(seconds, begin or 0), len(pts) if end is None else bisect_left(seconds, end))
+
+    def refuse_time(self, command: str) -> None:
+        """Refuse a range of time.
+
+        Raises:
+            ConfigError: there is one.
+        """
+        if self.time is not None:
+            raise ConfigError(f"{command} takes a range of frames, got one of time; give --frames")
 
     def output_size(self, width: int, height: int) -> tuple[int, int]:
         """Return (width, height) of a picture of `width` x `height` pixels after crop and resize.
@@ -180,6 +238,73 @@ def parse_frames(text: str) -> tuple[int | None, int | None]:
     return Selection(frames=(start, stop)).frames or (None, None)
 
 
+def parse_time(text: str) -> tuple[Fraction | None, Fraction | None]:
+    """Read `A:B` in seconds, or `A-B` where each end may be a clock time `[HH:]MM:SS`, as a pair. Raises ConfigError.
+
+    With colons alone both ends have the same form, `1:30:2:00`, or one is left out, `1:30:`.
+    """
+    if "-" in text:
+        ends = text.split("-")
+    else:
+        parts = text.split(":")
+        is_open = len(parts) > 2 and "" in (parts[0], parts[-1])
+        middle = (len(parts) - 1 if parts[-1] == "" else 1) if is_open else len(parts) // 2
+        ends = [":".join(parts[:middle]), ":".join(parts[middle:])] if is_open or len(parts) % 2 == 0 else []
+    if len(ends) != 2:
+        raise ConfigError(f"time '{text}': {_TIME_ADVICE}")
+    begin, end = (_seconds(part.strip(), text) if part.strip() else None for part in ends)
+    return Selection(time=(begin, end)).time or (None, None)
+
+
+def _seconds(clock: str, text: str) -> Fraction:
+    parts = clock.split(":")
+    if not (1 <= len(parts) <= 3 and re.fullmatch(r"(\d+:)*\d*\.?\d+|(\d+:)*\d+\.", clock)):
+        raise ConfigError(f"time '{text}': {_TIME_ADVICE}")
+    seconds = Fraction(0)
+    for part in parts:
+        seconds = 60 * seconds + Fraction(part)
+    return seconds
+
+
+def parse_roi(text: str) -> Crop:
+    """Read `X,Y,W,H` as a rectangle. Raises ConfigError."""
+    match = _ROI.fullmatch(text.strip())
+    if match is None:
+        raise ConfigError(f"roi '{text}': expected X,Y,W,H in pixels, such as 100,50,640,360")
+    x, y, width, height = (int(part) for part in match.groups())
+    return Crop(width, height, x, y)
+
+
+def parse_rate(text: str) -> Fraction:
+    """Read frames a second: `25`, `29.97` or `30000/1001`. Raises ConfigError."""
+    try:
+        rate = Fraction(text.strip())
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if rate <= 0:
+        raise ConfigError(f"fps '{text}': expected a number above 0, such as 25, 29.97 or 30000/1001")
+    return rate
+
+
+def resized_aspect(sample_aspect_ratio: Fraction, size: tuple[int, int], new_size: tuple[int, int]) -> Fraction:
+    """Return the ratio of pixels with which a picture of a new size is displayed as wide and as high as before.
+
+    Square pixels stay square: who resizes a picture of them by different factors means to.
+
+    Args:
+        sample_aspect_ratio: Width over height of a pixel before.
+        size: Width and height before, pixels.
+        new_size: Width and height now, pixels.
+    """
+    if sample_aspect_ratio == 1:
+        return sample_aspect_ratio
+    (width, height), (new_width, new_height) = size, new_size
+    ratio = sample_aspect_ratio * Fraction(width * new_height, height * new_width)
+    # A width is a whole number of pixels; what it lacks for an exact ratio is below the next whole one.
+    is_square = abs(ratio - 1) * new_width <= Fraction(1, 2)
+    return Fraction(1) if is_square else ratio.limit_denominator(_MOST_ASPECT) or Fraction(1)
+
+
 def parse_crop(text: str) -> Crop:
     """Read `WxH[+X+Y]` (centred without an offset). Raises ConfigError."""
     match = _CROP.fullmatch(text.strip())
@@ -189,10 +314,10 @@ def parse_crop(text: str) -> Crop:
     return Crop(width or 0, height or 0, x, y)
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """Read `WxH` as (width, height). Raises ConfigError."""
+def parse_size(text: str, name: str = "resize") -> tuple[int, int]:
+    """Read `WxH` as (width, height); `name` is the option's. Raises ConfigError."""
     match = _SIZE.fullmatch(text.strip())
     if match is None:
-        raise ConfigError(f"resize '{text}': expected WxH in pixels, such as 640x360")
+        raise ConfigError(f"{name} '{text}': expected WxH in pixels, such as 640x360")
     width, height = int(match[1]), int(match[2])
     return Selection(resize=(width, height)).resize or (width, height)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,9 @@ from stgvcodec.ops.lower_bound import lower_bound
 
 # Smallest diagonal entry of a Cholesky factor, pixels; part of the format.
 MIN_DIAGONAL_PX = 0.5
+
+Scale: TypeAlias = float | tuple[float, float]
+"""Output size over encoded size: one number, or one along x and one along y."""
 
 
 class CanonicalGaussians(nn.Module):
@@ -98,39 +102,54 @@ def bounded_cholesky(cholesky: Tensor, low_pass: float = 0.0) -> Tensor:
     bounded = lower_bound(cholesky, floor) + offset
     if low_pass > 0:
         l1, l2, l3 = bounded.unbind(1)
-        bounded = torch.stack(_add_isotropic(l1, l2, l3, low_pass), dim=1)
+        bounded = torch.stack(_add_variances(l1, l2, l3, low_pass, low_pass), dim=1)
     return bounded
 
 
-def scale_splats(cholesky: Tensor, colors: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+def axis_scales(scale: Scale) -> tuple[float, float]:
+    """Return the scales along x and y."""
+    return scale if isinstance(scale, tuple) else (scale, scale)
+
+
+def scale_splats(cholesky: Tensor, colors: Tensor, scale: Scale) -> tuple[Tensor, Tensor]:
     """Scale Gaussians for a picture that is rendered `scale` times as large.
 
     Enlarging scales the factors. Reducing also widens each Gaussian by the footprint of the larger output pixel, and
-    lowers its weight so that its integral stays; without that, details finer than the new pixels would alias.
+    lowers its weight so that its integral stays; without that, details finer than the new pixels would alias. Each axis
+    is enlarged or reduced by itself.
 
     Args:
         cholesky: (l1, l2, l3) in pixels of the encoded size. [N, 3], or [B, N, 3] if each frame has its own.
         colors: Weighted RGB. [B, N, 3].
-        scale: Output size over encoded size, > 0.
+        scale: Output size over encoded size, or that along x and along y, > 0.
 
     Returns:
         Factors in output pixels, in the shape of `cholesky`, and colours [B, N, 3].
     """
-    if scale == 1.0:
+    x, y = axis_scales(scale)
+    if x == y == 1.0:
         return cholesky, colors
-    if scale > 1.0:
-        return cholesky * scale, colors
-    l1, l2, l3 = (cholesky * scale).unbind(-1)
+    l1, l2, l3 = cholesky.unbind(-1)
+    l1, l2, l3 = l1 * x, l2 * y, l3 * y
+    if x >= 1.0 and y >= 1.0:
+        return torch.stack((l1, l2, l3), dim=-1), colors
     area = l1 * l3
-    # The encoded picture was sampled with a footprint of MIN_DIAGONAL_PX of its own pixels; make up the difference.
-    widened = _add_isotropic(l1, l2, l3, MIN_DIAGONAL_PX**2 * (1.0 - scale * scale))
+    widened = _add_variances(l1, l2, l3, added_variance(x), added_variance(y))
     gain = area / (widened[0] * widened[2])
     return torch.stack(widened, dim=-1), colors * gain[..., None]
 
 
-def _add_isotropic(l1: Tensor, l2: Tensor, l3: Tensor, variance: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Cholesky factor of L L^T + variance I."""
-    # l3'^2 = l2^2 + l3^2 + v - l2'^2 cancels for long thin Gaussians; with r = l2 / l1' it is a sum of positive terms.
-    m1 = torch.sqrt(l1 * l1 + variance)
+def added_variance(scale: float) -> float:
+    """Return the variance that `scale_splats` adds along an axis, square pixels of the output.
+
+    The encoded picture was sampled with a footprint of MIN_DIAGONAL_PX of its own pixels; this makes up the difference.
+    """
+    return MIN_DIAGONAL_PX**2 * max(0.0, 1.0 - scale * scale)
+
+
+def _add_variances(l1: Tensor, l2: Tensor, l3: Tensor, x: float, y: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Cholesky factor of L L^T + diag(x, y)."""
+    # l3'^2 = l2^2 + l3^2 + y - l2'^2 cancels for long thin Gaussians; with r = l2 / l1' it is a sum of positive terms.
+    m1 = torch.sqrt(l1 * l1 + x)
     ratio = l2 / m1
-    return m1, l1 * ratio, torch.sqrt(l3 * l3 + variance + variance * ratio * ratio)
+    return m1, l1 * ratio, torch.sqrt(l3 * l3 + y + x * ratio * ratio)

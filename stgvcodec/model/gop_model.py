@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from stgvcodec.model.deformation import DeformationField, FieldSpec, Moments, deform, moments, static_features
-from stgvcodec.model.gaussians import CanonicalGaussians, bounded_cholesky, scale_splats
+from stgvcodec.model.gaussians import CanonicalGaussians, Scale, axis_scales, bounded_cholesky, scale_splats
 from stgvcodec.ops.deform import to_pixels
 from stgvcodec.ops.field_mlp import FieldWeights
 from stgvcodec.ops.rasterize import rasterize
@@ -104,7 +104,7 @@ def render(
     times: Sequence[float],
     *,
     backend: str = "auto",
-    scale: float = 1.0,
+    scale: Scale = 1.0,
     static: Tensor | None = None,
 ) -> Tensor:
     """Render frames of a GoP at any times and any size (Eqs. 2-9).
@@ -114,7 +114,7 @@ def render(
         spec: Dimensions of the GoP's model.
         times: B times in [0, 1]; `frame_time` gives the time of a frame.
         backend: Back end of the operators.
-        scale: Output size over encoded size.
+        scale: Output size over encoded size, or that along x and along y.
         static: `gop_static_features` of these parameters; None computes them here.
 
     Returns:
@@ -132,7 +132,7 @@ def deformed_px(
     at: Moments,
     *,
     backend: str = "auto",
-    scale: float = 1.0,
+    scale: Scale = 1.0,
     static: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Move, recolour and reshape the Gaussians for some frames, Eq. (9), without waiting for the device.
@@ -142,7 +142,7 @@ def deformed_px(
         spec: Dimensions of the GoP's model.
         at: B times on the device, which `Clock.at` returns.
         backend: Back end of the operators.
-        scale: Output size over encoded size.
+        scale: Output size over encoded size, or that along x and along y.
         static: `gop_static_features` of these parameters, if the caller keeps them.
 
     Returns:
@@ -150,6 +150,7 @@ def deformed_px(
         has a head for shapes, [B, N, 3]; colours [B, N, 3].
     """
     field = parameters.field
+    scale_x, scale_y = axis_scales(scale)
     means_px, cholesky, colors = deform(
         parameters.means,
         bounded_cholesky(parameters.cholesky, spec.low_pass),
@@ -159,7 +160,7 @@ def deformed_px(
         field.weights,
         spec.field,
         at=at,
-        size_px=(spec.width * scale, spec.height * scale),
+        size_px=(spec.width * scale_x, spec.height * scale_y),
         static=static,
         backend=backend,
     )
@@ -182,6 +183,7 @@ def gop_static_features(parameters: GopParameters, spec: GopSpec, *, backend: st
     return static_features(parameters.means, parameters.field.static_table, spec.field, backend=backend)
 
 
-def output_size(spec: GopSpec, scale: float) -> tuple[int, int]:
+def output_size(spec: GopSpec, scale: Scale) -> tuple[int, int]:
     """(width, height) in pixels of a frame rendered at `scale`."""
-    return max(1, round(spec.width * scale)), max(1, round(spec.height * scale))
+    scale_x, scale_y = axis_scales(scale)
+    return max(1, round(spec.width * scale_x)), max(1, round(spec.height * scale_y))

@@ -56,6 +56,17 @@ def test_what_cannot_be_decoded_is_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_size_part_time_and_rate_are_chosen(cli, encoded: Path, tmp_path: Path) -> None:
+    options = ("--size", "96x32", "--roi", "8,4,40,20", "--time", "0:0.1", "--fps", "48", "--device", "cpu", "-q")
+    assert cli("decode", encoded, tmp_path / "out", *options) == (0, "", "")
+    frames = read_frames(tmp_path / "out")
+    assert frames.shape == (6, 20, 40, 3)
+    assert np.array_equal(frames[::2], frames[1::2])
+    assert not np.array_equal(frames[1], frames[2])
+    refused = cli("decode", encoded, tmp_path / "more", "--frames", "0:2", "--time", "0:1")
+    refused.assert_refused(2, "--frames and --time both choose frames")
+
+
 def test_codec_and_samples_are_chosen(cli, encoded: Path, tmp_path: Path) -> None:
     options = ("--codec", "h264", "--crf", "0", "--pix-fmt", "rgb24", "--device", "cpu", "-q")
     assert cli("decode", encoded, tmp_path / "exact.mp4", *options) == (0, "", "")

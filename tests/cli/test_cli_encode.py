@@ -176,6 +176,12 @@ def test_what_cannot_be_encoded_is_one_line_without_a_plan(
     assert list(tmp_path.iterdir()) == [destination]
 
 
+def test_a_range_of_time_is_encoded(cli, clip: Path, tmp_path: Path) -> None:
+    options = ("--preset", "draft", "--gaussians", "9", "--device", "cpu", "-q", "--time", "0.08:0.2", "--json", "-")
+    report = json.loads(cli("encode", clip, tmp_path / "out.stgv", *options).out)
+    assert report["n_frames"] == 3  # at 24 frames a second these begin at 0.083, 0.125 and 0.167 s
+
+
 def test_a_target_below_the_smallest_file_names_the_minimum(cli, clip: Path, tmp_path: Path) -> None:
     outcome = cli("encode", clip, tmp_path / "out.stgv", "--bpp-target", "0.0001")
     assert outcome.code == 2

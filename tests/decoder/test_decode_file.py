@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from gops import with_damaged_gop
 from stgvcodec import Selection, VideoDecoder, decode
 from stgvcodec.bitstream import StgvReader
 from stgvcodec.errors import BackendUnavailableError, BitstreamError, ConfigError, InputVideoError, OutputError
-from stgvcodec.media import Crop, open_video
+from stgvcodec.media import CodecOptions, Crop, open_video
 
 
 @pytest.mark.parametrize("keep_going", [False, True])
@@ -76,6 +78,53 @@ def test_a_part_of_the_frames_keeps_its_timestamps(encoded, tmp_path):
         assert [frame.pts * video.time_base * 1000 for frame in video] == list(encoded.pts[2:6])
 
 
+def test_a_range_of_time_is_a_range_of_frames(encoded, decoded, tmp_path):
+    seconds = [Fraction(pts - encoded.pts[0], 1000) for pts in encoded.pts]
+    selection = Selection(time=(seconds[2], seconds[5]))
+
+    decode(encoded.path, tmp_path / "out", device="cpu", selection=selection)
+
+    np.testing.assert_array_equal(read_frames(tmp_path / "out"), decoded[2:5])
+
+
+def test_a_size_and_a_part_of_it_are_what_the_decoder_renders(encoded, tmp_path):
+    report = decode(encoded.path, tmp_path / "out", device="cpu", size=(60, 90), roi=Crop(31, 17, 5, 60))
+
+    with VideoDecoder(encoded.path, device="cpu") as decoder:
+        expected = np.stack([frame.numpy() for frame in decoder.iter_frames(size=(60, 90))])
+    np.testing.assert_array_equal(read_frames(tmp_path / "out"), expected[:, 60:77, 5:36])
+    assert (report.width, report.height) == (31, 17)
+
+
+@pytest.mark.parametrize("fps", [10, 50, Fraction(30000, 1001), 29.97])
+@pytest.mark.parametrize("frames", [(None, None), (2, 5)], ids=str)
+def test_a_rate_shows_what_is_on_the_screen_at_each_time(encoded, decoded, tmp_path, fps, frames):
+    """The frames and their times are those of the decoder's own method for that, and the rate is steady."""
+    selection = Selection(frames=frames)
+    decode(encoded.path, tmp_path / "out.mkv", device="cpu", fps=fps, selection=selection, codec=CodecOptions("ffv1"))
+
+    with VideoDecoder(encoded.path, device="cpu", dimension_order="NHWC") as decoder:
+        chosen = [decoder.get_frame_at(i) for i in range(7)[slice(*frames)]]
+        end = chosen[-1].pts_seconds + chosen[-1].duration_seconds
+        expected = decoder.get_frames_played_in_range(chosen[0].pts_seconds, end, fps=float(fps))
+    with open_video(tmp_path / "out.mkv") as video:
+        taken = list(video)
+    np.testing.assert_array_equal(np.stack([frame.rgb for frame in taken]), expected.data.numpy())
+    seconds = [float(frame.pts * video.time_base) for frame in taken]
+    assert seconds == pytest.approx(expected.pts_seconds.tolist(), abs=0.001)
+
+
+def test_a_rate_keeps_exact_times_where_the_container_does(encoded, tmp_path):
+    decode(
+        encoded.path, tmp_path / "out.mp4", device="cpu", fps=Fraction(30000, 1001), selection=Selection(frames=(2, 6))
+    )
+
+    with open_video(tmp_path / "out.mp4") as video:
+        times = [frame.pts * video.time_base for frame in video]
+    assert times[0] * 1000 == encoded.pts[2]
+    assert [later - time for time, later in pairwise(times)] == [Fraction(1001, 30000)] * (len(times) - 1)
+
+
 def test_progress_counts_frames(encoded, tmp_path):
     seen = []
 
@@ -92,6 +141,10 @@ def test_progress_counts_frames(encoded, tmp_path):
         ({"selection": Selection(frames=(7, 9))}, ConfigError, "7 frames"),
         ({"selection": Selection(crop=Crop(8, 8))}, ConfigError, "--crop"),
         ({"selection": Selection(resize=(8, 8))}, ConfigError, "--resize"),
+        ({"selection": Selection.parse(time="9:10")}, ConfigError, "time 9:10: no frame of .* begins in that range"),
+        ({"size": (8, 8), "scale": 2.0}, ConfigError, "scale and size both choose a size"),
+        ({"roi": Crop(40, 40, 0, 0)}, ConfigError, "crop 40x40.* does not fit"),
+        ({"fps": 0}, ConfigError, "fps is 0"),
         ({"backend": "triton"}, BackendUnavailableError, "triton"),
     ],
     ids=str,

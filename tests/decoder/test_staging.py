@@ -15,7 +15,7 @@ from stgvcodec.decoder.gop_renderer import GopRenderer, UnpackedGop
 from stgvcodec.decoder.pair_bound import SplatExtents
 from stgvcodec.decoder.staging import spec_of, stage
 from stgvcodec.model.deformation import time_encoding
-from stgvcodec.model.gaussians import bounded_cholesky, scale_splats
+from stgvcodec.model.gaussians import axis_scales, bounded_cholesky, scale_splats
 from stgvcodec.model.gop_model import frame_time
 from stgvcodec.ops.deform_shapes import deform_shapes
 
@@ -119,14 +119,15 @@ def test_times_lie_behind_the_parameters(n_frames):
     assert torch.equal(times.gamma, torch.from_numpy(time_encoding(expected, symbols.header.n_frequencies)))
 
 
-@pytest.mark.parametrize("scale", [0.3, 1.0, 2.5])
+@pytest.mark.parametrize("scale", [0.3, 1.0, 2.5, (0.5, 2.0)])
 @pytest.mark.parametrize(("low_pass", "ratio"), [(0.0, 0.02), (0.25, 0.15), (0.0, 0.5)], ids=str)
 def test_the_bound_on_pairs_holds_wherever_gaussians_are(scale, low_pass, ratio):
     """The bound is compared with the tiles that bounding boxes at random places meet."""
     symbols = random_gop(low_pass=low_pass, n_gaussians=60)
     symbols.shape_scale[:2] = ratio
     staged = stage(symbols, pinned=False)
-    width, height = round(WIDTH * scale), round(HEIGHT * scale)
+    scale_x, scale_y = axis_scales(scale)
+    width, height = round(WIDTH * scale_x), round(HEIGHT * scale_y)
     cholesky = bounded_cholesky(torch.from_numpy(staged.cholesky), low_pass)
     l1, l2, l3 = scale_splats(cholesky, torch.zeros(1, 60, 3), scale)[0].double().unbind(1)
     reach_px = 3 * torch.stack((l1, torch.sqrt(l2 * l2 + l3 * l3)), dim=1)  # [N, 2]

@@ -233,6 +233,33 @@ def test_scale_is_rendered(decoder, scale):
         assert not torch.equal(frame, repeated)  # and no repeated pixels
 
 
+@pytest.mark.parametrize("size", [(48, 32), (24, 16), (96, 32), (31, 77), (1, 1)])
+def test_any_size_is_rendered_exactly(decoder, size):
+    frame = next(decoder.iter_frames([3], size=size))
+
+    assert frame.shape == (size[1], size[0], 3)
+    full = next(decoder.iter_frames([3]))
+    if size == (24, 16):
+        assert torch.equal(frame, next(decoder.iter_frames([3], scale=0.5)))
+    if size == (96, 32):
+        assert (frame[:, ::2].float() - full.float()).abs().mean() < 8  # the same picture, stretched
+    if size != (1, 1):  # Its one pixel reaches far beyond the picture.
+        assert abs(frame.float().mean() - full.float().mean()) < 8
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"size": (0, 4)}, "size is 0x4"),
+        ({"size": (4, 99999)}, "size is 4x99999"),
+        ({"size": (4, 4), "scale": 2}, "both"),
+    ],
+)
+def test_an_impossible_size_is_refused(decoder, options, said):
+    with pytest.raises(ConfigError, match=said):
+        next(decoder.iter_frames(**options))
+
+
 @pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf"), 1e6])
 def test_an_impossible_scale_is_refused(decoder, scale):
     with pytest.raises(ConfigError, match="scale"):

@@ -100,3 +100,16 @@ def test_a_squared_file_is_compared_with_its_source(anamorphic, tmp_path):
         assert (decoder.header.width, decoder.header.sample_aspect_ratio) == (64, 1)
     with pytest.raises(ConfigError, match=r"is 60x48 and .* is 64x48, expected the same size"):
         compare(anamorphic, stgv, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("size", "ratio"), [((60, 24), PAL / 2), ((64, 48), Fraction(1)), ((120, 96), PAL)], ids=["flat", "square", "twice"]
+)
+def test_another_size_keeps_the_shape_in_which_pictures_are_displayed(anamorphic, tmp_path, size, ratio):
+    stgv = tmp_path / "a.stgv"
+    encode(anamorphic, stgv, config=EncodeConfig(preset="tiny", n_gaussians=30), device="cpu")
+
+    decode(stgv, tmp_path / "out.mp4", size=size, device="cpu")
+
+    with open_video(tmp_path / "out.mp4") as video:
+        assert (video.width, video.height, video.sample_aspect_ratio) == (*size, ratio)

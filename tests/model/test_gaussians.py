@@ -4,7 +4,7 @@ import pytest
 import torch
 from tolerances import F64, approx, assert_close
 
-from stgvcodec.model.gaussians import MIN_DIAGONAL_PX, CanonicalGaussians, bounded_cholesky, scale_splats
+from stgvcodec.model.gaussians import MIN_DIAGONAL_PX, CanonicalGaussians, axis_scales, bounded_cholesky, scale_splats
 from stgvcodec.ops.rasterize import rasterize
 
 
@@ -64,13 +64,14 @@ def test_descent_brings_a_value_back_over_the_bound():
     assert bounded_cholesky(cholesky)[0, 0].item() == approx(2.0, "bound, after descent")
 
 
-@pytest.mark.parametrize("scale", [1.0, 1.5, 4.0])
+@pytest.mark.parametrize("scale", [1.0, 1.5, 4.0, (1.0, 3.0), (2.5, 1.5)])
 def test_enlarging_scales_factors_and_keeps_colours(scale):
     cholesky, colors = torch.tensor([[2.0, -1.0, 3.0]]), torch.randn(2, 1, 3)
 
     scaled, scaled_colors = scale_splats(cholesky, colors, scale)
 
-    assert torch.equal(scaled, cholesky * scale)
+    x, y = axis_scales(scale)
+    assert torch.equal(scaled, cholesky * torch.tensor([x, y, y]))
     assert torch.equal(scaled_colors, colors)
 
 
@@ -88,7 +89,7 @@ def test_an_enlarged_picture_is_the_same_picture_sampled_more_finely():
     assert_close(large[:, 1::3, 1::3], image, "picture, enlarged")
 
 
-@pytest.mark.parametrize("scale", [0.9, 0.5, 0.1])
+@pytest.mark.parametrize("scale", [0.9, 0.5, 0.1, (0.5, 2.0), (1.0, 0.25)])
 def test_reducing_conserves_each_integral(scale):
     """Integral = 2 pi det(L) c: in output pixels it falls with the area of a pixel and with nothing else."""
     cholesky = torch.tensor([[2.0, -1.0, 3.0], [0.5, 0.0, 0.5], [0.5, 9.0, 0.6]], dtype=torch.float64)
@@ -98,10 +99,11 @@ def test_reducing_conserves_each_integral(scale):
 
     area = cholesky[:, 0] * cholesky[:, 2]
     reduced_area = reduced[:, 0] * reduced[:, 2]
-    torch.testing.assert_close(reduced_colors * reduced_area[:, None], colors * (area * scale**2)[:, None])
-    # Widened by the same amount in every direction, so that the narrowest still spans its output pixel.
-    widening = covariance(reduced) - covariance(cholesky) * scale**2
-    expected = MIN_DIAGONAL_PX**2 * (1 - scale**2) * torch.eye(2, dtype=torch.float64)
+    axes = torch.tensor(axis_scales(scale), dtype=torch.float64)
+    torch.testing.assert_close(reduced_colors * reduced_area[:, None], colors * (area * axes.prod())[:, None])
+    # Widened along each axis that is reduced, so that the narrowest still spans its output pixel.
+    widening = covariance(reduced) - covariance(cholesky) * torch.outer(axes, axes)
+    expected = torch.diag(MIN_DIAGONAL_PX**2 * (1 - axes**2).clamp_min(0))
     assert_close(widening, expected.expand(3, 2, 2), "covariance, reduced")
 
 
