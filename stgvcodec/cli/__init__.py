@@ -62,5 +62,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as finished:
         return finished.exit_code
     except BaseException as error:
-        return exit_code_of(error, traceback_wanted=verbosity.level > 0)
+        return exit_code_of(error, traceback_wanted=verbosity.level > 0, arguments=given)
     return 0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stgvcodec.cli import options, output
+from stgvcodec.cli.hints import check_paths
 from stgvcodec.cli.overwriting import check_overwrite, overwrite_options
 from stgvcodec.cli.pipes import spooled
 from stgvcodec.cli.progress import shown_progress
@@ -52,6 +53,7 @@ def decode_command(
 
     INPUT may be - or a named pipe. OUTPUT may be -, where the frames come as y4m: stgvcodec decode in.stgv - | ffplay -
     """
+    check_paths("decode", source, destination)
     output.check_json_path(json_path, source, destination)
     check_overwrite(source, destination, json_path, yes=yes, no=no)
     from stgvcodec.decoder.decode_file import decode

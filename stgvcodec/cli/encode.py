@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from stgvcodec.cli import options, output
+from stgvcodec.cli.hints import check_paths
 from stgvcodec.cli.overwriting import check_overwrite, overwrite_options
 from stgvcodec.cli.pipes import spooled
 from stgvcodec.cli.progress import shown_progress
@@ -55,6 +56,7 @@ def encode_command(
     INPUT may be a name in quotes that stands for several images, such as 'frame_%04d.png' or 'frame_*.png'. It may also
     be - or a named pipe, of which a copy is made, since it is read twice.
     """
+    check_paths("encode", source, destination)
     output.check_json_path(json_path, source, destination)
     check_overwrite(source, destination, json_path, yes=yes, no=no)
     from stgvcodec.encoder.encode import encode

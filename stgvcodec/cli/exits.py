@@ -9,11 +9,12 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import FrameType
 
 import click
 
+from stgvcodec.cli.hints import usage_hint
 from stgvcodec.errors import OutputError, StgvError
 
 EXIT_USAGE = 2
@@ -82,11 +83,12 @@ def raised_signals() -> Iterator[None]:
             signal.signal(number, before[number])
 
 
-def exit_code_of(error: BaseException, *, traceback_wanted: bool) -> int:
+def exit_code_of(error: BaseException, *, traceback_wanted: bool, arguments: Sequence[str] = ()) -> int:
     """Print the one line that an error deserves on stderr, and return its exit code.
 
     Args:
         error: The exception that ended the run.
+        arguments: Arguments of the process, by which a wrong use is explained.
         traceback_wanted: Whether an unexpected error is shown in full.
 
     Returns:
@@ -96,13 +98,13 @@ def exit_code_of(error: BaseException, *, traceback_wanted: bool) -> int:
         _silence_standard_streams()
         return EXIT_BROKEN_PIPE
     try:
-        return _report(error, traceback_wanted=traceback_wanted)
+        return _report(error, traceback_wanted=traceback_wanted, arguments=arguments)
     except BrokenPipeError:
         _silence_standard_streams()
         return EXIT_BROKEN_PIPE
 
 
-def _report(error: BaseException, *, traceback_wanted: bool) -> int:
+def _report(error: BaseException, *, traceback_wanted: bool, arguments: Sequence[str]) -> int:
     if isinstance(error, Interrupted):
         _print_error(str(error))
         return error.exit_code
@@ -115,7 +117,8 @@ def _report(error: BaseException, *, traceback_wanted: bool) -> int:
     if isinstance(error, click.ClickException):
         context = getattr(error, "ctx", None)
         path = context.command_path if context is not None else "stgvcodec"
-        _print_error(f"{error.format_message().rstrip('.')}; see '{path} --help'")
+        hint = usage_hint(error, arguments) if isinstance(error, click.UsageError) else None
+        _print_error(f"{hint or error.format_message().rstrip('.')}; see '{path} --help'")
         return EXIT_USAGE
     if isinstance(error, OSError) and error.errno in _DESTINATION_ERRORS and not traceback_wanted:
         _print_error(f"output cannot be written: {error.strerror}; free some space or choose another destination")

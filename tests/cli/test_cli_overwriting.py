@@ -19,11 +19,14 @@ def existing(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("command", ["encode", "decode"])
-def test_without_a_terminal_an_existing_file_is_left(cli, encoded: Path, tmp_path: Path, command: str) -> None:
+def test_without_a_terminal_an_existing_file_is_left(
+    cli, clip: Path, encoded: Path, tmp_path: Path, command: str
+) -> None:
+    source = clip if command == "encode" else encoded
     path = tmp_path / "out.xyz"
     path.write_bytes(b"precious")
-    cli(command, encoded, path, *OPTIONS).assert_refused(5, r"out\.xyz: exists already; overwrite it with -y")
-    cli(command, encoded, path, *OPTIONS, "-n").assert_refused(1, r"out\.xyz: exists already and is left as it is")
+    cli(command, source, path, *OPTIONS).assert_refused(5, r"out\.xyz: exists already; overwrite it with -y")
+    cli(command, source, path, *OPTIONS, "-n").assert_refused(1, r"out\.xyz: exists already and is left as it is")
     assert path.read_bytes() == b"precious"
 
 

@@ -1,0 +1,121 @@
+"""What to type in place of what ffmpeg's users type, of arguments in the wrong order, and of addresses."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import click
+
+from stgvcodec.errors import ConfigError
+
+_PART = "a part is taken by --time A:B, in seconds, or --frames A:B"
+_SAID = "-q says less and -v more"
+_EVERYWHERE = {
+    "-i": "the input is the first argument, without an option",
+    "-o": "the output is the second argument, without an option",
+    "-f": "the suffix of the output says its kind",
+    "-ss": _PART,
+    "-t": _PART,
+    "-to": _PART,
+    "-vframes": _PART,
+    "-frames": _PART,
+    "-loglevel": _SAID,
+    "-v": _SAID,
+    "-hide_banner": "leave it out",
+    "-nostdin": "leave it out",
+    "-threads": "the environment variable STGV_THREADS sets the number of threads",
+    "-an": "leave it out",
+}
+_RATE = "use --psnr-target DB for a quality, --size-target BYTES for a size, --bpp-target BPP for a rate"
+_ENCODE = {
+    **dict.fromkeys(("-crf", "--crf", "-qp", "-q", "-b", "-maxrate"), _RATE),
+    **dict.fromkeys(("-r", "-fps", "--fps"), "the times of the source are kept; decode has --fps"),
+    **dict.fromkeys(("-s", "--size", "--scale"), "use --resize WxH"),
+    **dict.fromkeys(("-vf", "-filter"), "use --crop WxH+X+Y and --resize WxH"),
+    **dict.fromkeys(("-c", "-vcodec", "--codec"), "the codec is this one; --preset and --profile set it"),
+    **dict.fromkeys(("-pix_fmt", "--pix-fmt"), "pictures are coded as 8-bit RGB"),
+    "--roi": "use --crop WxH+X+Y",
+    "-preset": "use --preset NAME",
+    "-g": "use --gop N",
+    "-map": "use --stream N",
+}
+_DECODE = {
+    **dict.fromkeys(("-crf", "-qp", "-q", "-b"), "use --crf N, with --codec NAME"),
+    **dict.fromkeys(("-r", "-fps"), "use --fps RATE"),
+    **dict.fromkeys(("-s", "--resize"), "use --size WxH or --scale F"),
+    **dict.fromkeys(("-vf", "-filter"), "use --size WxH, --scale F, --roi X,Y,W,H and --fps RATE"),
+    **dict.fromkeys(("-c", "-vcodec"), "use --codec NAME"),
+    "--crop": "use --roi X,Y,W,H",
+    "-pix_fmt": "use --pix-fmt NAME",
+}
+_HINTS: Mapping[str, Mapping[str, str]] = {"encode": {**_EVERYWHERE, **_ENCODE}, "decode": {**_EVERYWHERE, **_DECODE}}
+
+# A name that pathlib has read has lost one of the two slashes.
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(?=[^/])")
+_ENCODED = ".stgv"
+
+
+def usage_hint(error: click.UsageError, arguments: Sequence[str]) -> str | None:
+    """Return what to do in place of the wrong use of a command; None where click's message says enough.
+
+    Args:
+        error: The wrong use that click found.
+        arguments: Arguments of the process.
+    """
+    if error.ctx is None:
+        return None
+    if not isinstance(error, click.NoSuchOption):
+        if "unexpected extra argument" in error.message and _are_images(arguments):
+            return (
+                "Got too many arguments: to encode several images, put the name in quotes, so that the shell leaves it "
+                "as it is: 'frame_*.png'"
+            )
+        return None
+    hints = _HINTS.get(error.ctx.info_name or "", {})
+    own = {name for parameter in error.ctx.command.params for name in parameter.opts}
+    for argument in arguments:
+        # ffmpeg names streams behind a colon: -c:v, -b:v, -filter:v.
+        name = argument.partition("=")[0].partition(":")[0]
+        if argument not in own and name in hints:
+            return f"No such option '{argument.partition('=')[0]}': {hints[name]}"
+    return None
+
+
+def check_paths(command: str, source: Path, destination: Path) -> None:
+    """Refuse arguments that were swapped, and sources that are addresses, and say what to type.
+
+    Args:
+        command: "encode" or "decode".
+        source: The input.
+        destination: The output.
+
+    Raises:
+        ConfigError: one of these is the case.
+    """
+    first, second = shlex.quote(os.fspath(source)), shlex.quote(os.fspath(destination))
+    source_is_encoded, destination_is_encoded = (path.suffix.lower() == _ENCODED for path in (source, destination))
+    is_swapped = source_is_encoded and not destination_is_encoded
+    if command == "decode":
+        is_swapped = destination_is_encoded and not source_is_encoded
+    if is_swapped:
+        raise ConfigError(
+            f"the arguments look swapped: the input comes first; try: stgvcodec {command} {second} {first}"
+        )
+    if command == "encode" and source_is_encoded:
+        raise ConfigError(
+            f"{source}: is encoded already; to do it anew, try: "
+            f"stgvcodec decode {first} - | stgvcodec encode - {second}"
+        )
+    if _ADDRESS.match(os.fspath(source)):
+        url = shlex.quote(_ADDRESS.sub(r"\1://", os.fspath(source), count=1))
+        fetch = f"ffmpeg -i {url} -f yuv4mpegpipe -" if command == "encode" else f"curl -L {url}"
+        raise ConfigError(f"{url}: is an address, expected a file; try: {fetch} | stgvcodec {command} - {second}")
+
+
+def _are_images(arguments: Sequence[str]) -> bool:
+    suffixes = [Path(argument).suffix.lower() for argument in arguments if not argument.startswith("-")]
+    return sum(suffix in (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp") for suffix in suffixes) > 1
