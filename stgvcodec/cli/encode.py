@@ -144,6 +144,8 @@ def summary(report: EncodeReport) -> str:
     n_rollbacks = sum(gop.n_rollbacks for gop in report.gops)
     if n_rollbacks:
         pairs.append(("diverged", f"{output.counted(n_rollbacks, 'time')}, each taken back and continued more slowly"))
+    if report.source_bits > 8:
+        pairs.append(("source", f"{report.source_bits} bits a sample, dithered to 8"))
     if report.audio_dropped:
         pairs.append(("sound", "not kept in this release"))
     return f"{output.name(report.path)}\n{output.facts(pairs)}"

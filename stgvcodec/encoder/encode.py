@@ -122,7 +122,7 @@ def encode(
             writer.finish()
             file.flush()
             os.fsync(file.fileno())
-        width, height, has_audio = video.width, video.height, video.has_audio
+        width, height, has_audio, source_bits = video.width, video.height, video.has_audio, video.bits_per_sample
         file_bytes = temporary.stat().st_size
     n_frames = sum(gop.n_frames for gop in gops)
     bpp = 8.0 * file_bytes / (width * height * n_frames)
@@ -148,6 +148,7 @@ def encode(
         psnr_target=config.psnr_target,
         plan=planned,
         shortfall=shortfall,
+        source_bits=source_bits,
     )
 
 

@@ -88,6 +88,7 @@ class EncodeReport:
         psnr_target: PSNR that was asked for, dB; None without such a target.
         plan: Plan that was made before the first GoP.
         shortfall: Reason why a target was not reached; None if it was, or there was none.
+        source_bits: Bits of a sample of the source; more than the 8 that are coded were dithered.
     """
 
     path: Path
@@ -107,3 +108,4 @@ class EncodeReport:
     psnr_target: float | None = None
     plan: EncodePlan | None = None
     shortfall: str | None = None
+    source_bits: int = 8

@@ -7,8 +7,9 @@ The rules:
     - RGB sources have matrix 0, are full range, and pass through unchanged.
 
 Conversions are libswscale's through the filter `scale`, with matrix and range passed explicitly, accurate rounding and
-full chroma interpolation: the frames equal, bit for bit, those of
+full chroma interpolation: the frames of 8-bit sources equal, bit for bit, those of
 `ffmpeg -vf scale=in_color_matrix=M:in_range=R:out_range=pc:flags=F,format=rgb24`, F being `_FLAGS` below.
+Sources of more bits are converted to 16 bits in the same way, and then dithered to 8 by a fixed pattern of 8x8 pixels.
 As in ffmpeg, 4:2:0 chroma is taken as centred between its pixels, whatever the stream's chroma location says.
 """
 
@@ -37,6 +38,8 @@ HDR_TRANSFERS = {16: "PQ (SMPTE ST 2084)", 18: "HLG (ARIB STD-B67)"}
 _SWSCALE_MATRICES = {1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020"}
 _FLAGS = "accurate_rnd+full_chroma_int+full_chroma_inp+bicubic"
 _LIMITED, _FULL = 1, 2
+# What a level of 8 bits is in 16 bits. swscale takes limited range for 256ths, and gives full range and RGB in 257ths.
+_LIMITED_LEVEL, _FULL_LEVEL = 256, 257
 _RANGE_NAMES = {_LIMITED: "tv", _FULL: "pc"}
 
 
@@ -144,14 +147,14 @@ class ColorConverter:
         Returns:
             Full-range RGB picture. [H, W, 3] uint8.
         """
-        if tags.full_range and bits_per_sample(picture) > 8:
-            return _to_8_bits(self._convert(picture, "rgb48le", _source_options(picture, tags), tags, size))
+        if bits_per_sample(picture) > 8:
+            return _dithered(self._convert(picture, "rgb48le", _source_options(picture, tags), tags, size), tags)
         return _array(self._convert(picture, "rgb24", _source_options(picture, tags), tags, size))
 
     def to_rgba(self, picture: av.VideoFrame, tags: ColorTags) -> npt.NDArray[np.uint8]:
         """Convert a decoded picture with alpha to full-range RGBA. [H, W, 4] uint8."""
-        if tags.full_range and bits_per_sample(picture) > 8:
-            return _to_8_bits(self._convert(picture, "rgba64le", _source_options(picture, tags), tags, None))
+        if bits_per_sample(picture) > 8:
+            return _dithered(self._convert(picture, "rgba64le", _source_options(picture, tags), tags, None), tags)
         return _array(self._convert(picture, "rgba", _source_options(picture, tags), tags, None))
 
     def resize(self, rgb: RgbImage, size: tuple[int, int]) -> RgbImage:
@@ -207,11 +210,30 @@ def _array(picture: av.VideoFrame) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(picture.to_ndarray(), dtype=np.uint8)
 
 
-def _to_8_bits(picture: av.VideoFrame) -> npt.NDArray[np.uint8]:
-    # swscale takes full-range samples of more than 8 bits for 256ths, not 255ths, so that its own step to 8 bits is off
-    # by up to 1.5 levels.
-    wide = np.asarray(picture.to_ndarray(), dtype=np.uint32)
-    return ((wide + 128) // 257).astype(np.uint8)
+def _dithered(picture: av.VideoFrame, tags: ColorTags) -> npt.NDArray[np.uint8]:
+    """Bring a picture of 16 bits to 8, so that the mean of an area stays what it was; levels of 8 bits stay themselves.
+
+    The three colours share a pattern, so that gray stays gray. Alpha is rounded.
+    """
+    level = _FULL_LEVEL if tags.full_range else _LIMITED_LEVEL
+    wide = np.asarray(picture.to_ndarray(), dtype=np.uint32)  # [H, W, 3 or 4]
+    height, width, _ = wide.shape
+    pattern = np.tile(_PATTERN, (-(-height // 8), -(-width // 8)))[:height, :width, None]
+    wide[..., :3] += (pattern * level) >> _PATTERN_BITS
+    wide[..., 3:] += level // 2
+    return np.minimum(wide // level, 255).astype(np.uint8)
+
+
+def _ordered_pattern() -> npt.NDArray[np.uint32]:
+    """Return Bayer's thresholds of 8x8 pixels, the odd numbers below 2^_PATTERN_BITS."""
+    pattern = np.zeros((1, 1), dtype=np.uint32)
+    for _ in range(3):
+        pattern = np.block([[4 * pattern, 4 * pattern + 2], [4 * pattern + 3, 4 * pattern + 1]])
+    return 2 * pattern + 1
+
+
+_PATTERN_BITS = 7
+_PATTERN = _ordered_pattern()
 
 
 def _source_options(picture: av.VideoFrame, tags: ColorTags) -> list[str]:

@@ -62,6 +62,7 @@ class VideoReader:
         frame_rate: Nominal frames per second.
         time_base: Seconds per unit of `VideoFrame.pts`.
         sample_aspect_ratio: Width over height of a pixel as displayed, after any turn, crop and resize.
+        bits_per_sample: Bits of a sample of the source; the frames have 8, to which more are dithered.
         color: Colour tags of the source, after the rules for untagged sources; the frames are full-range RGB.
         n_frames: How many frames to expect, for a progress display; None if unknown.
         has_audio: Whether the source has sound too, which is not read.
@@ -94,6 +95,7 @@ class VideoReader:
         crop, resize = self._selection.crop, self._selection.resize
         kept = display_size if crop is None else (crop.width, crop.height)
         self.sample_aspect_ratio = turned if resize is None else resized_aspect(turned, kept, resize)
+        self.bits_per_sample = bits_per_sample(first.picture)
         self._describe(first)
 
     def __enter__(self) -> VideoReader:
@@ -207,12 +209,11 @@ class VideoReader:
             )
 
     def _describe(self, first: DecodedPicture) -> None:
-        depth = bits_per_sample(first.picture)
-        if depth > 8:
-            _log.warning("%s: has %d bits a sample; it is coded at 8", self.name, depth)
+        if self.bits_per_sample > 8:
+            _log.warning("%s: has %d bits a sample; it is dithered to 8", self.name, self.bits_per_sample)
         if self.color.transfer in HDR_TRANSFERS:
             _log.warning(
-                "%s: is HDR, %s; its values are coded as they are, at 8 bits, which may show banding",
+                "%s: is HDR, %s; its values are coded as they are, at 8 bits, and decoded with the same tags",
                 self.name,
                 HDR_TRANSFERS[self.color.transfer],
             )

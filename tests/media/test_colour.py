@@ -12,8 +12,11 @@ import numpy as np
 import pytest
 from tolerances import F64, tolerance
 
+from stgvcodec.decoder.decode_file import decode
+from stgvcodec.encoder.config import EncodeConfig
+from stgvcodec.encoder.encode import encode
 from stgvcodec.errors import ConfigError, InputVideoError
-from stgvcodec.media import ColorTags, Selection, open_video
+from stgvcodec.media import CodecOptions, ColorTags, Selection, open_video
 from stgvcodec.media.colour import ColorConverter, output_matrix
 
 # K_R, K_B of ITU-R BT.601, BT.709 and BT.2020, by H.273 matrix coefficients.
@@ -97,8 +100,32 @@ def test_tagged_444_follows_the_standard(matrix, full_range, bits, write_video, 
         (frame,) = reader
     assert frame.rgb.dtype == np.uint8
     assert frame.rgb.flags.c_contiguous
-    quantity = "levels, deep full range" if bits > 8 and full_range else "levels, 4:4:4"
-    assert_levels(frame.rgb, float_rgb(planes, matrix, full_range, bits), quantity)
+    deep = "levels, dithered full range" if full_range else "levels, dithered"
+    assert_levels(frame.rgb, float_rgb(planes, matrix, full_range, bits), deep if bits > 8 else "levels, 4:4:4")
+
+
+@pytest.mark.parametrize("full_range", [False, True], ids=["limited", "full"])
+def test_what_has_more_bits_is_dithered_to_the_same_mean(full_range, write_video):
+    """Each area of 8x8 pixels has one value of 10 bits; rounded to 8 bits, most of them would become equal."""
+    column = np.arange(300, 332, dtype="<u2").repeat(8)
+    planes = [np.broadcast_to(column, (16, 256)).copy(), *(np.full((16, 256), 512, "<u2") for _ in range(2))]
+    path = write_video([planes], "yuv444p10le", matrix=1, color_range=2 if full_range else 1)
+
+    rgb = only_frame(path)
+
+    expected = float_rgb(planes, 1, full_range, 10)
+    means = [values.reshape(2, 8, 32, 8, 3).mean(axis=(1, 3)) for values in (rgb.astype(np.float64), expected)]
+    quantity = "levels, mean of a dithered full-range area" if full_range else "levels, mean of a dithered area"
+    assert_levels(means[0], means[1], quantity)
+    assert np.all(np.diff(means[0][0, :, 0]) > 0)
+    assert np.array_equal(rgb[..., 0], rgb[..., 1])
+    assert np.array_equal(rgb, only_frame(path))
+
+
+def test_levels_of_8_bits_in_16_stay_themselves(write_video, noise):
+    planes = noise(24, 40)
+    path = write_video([[plane.astype("<u2") * 257 for plane in planes]], "gbrp16le")
+    assert np.array_equal(only_frame(path), np.stack([planes[2], planes[0], planes[1]], axis=-1))
 
 
 @pytest.mark.parametrize(("height", "width"), [(48, 64), (720, 1280)], ids=["small", "720p"])
@@ -236,3 +263,27 @@ def test_bunny_by_the_float_formula(bunny):
     expected = float_rgb([planes[0], *(resample(plane, 720, 1280) for plane in planes[1:])], 6, False)
     assert_levels(frame.rgb[INSIDE], expected[INSIDE], "levels, 4:2:0")
     assert np.abs(frame.rgb - expected).mean() <= tolerance("levels, mean error of 4:2:0", F64).atol
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [
+        ("out.mp4", CodecOptions()),
+        ("out.mp4", CodecOptions("hevc", pixel_format="yuv420p10le")),
+        ("out.mkv", CodecOptions("av1")),
+        ("out.webm", CodecOptions()),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("transfer", [16, 18], ids=["pq", "hlg"])
+def test_hdr_goes_through_the_file_into_the_output(write_video, noise, tmp_path, name, codec, transfer, caplog):
+    source = write_video([noise(32, 48, 64, 940, dtype="<u2")], "yuv444p10le", matrix=9, primaries=9, transfer=transfer)
+    stgv = tmp_path / "a.stgv"
+
+    report = encode(source, stgv, config=EncodeConfig(preset="tiny", n_gaussians=30), device="cpu")
+    decode(stgv, tmp_path / name, codec=codec, device="cpu")
+
+    assert report.source_bits == 10
+    assert "10 bits a sample; it is dithered to 8" in caplog.text
+    with open_video(tmp_path / name) as video:
+        assert video.color == ColorTags(primaries=9, transfer=transfer, matrix=9, full_range=False)

@@ -158,7 +158,8 @@ def test_ten_bits_and_hdr_are_noted(write_video, noise, caplog):
         assert (reader.color.primaries, reader.color.transfer, reader.color.matrix) == (9, 16, 9)
         (frame,) = reader
     assert frame.rgb.dtype == np.uint8
-    assert "10 bits a sample" in caplog.text
+    assert reader.bits_per_sample == 10
+    assert "10 bits a sample; it is dithered to 8" in caplog.text
     assert "HDR, PQ" in caplog.text
 
 
