@@ -51,7 +51,12 @@ def check_overwrite(source: Path, *outputs: Path | None, yes: bool, no: bool) ->
         raise StgvError(f"{name}: exists already and is left as it is, as -n says")
     if not (sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()):
         raise OutputError(f"{name}: exists already; overwrite it with -y, or choose another name")
-    if not click.confirm(f"{click.format_filename(name)} exists already. Overwrite it?", err=True):
+    try:
+        agreed = click.confirm(f"{click.format_filename(name)} exists already. Overwrite it?", err=True)
+    except click.Abort:
+        # Ctrl-D is no answer.
+        agreed = False
+    if not agreed:
         raise StgvError(f"{name}: is left as it is")
 
 

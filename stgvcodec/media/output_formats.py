@@ -123,6 +123,7 @@ _RATE_FACTORS: Mapping[str, _RateFactor] = MappingProxyType(
             {"x265-params": f"{_X265_PARAMETERS}:lossless=1"},
         ),
         "libsvtav1": _RateFactor(12, 63, {"preset": "8"}),
+        "libaom-av1": _RateFactor(12, 63, {"cpu-used": "6", "row-mt": "1"}, {"aom-params": "lossless=1"}),
         "libvpx-vp9": _RateFactor(
             10, 63, {"deadline": "good", "cpu-used": "4", "row-mt": "1"}, {"lossless": "1"}
         ),
@@ -146,7 +147,7 @@ _ENCODERS = MappingProxyType(
 _QUANTIZER = MappingProxyType({"flags": "+qscale", "global_quality": str(2 * FF_QP2LAMBDA)})
 _WITH_SAMPLE_ASPECT = ("libx264", "libx264rgb", "libx265", "mpeg4", "mpeg2video", "mjpeg")
 # Streams that say their matrix by themselves, and those that have BT.601 whatever is said of them.
-_WITH_MATRIX = ("libx264", "libx264rgb", "libx265", "libsvtav1", "libvpx-vp9", "mpeg2video", "prores_ks")
+_WITH_MATRIX = ("libx264", "libx264rgb", "libx265", "libsvtav1", "libaom-av1", "libvpx-vp9", "mpeg2video", "prores_ks")
 _BT601_ENCODERS = ("libvpx", "mjpeg")
 # Encoders that need another device do not all say so.
 _HARDWARE = ("_v4l2m2m", "_vaapi", "_nvenc", "_qsv", "_amf", "_mf", "_vulkan", "_videotoolbox")

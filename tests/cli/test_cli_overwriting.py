@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -54,20 +56,27 @@ def test_the_input_is_not_overwritten_even_with_yes(cli, encoded: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(os.name != "posix", reason="needs a terminal")
-@pytest.mark.parametrize(("answer", "code"), [(b"y\n", 0), (b"n\n", 1), (b"\n", 1)], ids=["yes", "no", "default"])
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [(b"y\n", 0), (b"n\n", 1), (b"\n", 1), (b"\x04", 1), (b"\x03", 130)],
+    ids=["yes", "no", "default", "end of file", "Ctrl-C"],
+)
 def test_on_a_terminal_it_is_asked(encoded: Path, existing: Path, answer: bytes, code: int) -> None:
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "stgvcodec", "decode", str(encoded), str(existing), *OPTIONS]
-    with subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, stderr=theirs) as process:
+    # A terminal sends signals to those whose controlling terminal it is.
+    as_controlling = {"start_new_session": True, "preexec_fn": lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)}
+    with subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, stderr=theirs, **as_controlling) as process:
+        said = b""
+        while b"[y/N]" not in said:
+            said += os.read(ours, 4096)
         os.write(ours, answer)
         out, _ = process.communicate(timeout=120)
     os.close(theirs)
-    said = os.read(ours, 4096)
     os.close(ours)
     assert (process.returncode, out) == (code, b"")
     assert b"out.mp4 exists already. Overwrite it? [y/N]" in said
-    assert (existing.read_bytes() == b"precious") == (code == 1)
+    assert (existing.read_bytes() == b"precious") == (code != 0)
 
 
 def test_images_of_a_row_are_asked_for(cli, encoded: Path, tmp_path: Path) -> None:

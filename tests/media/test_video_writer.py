@@ -315,7 +315,7 @@ def test_a_rate_factor_trades_size_for_quality(tmp_path):
 @pytest.mark.parametrize(
     ("suffix", "codec", "said"),
     [
-        (".webm", CodecOptions("h264"), r"--codec h264: the container does not hold it; choose one of av1, vp9, vp8$"),
+        (".webm", CodecOptions("h264"), r"--codec h264: the container does not hold it; choose one of av1, vp9, vp8"),
         (".mp4", CodecOptions("h2645"), r"--codec h2645: there is no such encoder here; choose one of h264, hevc, av1"),
         (".mp4", CodecOptions(crf=52), r"--crf 52, expected 0 to 51 for h264"),
         (
