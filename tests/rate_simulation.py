@@ -39,7 +39,7 @@ class FakeVideo:
     frame_rate: Fraction = Fraction(24)
     time_base: Fraction = Fraction(1, 12_288)
     sample_aspect_ratio: Fraction = Fraction(1)
-    has_audio: bool = False
+    file: Path | None = None
     color: ColorDescription = TAGS
 
     def __enter__(self) -> FakeVideo:
@@ -117,10 +117,11 @@ def simulated(
     *,
     jobs: int = 1,
     plans: list[EncodePlan] | None = None,
+    file: Path | None = None,
     **options: object,
 ) -> EncodeReport:
     """`encode` with that content and that fit."""
-    monkeypatch.setattr(encoder, "open_video", lambda *_, **__: FakeVideo(content.n_frames))
+    monkeypatch.setattr(encoder, "open_video", lambda *_, **__: FakeVideo(content.n_frames, file=file))
     monkeypatch.setattr(encoder, "measure_content", lambda *_: content)
     monkeypatch.setattr(encoder, "StgvWriter", TrustingWriter)
     monkeypatch.setattr(gop_scheduler, "encode_gop", fit)

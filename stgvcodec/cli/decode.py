@@ -86,6 +86,7 @@ def summary(report: DecodeReport) -> str:
     if report.render_seconds > 0:
         rate = report.n_frames / report.render_seconds
         pairs.append(("rendering", f"{output.duration(report.render_seconds)} of it, {rate:.1f} frames a second"))
+    pairs += [output.track(track) for track in report.tracks]
     if report.damage:
         pairs.append(("damage", f"{output.counted(len(report.damage), 'part')} skipped, listed above"))
     return f"{output.name(report.path)}\n{output.facts(pairs)}"

@@ -100,7 +100,7 @@ def demo_command(verbosity: Verbosity, folder: Path, *, device: str, backend: st
     from stgvcodec.evaluation.fresh_process import decode_in_new_process
     from stgvcodec.media.selection import Selection
 
-    selection = Selection.parse(frames=FRAMES, resize=RESIZE)
+    selection = Selection.parse(frames=FRAMES, resize=RESIZE).pictures_only
     with importlib.resources.as_file(importlib.resources.files("stgvcodec") / CLIP) as clip:
         with shown_progress("encoding", verbosity) as progress, _compile_timer() as compiling:
             encoded = encode(

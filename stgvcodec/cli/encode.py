@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.argument("source", metavar="INPUT", type=options.PATH)
 @click.argument("destination", metavar="OUTPUT", type=options.PATH)
 @options.config_options
-@options.timed_selection_options
+@options.source_options
 @options.matrix_option
 @options.device_options
 @click.option(
@@ -102,7 +102,9 @@ def plan_text(plan: EncodePlan) -> str:
     )
     lines = [f"plan: {extent}", f"      {model}"]
     if plan.expected_bytes is not None:
-        size = f"{output.number(plan.expected_bytes)} bytes, {plan.expected_bpp:.4f} bits a pixel"
+        n_bytes = output.number(plan.expected_bytes + (plan.carried_bytes or 0))
+        carried = f", {output.number(plan.carried_bytes)} of them beside the pictures" if plan.carried_bytes else ""
+        size = f"{n_bytes} bytes{carried}, {plan.expected_bpp:.4f} bits a pixel"
         lines.append(f"      target {_target(plan)}; {size} expected")
     return "\n".join(lines)
 
@@ -146,8 +148,12 @@ def summary(report: EncodeReport) -> str:
         pairs.append(("diverged", f"{output.counted(n_rollbacks, 'time')}, each taken back and continued more slowly"))
     if report.source_bits > 8:
         pairs.append(("source", f"{report.source_bits} bits a sample, dithered to 8"))
-    if report.audio_dropped:
-        pairs.append(("sound", "not kept in this release"))
+    pairs += [output.track(track) for track in report.tracks]
+    if report.carried_bytes:
+        what = "sound, subtitles and metadata" if report.tracks else "metadata"
+        pairs.append(("carried", f"{output.number(report.carried_bytes)} bytes of the size are {what}"))
+    if report.left_out:
+        pairs.append(("left out", "; ".join(report.left_out)))
     return f"{output.name(report.path)}\n{output.facts(pairs)}"
 
 

@@ -32,7 +32,7 @@ def info_command(verbosity: Verbosity, file: Path, *, as_json: bool) -> None:
     if as_json:
         output.print_result(output.json_text(as_dict(info)))
         return
-    sections = [general(info), rate_table(info), gop_table(info), needs(info)]
+    sections = [general(info), *carried(info), rate_table(info), gop_table(info), needs(info)]
     if verbosity.level > 0:
         sections += [gop_headers(info), limits(info)]
     output.print_result("\n\n".join(sections))
@@ -64,6 +64,9 @@ def as_dict(info: StreamInfo) -> dict[str, object]:
         "decode_memory_bytes": info.decode_memory_bytes,
         "largest_gop": largest,
         "limits": info.limits,
+        "carried_bytes": info.carried_bytes,
+        "tracks": info.tracks,
+        "tags": info.tags,
     }
 
 
@@ -82,6 +85,26 @@ def general(info: StreamInfo) -> str:
         ("source", ", ".join(source)),
     ]
     return f"{output.name(info.path)}\n{output.facts(pairs)}"
+
+
+def carried(info: StreamInfo) -> list[str]:
+    """Return the tracks and the metadata, a section each; none where the file has none."""
+    sections = []
+    if info.tracks:
+        rows = [
+            [
+                ": ".join(output.track(track)),
+                output.number(track.n_packets),
+                output.number(track.n_bytes),
+                f"{track.begin_seconds:.3f}",
+                f"{track.end_seconds:.3f}",
+            ]
+            for track in info.tracks
+        ]
+        sections.append(output.table(["track", "packets", "bytes", "from, s", "to, s"], rows))
+    if info.tags:
+        sections.append(output.facts([(key, value.replace("\n", " / ")) for key, value in info.tags.items()]))
+    return sections
 
 
 def rate_table(info: StreamInfo) -> str:

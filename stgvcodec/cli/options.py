@@ -49,8 +49,8 @@ def device_options(command: _Command) -> _Command:
 
 
 def frames_option(command: _Command) -> _Command:
-    """Add --frames and --time; the command gets `selection`."""
-    return _gathered(command, "selection", (_FRAMES, _TIME), _selection)
+    """Add --frames, --time, --no-audio, --no-subtitles and --no-metadata; the command gets `selection`."""
+    return _gathered(command, "selection", (_FRAMES, _TIME, *_CARRIED), _selection)
 
 
 def selection_options(command: _Command) -> _Command:
@@ -58,9 +58,9 @@ def selection_options(command: _Command) -> _Command:
     return _gathered(command, "selection", (_FRAMES, *_PICTURE), _selection)
 
 
-def timed_selection_options(command: _Command) -> _Command:
-    """Add --time beside what `selection_options` adds; the command gets `selection`."""
-    return _gathered(command, "selection", (_FRAMES, _TIME, *_PICTURE), _selection)
+def source_options(command: _Command) -> _Command:
+    """Add --time, --no-audio, --no-subtitles and --no-metadata beside what `selection_options` adds; same argument."""
+    return _gathered(command, "selection", (_FRAMES, _TIME, *_PICTURE, *_CARRIED), _selection)
 
 
 def rendering_options(command: _Command) -> _Command:
@@ -128,7 +128,7 @@ def config_options(command: _Command) -> _Command:
             type=click.Choice(PROFILES),
             help="Quantisers and entropy models.  [default: compact; paper with --preset paper]",
         ),
-        click.option("--bpp-target", type=float, metavar="BPP", help="File size to reach, bits a pixel and frame."),
+        click.option("--bpp-target", type=float, metavar="BPP", help="Rate of the pictures, bits a pixel and frame."),
         click.option("--size-target", metavar="BYTES", help="File size to reach, bytes; k, M, G: 10^3, 10^6, 10^9."),
         click.option(
             "--psnr-target",
@@ -179,9 +179,12 @@ _STREAM = click.option(
 _KEEP_GOING = click.option(
     "--keep-going", is_flag=True, help="Read on where the source is damaged, and say what was left out."
 )
-
-
 _PICTURE = (_CROP, _RESIZE, _SQUARE, _STREAM, _KEEP_GOING)
+_CARRIED = (
+    click.option("--no-audio", is_flag=True, help="Leave sound out."),
+    click.option("--no-subtitles", is_flag=True, help="Leave subtitles out."),
+    click.option("--no-metadata", is_flag=True, help="Leave out title, creation time and the like of the file."),
+)
 
 
 def _selection(**given: Any) -> Selection:

@@ -10,12 +10,15 @@ import os
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path, PurePath
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
 from stgvcodec.cli.pipes import STANDARD_STREAM
 from stgvcodec.errors import ConfigError
+
+if TYPE_CHECKING:
+    from stgvcodec.tracks import TrackInfo
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
@@ -173,6 +176,18 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def track(info: TrackInfo) -> tuple[str, str]:
+    """Format what a track is: its kind, and its codec, rate, language, title and dispositions."""
+    parts = [info.codec]
+    if info.sample_rate:
+        parts.append(f"{number(info.sample_rate)} Hz")
+    if info.n_channels:
+        parts.append(info.channel_layout or counted(info.n_channels, "channel"))
+    parts += [info.tags[key] for key in ("language", "title") if key in info.tags]
+    parts += [flag.replace("_", " ") for flag in info.dispositions]
+    return "sound" if info.kind == "audio" else "subtitles", ", ".join(parts)
 
 
 def name(path: Path) -> str:

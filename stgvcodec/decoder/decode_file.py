@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from stgvcodec.decoder.carried_tracks import CarriedTracks
 from stgvcodec.decoder.video_decoder import VideoDecoder
 from stgvcodec.errors import BitstreamError, ConfigError
 from stgvcodec.media.atomic import refuse_same_file
@@ -23,6 +24,7 @@ from stgvcodec.media.output_formats import CodecOptions
 from stgvcodec.media.selection import Crop, Selection, resized_aspect
 from stgvcodec.media.writer import open_writer
 from stgvcodec.progress import Progress, ProgressCallback
+from stgvcodec.tracks import TrackInfo
 
 # 29.97 is meant as 2997/100, and not as the nearest number of 53 bits.
 _MOST_RATE_DENOMINATOR = 100_000
@@ -40,6 +42,7 @@ class DecodeReport:
         seconds: Wall-clock time of reading, rendering and writing.
         render_seconds: The part of `seconds` in which bytes became 8-bit RGB frames.
         damage: Damaged parts that keep_going skipped, each with the reason.
+        tracks: Tracks of sound and subtitles that were written.
         device: The device on which it ran.
         backend: Name of the back end that rendered.
     """
@@ -51,6 +54,7 @@ class DecodeReport:
     seconds: float
     render_seconds: float
     damage: tuple[str, ...]
+    tracks: tuple[TrackInfo, ...]
     device: str
     backend: str
 
@@ -72,6 +76,8 @@ def decode(
 ) -> DecodeReport:
     """Decode a `.stgv` file.
 
+    Sound, subtitles and metadata go into the video file as they are, and only those of the selected frames.
+
     Args:
         source: The `.stgv` file.
         destination: A video file of one of the kinds that `open_writer` lists, or without a suffix a folder of PNGs. It
@@ -83,7 +89,8 @@ def decode(
         fps: Frames a second: from the first frame on, each time the frame that is on the screen then, which may come
             several times or not at all. None writes each frame once, with its own time.
         keep_going: Whether to render every intact GoP of a damaged file.
-        selection: Range of frames or of time. Crop and resize are refused, since they belong to `encode`.
+        selection: Range of frames or of time, and what is written beside the frames. Crop and resize are refused, since
+            they belong to `encode`.
         codec: Codec, rate factor and samples of the video file; by default those of its suffix.
         device: "auto", "cpu" or "cuda".
         backend: "auto", "reference", "numba" or "triton".
@@ -110,6 +117,7 @@ def decode(
         indices = selection.indices([decoder.pts(i) for i in range(len(decoder))], header.time_base)
         if not indices:
             raise ConfigError(_nothing_taken(source, selection, decoder))
+        carried = CarriedTracks(decoder, indices, selection, destination)
         shown = _as_they_are(decoder, indices) if fps is None else _at_rate(decoder, indices, fps)
         pictures = _Pictures(decoder, [index for index, _ in groupby(shown.indices)], scale=scale, size=size, roi=roi)
         rgb = pictures.next()
@@ -127,6 +135,7 @@ def decode(
             sample_aspect_ratio=ratio,
             last_frame_duration=shown.last_frame_duration,
             codec=codec or CodecOptions(),
+            tracks=carried.muxer(),
         ) as writer:
             n_frames = len(shown.indices)
             before = shown.indices[0]
@@ -143,7 +152,8 @@ def decode(
             n_frames=n_frames,
             seconds=time.perf_counter() - started,
             render_seconds=pictures.seconds,
-            damage=decoder.damage,
+            damage=(*decoder.damage, *carried.damage),
+            tracks=carried.infos(),
             device=str(decoder.device),
             backend=decoder.backend,
         )

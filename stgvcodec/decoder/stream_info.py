@@ -9,9 +9,12 @@ from itertools import pairwise
 from pathlib import Path
 
 from stgvcodec.bitstream.container.file_header import ColorDescription, StreamHeader
+from stgvcodec.bitstream.container.overhead import video_bytes
 from stgvcodec.bitstream.container.reader import StgvReader, stream_bytes
+from stgvcodec.bitstream.container.tracks import TrackReader
 from stgvcodec.bitstream.payload.head import GopHeader, payload_stream_bytes, read_header
 from stgvcodec.bitstream.syntax.limits import LIMITS
+from stgvcodec.tracks import TrackCounter, TrackInfo
 
 # Streams whose length grows with the number of Gaussians.
 _GAUSSIAN_STREAMS = ("points", "point_bits", "shapes", "colors")
@@ -60,17 +63,21 @@ class StreamInfo:
         variable_frame_rate: Whether the timestamps are uneven; the frame rate is then only a name.
         begin_stream_seconds: Time at which the first frame begins.
         duration_seconds: Time between the start of the first frame and the end of the last.
-        bpp: Bits per pixel, 8 * file_bytes / (width * height * n_frames).
+        bpp: Bits per pixel of the pictures, 8 * (file_bytes - carried_bytes) / (width * height * n_frames).
         profile: Name of the profile, such as "paper".
         format_version: Version of the format, such as "2.0".
         tool: Version string of the encoder.
         color: H.273 code points of the source, and its range.
-        streams: Name of each stream -> its bytes over the whole file. Their sum is exactly file_bytes ("container" is
-            the framing).
+        streams: Name of each stream -> its bytes over the whole file. Their sum is exactly file_bytes ("carried" is
+            carried_bytes, "container" is the other framing).
         bits_per_gaussian: Name of each stream that grows with the Gaussians -> 8 * its bytes / Gaussians of all GoPs.
         gops: The GoPs in order.
         decode_memory_bytes: Estimate of the memory that decoding the largest GoP needs, frames included, bytes.
         limits: Name of each limit of the format -> the largest value.
+        carried_bytes: Bytes of sound, subtitles and metadata, framing and index included.
+        tracks: The tracks of sound and subtitles.
+        tags: Title, creation time and the like, by name.
+        damage: Damaged parts of the tracks and tags that keep_going skipped, each with the reason.
     """
 
     path: Path
@@ -94,6 +101,10 @@ class StreamInfo:
     gops: tuple[GopInfo, ...]
     decode_memory_bytes: int
     limits: dict[str, int] = field(repr=False)
+    carried_bytes: int = 0
+    tracks: tuple[TrackInfo, ...] = ()
+    tags: dict[str, str] = field(default_factory=dict)
+    damage: tuple[str, ...] = ()
 
     @property
     def num_frames(self) -> int:
@@ -133,8 +144,8 @@ def read_info(path: str | Path) -> StreamInfo:
         return stream_info(reader, Path(path))
 
 
-def stream_info(reader: StgvReader, path: Path) -> StreamInfo:
-    """Describe an open file; see `read_info`."""
+def stream_info(reader: StgvReader, path: Path, *, keep_going: bool = False) -> StreamInfo:
+    """Describe an open file; see `read_info`. With `keep_going` damaged tracks are left out."""
     header = reader.header
     gops: list[GopInfo] = []
     memory = 0
@@ -153,7 +164,12 @@ def stream_info(reader: StgvReader, path: Path) -> StreamInfo:
             )
         )
     n_frames = sum(gop.n_frames for gop in gops)
-    streams = stream_bytes((gop.streams for gop in gops), reader.file_bytes)
+    tracks = TrackReader(reader, keep_going=keep_going)
+    counters = {number: TrackCounter(track) for number, track in tracks.tracks.items()}
+    for number, packet in tracks.packets(counters):
+        counters[number].add(packet)
+    carried_bytes = reader.file_bytes - video_bytes(reader.chunks, reader.file_bytes)
+    streams = stream_bytes((gop.streams for gop in gops), reader.file_bytes, carried_bytes)
     pts = [pts for entry in reader.gops for pts in entry.pts]
     duration = float((pts[-1] - pts[0]) * header.time_base) + last_frame_seconds(header) if pts else 0.0
     return StreamInfo(
@@ -168,7 +184,7 @@ def stream_info(reader: StgvReader, path: Path) -> StreamInfo:
         variable_frame_rate=len({later - earlier for earlier, later in pairwise(pts)}) > 1,
         begin_stream_seconds=float(pts[0] * header.time_base) if pts else 0.0,
         duration_seconds=duration,
-        bpp=8.0 * reader.file_bytes / max(header.width * header.height * n_frames, 1),
+        bpp=8.0 * (reader.file_bytes - carried_bytes) / max(header.width * header.height * n_frames, 1),
         profile=header.profile,
         format_version=".".join(str(number) for number in header.format_version),
         tool=header.tool,
@@ -182,6 +198,10 @@ def stream_info(reader: StgvReader, path: Path) -> StreamInfo:
         gops=tuple(gops),
         decode_memory_bytes=memory,
         limits=dict(LIMITS),
+        carried_bytes=carried_bytes,
+        tracks=tuple(counter.info() for counter in counters.values()),
+        tags=tracks.tags,
+        damage=tuple(tracks.damage),
     )
 
 

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from stgvcodec.bitstream.container.file_header import StreamHeader
 from stgvcodec.bitstream.container.reader import StgvReader
+from stgvcodec.bitstream.container.tracks import TrackReader
 from stgvcodec.bitstream.syntax.limits import LIMITS
 from stgvcodec.decoder.gop_renderer import GopRenderer, RenderBudget
 from stgvcodec.decoder.prefetch import LOOK_AHEAD, GopPrefetcher
@@ -151,6 +152,7 @@ class VideoDecoder:
             raise ConfigError(f"dimension_order is '{dimension_order}', expected 'NCHW' or 'NHWC'")
         self.device, self.backend = resolve_device(str(device), backend)
         self._arguments = (source, str(device), backend, dimension_order, keep_going)
+        self._keep_going = keep_going
         self._channels_last = dimension_order == "NHWC"
         opened = _opened(source)
         self._path = Path(opened) if isinstance(opened, str | os.PathLike) else Path()
@@ -173,7 +175,12 @@ class VideoDecoder:
     @cached_property
     def metadata(self) -> StreamInfo:
         """Description of the file. The first use reads the whole file."""
-        return stream_info(self._reader, self._path)
+        return stream_info(self._reader, self._path, keep_going=self._keep_going)
+
+    @cached_property
+    def tracks(self) -> TrackReader:
+        """Sound, subtitles and metadata that the file carries beside its pictures, which are not decoded."""
+        return TrackReader(self._reader, keep_going=self._keep_going)
 
     def __reduce__(self) -> tuple[Callable[..., VideoDecoder], tuple[object, ...]]:
         """Pickle what the file was opened from; another process, or a copy, opens it anew."""

@@ -33,8 +33,8 @@ class EncodeConfig:
             "middle", or "auto" (the one closest to all others).
         initialization: Rule by which the Gaussians start: "content" or "random".
         scene_cut: Whether a scene cut also starts a GoP.
-        bpp_target: File size to reach, bits per pixel and frame, all headers included.
-        size_target: File size to reach, bytes, all headers included.
+        bpp_target: Size of the pictures to reach, bits per pixel and frame, all headers included.
+        size_target: File size to reach, bytes, all headers, sound, subtitles and metadata included.
         psnr_target: Mean over frames of the RGB PSNR to reach, dB, as `compare` measures it.
         color_stages: Stages of the residual vector quantiser of the colours.
         color_codebook_size: Codewords of each stage, a power of two for the least waste.

@@ -7,6 +7,7 @@ import math
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from stgvcodec._version import __version__
@@ -23,6 +24,7 @@ from stgvcodec.encoder.lookahead.gop_splitter import Gop
 from stgvcodec.encoder.profiles import PROFILES
 from stgvcodec.encoder.rate_control.planner import rate_control
 from stgvcodec.encoder.reports import EncodePlan, EncodeReport, GopReport, PlanCallback
+from stgvcodec.encoder.track_writer import TrackWriter
 from stgvcodec.errors import ConfigError, InputVideoError
 from stgvcodec.media.atomic import atomic_output, check_output_file, refuse_same_file
 from stgvcodec.media.image_folder import IMAGE_SUFFIXES
@@ -55,6 +57,8 @@ def encode(
 ) -> EncodeReport:
     """Encode a video.
 
+    Sound, subtitles and metadata of a video file are carried along as they are (`Selection` leaves them out).
+
     With a target the source is read twice: first to count its frames and to see how they change, then for the fits. The
     frames of a video that takes less than 512 MiB are kept in between.
 
@@ -63,7 +67,7 @@ def encode(
         destination: The `.stgv` file; written under a temporary name and moved into place when complete, over a file
             that is there.
         config: Options of the encoder; by default those of preset "medium".
-        selection: Frames and part of the picture to encode.
+        selection: Frames and part of the picture to encode, and what is carried beside them.
         matrix: Colour matrix in place of the one that the source is tagged with: "bt601", "bt709" or "bt2020".
         device: Device to fit on: "auto", "cpu" or "cuda".
         backend: Implementation of the operators: "auto", "reference", "numba" or "triton".
@@ -82,24 +86,32 @@ def encode(
     """
     started = time.perf_counter()
     config = config or EncodeConfig()
+    selection = selection or Selection()
     refuse_same_file(source, destination)
     if Path(destination).suffix.lower() in (*VIDEO_SUFFIXES, *IMAGE_SUFFIXES):
         raise ConfigError(f"{destination}: encode writes .stgv files, got the suffix of another format; use .stgv")
     check_output_file(destination)
     torch_device, backend_name = resolve_device(device, backend)
     with (
-        open_video(source, selection=selection or Selection(), matrix=matrix) as video,
+        open_video(source, selection=selection, matrix=matrix) as video,
         atomic_output(destination) as temporary,
         CompileAhead(PROFILES[config.profile], torch_device, backend_name) as kernels,
     ):
         _check_size(video)
         n_at_once = jobs or _JOBS.get(backend_name, 1)
         header = _stream_header(video, config)
+        tracks = TrackWriter(video, selection)
         kept = _KeptFrames(video)
-        control = rate_control(config, _content(video, kept, progress), header) if config.has_target else None
+        control, carried_bytes = None, None
+        if config.has_target:
+            content = _content(video, kept, progress)
+            carried_bytes = tracks.count_bytes(content.pts[0], content.pts[-1])
+            control = rate_control(config, content, header, carried_bytes)
+        else:
+            tracks.check()
         scheduler = GopScheduler(config, video, control, torch_device, backend_name, n_at_once, progress)
         kernels.start(scheduler.field_specs())
-        planned = scheduler.encode_plan()
+        planned = replace(scheduler.encode_plan(), carried_bytes=carried_bytes)
         # A source without frames has no plan; reading it, below, says what is wrong.
         if plan is not None and planned.n_frames != 0:
             plan(planned)
@@ -108,38 +120,45 @@ def encode(
         psnrs: list[float] = []
         with temporary.open("wb") as file:
             writer = StgvWriter(file, header)
+            tracks.begin(writer)
+            last_pts = 0
             for gop, payload in scheduler.payloads(scheduler.gops(kept.again())):
+                tracks.before_gop(writer, gop.pts[0])
                 first_byte = writer.n_bytes
                 writer.add_gop(payload.bytes, gop.pts)
                 n_bytes = writer.n_bytes - first_byte
                 gops.append(_gop_report(scheduler.n_frames_done, gop, payload, n_bytes))
                 psnrs.extend(payload.stats.psnr_db)
                 scheduler.done(gop, payload)
+                last_pts = gop.pts[-1]
                 # Frames of this GoP are not kept while the next one is read.
                 del gop
             if not gops:
                 raise InputVideoError(f"{source}: no frames to encode; expected at least one")
+            tracks.finish(writer, last_pts)
             writer.finish()
             file.flush()
             os.fsync(file.fileno())
-        width, height, has_audio, source_bits = video.width, video.height, video.has_audio, video.bits_per_sample
+        width, height, source_bits = video.width, video.height, video.bits_per_sample
         file_bytes = temporary.stat().st_size
     n_frames = sum(gop.n_frames for gop in gops)
-    bpp = 8.0 * file_bytes / (width * height * n_frames)
+    video_bytes = file_bytes - tracks.n_bytes
     psnr_db = _mean_psnr_db(psnrs)
-    shortfall = None if control is None else control.shortfall(file_bytes, psnr_db)
+    shortfall = None if control is None else control.shortfall(video_bytes, psnr_db)
     if shortfall is not None:
         logger.warning("%s: %s", destination, shortfall)
     return EncodeReport(
         path=Path(destination),
         file_bytes=file_bytes,
-        bpp=bpp,
+        bpp=8.0 * video_bytes / (width * height * n_frames),
         bpp_target=config.bpp_target,
         psnr_db=psnr_db,
         width=width,
         height=height,
         n_frames=n_frames,
-        audio_dropped=has_audio,
+        carried_bytes=tracks.n_bytes,
+        tracks=tracks.infos(),
+        left_out=tracks.left_out,
         gops=tuple(gops),
         seconds=time.perf_counter() - started,
         device=str(torch_device),

@@ -6,13 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from stgvcodec.tracks import TrackInfo
+
 
 @dataclass(frozen=True)
 class EncodePlan:
     """What an encode is about to do; at most one of the targets is given.
 
     Attributes:
-        bpp_target: Bits per pixel and frame of the whole file.
+        bpp_target: Bits per pixel and frame of the pictures, all headers included.
         size_target: Bytes of the whole file.
         psnr_target: Mean PSNR, dB.
         n_frames: Frames of the video, counted where there is a target, else as the source says; None if it does not.
@@ -20,8 +22,9 @@ class EncodePlan:
         longest_gop: Most frames of a GoP.
         n_gaussians: Gaussians of a GoP of average length.
         n_field_parameters: Parameters of such a GoP's deformation field.
-        expected_bytes: Expected size of the file; None where it is not planned.
+        expected_bytes: Expected size of the pictures, all headers included; None where it is not planned.
         expected_bpp: Expected bits per pixel and frame; None where they are not planned.
+        carried_bytes: Bytes of the file that sound, subtitles and metadata take; None where they are not planned.
     """
 
     bpp_target: float | None
@@ -34,6 +37,7 @@ class EncodePlan:
     n_field_parameters: int
     expected_bytes: int | None
     expected_bpp: float | None
+    carried_bytes: int | None = None
 
 
 PlanCallback = Callable[[EncodePlan], None]
@@ -72,14 +76,16 @@ class EncodeReport:
     Attributes:
         path: The file written.
         file_bytes: Size of the file.
-        bpp: Bits per pixel and frame: 8 * file_bytes / (width * height * n_frames).
+        bpp: Bits per pixel and frame: 8 * (file_bytes - carried_bytes) / (width * height * n_frames).
         bpp_target: Bits per pixel and frame that were asked for; None without such a target.
         psnr_db: Mean over the frames of the PSNR of 8-bit RGB, as a decoder renders them from the written bytes;
             identical frames are left out, and it is inf if all are identical.
         width: Picture width, pixels.
         height: Picture height, pixels.
         n_frames: Frames written.
-        audio_dropped: Whether the source has sound; this release keeps only the pictures.
+        carried_bytes: Bytes of the file that sound, subtitles and metadata take, framing and index included.
+        tracks: Tracks of sound and subtitles that were carried along.
+        left_out: Streams beside the pictures that were wanted but could not be carried, each with the reason.
         gops: A report for each GoP.
         seconds: Wall-clock time of the encode.
         device: Device that the fits ran on, e.g. "cpu".
@@ -99,7 +105,9 @@ class EncodeReport:
     width: int
     height: int
     n_frames: int
-    audio_dropped: bool
+    carried_bytes: int
+    tracks: tuple[TrackInfo, ...]
+    left_out: tuple[str, ...]
     gops: tuple[GopReport, ...]
     seconds: float
     device: str

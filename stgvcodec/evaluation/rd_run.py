@@ -275,7 +275,7 @@ class _Run:
             self._clip.path,
             stgv,
             config=config,
-            selection=self._clip.selection,
+            selection=self._clip.selection.pictures_only,
             matrix=self._clip.matrix,
             device=device,
             backend=backend,

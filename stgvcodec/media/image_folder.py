@@ -69,7 +69,7 @@ class ImageFolderSource:
         else:
             self._files = _images_in(path) if path.is_dir() else _images_named(path)
         self.n_frames: int | None = len(self._files) if self._are_many else len(_facts(path).pages)
-        self.has_audio = False
+        self.file: Path | None = None
 
     def last_frame_duration(self) -> int:
         """Return 0: every image is shown for one nominal interval."""

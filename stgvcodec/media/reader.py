@@ -65,14 +65,14 @@ class VideoReader:
         bits_per_sample: Bits of a sample of the source; the frames have 8, to which more are dithered.
         color: Colour tags of the source, after the rules for untagged sources; the frames are full-range RGB.
         n_frames: How many frames to expect, for a progress display; None if unknown.
-        has_audio: Whether the source has sound too, which is not read.
+        file: File that may hold sound, subtitles and metadata beside the pictures; None for images.
     """
 
     def __init__(self, source: FrameSource, selection: Selection, matrix: int | None) -> None:
         self.name = source.name
         self.frame_rate = source.frame_rate
         self.time_base = source.time_base
-        self.has_audio = source.has_audio
+        self.file = source.file
         self.n_frames = None if source.n_frames is None or selection.time else selection.count(source.n_frames)
         self._source = source
         self._matrix = matrix

@@ -1,6 +1,7 @@
 """Choice of frames and of a part of the picture: `--frames` or `--time`, `--crop`, `--resize`, applied in that order.
 
-Which stream of a file is read, and whether damage stops that, is part of the choice: `--stream`, `--keep-going`.
+Which stream of a file is read, whether damage stops that, and what is left out beside the pictures is part of the
+choice: `--stream`, `--keep-going`, `--no-audio`, `--no-subtitles`, `--no-metadata`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from stgvcodec.errors import ConfigError
+from stgvcodec.tracks import KINDS
 
 MAX_SIDE = 16384
 """Largest width or height that `--resize` may ask for, pixels (what H.264 and swscale handle)."""
@@ -83,6 +85,9 @@ class Selection:
             is not whole is taken as it is. Otherwise damage is an error.
         time: Half-open range in seconds from the first frame, in place of `frames`: those that begin to be shown in it.
             Either end may be None. Not every command takes it.
+        audio: Whether sound is taken along with the pictures.
+        subtitles: Whether subtitles are.
+        metadata: Whether title, creation time and the like are.
     """
 
     frames: tuple[int | None, int | None] | None = None
@@ -92,6 +97,9 @@ class Selection:
     square: bool = False
     keep_going: bool = False
     time: tuple[Fraction | None, Fraction | None] | None = None
+    audio: bool = True
+    subtitles: bool = True
+    metadata: bool = True
 
     def __post_init__(self) -> None:
         start, stop = self.first_frame, self.end_frame
@@ -120,6 +128,9 @@ class Selection:
         stream: int | None = None,
         square: bool = False,
         keep_going: bool = False,
+        no_audio: bool = False,
+        no_subtitles: bool = False,
+        no_metadata: bool = False,
     ) -> Selection:
         """Read the texts of the command line: frames `A:B`, time `A:B`, crop `WxH[+X+Y]`, resize `WxH`.
 
@@ -134,7 +145,30 @@ class Selection:
             stream=stream,
             square=square,
             keep_going=keep_going,
+            audio=not no_audio,
+            subtitles=not no_subtitles,
+            metadata=not no_metadata,
         )
+
+    @property
+    def pictures_only(self) -> Selection:
+        """The selection without sound, subtitles and metadata."""
+        return replace(self, audio=False, subtitles=False, metadata=False)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of tracks that are taken, names in `tracks.KINDS`."""
+        return tuple(kind for kind, taken in zip(KINDS, (self.audio, self.subtitles), strict=True) if taken)
+
+    @property
+    def is_cut_at_start(self) -> bool:
+        """Whether frames may be left out before the first one taken."""
+        return self.first_frame > 0 or bool(self.time and self.time[0])
+
+    @property
+    def is_cut_at_end(self) -> bool:
+        """Whether frames may be left out behind the last one taken."""
+        return self.end_frame is not None or (self.time is not None and self.time[1] is not None)
 
     @property
     def first_frame(self) -> int:

@@ -19,6 +19,7 @@ from stgvcodec.errors import ConfigError
 from stgvcodec.media import y4m
 from stgvcodec.media.colour import MATRICES, RGB_MATRIX, ColorConverter, ColorTags, RgbImage, output_matrix
 from stgvcodec.media.output_formats import VideoEncoding, keeps_matrix, keeps_sample_aspect, silence_encoders
+from stgvcodec.media.tracks import TrackMuxer
 
 _log = logging.getLogger(__name__)
 
@@ -97,18 +98,22 @@ class Y4mStream:
 class VideoFile:
     """A file of one of FFmpeg's muxers."""
 
-    def __init__(self, path: Path, muxer: str, encoding: VideoEncoding, video: VideoFormat) -> None:
+    def __init__(self, path: Path, muxer: str, encoding: VideoEncoding, video: VideoFormat, tracks: TrackMuxer) -> None:
         self._encoding = encoding
+        self._tracks = tracks
         if encoding.is_rgb:
             self._matrix = RGB_MATRIX
         else:
             can_tell = keeps_matrix(muxer, encoding.encoder)
             self._matrix = output_matrix(video.color) if can_tell else MATRICES["bt601"]
         self._time_base = 1 / video.frame_rate if muxer == "avi" else video.time_base
+        self._unit = video.time_base
         self._clock = _Clock(video, self._time_base) if muxer == "avi" else None
         self._last_duration = max(1, round(video.last_frame_seconds / self._time_base))
         self._waiting: Packet[VideoStream] | None = None
         self._offset: int | None = None
+        # What is added to the times of frames, seconds.
+        self._shift = Fraction(0)
         self._converter = ColorConverter()
         if muxer in _MATROSKA and (video.time_base / _MILLISECOND).denominator != 1:
             _log.warning(
@@ -123,7 +128,8 @@ class VideoFile:
         silence_encoders()
         # MP4 stores the start offset in an edit list, which counts in units of the movie. These are set to the units of
         # the stream, so that the offset is exact.
-        options = {"movie_timescale": str(video.time_base.denominator)} if muxer in ("mp4", "mov") else {}
+        timescale = str(tracks.timescale(video.time_base.denominator))
+        options = {"movie_timescale": timescale} if muxer in ("mp4", "mov") else {}
         self._container = av.open(f"file:{path}", "w", format=muxer, options=options)
         stream = self._container.add_stream(encoding.encoder, rate=video.frame_rate, options=dict(encoding.options))
         assert isinstance(stream, VideoStream)
@@ -139,6 +145,7 @@ class VideoFile:
         context.colorspace = self._matrix
         context.color_primaries = video.color.primaries
         context.color_trc = video.color.transfer
+        tracks.attach(self._container)
         try:
             self._container.start_encoding()
         except av.FFmpegError as error:
@@ -153,6 +160,8 @@ class VideoFile:
             self._offset = max(0, -pts)
             if self._offset:
                 _log.info("timestamps start at %d: moved to zero, since players cut what is before it", pts)
+            # AVI has no times: its first frame is at zero.
+            self._shift = (self._offset if self._clock is None else -pts) * self._unit
         picture = self._converter.from_rgb(
             rgb, self._encoding.pixel_format, self._matrix, full_range=self._encoding.full_range
         )
@@ -163,6 +172,7 @@ class VideoFile:
     def finish(self) -> None:
         """Write what is held back."""
         self._mux(None)
+        self._tracks.finish(self._shift)
         self._container.close()
         if self._clock is not None:
             self._clock.say_lost("AVI has frames at the nominal rate: uneven times are lost; write .mp4 to keep them")
@@ -186,6 +196,7 @@ class VideoFile:
         assert packet.pts is not None
         next_pts = None if following is None else following.pts
         packet.duration = self._last_duration if next_pts is None else next_pts - packet.pts
+        self._tracks.write_until(packet.pts * self._time_base, self._shift)
         self._container.mux(packet)
 
 
@@ -193,6 +204,7 @@ class GifFile:
     """A GIF, each frame of which has the 256 colours that suit it best."""
 
     def __init__(self, path: Path, video: VideoFormat) -> None:
+        self._unit = video.time_base
         self._clock = _Clock(video, _CENTISECOND, least_step=_LEAST_GIF_STEP)
         delay = max(_LEAST_GIF_STEP, round(video.last_frame_seconds / _CENTISECOND))
         self._container = av.open(f"file:{path}", "w", format="gif", options={"final_delay": str(delay)})

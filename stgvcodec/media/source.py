@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Protocol
 
 import av
@@ -43,7 +44,7 @@ class FrameSource(Protocol):
         sample_aspect_ratio: Width over height of a pixel as displayed, before any turn; 1 where nothing is known.
         cropping: Pixels that a picture has beside what is shown, before any turn.
         n_frames: How many pictures there should be; None if that is not known before reading.
-        has_audio: Whether there is sound beside the pictures.
+        file: File that may hold sound, subtitles and metadata beside the pictures; None for images.
     """
 
     name: str
@@ -52,7 +53,7 @@ class FrameSource(Protocol):
     sample_aspect_ratio: Fraction
     cropping: Cropping
     n_frames: int | None
-    has_audio: bool
+    file: Path | None
 
     def last_frame_duration(self) -> int:
         """Return how long the last picture is shown, time base units; 0 where nothing is known, or frames are even."""

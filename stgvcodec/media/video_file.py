@@ -55,6 +55,7 @@ class VideoFileSource:
 
     def __init__(self, path: Path, *, stream: int | None = None, keep_going: bool = False) -> None:
         self.name = str(path)
+        self.file: Path | None = path
         self._path = path
         self._index = stream
         self._keep_going = keep_going
@@ -63,7 +64,6 @@ class VideoFileSource:
             self.time_base: Fraction = video.time_base or 1 / _FALLBACK_RATE
             self.frame_rate: Fraction = video.average_rate or video.guessed_rate or video.base_rate or _FALLBACK_RATE
             self.n_frames = _estimate_n_frames(container, video, self.frame_rate)
-            self.has_audio = bool(container.streams.audio)
             self.sample_aspect_ratio = Fraction(video.sample_aspect_ratio or 1)
             self.cropping = Cropping()
             if "matroska" in container.format.name:

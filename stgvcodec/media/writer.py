@@ -35,6 +35,7 @@ from stgvcodec.media.output_formats import (
     video_encoding,
 )
 from stgvcodec.media.sinks import FrameSink, GifFile, VideoFile, VideoFormat, Y4mStream
+from stgvcodec.media.tracks import TrackMuxer
 
 _log = logging.getLogger(__name__)
 
@@ -47,8 +48,11 @@ _DEFAULT_CODEC = CodecOptions()
 class VideoWriter:
     """Takes frames in a `with` block; the destination appears when the block ends well, and not otherwise."""
 
-    def __init__(self, destination: PathLike, video: VideoFormat, codec: CodecOptions) -> None:
+    def __init__(
+        self, destination: PathLike, video: VideoFormat, codec: CodecOptions, tracks: TrackMuxer | None = None
+    ) -> None:
         self._destination = Path(destination)
+        self._tracks = tracks or TrackMuxer({}, (), {})
         self._shape = (video.height, video.width, 3)
         self._video = video
         self._codec = codec
@@ -84,7 +88,7 @@ class VideoWriter:
         encoding = video_encoding(
             str(self._destination), container, self._codec, width=self._video.width, height=self._video.height
         )
-        return VideoFile(part, container.muxer, encoding, self._video)
+        return VideoFile(part, container.muxer, encoding, self._video, self._tracks)
 
     def _y4m(self, file: BinaryIO) -> Y4mStream:
         return Y4mStream(file, self._video, self._codec.pixel_format or Y4M_PIXEL_FORMATS[0])
@@ -144,6 +148,7 @@ def open_writer(
     sample_aspect_ratio: Fraction = _SQUARE,
     last_frame_duration: int = 0,
     codec: CodecOptions = _DEFAULT_CODEC,
+    tracks: TrackMuxer | None = None,
 ) -> VideoWriter:
     """Create a writer; the destination's suffix decides its kind.
 
@@ -170,6 +175,7 @@ def open_writer(
         last_frame_duration: How long the last frame is shown, units of `time_base`; 0 is one nominal interval. `.avi`,
             `.y4m` and images do not keep it.
         codec: Codec, rate factor and samples of a video file.
+        tracks: Sound, subtitles and metadata that go into the same file. GIF, y4m and images have no place for them.
 
     Returns:
         A context manager that takes the frames.
@@ -207,7 +213,7 @@ def open_writer(
     if suffix in ("", *WRITTEN_SUFFIXES) and sample_aspect_ratio != 1:
         _log.warning("%s: images do not keep the ratio of pixels that are not square (%s)", path, sample_aspect_ratio)
     video = VideoFormat(width, height, frame_rate, time_base, color, sample_aspect_ratio, last_frame_duration)
-    return VideoWriter(path, video, codec)
+    return VideoWriter(path, video, codec, tracks)
 
 
 def _check_codec(path: Path, suffix: str, codec: CodecOptions, width: int, height: int) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from stgvcodec.cli.encode import gop_table, plan_text, summary
 from stgvcodec.encoder.reports import EncodePlan, EncodeReport, GopReport
+from stgvcodec.tracks import TrackInfo
 
 DRAFT = ("--preset", "draft", "--gaussians", "20", "--device", "cpu", "--frames", "0:2")
 
@@ -55,7 +56,7 @@ def report_of(psnr_db: float, bpp_target: float | None) -> EncodeReport:
         GopReport(10, 1, 7, 250, math.inf, {"means": 0.0, "field": 1.5}, 0.1),
     )
     return EncodeReport(
-        Path("out.stgv"), 9_300, 0.165, bpp_target, psnr_db, 200, 205, 11, False, gops, 64.0, "cpu", "numba"
+        Path("out.stgv"), 9_300, 0.165, bpp_target, psnr_db, 200, 205, 11, 0, (), (), gops, 64.0, "cpu", "numba"
     )
 
 
@@ -78,13 +79,38 @@ def test_summary_names_the_target_and_how_far_off_it_is() -> None:
         ({"size_target": 10_000}, "  target     10 000 bytes, reached -7.0 %"),
         ({"psnr_target": 31.0}, "  target     31 dB, reached -0.48 dB"),
         ({"size_target": 10_000, "shortfall": "too plain"}, "  target     10 000 bytes, reached -7.0 %; too plain"),
-        ({"audio_dropped": True}, "  sound      not kept in this release"),
     ],
-    ids=["size", "PSNR", "shortfall", "sound"],
+    ids=["size", "PSNR", "shortfall"],
 )
-def test_summary_of_other_targets_and_of_sound(values: dict[str, object], line: str) -> None:
+def test_summary_of_other_targets(values: dict[str, object], line: str) -> None:
     lines = summary(dataclasses.replace(report_of(30.518, None), **values)).splitlines()
-    assert lines[-1 if "audio_dropped" in values else 1] == line
+    assert lines[1] == line
+
+
+LANGUAGE = {"language": "eng", "title": "Film"}
+SOUND = TrackInfo("audio", "opus", 48_000, 6, "", ("default",), LANGUAGE, 90, 9000, 0.0, 2.0)
+SUBTITLES = TrackInfo("subtitle", "subrip", 0, 0, "", ("forced", "hearing_impaired"), {}, 3, 40, 0.5, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("values", "lines"),
+    [
+        (
+            {"tracks": (SOUND, SUBTITLES), "carried_bytes": 9900, "left_out": ("stream 3, data: not kept",)},
+            [
+                "  sound      opus, 48 000 Hz, 6 channels, eng, Film, default",
+                "  subtitles  subrip, forced, hearing impaired",
+                "  carried    9 900 bytes of the size are sound, subtitles and metadata",
+                "  left out   stream 3, data: not kept",
+            ],
+        ),
+        ({"carried_bytes": 60}, ["  carried    60 bytes of the size are metadata"]),
+    ],
+    ids=["tracks", "metadata"],
+)
+def test_summary_of_what_is_carried(values: dict[str, object], lines: list[str]) -> None:
+    report = dataclasses.replace(report_of(30.518, None), **values)
+    assert summary(report).splitlines()[-len(lines) :] == lines
 
 
 PLAN = EncodePlan(
@@ -117,6 +143,15 @@ PLANS = {
             "plan: 48 frames in 1 GoP of 48",
             f"      about {MODEL}",
             "      target 32 dB; 5 000 bytes, 0.0145 bits a pixel expected",
+        ],
+    ),
+    "bytes beside the pictures": (
+        {"size_target": 90_000, "gop_lengths": (48,), "longest_gop": 48, "expected_bytes": 86400, "expected_bpp": 0.25}
+        | {"carried_bytes": 3600},
+        [
+            "plan: 48 frames in 1 GoP of 48",
+            f"      about {MODEL}",
+            "      target 90 000 bytes; 90 000 bytes, 3 600 of them beside the pictures, 0.2500 bits a pixel expected",
         ],
     ),
 }

@@ -52,6 +52,7 @@ def test_defaults_in_the_help_are_those_of_the_codec(option: str, default: str) 
 def test_nothing_given_leaves_the_defaults() -> None:
     assert parsed(options.config_options) == {"config": EncodeConfig()}
     assert parsed(options.selection_options) == {"selection": Selection()}
+    assert parsed(options.source_options) == {"selection": Selection()}
     assert parsed(options.frames_option) == {"selection": Selection()}
 
 
@@ -91,6 +92,15 @@ def test_frames_crop_and_resize_become_one_selection() -> None:
     given = ("--frames", "3:9", "--crop", "40x20+1+2", "--resize", "20x10")
     expected = Selection(frames=(3, 9), crop=Crop(40, 20, 1, 2), resize=(20, 10))
     assert parsed(options.selection_options, *given) == {"selection": expected}
+
+
+@pytest.mark.parametrize("decorator", [options.source_options, options.frames_option])
+def test_what_is_left_out_beside_the_pictures(decorator) -> None:
+    for name in ("audio", "subtitles", "metadata"):
+        expected = Selection(frames=(1, 2), **{name: False})
+        assert parsed(decorator, "--frames", "1:2", f"--no-{name}") == {"selection": expected}
+    given = ("--no-audio", "--no-subtitles", "--no-metadata")
+    assert parsed(decorator, *given) == {"selection": Selection().pictures_only}
 
 
 def test_options_keep_the_order_in_which_they_are_declared() -> None:

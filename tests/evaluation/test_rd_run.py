@@ -152,7 +152,9 @@ def test_a_point_that_is_there_answers_a_new_rate_that_it_meets(again: Path, sou
 def test_other_settings_and_rates_are_new_points(again: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def encode(*_: object, config: EncodeConfig, **__: object) -> None:
+    def encode(*_: object, config: EncodeConfig, selection: Selection, **__: object) -> None:
+        # Sound would count as bits of the pictures.
+        assert selection == Selection().pictures_only
         asked.append((config.preset, config.bpp_target))
         raise ConfigError("the file would be smaller than the smallest")
 

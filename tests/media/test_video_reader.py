@@ -163,9 +163,9 @@ def test_ten_bits_and_hdr_are_noted(write_video, noise, caplog):
     assert "HDR, PQ" in caplog.text
 
 
-def test_sound_is_noticed(bunny, tmp_path):
+def test_sound_may_be_in_a_video_file_and_not_in_images(bunny, tmp_path):
     with open_video(bunny) as video:
-        assert video.has_audio
+        assert video.file == bunny
     write_png(tmp_path / "0.png", np.zeros((4, 4, 3), np.uint8))
     with open_video(tmp_path) as video:
-        assert not video.has_audio
+        assert video.file is None

@@ -26,8 +26,8 @@ FRAME_BYTES = HEADER_BYTES + CRC_BYTES
 class ChunkType(IntEnum):
     """Type codes of chunks; the highest bit marks chunks that a reader must understand."""
 
-    AUDIO_TRACK = 0x0010
-    AUDIO_PACKETS = 0x0011
+    TRACK = 0x0010
+    TRACK_PACKETS = 0x0011
     METADATA = 0x0020
     FILE_HEADER = CRITICAL | 0x0001
     GOP = CRITICAL | 0x0002

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from stgvcodec.bitstream.container.chunks import FRAME_BYTES, MAGIC, ChunkType
+from stgvcodec.bitstream.container.chunks import FRAME_BYTES, MAGIC, Chunk, ChunkType
 from stgvcodec.bitstream.container.file_header import StreamHeader
 from stgvcodec.bitstream.container.index import GopTiming
 from stgvcodec.bitstream.syntax.elements import write_elements
@@ -45,4 +45,32 @@ def gop_framing_bytes(pts: Sequence[int], *, first_frame: int, payload_bytes: in
         + len(own)
         + len(entry)
         + len(write_elements({"n_gaussians": n_gaussians, **timing.values()}, INDEX_GOP))
+    )
+
+
+def is_carried(chunk_type: int) -> bool:
+    """Tell whether a chunk holds sound, subtitles or metadata, which are no part of the pictures."""
+    return chunk_type in (ChunkType.TRACK, ChunkType.TRACK_PACKETS, ChunkType.METADATA)
+
+
+def carried_chunk_bytes(chunk_type: int, payload_bytes: int) -> int:
+    """Bytes of a file that such a chunk takes: payload, framing and index entry.
+
+    Args:
+        chunk_type: Type code of the chunk.
+        payload_bytes: Size of its payload, bytes.
+    """
+    entry = write_elements({"chunk_type": int(chunk_type), "payload_bytes": payload_bytes}, INDEX_ENTRY)
+    return FRAME_BYTES + payload_bytes + len(entry)
+
+
+def video_bytes(chunks: Sequence[Chunk], file_bytes: int) -> int:
+    """Bytes of a file that belong to its pictures: all but sound, subtitles and metadata.
+
+    Args:
+        chunks: Chunks between the file header and the end chunk.
+        file_bytes: Size of the file, bytes.
+    """
+    return file_bytes - sum(
+        carried_chunk_bytes(chunk.type, chunk.payload_bytes) for chunk in chunks if is_carried(chunk.type)
     )

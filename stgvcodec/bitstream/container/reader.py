@@ -174,18 +174,22 @@ def _magic_fault(magic: bytes) -> str:
     return f"not a .stgv file: it begins with {got}, expected {expected}; give a file that `stgvcodec encode` wrote"
 
 
-def stream_bytes(gops: Iterable[Mapping[str, int]], file_bytes: int) -> dict[str, int]:
+def stream_bytes(gops: Iterable[Mapping[str, int]], file_bytes: int, carried_bytes: int = 0) -> dict[str, int]:
     """Count the bytes of each stream over a file.
 
     Args:
         gops: Result of `payload_stream_bytes` for each GoP of the file.
         file_bytes: Size of the file, bytes.
+        carried_bytes: Bytes of sound, subtitles and metadata.
 
     Returns:
-        Bytes by stream name, and all other bytes of the file as "container"; the sum is `file_bytes`.
+        Bytes by stream name, those of sound, subtitles and metadata as "carried" if there are any, and all other bytes
+        of the file as "container"; the sum is `file_bytes`.
     """
     totals: dict[str, int] = {}
     for gop in gops:
         for name, n_bytes in gop.items():
             totals[name] = totals.get(name, 0) + n_bytes
+    if carried_bytes:
+        totals["carried"] = carried_bytes
     return {**totals, "container": file_bytes - sum(totals.values())}

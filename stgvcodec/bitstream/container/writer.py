@@ -64,7 +64,7 @@ class StgvWriter:
         self._gops.append(GopEntry(timing, header.n_gaussians, chunk.offset, chunk.n_bytes))
 
     def add_chunk(self, chunk_type: int, payload: bytes) -> None:
-        """Append an ancillary chunk: audio, metadata, or a private one that readers skip.
+        """Append an ancillary chunk: a track, packets of one, metadata, or a private one that readers skip.
 
         Raises:
             ValueError: the type is critical or not 16 bits, or the file is finished.

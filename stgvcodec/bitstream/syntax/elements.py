@@ -38,14 +38,16 @@ SyntaxTable = tuple[SyntaxElement, ...]
 DERIVED_COUNTS: Mapping[str, Callable[[Mapping[str, Any]], int]] = MappingProxyType(
     {
         "n_deltas": lambda values: 0 if values["pts_step"] else values["n_frames"] - 1,
+        "n_gaps": lambda values: values["n_packets"] - 1,
         "n_grid_axes": lambda values: 2 * values["point_mode"],
         "n_shape_offsets": lambda values: 3 - 3 * values["shape_mode"],
         "n_color_scales": lambda values: 3 * values["color_mode"],
         "n_mlp_tensors": lambda values: 8 + 2 * values["shape_head"],
     }
 )
-"""Counts that follow from earlier elements: `n_deltas` is 0 if `pts_step` > 0, else `n_frames` - 1; `n_mlp_tensors` is
-10 with a head for shapes, else 8; the others are 0 in the modes that do not use the array."""
+"""Counts that follow from earlier elements: `n_deltas` is 0 if `pts_step` > 0, else `n_frames` - 1; `n_gaps` is
+`n_packets` - 1; `n_mlp_tensors` is 10 with a head for shapes, else 8; the others are 0 in the modes that do not use the
+array."""
 
 
 def dimensions(element: SyntaxElement, values: Mapping[str, Any]) -> tuple[int, ...]:

@@ -33,6 +33,9 @@ LIMITS = MappingProxyType(
         "pts_step": 2**40,
         "tool_bytes": 64,
         "text_bytes": 65536,
+        "n_entries": 1024,
+        "n_tracks": 128,
+        "track_setup_bytes": 2**20,
     }
 )
 """Largest allowed value by name; the smallest is in the syntax tables of `tables.py`. The limits are inclusive."""

@@ -11,6 +11,7 @@ from stgvcodec.bitstream.syntax.limits import LIMITS, SCALE_MAX, SCALE_MIN
 _U8 = 2**8 - 1
 _U16 = 2**16 - 1
 _U32 = 2**32 - 1
+_I31 = 2**31 - 1
 
 FILE_HEADER: SyntaxTable = (
     SyntaxElement("version_major", "u8", 0, _U8, "format version; a reader refuses one it does not know"),
@@ -144,25 +145,41 @@ INDEX_TAIL: SyntaxTable = (
     SyntaxElement("end_chunk_bytes", "u32", 0, _U32, "size of the whole end chunk, framing included"),
 )
 
-AUDIO_TRACK: SyntaxTable = (
-    SyntaxElement("track", "uint", 0, _U8, "number of the track, from 0"),
-    SyntaxElement("codec", "text", 1, LIMITS["tool_bytes"], "name of the audio codec, as in ffmpeg"),
-    SyntaxElement("sample_rate", "uint", 1, _U32, "samples a second"),
-    SyntaxElement("n_channels", "uint", 1, _U8, "channels"),
-    SyntaxElement("time_base_num", "uint", 1, _U32, "unit of this track's timestamps in seconds, numerator"),
-    SyntaxElement("time_base_den", "uint", 1, _U32, "its denominator, lowest terms"),
+TRACK: SyntaxTable = (
+    SyntaxElement("track", "uint", 0, LIMITS["n_tracks"] - 1, "number of the track, from 0"),
+    SyntaxElement("kind", "u8", 0, 1, "what it is: 0 = audio, 1 = subtitles"),
+    SyntaxElement("codec", "text", 1, LIMITS["tool_bytes"], "name of the codec, for people"),
+    SyntaxElement("time_base_num", "uint", 1, _I31, "unit of this track's timestamps in seconds, numerator"),
+    SyntaxElement("time_base_den", "uint", 1, _I31, "its denominator, lowest terms"),
+    SyntaxElement("sample_rate", "uint", 0, _U32, "samples a second, for people; 0: subtitles, or not known"),
+    SyntaxElement("n_channels", "uint", 0, _U16, "channels, for people; 0: subtitles, or not known"),
+    SyntaxElement("channel_layout", "text", 0, LIMITS["tool_bytes"], "what the channels are; empty: not known"),
+    SyntaxElement("dispositions", "u16", 0, _U16, "what players choose by, a bit each"),
+    SyntaxElement("n_entries", "uint", 0, LIMITS["n_entries"], "entries of metadata"),
+    SyntaxElement("keys", "text", 1, LIMITS["tool_bytes"], "name of each entry", ("n_entries",)),
+    SyntaxElement("values", "text", 0, LIMITS["text_bytes"], "value of each entry", ("n_entries",)),
+    SyntaxElement("setup_format", "u8", 0, 1, "kind of the set-up: 0 = Matroska, 1 = MP4"),
 )
 
-AUDIO_PACKETS: SyntaxTable = (
-    SyntaxElement("track", "uint", 0, _U8, "the track's number"),
+TRACK_PACKETS: SyntaxTable = (
+    SyntaxElement("track", "uint", 0, LIMITS["n_tracks"] - 1, "the track's number"),
     SyntaxElement("n_packets", "uint", 1, _U16, "packets in this chunk"),
-    SyntaxElement("packet_pts", "sint", -LIMITS["pts"], LIMITS["pts"], "timestamp of each packet", ("n_packets",)),
-    SyntaxElement("packet_duration", "uint", 0, LIMITS["pts_step"], "duration of each packet", ("n_packets",)),
+    SyntaxElement("pts_first", "sint", -LIMITS["pts"], LIMITS["pts"], "timestamp of the first packet"),
+    SyntaxElement(
+        "packet_gaps",
+        "sint",
+        -LIMITS["pts_step"],
+        LIMITS["pts_step"],
+        "start of each further packet minus the end of the one before it",
+        ("n_gaps",),
+    ),
+    SyntaxElement("packet_durations", "uint", 0, LIMITS["pts_step"], "duration of each packet", ("n_packets",)),
+    SyntaxElement("packet_is_key", "u8", 0, 1, "whether a decoder can begin with the packet", ("n_packets",)),
     SyntaxElement("packet_bytes", "uint", 0, LIMITS["chunk_payload_bytes"], "size of each packet", ("n_packets",)),
 )
 
 METADATA: SyntaxTable = (
-    SyntaxElement("n_entries", "uint", 1, _U16, "entries in this chunk"),
+    SyntaxElement("n_entries", "uint", 0, LIMITS["n_entries"], "entries"),
     SyntaxElement("keys", "text", 1, LIMITS["tool_bytes"], "name of each entry", ("n_entries",)),
     SyntaxElement("values", "text", 0, LIMITS["text_bytes"], "value of each entry", ("n_entries",)),
 )
@@ -178,8 +195,8 @@ TABLES: Mapping[str, SyntaxTable] = MappingProxyType(
         "INDEX_ENTRY": INDEX_ENTRY,
         "INDEX_GOP": INDEX_GOP,
         "INDEX_TAIL": INDEX_TAIL,
-        "AUDIO_TRACK": AUDIO_TRACK,
-        "AUDIO_PACKETS": AUDIO_PACKETS,
+        "TRACK": TRACK,
+        "TRACK_PACKETS": TRACK_PACKETS,
         "METADATA": METADATA,
     }
 )

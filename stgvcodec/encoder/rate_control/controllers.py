@@ -118,11 +118,11 @@ class RateControl(ABC):
 
     @abstractmethod
     def expected_bytes(self) -> int:
-        """Return the size of the file that is expected before the first GoP is fitted."""
+        """Return the size of the pictures that is expected before the first GoP is fitted, headers included."""
 
     @abstractmethod
-    def shortfall(self, file_bytes: int, psnr_db: float) -> str | None:
-        """Say why a file of this size and mean PSNR misses the target; None if it does not."""
+    def shortfall(self, video_bytes: int, psnr_db: float) -> str | None:
+        """Say why pictures of this size, headers included, and mean PSNR miss the target; None if they do not."""
 
     def _plan_for(self, index: int, payload_bytes: float) -> GopPlan:
         n_frames = self.gops.lengths[index]
@@ -147,12 +147,14 @@ class SizeControl(RateControl):
 
     Args:
         gops: GoPs of the video.
-        target_bytes: Size that the file is to reach.
+        target_bytes: Size that the file is to reach, without what it carries beside its pictures.
+        carried_bytes: Size of what it carries beside its pictures, if that counts for the user's target.
     """
 
-    def __init__(self, gops: GopTable, target_bytes: int) -> None:
+    def __init__(self, gops: GopTable, target_bytes: int, carried_bytes: int = 0) -> None:
         super().__init__(gops, MOST_PER_PIXEL)
         self.target_bytes = target_bytes
+        self._carried_bytes = carried_bytes
         self._weights = [0.0 if flat else float(n) for flat, n in zip(gops.is_flat, gops.lengths, strict=True)]
         if not any(self._weights):
             self._weights = [float(n) for n in gops.lengths]
@@ -169,14 +171,15 @@ class SizeControl(RateControl):
         """Return the target, or what the largest models cost where that is less."""
         return min(self.target_bytes, self.gops.framed_bytes(self._maximum_bytes))
 
-    def shortfall(self, file_bytes: int, psnr_db: float) -> str | None:
+    def shortfall(self, video_bytes: int, psnr_db: float) -> str | None:
         """Say why a file is further than 2% from its target size; None if it is not."""
-        off = 100.0 * (file_bytes / self.target_bytes - 1.0)
+        file_bytes, target_bytes = video_bytes + self._carried_bytes, self.target_bytes + self._carried_bytes
+        off = 100.0 * (file_bytes / target_bytes - 1.0)
         if abs(off) <= _SIZE_TOLERANCE_PERCENT:
             return None
         limit = self._limit_reached(is_below=off < 0.0) or (_NO_BETTER if off < 0.0 else "")
         side = "below" if off < 0.0 else "above"
-        return f"{file_bytes} bytes are {abs(off):.1f} % {side} the target of {self.target_bytes}{limit}"
+        return f"{file_bytes} bytes are {abs(off):.1f} % {side} the target of {target_bytes}{limit}"
 
     def _payload_bytes(self, index: int) -> float:
         minimum = self.gops.minimum_bytes[index]
@@ -216,7 +219,7 @@ class QualityControl(RateControl):
         """Return the size at which the profile's quality model, before any fit, expects the target."""
         return self.gops.framed_bytes([self._bytes_for(i, self.target_db) for i in range(len(self.gops))])
 
-    def shortfall(self, file_bytes: int, psnr_db: float) -> str | None:
+    def shortfall(self, video_bytes: int, psnr_db: float) -> str | None:
         """Say why a mean is further than 0.3 dB from its target, with the limit in its way; None if it is not."""
         off = psnr_db - self.target_db
         if abs(off) <= _QUALITY_TOLERANCE_DB or math.isinf(psnr_db):

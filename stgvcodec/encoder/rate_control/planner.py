@@ -29,13 +29,14 @@ _BPP_LIMITS = (0.005, 8.0)
 _BPP_STEPS = 12
 
 
-def rate_control(config: EncodeConfig, content: Content, header: StreamHeader) -> RateControl:
+def rate_control(config: EncodeConfig, content: Content, header: StreamHeader, carried_bytes: int = 0) -> RateControl:
     """Return the rate control for the target of a configuration.
 
     Args:
         config: Configuration with a target.
         content: Measures of the video's frames.
         header: The file's header.
+        carried_bytes: Bytes of the file that its sound, subtitles and metadata take; a target size includes them.
 
     Raises:
         ConfigError: the target is below what the smallest models of the fewest GoPs cost.
@@ -55,16 +56,20 @@ def rate_control(config: EncodeConfig, content: Content, header: StreamHeader) -
         gops = GopTable(content, lengths, header, costs)
         return QualityControl(gops, config.psnr_target)
     n_samples = costs.n_pixels * content.n_frames
-    target_bytes = config.size_target or max(math.floor((config.bpp_target or 0.0) * n_samples / 8.0), 1)
+    if config.size_target is None:
+        carried_bytes = 0
+        target_bytes = max(math.floor((config.bpp_target or 0.0) * n_samples / 8.0), 1)
+    else:
+        target_bytes = max(config.size_target - carried_bytes, 1)
     smallest: GopTable | None = None
     for headroom, lengths in _with_headroom(config, content, costs, 8.0 * target_bytes / n_samples):
         gops = GopTable(content, lengths, header, costs)
         if gops.smallest_file_bytes + (headroom - 1.0) * sum(gops.minimum_bytes) <= target_bytes:
-            return SizeControl(gops, target_bytes)
+            return SizeControl(gops, target_bytes, carried_bytes)
         if smallest is None or gops.smallest_file_bytes < smallest.smallest_file_bytes:
             smallest = gops
     assert smallest is not None
-    raise _below_minimum(config, smallest)
+    raise _below_minimum(config, smallest, carried_bytes)
 
 
 def encode_plan(config: EncodeConfig, control: RateControl) -> EncodePlan:
@@ -145,7 +150,7 @@ def _expected_bpp(psnr_db: float, content: Content, costs: GopCosts) -> float:
     return float(2.0**high)
 
 
-def _below_minimum(config: EncodeConfig, gops: GopTable) -> ConfigError:
+def _below_minimum(config: EncodeConfig, gops: GopTable, carried_bytes: int) -> ConfigError:
     minimum = gops.smallest_file_bytes
     bpp = 8.0 * minimum / (gops.n_pixels * gops.n_frames)
     # The minimum is named with at least four digits, rounded up, so that a target of that value works.
@@ -153,9 +158,15 @@ def _below_minimum(config: EncodeConfig, gops: GopTable) -> ConfigError:
     bpp = math.ceil(bpp * 10**n_decimals) / 10**n_decimals
     extent = f"in {len(gops)} GoP{'s' if len(gops) > 1 else ''} of up to {max(gops.lengths)} frames"
     if config.size_target is not None:
+        carried = (
+            f"; {carried_bytes} of them are sound, subtitles and metadata: leave these out with --no-audio, "
+            "--no-subtitles or --no-metadata"
+            if carried_bytes
+            else ""
+        )
         return ConfigError(
             f"a size target of {config.size_target} bytes is below the smallest possible file for this video; "
-            f"the minimum is {minimum} bytes, {extent}"
+            f"the minimum is {minimum + carried_bytes} bytes, {extent}{carried}"
         )
     return ConfigError(
         f"a bpp target of {config.bpp_target:g} is below the smallest possible file for this video; the minimum is "

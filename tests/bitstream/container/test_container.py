@@ -73,7 +73,7 @@ def test_writer_needs_only_write():
 
 
 def test_opening_reads_the_index_and_not_the_gops():
-    file = CountingFile(make_file(chunks=[(ChunkType.AUDIO_PACKETS, bytes(100_000))]))
+    file = CountingFile(make_file(chunks=[(ChunkType.TRACK_PACKETS, bytes(100_000))]))
     reader = StgvReader(file)
     assert file.n_read < 300
     before = file.n_read
@@ -98,12 +98,12 @@ def test_constant_rate_costs_no_more_for_more_frames():
 
 
 def test_ancillary_chunks_are_skipped_and_readable():
-    reader = opened(make_file(chunks=[(0x7123, b"private"), (ChunkType.AUDIO_TRACK, b"")]))
+    reader = opened(make_file(chunks=[(0x7123, b"private"), (ChunkType.TRACK, b"")]))
     assert [reader.read_gop(i) for i in range(3)] == PAYLOADS
     assert [chunk.type for chunk in reader.chunks] == [
         ChunkType.GOP,
         0x7123,
-        ChunkType.AUDIO_TRACK,
+        ChunkType.TRACK,
         ChunkType.GOP,
         ChunkType.GOP,
     ]

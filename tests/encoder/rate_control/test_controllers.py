@@ -11,6 +11,7 @@ from itertools import pairwise
 import pytest
 from clips import moving_clip, noisy_clip, write_folder
 from rate_simulation import HEIGHT, TAGS, WIDTH, FakeFit, FakeVideo, plain_content, simulated
+from track_clips import write_with_tracks
 
 from stgvcodec import EncodeConfig, encode, read_info
 from stgvcodec.bitstream.container.file_header import StreamHeader
@@ -107,6 +108,43 @@ def test_flat_gops_get_the_least(monkeypatch, tmp_path):
 
     assert len(report.gops) == 3
     assert report.bpp == pytest.approx(0.2, rel=0.02)
+
+
+@pytest.fixture(scope="module")
+def with_sound(tmp_path_factory):
+    return write_with_tracks(tmp_path_factory.mktemp("sound") / "a.mkv", [("flac", "eng")], [], n_frames=30)
+
+
+def test_a_target_size_includes_sound(monkeypatch, tmp_path, with_sound):
+    plans = []
+    arguments = (monkeypatch, tmp_path, plain_content(90), FakeFit())
+    report = simulated(*arguments, plans=plans, file=with_sound, size_target=200_000)
+    assert report.shortfall is None
+    assert report.carried_bytes > 20_000
+    assert abs(report.file_bytes / 200_000 - 1) < 0.001
+    (plan,) = plans
+    assert plan.carried_bytes == report.carried_bytes
+    assert (plan.size_target, plan.expected_bytes) == (200_000, 200_000 - report.carried_bytes)
+
+
+def test_a_rate_is_that_of_the_pictures(monkeypatch, tmp_path, with_sound):
+    arguments = (monkeypatch, tmp_path, plain_content(90), FakeFit())
+    silent = simulated(*arguments, bpp_target=0.1)
+    report = simulated(*arguments, file=with_sound, bpp_target=0.1)
+    assert report.file_bytes == pytest.approx(silent.file_bytes + report.carried_bytes, abs=2)
+    assert report.bpp == pytest.approx(silent.bpp, rel=1e-5)
+
+
+def test_a_size_that_sound_alone_takes_is_refused(monkeypatch, tmp_path, with_sound):
+    arguments = (monkeypatch, tmp_path, plain_content(90), FakeFit())
+    carried = simulated(*arguments, file=with_sound, bpp_target=0.1).carried_bytes
+    with pytest.raises(
+        ConfigError, match=rf"minimum is (\d+) bytes, .*; {carried} of them are .* --no-audio"
+    ) as refused:
+        simulated(*arguments, file=with_sound, size_target=carried)
+    minimum = int(re.search(r"minimum is (\d+)", str(refused.value))[1])
+    report = simulated(*arguments, file=with_sound, size_target=minimum)
+    assert report.file_bytes == pytest.approx(minimum, rel=0.01)
 
 
 @pytest.mark.parametrize("targets", [{"bpp_target": 0.0003}, {"size_target": 500}], ids=str)
@@ -248,7 +286,7 @@ def test_gops_are_longer_where_bits_are_few_and_shorter_where_much_moves(monkeyp
 
 def test_a_source_that_lost_frames_since_they_were_counted_is_refused(monkeypatch, tmp_path):
     shorter = FakeVideo(50)
-    monkeypatch.setattr("rate_simulation.FakeVideo", lambda n_frames: shorter)
+    monkeypatch.setattr("rate_simulation.FakeVideo", lambda *_, **__: shorter)
 
     with pytest.raises(InputVideoError, match="got 50 frames, expected the 60 of a moment ago"):
         simulated(monkeypatch, tmp_path, plain_content(60), FakeFit(), bpp_target=0.2)
