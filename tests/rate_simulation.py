@@ -40,6 +40,7 @@ class FakeVideo:
     time_base: Fraction = Fraction(1, 12_288)
     sample_aspect_ratio: Fraction = Fraction(1)
     file: Path | None = None
+    bits_per_sample: int = 8
     color: ColorDescription = TAGS
 
     def __enter__(self) -> FakeVideo:
