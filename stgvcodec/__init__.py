@@ -12,8 +12,9 @@ from stgvcodec._version import __version__
 
 if TYPE_CHECKING:
     from stgvcodec.decoder.decode_file import decode
+    from stgvcodec.decoder.frame import Frame, FrameBatch
     from stgvcodec.decoder.stream_info import StreamInfo, read_info
-    from stgvcodec.decoder.video_decoder import Frame, FrameBatch, VideoDecoder
+    from stgvcodec.decoder.video_decoder import VideoDecoder
     from stgvcodec.encoder.config import EncodeConfig
     from stgvcodec.encoder.encode import encode
     from stgvcodec.errors import StgvError
@@ -37,8 +38,8 @@ __all__ = [
 
 _HOME = {
     "EncodeConfig": "stgvcodec.encoder.config",
-    "Frame": "stgvcodec.decoder.video_decoder",
-    "FrameBatch": "stgvcodec.decoder.video_decoder",
+    "Frame": "stgvcodec.decoder.frame",
+    "FrameBatch": "stgvcodec.decoder.frame",
     "Selection": "stgvcodec.media.selection",
     "StgvError": "stgvcodec.errors",
     "StreamInfo": "stgvcodec.decoder.stream_info",

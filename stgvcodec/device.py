@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -43,30 +44,44 @@ def resolve_device(requested: str, backend: str) -> tuple[torch.device, str]:
     A GPU that seems to be there and cannot be used is worth a warning where "auto" passes it over, once a process.
 
     Args:
-        requested: "auto" (a GPU if a usable one is there and the back end runs on it), "cpu" or "cuda".
+        requested: "auto" (a GPU if a usable one is there and the back end runs on it), "cpu", "cuda", or "cuda:N" for
+            one of several GPUs, which code under `on_device` then uses.
         backend: Back end or "auto", as `resolve_backend` takes it.
 
     Returns:
         The device, and the name of the back end.
 
     Raises:
-        ConfigError: the device's name is not one of these.
+        ConfigError: the device's name is not one of these, or there is no GPU of that number.
         BackendUnavailableError: device or back end is not to be had here.
     """
-    if requested not in DEVICES:
-        raise ConfigError(f"device is '{requested}', expected one of {', '.join(DEVICES)}")
+    requested, colon, number = requested.partition(":")
+    if requested not in DEVICES or (colon and (requested == "auto" or not number.isdecimal())):
+        raise ConfigError(f"device is '{requested}{colon}{number}', expected one of {', '.join(DEVICES)}, or cuda:N")
     device = torch.device("cpu")
     if requested == "cuda" or (requested == "auto" and backend != "numba"):
         obstacle = _gpu_obstacle()
         if obstacle is None and requested == "auto" and backend == "auto":
             obstacle = _kernel_obstacle()
         if obstacle is None:
-            device = torch.device("cuda")
+            device = torch.device("cuda", _checked_number(number)) if colon else torch.device("cuda")
         elif requested == "cuda":
             raise BackendUnavailableError(f"device 'cuda' was asked for, but {obstacle.reason}; use --device cpu")
         elif obstacle.is_fault:
             _warn_once(obstacle.reason)
     return device, resolve_backend(backend, device)
+
+
+def on_device(device: torch.device) -> AbstractContextManager[None]:
+    """Make a GPU the current one of this thread inside the block: kernels run on the current GPU, whatever they get."""
+    return torch.cuda.device(device) if device.index is not None and device.type == "cuda" else nullcontext()
+
+
+def _checked_number(number: str) -> int:
+    n_gpus = torch.cuda.device_count()
+    if int(number) >= n_gpus:
+        raise ConfigError(f"device is 'cuda:{number}', expected one of the {n_gpus} here, counted from cuda:0")
+    return int(number)
 
 
 @cache

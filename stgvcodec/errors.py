@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -15,16 +16,28 @@ class StgvError(Exception):
     exit_code = 1
 
 
-class ConfigError(StgvError):
-    """An option or a combination of options that cannot be met."""
+class ConfigError(StgvError, ValueError):
+    """An option or a combination of options that cannot be met; a `ValueError` too."""
 
     exit_code = 2
 
 
 class InputVideoError(StgvError):
-    """A source that is missing, empty, damaged, or of a kind that is not supported."""
+    """A source that is empty, damaged, or of a kind that is not supported."""
 
     exit_code = 3
+
+
+class MissingFileError(InputVideoError, FileNotFoundError):
+    """A source that is not there; a `FileNotFoundError` too."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.errno = errno.ENOENT
+
+
+class ClosedDecoderError(StgvError, ValueError):
+    """A decoder that was closed before it was asked for a frame; a `ValueError` too, as of a closed file."""
 
 
 class BitstreamError(StgvError):

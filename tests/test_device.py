@@ -106,6 +106,9 @@ def test_cuda_is_met_or_refused(has_gpu):
         ("cpu", "opencl", BackendUnavailableError),
         ("mps", "auto", ConfigError),
         ("", "auto", ConfigError),
+        ("cuda:", "auto", ConfigError),
+        ("cuda:-1", "auto", ConfigError),
+        ("auto:0", "auto", ConfigError),
     ],
 )
 def test_other_requests_are_refused(machine, device, backend, error):
@@ -207,6 +210,14 @@ def test_the_gpu_is_tried_once(machine):
         resolve_device("auto", "reference")
         resolve_device("cuda", "reference")
     assert len(tries) == 1
+
+
+def test_one_of_several_gpus(machine, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+
+    assert resolve_device("cuda:1", "reference") == (torch.device("cuda", 1), "reference")
+    with pytest.raises(ConfigError, match="device is 'cuda:2', expected one of the 2 here, counted from cuda:0"):
+        resolve_device("cuda:2", "reference")
 
 
 @pytest.mark.gpu

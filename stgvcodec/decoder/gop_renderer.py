@@ -14,6 +14,7 @@ from stgvcodec.bitstream.entropy.streams import Runner
 from stgvcodec.bitstream.payload.pack import unpack_gop
 from stgvcodec.decoder.pair_bound import SplatExtents
 from stgvcodec.decoder.staging import StagedGop, spec_of, stage
+from stgvcodec.device import on_device
 from stgvcodec.errors import StgvError
 from stgvcodec.model.deformation import Moments, deform
 from stgvcodec.model.gaussians import Scale, axis_scales, bounded_cholesky, scale_splats
@@ -135,7 +136,8 @@ class GopRenderer:
         self._backend = backend
         self._budget = budget or RenderBudget.of(device)
         self._extents = gop.extents
-        with torch.no_grad():
+        self._device = device
+        with torch.no_grad(), on_device(device):
             self.parameters, self._times = gop.staged.to(device)
             self._cholesky = bounded_cholesky(self.parameters.cholesky, self.spec.low_pass)
             # The triton kernel computes the static features anew for each frame, which is cheaper than reading them.
@@ -220,14 +222,14 @@ class GopRenderer:
         Returns:
             Centres [N, 2] and Cholesky factors [N, 3] in pixels, weighted colours [N, 3].
         """
-        with torch.no_grad():
+        with torch.no_grad(), on_device(self._device):
             means_px, cholesky, colors = self._deformed([index], scale=1.0)
         return means_px[0], cholesky.reshape(-1, 3), colors[0]
 
     def _render_if_it_fits(self, indices: Sequence[int], scale: Scale, width: int, height: int) -> Tensor | None:
         """Render frames; None if memory runs out and fewer frames at once may do. [b, height, width, 3] uint8."""
         try:
-            with torch.no_grad(), self._own_threads():
+            with torch.no_grad(), on_device(self._device), self._own_threads():
                 return rasterize_uint8(
                     *self._deformed(indices, scale),
                     height=height,

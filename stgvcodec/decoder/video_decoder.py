@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import math
-import os
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
-from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Literal, NamedTuple, TypeAlias, overload
+from typing import Any, Literal, NamedTuple, SupportsIndex
 
 import torch
 from torch import Tensor
@@ -22,81 +18,18 @@ from stgvcodec.bitstream.container.file_header import StreamHeader
 from stgvcodec.bitstream.container.reader import StgvReader
 from stgvcodec.bitstream.container.tracks import TrackReader
 from stgvcodec.bitstream.syntax.limits import LIMITS
+from stgvcodec.decoder.frame import Frame, FrameBatch
 from stgvcodec.decoder.gop_renderer import GopRenderer, RenderBudget
+from stgvcodec.decoder.indices import Index, Indices, frame_index, frame_indices, has_no_dimension
 from stgvcodec.decoder.prefetch import LOOK_AHEAD, GopPrefetcher
+from stgvcodec.decoder.source import Source, is_reopened, open_source
 from stgvcodec.decoder.stream_info import StreamInfo, last_frame_seconds, stream_info
 from stgvcodec.device import resolve_device
-from stgvcodec.errors import ConfigError
+from stgvcodec.errors import ClosedDecoderError, ConfigError
 from stgvcodec.model.gaussians import Scale
-
-Source: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | Tensor | BinaryIO"
-"""What a decoder opens: a path, the bytes of a file, these as a tensor [n] uint8, or a binary file that can seek."""
 
 # A range of time that is a whole number of frames long must not get one more by rounding.
 _ROUNDING = 1e-9
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One decoded frame.
-
-    Attributes:
-        data: RGB picture. [3, H, W] uint8, or [H, W, 3] if the decoder has that order, on the decoder's device.
-        pts_seconds: Time at which it begins to be shown, seconds.
-        duration_seconds: Time for which it is shown, seconds.
-    """
-
-    data: Tensor
-    pts_seconds: float
-    duration_seconds: float
-
-    def __iter__(self) -> Iterator[Tensor | float]:
-        """Yield picture, time and duration, so that a frame can be unpacked."""
-        return iter((self.data, self.pts_seconds, self.duration_seconds))
-
-    def __repr__(self) -> str:
-        """Print shape and times, not pixels."""
-        return (
-            f"Frame(data={_describe(self.data)}, pts_seconds={self.pts_seconds}, "
-            f"duration_seconds={self.duration_seconds})"
-        )
-
-
-@dataclass(frozen=True)
-class FrameBatch:
-    """Several decoded frames.
-
-    Attributes:
-        data: RGB pictures. [n, 3, H, W] uint8, or [n, H, W, 3] if the decoder has that order, on the decoder's device.
-        pts_seconds: Time at which each begins to be shown, seconds. [n] float64.
-        duration_seconds: Time for which each is shown, seconds. [n] float64.
-    """
-
-    data: Tensor
-    pts_seconds: Tensor
-    duration_seconds: Tensor
-
-    def __len__(self) -> int:
-        """Number of frames."""
-        return int(self.data.shape[0])
-
-    def __iter__(self) -> Iterator[Frame]:
-        """Yield each frame with its times."""
-        return (self[i] for i in range(len(self)))
-
-    @overload
-    def __getitem__(self, key: int) -> Frame: ...
-    @overload
-    def __getitem__(self, key: slice) -> FrameBatch: ...
-    def __getitem__(self, key: int | slice) -> Frame | FrameBatch:
-        """Return one frame with its times, or a part of the batch."""
-        if isinstance(key, slice):
-            return FrameBatch(self.data[key], self.pts_seconds[key], self.duration_seconds[key])
-        return Frame(self.data[key], float(self.pts_seconds[key]), float(self.duration_seconds[key]))
-
-    def __repr__(self) -> str:
-        """Print shapes, not pixels."""
-        return f"FrameBatch(data={_describe(self.data)}, n_frames={len(self)})"
 
 
 class _Run(NamedTuple):
@@ -114,48 +47,65 @@ class VideoDecoder:
     which carry times. The last GoP that was read stays decoded. While it is rendered, threads decode the symbols of
     GoPs that come next: those that the same call will need, or else the following GoP if GoPs are read one after the
     other. On a GPU no call waits for its frames. Threads, and processes that were forked from the one that opened it,
-    may share a decoder; one that was opened from a path or from bytes can be pickled and copied.
+    may share a decoder; one that was opened from anything but a file object can be pickled and copied.
 
     Attributes:
         header: Size, frame rate, time base and colour of the stream.
         damage: Damaged parts that `keep_going` skipped, each with the reason.
         device: Device on which frames are rendered.
         backend: Name of the back end that renders.
+        stream_index: 0, the only video stream of a file.
     """
+
+    stream_index = 0
 
     def __init__(
         self,
         source: Source,
         *,
-        device: str | torch.device = "auto",
+        device: str | torch.device | None = "auto",
         backend: str = "auto",
         dimension_order: Literal["NCHW", "NHWC"] = "NCHW",
         keep_going: bool = False,
+        stream_index: int | None = None,
+        num_ffmpeg_threads: int = 1,
+        seek_mode: str = "exact",
+        transforms: Sequence[object] | None = None,
+        custom_frame_mappings: object = None,
     ) -> None:
         """Open a file and read its index.
 
         Args:
             source: A `.stgv` file: its path, its bytes, its bytes as a tensor ([n] uint8), or a binary file that can
                 seek, which the caller closes.
-            device: "auto", "cpu" or "cuda", or the like as a `torch.device`.
+            device: "auto" (as None), "cpu", "cuda", or "cuda:1" for one of several GPUs, or the like as a
+                `torch.device`.
             backend: "auto", "reference", "numba" or "triton".
             dimension_order: Order of what indexing and the `get_` methods return: "NCHW" or "NHWC".
             keep_going: Whether to read every intact GoP of a damaged file; frames are then counted over these alone.
+            stream_index: None or 0: a file has one video stream.
+            num_ffmpeg_threads: Taken for torchcodec's sake and not used; STGV_THREADS sets the number of threads.
+            seek_mode: "exact" or "approximate", which are the same: the index of a file is exact.
+            transforms: None; torchcodec's transforms are refused.
+            custom_frame_mappings: None; a file has its own index.
 
         Raises:
-            ConfigError: the order is another.
+            ConfigError: an argument means nothing here, with the reason.
             BitstreamError: the file is not a `.stgv` file, or is damaged.
-            InputVideoError: there is no such file.
+            MissingFileError: there is no such file; this is a `FileNotFoundError` too.
+            InputVideoError: the file cannot be opened.
             BackendUnavailableError: the device or the back end is not available here.
         """
         if dimension_order not in ("NCHW", "NHWC"):
             raise ConfigError(f"dimension_order is '{dimension_order}', expected 'NCHW' or 'NHWC'")
-        self.device, self.backend = resolve_device(str(device), backend)
-        self._arguments = (source, str(device), backend, dimension_order, keep_going)
+        _check_torchcodecs(stream_index, seek_mode, transforms, custom_frame_mappings)
+        requested = "auto" if device is None else str(device)
+        self.device, self.backend = resolve_device(requested, backend)
+        self._arguments = (source, requested, backend, dimension_order, keep_going)
         self._keep_going = keep_going
         self._channels_last = dimension_order == "NHWC"
-        opened = _opened(source)
-        self._path = Path(opened) if isinstance(opened, str | os.PathLike) else Path()
+        self._is_closed = False
+        self._path, opened = open_source(source)
         self._reader = StgvReader(opened, keep_going=keep_going)
         self.damage: tuple[str, ...] = self._reader.damage
         self.header: StreamHeader = self._reader.header
@@ -175,22 +125,25 @@ class VideoDecoder:
     @cached_property
     def metadata(self) -> StreamInfo:
         """Description of the file. The first use reads the whole file."""
+        self._check_open()
         return stream_info(self._reader, self._path, keep_going=self._keep_going)
 
     @cached_property
     def tracks(self) -> TrackReader:
         """Sound, subtitles and metadata that the file carries beside its pictures, which are not decoded."""
+        self._check_open()
         return TrackReader(self._reader, keep_going=self._keep_going)
 
     def __reduce__(self) -> tuple[Callable[..., VideoDecoder], tuple[object, ...]]:
         """Pickle what the file was opened from; another process, or a copy, opens it anew."""
         source, *_ = self._arguments
-        if not isinstance(source, str | os.PathLike | bytes | bytearray | Tensor):
+        if not is_reopened(source):
             raise TypeError("a decoder that was opened from a file object cannot be pickled: open it from a path")
         return _reopened, self._arguments
 
     def __enter__(self) -> VideoDecoder:
         """Return the decoder."""
+        self._check_open()
         return self
 
     def __exit__(
@@ -200,7 +153,8 @@ class VideoDecoder:
         self.close()
 
     def close(self) -> None:
-        """Close the file; frames can no longer be read."""
+        """Close the file; frames can no longer be read. To close it twice does no harm."""
+        self._is_closed = True
         self._prefetcher.close()
         self._reader.close()
         self._opened = None
@@ -209,25 +163,51 @@ class VideoDecoder:
         """Number of frames."""
         return self._n_frames
 
-    @overload
-    def __getitem__(self, key: int) -> Tensor: ...
-    @overload
-    def __getitem__(self, key: slice) -> Tensor: ...
-    def __getitem__(self, key: int | slice) -> Tensor:
-        """Return frame `d[i]` [3, H, W], or frames `d[a:b:step]` [n, 3, H, W]; uint8."""
+    def __getitem__(self, key: Index | Indices | slice) -> Tensor:
+        """Return one frame or several.
+
+        Args:
+            key: A whole number for one frame; a slice, a sequence, an array or a tensor [n] for several, or a mask of
+                truth values [n_frames]. Negative indices count from the end.
+
+        Returns:
+            Frame [3, H, W] or frames [n, 3, H, W], in the order of `key`; uint8, contiguous.
+
+        Raises:
+            IndexError: there is no such frame, or the mask is not as long as the video.
+            TypeError: the key is something else, such as a float or a single truth value.
+        """
         if isinstance(key, slice):
             return self._stack(range(*key.indices(self._n_frames)))
-        frame = next(self.iter_frames([self._checked(key)]))
+        if isinstance(key, tuple):
+            raise TypeError(f"the index of a frame is {key}, expected one number; for several frames give a list")
+        if not has_no_dimension(key):
+            return self._stack(frame_indices(key, self._n_frames))  # type: ignore[arg-type]
+        frame = next(self.iter_frames([frame_index(key, self._n_frames)]))
         return frame if self._channels_last else frame.permute(2, 0, 1).contiguous()
 
-    def get_frame_at(self, index: int) -> Frame:
-        """Return frame `index` with its times."""
-        index = self._checked(index)
-        return Frame(self[index], self._seconds(index), self._duration(index))
+    def get_frame_at(self, index: SupportsIndex | Tensor) -> Frame:
+        """Return frame `index` with its times.
 
-    def get_frames_at(self, indices: Sequence[int] | Tensor) -> FrameBatch:
-        """Return the frames at `indices`, a sequence or a tensor [n], in that order; indices may repeat."""
-        checked = [self._checked(int(i)) for i in indices]
+        Raises:
+            IndexError: there is no such frame.
+            TypeError: the index is not a whole number.
+        """
+        checked = frame_index(index, self._n_frames)
+        return Frame(self[checked], self._seconds(checked), self._duration(checked))
+
+    def get_frames_at(self, indices: Indices) -> FrameBatch:
+        """Return frames with their times.
+
+        Args:
+            indices: Frames in the order wanted, a sequence, an array or a tensor [n]; they may repeat. Or a mask of
+                truth values [n_frames].
+
+        Raises:
+            IndexError: there is no such frame, or the mask is not as long as the video.
+            TypeError: an index is not a whole number.
+        """
+        checked = frame_indices(indices, self._n_frames)
         return FrameBatch(
             self._stack(checked),
             torch.tensor([self._seconds(i) for i in checked], dtype=torch.float64),
@@ -238,9 +218,15 @@ class VideoDecoder:
         """Return every `step`-th frame of the half-open range from `start` to `stop`."""
         return self.get_frames_at(range(*slice(start, stop, step).indices(self._n_frames)))
 
-    def get_all_frames(self) -> FrameBatch:
-        """Return every frame of the video."""
-        return self.get_frames_in_range(0, self._n_frames)
+    def get_all_frames(self, fps: float | None = None) -> FrameBatch:
+        """Return every frame of the video; with `fps` those that are on the screen so many times a second.
+
+        Raises:
+            ConfigError: fps is not above 0.
+        """
+        if fps is None:
+            return self.get_frames_in_range(0, self._n_frames)
+        return self.get_frames_played_in_range(*self._extent(), fps=fps)
 
     def get_frame_played_at(self, seconds: float) -> Frame:
         """Return the frame that is on the screen at a time.
@@ -294,11 +280,7 @@ class VideoDecoder:
         )
 
     def iter_frames(
-        self,
-        indices: Sequence[int] | None = None,
-        *,
-        scale: float = 1.0,
-        size: tuple[int, int] | None = None,
+        self, indices: Indices | None = None, *, scale: float = 1.0, size: tuple[int, int] | None = None
     ) -> Iterator[Tensor]:
         """Render frames one after the other.
 
@@ -316,13 +298,13 @@ class VideoDecoder:
             IndexError: there is no such frame.
         """
         chosen = self._scale(scale, size)
-        indices = range(self._n_frames) if indices is None else [self._checked(i) for i in indices]
-        for run, upcoming in _with_upcoming(self._runs(indices)):
+        wanted = range(self._n_frames) if indices is None else frame_indices(indices, self._n_frames)
+        for run, upcoming in _with_upcoming(self._runs(wanted)):
             yield from self._open(run.gop, upcoming).frames(run.frames, scale=chosen)
 
     def pts(self, index: int) -> int:
         """Return the timestamp of a frame, in units of `header.time_base`."""
-        return self._pts[self._checked(index)]
+        return self._pts[frame_index(index, self._n_frames)]
 
     def gaussians_at(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return the Gaussians from which a frame is rendered.
@@ -330,7 +312,7 @@ class VideoDecoder:
         Returns:
             Centres [N, 2] and Cholesky factors (l1, l2, l3) [N, 3] in pixels, weighted colours [N, 3].
         """
-        index = self._checked(index)
+        index = frame_index(index, self._n_frames)
         gop = self._gop_of(index)
         return self._open(gop).gaussians(index - self._starts[gop])
 
@@ -347,11 +329,9 @@ class VideoDecoder:
         # rounds.
         return bisect_right(range(self._n_frames), seconds, key=self._seconds) - 1
 
-    def _checked(self, index: int) -> int:
-        wrapped = index + self._n_frames if index < 0 else index
-        if not 0 <= wrapped < self._n_frames:
-            raise IndexError(f"frame {index} of a video of {self._n_frames} frames")
-        return wrapped
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise ClosedDecoderError("the decoder is closed, as after its `with` block: open the file anew")
 
     def _open(self, gop: int, upcoming: Sequence[int] = ()) -> GopRenderer:
         """Return the renderer of a GoP, which is kept until another GoP is opened.
@@ -363,7 +343,9 @@ class VideoDecoder:
 
         Raises:
             BitstreamError: the GoP is damaged.
+            ClosedDecoderError: the decoder is closed.
         """
+        self._check_open()
         # Another thread may open another GoP meanwhile; what is read once stays what it was.
         opened = self._opened
         if opened is not None and opened[0] == gop:
@@ -394,6 +376,7 @@ class VideoDecoder:
     def _stack(self, indices: Sequence[int]) -> Tensor:
         height, width = self.header.height, self.header.width
         size = (height, width, 3) if self._channels_last else (3, height, width)
+        self._check_open()
         frames = torch.empty((len(indices), *size), dtype=torch.uint8, device=self.device)
         n_done = 0
         for run, upcoming in _with_upcoming(self._runs(indices)):
@@ -429,17 +412,21 @@ class VideoDecoder:
         return scale
 
 
-def _opened(source: Source) -> str | os.PathLike[str] | BinaryIO:
-    """Return what `StgvReader` opens: a path or a file."""
-    if isinstance(source, Tensor):
-        if source.dtype != torch.uint8 or source.dim() != 1:
-            raise ConfigError(
-                f"the source is a tensor of {source.dtype} {list(source.shape)}, expected a file's bytes: uint8 [n]"
-            )
-        return io.BytesIO(source.cpu().numpy().tobytes())
-    if isinstance(source, bytes | bytearray):
-        return io.BytesIO(source)
-    return source
+def _check_torchcodecs(
+    stream_index: int | None, seek_mode: str, transforms: Sequence[object] | None, custom_frame_mappings: object
+) -> None:
+    """Refuse arguments of torchcodec's decoder that would ask for something else than this one gives."""
+    if stream_index not in (None, 0):
+        raise ConfigError(f"stream_index is {stream_index}, expected 0: a .stgv file has one video stream")
+    if seek_mode not in ("exact", "approximate"):
+        raise ConfigError(f"seek_mode is '{seek_mode}', expected 'exact'; a .stgv file has an index, by which it seeks")
+    if transforms:
+        raise ConfigError(
+            "transforms are not applied while decoding: leave them out, render at another size (`render` and "
+            "`iter_frames` do), or apply transforms to the frames"
+        )
+    if custom_frame_mappings is not None:
+        raise ConfigError("custom_frame_mappings are those of another file: leave them out, a .stgv file has an index")
 
 
 def _reopened(source: Source, device: str, backend: str, order: Any, keep_going: bool) -> VideoDecoder:
@@ -455,7 +442,3 @@ def _with_upcoming(runs: Iterator[_Run]) -> Iterator[tuple[_Run, list[int]]]:
             yield window.popleft(), [later.gop for later in window]
     while window:
         yield window.popleft(), [later.gop for later in window]
-
-
-def _describe(data: Tensor) -> str:
-    return f"{data.dtype} {list(data.shape)} on {data.device}"

@@ -18,6 +18,7 @@ import torch
 
 from stgvcodec.bitstream.payload.pack import pack_gop
 from stgvcodec.decoder.gop_renderer import unpack
+from stgvcodec.device import on_device
 from stgvcodec.encoder.gop_symbols import symbols_of
 from stgvcodec.encoder.model_size import STILL_FIELD
 from stgvcodec.encoder.profiles import PROFILES, Profile
@@ -62,10 +63,10 @@ class CompileAhead:
         small = _SmallModel(self._profile, STILL_FIELD, self._device, self._backend)
         # With the first kernel of a process Triton hashes itself, a second's work that each thread would do otherwise.
         if self._backend == "triton":
-            self._first_kernel = self._pool.submit(_logged, small.round_halves)
+            self._first_kernel = self._pool.submit(_logged, small.round_halves, self._device)
         self._start(small.train_splats, small.train_quantizers, small.draw)
         # The coder is needed only at the end of a fit, for which `finish` need not wait.
-        self._pool.submit(_logged, _compile_coder)
+        self._pool.submit(_logged, _compile_coder, torch.device("cpu"))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -94,13 +95,14 @@ class CompileAhead:
     def _after_first_kernel(self, job: Callable[[], None]) -> None:
         if self._first_kernel is not None:
             wait([self._first_kernel])
-        _logged(job)
+        _logged(job, self._device)
 
 
-def _logged(job: Callable[[], None]) -> None:
+def _logged(job: Callable[[], None], device: torch.device) -> None:
     # What fails here fails in the fit too, which says so in its own words.
     try:
-        job()
+        with on_device(device):
+            job()
     except Exception as error:
         logger.debug("compiling ahead: %s", error)
 

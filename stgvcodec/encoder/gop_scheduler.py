@@ -12,6 +12,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
+from stgvcodec.device import on_device
 from stgvcodec.encoder.config import EncodeConfig
 from stgvcodec.encoder.encode_gop import GopConfig, GopPayload, encode_gop
 from stgvcodec.encoder.lookahead.gop_splitter import Gop, split_gops
@@ -182,7 +183,8 @@ class GopScheduler:
             backend=self._backend,
         )
         # Each GoP has a seed of its own, so that its random numbers do not depend on the other GoPs.
-        return encode_gop(gop.frames, config, seed=self.config.seed + index, on_step=on_step)
+        with on_device(self._device):
+            return encode_gop(gop.frames, config, seed=self.config.seed + index, on_step=on_step)
 
     def _report(self, index: int, phase: Phase, step: int, frames_fitted: float, loss: Tensor) -> None:
         if self._is_cancelled:

@@ -11,7 +11,7 @@ from types import TracebackType
 
 import numpy as np
 
-from stgvcodec.errors import ConfigError, InputVideoError
+from stgvcodec.errors import ConfigError, InputVideoError, MissingFileError
 from stgvcodec.media.atomic import PathLike
 from stgvcodec.media.colour import (
     HDR_TRANSFERS,
@@ -256,7 +256,8 @@ def open_video(
 
     Raises:
         ConfigError: the selection or the matrix is impossible.
-        InputVideoError: the source is missing, empty, damaged, interlaced, transparent, or not a video.
+        MissingFileError: the source is missing.
+        InputVideoError: the source is empty, damaged, interlaced, transparent, or not a video.
     """
     override = check_matrix_option(matrix)
     if frame_rate <= 0:
@@ -265,7 +266,7 @@ def open_video(
     if path.is_dir() or stands_for_images(path):
         return VideoReader(ImageFolderSource(path, frame_rate), selection, override)
     if not path.exists():
-        raise InputVideoError(f"{source}: does not exist; expected a video file or a folder of images")
+        raise MissingFileError(f"{source}: does not exist; expected a video file or a folder of images")
     if not path.is_file():
         raise InputVideoError(f"{source}: is not a regular file; expected a video file or a folder of images")
     if path.stat().st_size == 0:
@@ -286,10 +287,11 @@ def read_image(path: PathLike) -> RgbImage:
         Full-range RGB picture. [H, W, 3] uint8.
 
     Raises:
-        InputVideoError: the file is missing, damaged, transparent, or not an image.
+        MissingFileError: the file is missing.
+        InputVideoError: the file is damaged, transparent, or not an image.
     """
     if not Path(path).is_file():
-        raise InputVideoError(f"{path}: does not exist; expected an image")
+        raise MissingFileError(f"{path}: does not exist; expected an image")
     reader = VideoReader(ImageFolderSource(Path(path), DEFAULT_IMAGE_RATE), _EVERYTHING, None)
     with reader:
         return next(iter(reader)).rgb

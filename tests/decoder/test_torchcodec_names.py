@@ -139,6 +139,108 @@ def test_frames_of_another_rate_in_a_range_of_time(decoder, frames, fps, expecte
     assert batch.duration_seconds.tolist() == pytest.approx([1 / fps] * len(expected))
 
 
+def test_all_frames_of_another_rate(decoder, frames):
+    assert torch.equal(decoder.get_all_frames(fps=12.5).data, frames[::2])
+
+
+SEVERAL = {
+    "list": [3, -1, 3],
+    "range": range(2, 6),
+    "int64 array": np.array([8, 0]),
+    "uint8 array": np.array([8, 0], np.uint8),
+    "int32 tensor": torch.tensor([8, 0], dtype=torch.int32),
+    "nothing": [],
+    "list of truths": [True, False, True] * 3,
+    "array of truths": np.arange(9) > 5,
+    "tensor of truths": torch.arange(9) > 5,
+}
+
+
+@pytest.mark.parametrize("kind", SEVERAL)
+def test_several_frames_by_what_names_them(decoder, frames, kind):
+    key = SEVERAL[kind]
+    expected = torch.from_numpy(frames.numpy()[np.asarray(key, None if len(key) else int)])
+
+    assert torch.equal(decoder[key], expected)
+    assert torch.equal(decoder.get_frames_at(key).data, expected)
+    assert torch.equal(torch.stack([*decoder.iter_frames(key), frames[0].permute(1, 2, 0)])[:-1], _last(expected))
+
+
+def _last(frames: torch.Tensor) -> torch.Tensor:
+    return frames.permute(0, 2, 3, 1)
+
+
+@pytest.mark.parametrize("index", [4, -5, np.int64(4), np.array(4), torch.tensor(4), torch.tensor(-5)], ids=repr)
+def test_one_frame_by_a_whole_number_of_any_kind(decoder, frames, index):
+    assert torch.equal(decoder[index], frames[4])
+    assert decoder.get_frame_at(index).pts_seconds == pytest.approx(0.16)
+
+
+TRUTH = "is a truth value, expected the index of a frame; a mask is as long as the video"
+
+
+@pytest.mark.parametrize(
+    ("index", "error", "message"),
+    [
+        (9, IndexError, "frame 9 of a video of 9 frames"),
+        (-10, IndexError, "frame -10 of a video of 9 frames"),
+        (2.0, TypeError, "the index of a frame is 2.0, expected a whole number"),
+        (np.float64(2), TypeError, "expected a whole number"),
+        (torch.tensor(2.0), TypeError, "expected a whole number"),
+        (True, TypeError, f"True {TRUTH}"),
+        (np.bool_(False), TypeError, TRUTH),
+        (torch.tensor(True), TypeError, TRUTH),
+        (None, TypeError, "the index of a frame is None, expected a whole number"),
+        (..., TypeError, "the index of a frame is Ellipsis, expected a whole number"),
+    ],
+)
+def test_what_names_no_frame_is_refused(decoder, index, error, message):
+    for read in (decoder.__getitem__, decoder.get_frame_at, lambda i: decoder.get_frames_at([0, i])):
+        with pytest.raises(error, match=message):
+            read(index)
+
+
+@pytest.mark.parametrize(
+    ("key", "error", "message"),
+    [
+        ((0, 1), TypeError, r"the index of a frame is \(0, 1\), expected one number; for several frames give a list"),
+        ("a", TypeError, "indices of frames are 'a', expected whole numbers, a mask or a slice"),
+        (np.zeros((2, 2), int), TypeError, r"indices of frames have the shape \[2, 2\], expected one dimension"),
+        ([[1], [2]], TypeError, r"the index of a frame is \[1\], expected a whole number"),
+        (torch.tensor([0.0, 1.0]), TypeError, "the index of a frame is 0.0, expected a whole number"),
+        ([True] * 8, IndexError, "a mask of 8 frames for a video of 9 frames"),
+        (torch.ones(10, dtype=torch.bool), IndexError, "a mask of 10 frames for a video of 9 frames"),
+    ],
+    ids=["tuple", "text", "matrix", "nested", "floats", "short mask", "long mask"],
+)
+def test_keys_that_are_no_frames_are_refused(decoder, key, error, message):
+    with pytest.raises(error, match=message):
+        decoder[key]
+
+
+def test_arguments_of_torchcodec_that_change_nothing_are_taken(path, frames):
+    arguments = {"stream_index": 0, "num_ffmpeg_threads": 0, "seek_mode": "approximate", "transforms": []}
+    with VideoDecoder(path, device=None, backend="numba", custom_frame_mappings=None, **arguments) as decoder:
+        assert decoder.stream_index == 0
+        assert torch.equal(decoder[4], frames[4])
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "message"),
+    [
+        ("stream_index", 1, "stream_index is 1, expected 0: a .stgv file has one video stream"),
+        ("seek_mode", "custom_frame_mappings", "seek_mode is 'custom_frame_mappings', expected 'exact'"),
+        ("transforms", [torch.nn.Identity()], "transforms are not applied while decoding: leave them out, render at"),
+        ("custom_frame_mappings", "{}", "custom_frame_mappings are those of another file: leave them out"),
+        ("device", torch.device("meta"), "device is 'meta', expected one of auto, cpu, cuda, or cuda:N"),
+    ],
+)
+def test_arguments_of_torchcodec_that_mean_nothing_here_are_refused(path, argument, value, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        VideoDecoder(path, **{argument: value})
+    assert isinstance(caught.value, ValueError)
+
+
 def test_ranges_of_time_that_are_none_are_refused(decoder):
     with pytest.raises(ConfigError, match=r"ends at 0.1 s, before it begins at 0.2 s"):
         decoder.get_frames_played_in_range(0.2, 0.1)

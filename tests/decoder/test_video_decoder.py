@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import random
 import subprocess
@@ -17,7 +18,7 @@ from gops import random_gop, write_gops
 import stgvcodec
 from stgvcodec import VideoDecoder
 from stgvcodec.bitstream import pack_gop
-from stgvcodec.errors import BitstreamError, ConfigError, InputVideoError
+from stgvcodec.errors import BitstreamError, ClosedDecoderError, ConfigError, InputVideoError
 
 
 @pytest.fixture
@@ -208,8 +209,16 @@ def test_closing(encoded):
     with VideoDecoder(encoded.path, device="cpu") as decoder:
         decoder[0]
     decoder.close()  # once more does no harm
-    for read in (lambda: decoder[0], lambda: decoder[6]):
-        with pytest.raises(Exception, match=r"."):
+    for read in (
+        lambda: decoder[0],
+        lambda: decoder[2:2],
+        lambda: decoder.get_frames_at([6]),
+        lambda: next(decoder.iter_frames()),
+        lambda: decoder.gaussians_at(0),
+        lambda: decoder.metadata,
+        lambda: decoder.__enter__(),
+    ):
+        with pytest.raises(ClosedDecoderError, match="the decoder is closed, as after its `with` block: open the file"):
             read()
     assert encoded.path.resolve() not in {fd.resolve() for fd in Path("/proc/self/fd").glob("*")}
 
@@ -282,8 +291,12 @@ def test_back_ends_agree_on_a_larger_picture(tmp_path):
 
 
 def test_a_missing_file():
-    with pytest.raises(InputVideoError, match=r"missing\.stgv"):
+    with pytest.raises(
+        InputVideoError, match=r"^missing\.stgv: does not exist, expected a .stgv file: check"
+    ) as caught:
         VideoDecoder("missing.stgv", device="cpu")
+    assert isinstance(caught.value, FileNotFoundError)
+    assert caught.value.errno == errno.ENOENT
 
 
 def test_a_file_of_another_kind(tmp_path):

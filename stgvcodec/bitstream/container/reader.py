@@ -36,6 +36,7 @@ class StgvReader:
         damage: Descriptions of what `keep_going` passed over, with byte offsets; empty for an intact file.
 
     Raises:
+        MissingFileError: there is no such file.
         InputVideoError: the file cannot be opened.
         BitstreamError: the file is no `.stgv` file, or is damaged or cut short; with `keep_going`, no header or no GoP
             is intact.

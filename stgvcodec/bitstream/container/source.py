@@ -8,7 +8,7 @@ import threading
 from typing import BinaryIO
 
 from stgvcodec.bitstream.container.chunks import CRC_BYTES, HEADER_BYTES, Chunk, parse_chunk_header, payload_crc_matches
-from stgvcodec.errors import BitstreamError, InputVideoError
+from stgvcodec.errors import BitstreamError, InputVideoError, MissingFileError
 
 KEEP_GOING_ADVICE = "`stgvcodec decode --keep-going` renders the GoPs that are intact"
 
@@ -23,6 +23,7 @@ class ByteSource:
         source: A path, or a binary file that can seek; the latter is not closed.
 
     Raises:
+        MissingFileError: there is no such file.
         InputVideoError: the file cannot be opened or cannot seek.
     """
 
@@ -32,6 +33,8 @@ class ByteSource:
             name = f"{os.fspath(source)}: "
             try:
                 self._file: BinaryIO = open(source, "rb")  # noqa: PTH123, SIM115
+            except FileNotFoundError as error:
+                raise MissingFileError(f"{name}does not exist, expected a .stgv file: check the path") from error
             except OSError as error:
                 raise InputVideoError(f"{name}cannot be opened ({error.strerror}): check the path") from error
         else:

@@ -303,7 +303,7 @@ def test_writer_refuses_bytes_that_are_no_gop():
 
 
 def test_missing_file_and_pipe_are_refused(tmp_path):
-    with pytest.raises(InputVideoError, match=r"cannot be opened .* check the path"):
+    with pytest.raises(InputVideoError, match=r"does not exist, expected a .stgv file: check the path"):
         StgvReader(tmp_path / "none.stgv")
 
     class Unseekable(io.BytesIO):
