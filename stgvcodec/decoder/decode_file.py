@@ -79,7 +79,7 @@ def decode(
     Sound, subtitles and metadata go into the video file as they are, and only those of the selected frames.
 
     Args:
-        source: The `.stgv` file.
+        source: The `.stgv` file: its path, or its address such as "https://...", of which only what is needed is read.
         destination: A video file of one of the kinds that `open_writer` lists, or without a suffix a folder of PNGs. It
             is moved into place when it is complete, over a file that is there.
         scale: Output size over encoded size. The Gaussians are rendered at that size; nothing is resampled.

@@ -1,40 +1,60 @@
-"""What a decoder is opened from: a path, bytes, or a file object."""
+"""What a decoder is opened from: a path, an address, bytes, or a file object."""
 
 from __future__ import annotations
 
 import io
 import os
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias, cast
 
 import torch
 from torch import Tensor
 
+from stgvcodec.bitstream.container.reader import StgvReader
+from stgvcodec.decoder.remote import RemoteFile, is_open_file, is_url
 from stgvcodec.errors import ConfigError
 
-Source: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | Tensor | BinaryIO"
-"""What a decoder opens: a path, the bytes of a file, these as a tensor [n] uint8, or a binary file that can seek."""
+if TYPE_CHECKING:
+    from fsspec.core import OpenFile
+
+Source: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | Tensor | BinaryIO | OpenFile"
+"""What a decoder opens: a path, an address such as "https://...", what `fsspec.open` returns, the bytes of a file, also
+as a tensor [n] uint8, or a binary file that can seek."""
 
 
-def open_source(source: Source) -> tuple[Path, str | os.PathLike[str] | BinaryIO]:
-    """Return the path of a source, empty where it has none, and what `StgvReader` opens: a path or a file.
+def open_source(source: Source, *, keep_going: bool = False) -> tuple[Path, StgvReader]:
+    """Open a source and read its index.
+
+    Args:
+        source: What holds a `.stgv` file.
+        keep_going: Whether to take every intact GoP of a damaged file.
+
+    Returns:
+        The path of the file, empty where it has none, and the reader.
 
     Raises:
-        ConfigError: the source is a tensor of something else than bytes.
+        ConfigError: the source is a tensor of something else than bytes, or an address that means nothing.
+        StgvError: a package that is needed for the address is not installed.
+        MissingFileError: there is no such file.
+        InputVideoError: the file cannot be opened.
+        BitstreamError: the file is no `.stgv` file, or is damaged.
     """
+    if is_url(source) or is_open_file(source):
+        remote = RemoteFile(source)
+        # Python's own raw files are no `BinaryIO` by their types either.
+        return Path(), StgvReader(cast(BinaryIO, remote), keep_going=keep_going, name=remote.name, owned=True)
     if isinstance(source, str | os.PathLike):
-        return Path(source), source
+        return Path(source), StgvReader(source, keep_going=keep_going)
     if isinstance(source, Tensor):
         if source.dtype != torch.uint8 or source.dim() != 1:
             raise ConfigError(
                 f"the source is a tensor of {source.dtype} {list(source.shape)}, expected a file's bytes: uint8 [n]"
             )
-        return Path(), io.BytesIO(source.cpu().numpy().tobytes())
-    if isinstance(source, bytes | bytearray):
-        return Path(), io.BytesIO(source)
-    return Path(), source
+        source = source.cpu().numpy().tobytes()
+    file = io.BytesIO(source) if isinstance(source, bytes | bytearray) else source
+    return Path(), StgvReader(file, keep_going=keep_going)
 
 
 def is_reopened(source: Source) -> bool:
     """Tell whether a source can be opened anew, in another process too; a file object cannot."""
-    return isinstance(source, str | os.PathLike | bytes | bytearray | Tensor)
+    return isinstance(source, str | os.PathLike | bytes | bytearray | Tensor) or is_open_file(source)

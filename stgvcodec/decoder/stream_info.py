@@ -14,6 +14,7 @@ from stgvcodec.bitstream.container.reader import StgvReader, stream_bytes
 from stgvcodec.bitstream.container.tracks import TrackReader
 from stgvcodec.bitstream.payload.head import GopHeader, payload_stream_bytes, read_header
 from stgvcodec.bitstream.syntax.limits import LIMITS
+from stgvcodec.decoder.source import Source, open_source
 from stgvcodec.tracks import TrackCounter, TrackInfo
 
 # Streams whose length grows with the number of Gaussians.
@@ -52,7 +53,7 @@ class StreamInfo:
     """Result of `read_info`; also `VideoDecoder.metadata`.
 
     Attributes:
-        path: The file.
+        path: The file; empty where it was opened from something else than a path.
         file_bytes: Size of the file, bytes.
         width: Picture width, pixels.
         height: Picture height, pixels.
@@ -127,21 +128,23 @@ class StreamInfo:
         return self.sample_aspect_ratio
 
 
-def read_info(path: str | Path) -> StreamInfo:
+def read_info(source: Source) -> StreamInfo:
     """Describe a `.stgv` file.
 
     Args:
-        path: A `.stgv` file.
+        source: A `.stgv` file: what `VideoDecoder` opens.
 
     Returns:
         Everything that `stgvcodec info` prints.
 
     Raises:
         BitstreamError: the file is not a `.stgv` file, or is damaged.
-        InputVideoError: there is no such file.
+        MissingFileError: there is no such file.
+        InputVideoError: the file cannot be opened or read.
     """
-    with StgvReader(path) as reader:
-        return stream_info(reader, Path(path))
+    path, reader = open_source(source)
+    with reader:
+        return stream_info(reader, path)
 
 
 def stream_info(reader: StgvReader, path: Path, *, keep_going: bool = False) -> StreamInfo:

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from stgvcodec.bitstream.container.file_header import StreamHeader
-from stgvcodec.bitstream.container.reader import StgvReader
 from stgvcodec.bitstream.container.tracks import TrackReader
 from stgvcodec.bitstream.syntax.limits import LIMITS
 from stgvcodec.decoder.frame import Frame, FrameBatch
@@ -76,8 +75,9 @@ class VideoDecoder:
         """Open a file and read its index.
 
         Args:
-            source: A `.stgv` file: its path, its bytes, its bytes as a tensor ([n] uint8), or a binary file that can
-                seek, which the caller closes.
+            source: A `.stgv` file: its path; its address, such as "https://..." or "s3://...", or what `fsspec.open`
+                returns, of which only what is needed is read; its bytes, also as a tensor ([n] uint8); or a binary file
+                that can seek, which the caller closes.
             device: "auto" (as None), "cpu", "cuda", or "cuda:1" for one of several GPUs, or the like as a
                 `torch.device`.
             backend: "auto", "reference", "numba" or "triton".
@@ -93,7 +93,8 @@ class VideoDecoder:
             ConfigError: an argument means nothing here, with the reason.
             BitstreamError: the file is not a `.stgv` file, or is damaged.
             MissingFileError: there is no such file; this is a `FileNotFoundError` too.
-            InputVideoError: the file cannot be opened.
+            InputVideoError: the file cannot be opened or read.
+            StgvError: an address needs a package that is not installed.
             BackendUnavailableError: the device or the back end is not available here.
         """
         if dimension_order not in ("NCHW", "NHWC"):
@@ -105,8 +106,7 @@ class VideoDecoder:
         self._keep_going = keep_going
         self._channels_last = dimension_order == "NHWC"
         self._is_closed = False
-        self._path, opened = open_source(source)
-        self._reader = StgvReader(opened, keep_going=keep_going)
+        self._path, self._reader = open_source(source, keep_going=keep_going)
         self.damage: tuple[str, ...] = self._reader.damage
         self.header: StreamHeader = self._reader.header
         self._gops = self._reader.gops

@@ -24,11 +24,13 @@ class StgvReader:
     every GoP that is intact and records what is not.
 
     Args:
-        source: A path, or a binary file that can seek (not closed by the reader).
+        source: A path, or a binary file that can seek.
         keep_going: Accept files that are damaged, cut short or unfinished.
+        name: Name of a file object in messages.
+        owned: Whether the reader closes a file object; a file that it opened from a path is always closed.
 
     Attributes:
-        name: Path of the file; None where a file object was given.
+        name: Path of the file; of a file object the name that was given, or None.
         header: The file header.
         gops: The GoPs, in order.
         chunks: All chunks between the file header and the end chunk, GoPs and chunks of unknown types included.
@@ -42,9 +44,16 @@ class StgvReader:
             is intact.
     """
 
-    def __init__(self, source: str | os.PathLike[str] | BinaryIO, *, keep_going: bool = False) -> None:
-        self.name = os.fspath(source) if isinstance(source, str | os.PathLike) else None
-        self._source = ByteSource(source)
+    def __init__(
+        self,
+        source: str | os.PathLike[str] | BinaryIO,
+        *,
+        keep_going: bool = False,
+        name: str | None = None,
+        owned: bool = False,
+    ) -> None:
+        self.name = os.fspath(source) if isinstance(source, str | os.PathLike) else name
+        self._source = ByteSource(source, owned=owned)
         try:
             self.file_bytes = self._source.n_bytes
             self.damage: tuple[str, ...] = ()
@@ -72,7 +81,7 @@ class StgvReader:
         self.close()
 
     def close(self) -> None:
-        """Close the file if the reader opened it."""
+        """Close the file if the reader opened or owns it."""
         self._source.close()
 
     @property

@@ -5,12 +5,16 @@ from __future__ import annotations
 import io
 import os
 import threading
+import weakref
 from typing import BinaryIO
 
 from stgvcodec.bitstream.container.chunks import CRC_BYTES, HEADER_BYTES, Chunk, parse_chunk_header, payload_crc_matches
 from stgvcodec.errors import BitstreamError, InputVideoError, MissingFileError
 
 KEEP_GOING_ADVICE = "`stgvcodec decode --keep-going` renders the GoPs that are intact"
+
+
+_SOURCES: weakref.WeakSet[ByteSource] = weakref.WeakSet()
 
 
 class ByteSource:
@@ -20,15 +24,16 @@ class ByteSource:
     same time.
 
     Args:
-        source: A path, or a binary file that can seek; the latter is not closed.
+        source: A path, or a binary file that can seek.
+        owned: Whether a binary file that was opened by the caller is closed too.
 
     Raises:
         MissingFileError: there is no such file.
         InputVideoError: the file cannot be opened or cannot seek.
     """
 
-    def __init__(self, source: str | os.PathLike[str] | BinaryIO) -> None:
-        self._owned = isinstance(source, str | os.PathLike)
+    def __init__(self, source: str | os.PathLike[str] | BinaryIO, *, owned: bool = False) -> None:
+        self._owned = owned or isinstance(source, str | os.PathLike)
         if isinstance(source, str | os.PathLike):
             name = f"{os.fspath(source)}: "
             try:
@@ -43,11 +48,12 @@ class ByteSource:
             self.close()
             raise InputVideoError(f"{name}is not a file that can seek, such as a pipe: write it to a file first")
         self._lock = threading.Lock()
+        _SOURCES.add(self)
         self.n_bytes = self._file.seek(0, io.SEEK_END)
         self._descriptor = _descriptor(self._file) if hasattr(os, "pread") else None
 
     def close(self) -> None:
-        """Close the file if it was opened here."""
+        """Close the file if it was opened here, or is owned."""
         if self._owned:
             self._file.close()
 
@@ -93,6 +99,16 @@ class ByteSource:
                 offset=chunk.payload_offset,
             )
         return payload
+
+
+def _renew_locks() -> None:
+    """Give every source of a forked process a lock that is free: a thread of the parent may have held it."""
+    for source in _SOURCES:
+        source._lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)
 
 
 def _descriptor(file: BinaryIO) -> int | None:
