@@ -83,6 +83,10 @@ def naming_file(path: str | None) -> Iterator[None]:
         raise error.in_file(path) from error
 
 
+class CancelledError(StgvError):
+    """An encode or a decode that its caller ended."""
+
+
 class OutputError(StgvError):
     """A destination that cannot be written."""
 

@@ -1,9 +1,12 @@
-"""`Progress`: what callbacks are told of how far an encode or a decode has come."""
+"""`Progress`: what callbacks are told of how far an encode or a decode has come, and how a caller ends it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
+
+from stgvcodec.errors import CancelledError
 
 
 @dataclass(frozen=True)
@@ -33,3 +36,20 @@ ProgressCallback = Callable[[Progress], None]
 
 PROGRESS_INTERVAL_SECONDS = 0.2
 """Least time between two calls of a progress callback."""
+
+
+class CancelToken(Protocol):
+    """What a caller sets, from any thread, to end an encode or a decode: a `threading.Event`, or the like."""
+
+    def is_set(self) -> bool:
+        """Tell whether the work shall end."""
+
+
+def raise_if_set(cancel: CancelToken | None) -> None:
+    """End the work if its caller wants so.
+
+    Raises:
+        CancelledError: the token is set.
+    """
+    if cancel is not None and cancel.is_set():
+        raise CancelledError("cancelled by the caller; unfinished output was removed")

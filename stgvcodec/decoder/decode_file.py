@@ -23,7 +23,7 @@ from stgvcodec.media.colour import ColorTags
 from stgvcodec.media.output_formats import CodecOptions
 from stgvcodec.media.selection import Crop, Selection, resized_aspect
 from stgvcodec.media.writer import open_writer
-from stgvcodec.progress import Progress, ProgressCallback
+from stgvcodec.progress import CancelToken, Progress, ProgressCallback, raise_if_set
 from stgvcodec.tracks import TrackInfo
 
 # 29.97 is meant as 2997/100, and not as the nearest number of 53 bits.
@@ -73,6 +73,7 @@ def decode(
     device: str = "auto",
     backend: str = "auto",
     progress: ProgressCallback | None = None,
+    cancel: CancelToken | None = None,
 ) -> DecodeReport:
     """Decode a `.stgv` file.
 
@@ -94,7 +95,9 @@ def decode(
         codec: Codec, rate factor and samples of the video file; by default those of its suffix.
         device: "auto", "cpu" or "cuda".
         backend: "auto", "reference", "numba" or "triton".
-        progress: Function that is called after each frame.
+        progress: Function that is called after each frame. An exception that it raises ends the decode.
+        cancel: A `threading.Event` or the like, which is looked at after each frame; when it is set, the decode ends
+            with CancelledError and nothing is left of it.
 
     Returns:
         Sizes, times, and what was damaged.
@@ -104,6 +107,7 @@ def decode(
         ConfigError: the options cannot be met.
         OutputError: the destination cannot be written.
         BackendUnavailableError: the device or the back end is not available here.
+        CancelledError: `cancel` was set.
     """
     started = time.perf_counter()
     selection = selection or Selection()
@@ -145,6 +149,7 @@ def decode(
                 writer.write(rgb, pts)
                 if progress is not None:
                     progress(Progress("rendering", n_done, n_frames, fraction=n_done / n_frames))
+                raise_if_set(cancel)
         return DecodeReport(
             path=Path(destination),
             width=width,

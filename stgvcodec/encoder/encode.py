@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 from stgvcodec._version import __version__
@@ -27,12 +28,14 @@ from stgvcodec.encoder.reports import EncodePlan, EncodeReport, GopReport, PlanC
 from stgvcodec.encoder.track_writer import TrackWriter
 from stgvcodec.errors import ConfigError, InputVideoError
 from stgvcodec.media.atomic import atomic_output, check_output_file, refuse_same_file
+from stgvcodec.media.frames import DimensionOrder
 from stgvcodec.media.image_folder import IMAGE_SUFFIXES
+from stgvcodec.media.opening import Times, VideoSource, opened
 from stgvcodec.media.output_formats import VIDEO_SUFFIXES
-from stgvcodec.media.reader import VideoFrame, VideoReader, open_video
+from stgvcodec.media.reader import VideoFrame, VideoReader
 from stgvcodec.media.selection import Selection
 from stgvcodec.metrics import mean_psnr_db
-from stgvcodec.progress import PROGRESS_INTERVAL_SECONDS, Progress, ProgressCallback
+from stgvcodec.progress import PROGRESS_INTERVAL_SECONDS, CancelToken, Progress, ProgressCallback, raise_if_set
 
 logger = logging.getLogger(__name__)
 
@@ -43,17 +46,21 @@ _KEPT_BYTES = 512 << 20
 
 
 def encode(
-    source: str | Path,
+    source: VideoSource,
     destination: str | Path,
     *,
     config: EncodeConfig | None = None,
     selection: Selection | None = None,
     matrix: str | None = None,
+    fps: float | Fraction | None = None,
+    timestamps: Times | None = None,
+    dimension_order: DimensionOrder | None = None,
     device: str = "auto",
     backend: str = "auto",
     jobs: int | None = None,
     progress: ProgressCallback | None = None,
     plan: PlanCallback | None = None,
+    cancel: CancelToken | None = None,
 ) -> EncodeReport:
     """Encode a video.
 
@@ -63,17 +70,28 @@ def encode(
     frames of a video that takes less than 512 MiB are kept in between.
 
     Args:
-        source: A video file or a folder of images.
+        source: A video file or a folder of images, by its path. The bytes of a video file, or a binary file of one,
+            which need not be able to seek and is read from where it stands. Or frames, uint8: an array or a tensor
+            [T, H, W, 3] or [T, 3, H, W], a `FrameBatch`, or an iterable of pictures [H, W, 3] or [3, H, W] or of
+            `Frame`s. What can be read only once is kept in a temporary file (TMPDIR), frames beyond 64 MiB as they are.
         destination: The `.stgv` file; written under a temporary name and moved into place when complete, over a file
             that is there.
         config: Options of the encoder; by default those of preset "medium".
         selection: Frames and part of the picture to encode, and what is carried beside them.
         matrix: Colour matrix in place of the one that the source is tagged with: "bt601", "bt709" or "bt2020".
+        fps: Frames a second, of frames without times and of folders of images (by default 24).
+        timestamps: Times at which frames begin to be shown, seconds, in place of `fps`. [T]. A `FrameBatch` and
+            `Frame`s have their own.
+        dimension_order: "NCHW" or "NHWC" for frames. By default the channels are where the shape has a 3; if it has one
+            in both places, this argument is needed.
         device: Device to fit on: "auto", "cpu" or "cuda".
         backend: Implementation of the operators: "auto", "reference", "numba" or "triton".
         jobs: GoPs that are fitted at the same time; by default several on a GPU with the triton back end, else one.
-        progress: Called several times a second, from any thread.
+        progress: Called several times a second, from any thread. An exception that it raises ends the encode and comes
+            back from here.
         plan: Called once with the plan, before the first fit.
+        cancel: A `threading.Event` or the like, which is looked at in every step of a fit; when it is set, the encode
+            ends with CancelledError. Nothing is left of it, and a file that was there stays.
 
     Returns:
         Sizes and quality; the quality is that of the frames that a decoder renders from the written bytes.
@@ -83,17 +101,26 @@ def encode(
         InputVideoError: a source that cannot be read.
         OutputError: a destination that cannot be written.
         BackendUnavailableError: device or back end is not to be had here.
+        CancelledError: `cancel` was set.
     """
     started = time.perf_counter()
     config = config or EncodeConfig()
     selection = selection or Selection()
-    refuse_same_file(source, destination)
+    if isinstance(source, str | os.PathLike):
+        refuse_same_file(source, destination)
     if Path(destination).suffix.lower() in (*VIDEO_SUFFIXES, *IMAGE_SUFFIXES):
         raise ConfigError(f"{destination}: encode writes .stgv files, got the suffix of another format; use .stgv")
     check_output_file(destination)
     torch_device, backend_name = resolve_device(device, backend)
     with (
-        open_video(source, selection=selection, matrix=matrix) as video,
+        opened(
+            source,
+            selection=selection,
+            matrix=matrix,
+            fps=fps,
+            timestamps=timestamps,
+            dimension_order=dimension_order,
+        ) as video,
         atomic_output(destination) as temporary,
         CompileAhead(PROFILES[config.profile], torch_device, backend_name) as kernels,
     ):
@@ -104,18 +131,18 @@ def encode(
         kept = _KeptFrames(video)
         control, carried_bytes = None, None
         if config.has_target:
-            content = _content(video, kept, progress)
+            content = _content(video, kept, progress, cancel)
             carried_bytes = tracks.count_bytes(content.pts[0], content.pts[-1])
             control = rate_control(config, content, header, carried_bytes)
         else:
             tracks.check()
-        scheduler = GopScheduler(config, video, control, torch_device, backend_name, n_at_once, progress)
+        scheduler = GopScheduler(config, video, control, torch_device, backend_name, n_at_once, progress, cancel)
         kernels.start(scheduler.field_specs())
         planned = replace(scheduler.encode_plan(), carried_bytes=carried_bytes)
         # A source without frames has no plan; reading it, below, says what is wrong.
         if plan is not None and planned.n_frames != 0:
             plan(planned)
-        kernels.finish(lambda: _report_compiling(progress, planned))
+        kernels.finish(lambda: _report_compiling(progress, planned, cancel))
         gops: list[GopReport] = []
         psnrs: list[float] = []
         with temporary.open("wb") as file:
@@ -134,7 +161,7 @@ def encode(
                 # Frames of this GoP are not kept while the next one is read.
                 del gop
             if not gops:
-                raise InputVideoError(f"{source}: no frames to encode; expected at least one")
+                raise InputVideoError(f"{video.name}: no frames to encode; expected at least one")
             tracks.finish(writer, last_pts)
             writer.finish()
             file.flush()
@@ -208,12 +235,15 @@ def _given_away(frames: list[VideoFrame]) -> Iterator[VideoFrame]:
         yield frames.pop()
 
 
-def _content(video: VideoReader, frames: Iterable[VideoFrame], progress: ProgressCallback | None) -> Content:
+def _content(
+    video: VideoReader, frames: Iterable[VideoFrame], progress: ProgressCallback | None, cancel: CancelToken | None
+) -> Content:
     """Return the measures of every frame; `progress` is called now and then."""
     last_report = time.monotonic()
 
     def on_frame(n_read: int) -> None:
         nonlocal last_report
+        raise_if_set(cancel)
         now = time.monotonic()
         if progress is not None and now - last_report >= PROGRESS_INTERVAL_SECONDS:
             last_report = now
@@ -225,7 +255,8 @@ def _content(video: VideoReader, frames: Iterable[VideoFrame], progress: Progres
     return content
 
 
-def _report_compiling(progress: ProgressCallback | None, planned: EncodePlan) -> None:
+def _report_compiling(progress: ProgressCallback | None, planned: EncodePlan, cancel: CancelToken | None) -> None:
+    raise_if_set(cancel)
     if progress is not None:
         phase = "compiling kernels, once on this machine"
         progress(Progress(phase, frames_done=0, n_frames=planned.n_frames, fraction=0.0))

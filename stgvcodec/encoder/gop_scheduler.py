@@ -27,10 +27,10 @@ from stgvcodec.fit.phases import Phase
 from stgvcodec.fit.trainer import mse_to_psnr_db
 from stgvcodec.media.reader import VideoFrame, VideoReader
 from stgvcodec.model.deformation import FieldSpec
-from stgvcodec.progress import PROGRESS_INTERVAL_SECONDS, Progress, ProgressCallback
+from stgvcodec.progress import PROGRESS_INTERVAL_SECONDS, CancelToken, Progress, ProgressCallback, raise_if_set
 
 
-class _Cancelled(Exception):
+class _Unwanted(Exception):
     """Ends the fit of a GoP that nobody waits for any more."""
 
 
@@ -46,6 +46,7 @@ class GopScheduler:
         backend: str,
         n_at_once: int,
         progress: ProgressCallback | None,
+        cancel: CancelToken | None = None,
     ) -> None:
         self.config = config
         self.preset = PRESETS[config.preset]
@@ -58,10 +59,11 @@ class GopScheduler:
         self._device, self._backend = device, backend
         self._n_at_once = n_at_once
         self._progress = progress
+        self._cancel = cancel
         self._lock = threading.Lock()
         self._frames_fitted: dict[int, float] = {}  # GoP under way -> its frames x share of its work done
         self._last_progress = 0.0
-        self._is_cancelled = False
+        self._is_unwanted = False
         self._gop = config.gop or self.preset.gop
 
     def encode_plan(self) -> EncodePlan:
@@ -128,7 +130,7 @@ class GopScheduler:
                 while under_way:
                     yield _first_finished(under_way)
             finally:
-                self._is_cancelled = True
+                self._is_unwanted = True
 
     def done(self, gop: Gop, payload: GopPayload) -> None:
         """Take into account a GoP that has been written to the file."""
@@ -187,8 +189,9 @@ class GopScheduler:
             return encode_gop(gop.frames, config, seed=self.config.seed + index, on_step=on_step)
 
     def _report(self, index: int, phase: Phase, step: int, frames_fitted: float, loss: Tensor) -> None:
-        if self._is_cancelled:
-            raise _Cancelled
+        if self._is_unwanted:
+            raise _Unwanted
+        raise_if_set(self._cancel)
         if self._progress is None:
             return
         now = time.monotonic()

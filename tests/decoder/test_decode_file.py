@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from fractions import Fraction
 from itertools import pairwise
@@ -11,7 +12,14 @@ from gops import with_damaged_gop
 
 from stgvcodec import Selection, VideoDecoder, decode
 from stgvcodec.bitstream import StgvReader
-from stgvcodec.errors import BackendUnavailableError, BitstreamError, ConfigError, InputVideoError, OutputError
+from stgvcodec.errors import (
+    BackendUnavailableError,
+    BitstreamError,
+    CancelledError,
+    ConfigError,
+    InputVideoError,
+    OutputError,
+)
 from stgvcodec.media import CodecOptions, Crop, open_video
 
 
@@ -254,6 +262,21 @@ def test_every_flipped_byte_is_noticed(encoded, tmp_path):
                 for _ in decoder.iter_frames():
                     pass
             raise AssertionError(f"byte {position} was changed, and nothing noticed")
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out"])
+def test_a_cancelled_decode_leaves_nothing(encoded, tmp_path, name):
+    cancel, shown = threading.Event(), []
+
+    def watch(progress) -> None:
+        shown.append(progress.frames_done)
+        if progress.frames_done == 3:
+            cancel.set()
+
+    with pytest.raises(CancelledError, match="cancelled by the caller"):
+        decode(encoded.path, tmp_path / name, device="cpu", progress=watch, cancel=cancel)
+    assert shown == [1, 2, 3]
+    assert files_under(tmp_path) == []
 
 
 def test_a_missing_source(tmp_path):

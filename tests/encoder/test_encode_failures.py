@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,14 @@ from stgvcodec import EncodeConfig, Selection, encode
 from stgvcodec.encoder import encode as encoder
 from stgvcodec.encoder import gop_scheduler
 from stgvcodec.encoder.presets import PRESETS
-from stgvcodec.errors import BackendUnavailableError, ConfigError, InputVideoError, OutputError, StgvError
+from stgvcodec.errors import (
+    BackendUnavailableError,
+    CancelledError,
+    ConfigError,
+    InputVideoError,
+    OutputError,
+    StgvError,
+)
 from stgvcodec.fit.phases import Phase
 from stgvcodec.media import Crop, write_png
 
@@ -87,6 +95,41 @@ def test_an_interrupt_leaves_no_file(destination, clip_folder, error, at):
         encode(clip_folder, destination, config=tiny(), device="cpu", progress=interrupt)
     assert seen[-1] == at
     assert seen.count(at) == 1
+
+
+@pytest.mark.parametrize(
+    ("at", "jobs"),
+    [("before", 1), ("looking ahead", 1), ("gop 0: key-frame", 1), ("gop 1: joint", 1), ("gop 0: joint", 2)],
+)
+def test_a_cancelled_encode_leaves_no_file(destination, tmp_path, clip, monkeypatch, at, jobs):
+    """The token is set between two steps; what was kept of the frames goes too."""
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    monkeypatch.setattr("stgvcodec.media.frames._SPOOL_BYTES", 0)
+    monkeypatch.setattr(encoder, "PROGRESS_INTERVAL_SECONDS", 0.0)
+    cancel, seen = threading.Event(), []
+
+    def watch(progress) -> None:
+        seen.append(progress.phase)
+        if progress.phase.startswith(at):
+            cancel.set()
+
+    if at == "before":
+        cancel.set()
+    config = EncodeConfig(preset="tiny", bpp_target=3.0, gop=4, scene_cut=False) if at == "looking ahead" else tiny()
+    with pytest.raises(CancelledError, match=r"^cancelled by the caller; unfinished output was removed$"):
+        encode(iter(clip), destination, config=config, fps=25, device="cpu", jobs=jobs, progress=watch, cancel=cancel)
+    assert not any("finetune" in phase for phase in seen if phase.startswith(at))
+    assert files_under(tmp_path / "temporary") == []
+
+
+def test_an_error_of_the_frames_is_the_callers(destination, clip):
+    def failing():
+        yield from clip[:5]
+        raise LookupError("the camera is gone")
+
+    with pytest.raises(LookupError, match="the camera is gone"):
+        encode(failing(), destination, config=tiny(), fps=25, device="cpu")
 
 
 def test_a_failing_disk_leaves_no_file(destination, clip_folder, monkeypatch):
