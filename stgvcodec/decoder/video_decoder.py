@@ -302,6 +302,37 @@ class VideoDecoder:
         for run, upcoming in _with_upcoming(self._runs(wanted)):
             yield from self._open(run.gop, upcoming).frames(run.frames, scale=chosen)
 
+    def render(self, seconds: float, *, size: tuple[int, int] | None = None) -> Tensor:
+        """Render the picture at any time and of any size, from the Gaussians; nothing is resampled or blended.
+
+        At the time of a frame it is that frame. Between two frames of a GoP each Gaussian is on the straight line
+        between its places in both, with its colour and shape in between. (The deformation field is not evaluated there:
+        it is fitted at frames alone, and swings in between.) GoPs know nothing of each other: from its last frame on a
+        GoP stands still until the next one begins.
+
+        Args:
+            seconds: Time within the video.
+            size: (H, W), pixels; by default that of the video. Another ratio of the sides stretches the picture.
+
+        Returns:
+            [3, H, W] uint8, or [H, W, 3] if the decoder has that order, on the device.
+
+        Raises:
+            IndexError: the time is before the first frame or after the end of the last.
+            ConfigError: the size is below 1 or passes the format's limits.
+        """
+        scale = self._scale(1.0, None if size is None else (size[1], size[0]))
+        index = self._played_at(seconds)
+        gop = self._gop_of(index)
+        k, n = index - self._starts[gop], self._gops[gop].n_frames
+        start, renderer = self._seconds(index), self._open(gop)
+        if seconds > start and k < n - 1:
+            share = (seconds - start) / (self._seconds(index + 1) - start)
+            picture = renderer.picture_between(k, share, scale=scale)
+        else:
+            picture = next(renderer.frames([k], scale=scale))
+        return picture if self._channels_last else picture.permute(2, 0, 1).contiguous()
+
     def pts(self, index: int) -> int:
         """Return the timestamp of a frame, in units of `header.time_base`."""
         return self._pts[frame_index(index, self._n_frames)]
@@ -400,8 +431,12 @@ class VideoDecoder:
         if size is not None:
             if scale != 1.0:
                 raise ConfigError("scale and size both choose a size; give one of them")
-            if not all(1 <= side <= limit for side in size):
-                raise ConfigError(f"size is {size[0]}x{size[1]}, expected a width and a height from 1 to {limit}")
+            is_within = all(1 <= side <= limit for side in size)
+            if not is_within or size[0] * size[1] > LIMITS["frame_pixels"]:
+                raise ConfigError(
+                    f"size is {size[0]}x{size[1]}, expected a width and a height from 1 to {limit}, and at most "
+                    f"{LIMITS['frame_pixels']} pixels in all"
+                )
             return size[0] / self.header.width, size[1] / self.header.height
         longest = max(self.header.width, self.header.height)
         if not (scale > 0 and longest * scale <= limit):

@@ -13,6 +13,7 @@ from stgvcodec.bitstream import pack_gop
 from stgvcodec.decoder import gop_renderer
 from stgvcodec.decoder.gop_renderer import GopRenderer, RenderBudget, UnpackedGop, unpack
 from stgvcodec.errors import BitstreamError, StgvError
+from stgvcodec.ops.rasterize import rasterize, to_uint8
 
 CPU = torch.device("cpu")
 WIDTH, HEIGHT, N_FRAMES = 48, 32, 4
@@ -132,7 +133,23 @@ def test_gaussians_belong_to_the_frame(payload):
     assert not torch.equal(first[0], last[0])
 
 
-@pytest.mark.parametrize("scale", [pytest.param(1.0, marks=pytest.mark.slow), 0.4])
+def test_a_picture_between_frames(payload, frames):
+    """Gaussians of both frames are moved, recoloured and reshaped by a quarter of the way, and rasterised."""
+    gop = renderer(payload)
+    (means, cholesky, colors), later = gop.gaussians(1), gop.gaussians(2)
+    quarter = [a * 0.75 + b * 0.25 for a, b in zip((means, cholesky, colors), later, strict=True)]
+    image = rasterize(quarter[0][None], quarter[1], quarter[2][None], height=HEIGHT, width=WIDTH, backend="reference")
+
+    between = gop.picture_between(1, 0.25)
+
+    assert_same_pixels(between.numpy(), to_uint8(image)[0].numpy())
+    assert not torch.equal(between, frames[1])
+    almost = gop.picture_between(1, 1 - 1e-6).int() - frames[2].int()
+    assert almost.abs().max() <= 1
+    assert gop.picture_between(1, 0.5, scale=(0.5, 2.0)).shape == (HEIGHT * 2, WIDTH // 2, 3)
+
+
+@pytest.mark.parametrize("scale", [pytest.param(1.0, marks=pytest.mark.slow), 0.4, (0.3, 0.6)], ids=str)
 def test_triton_renders_without_asking_how_many_pairs_there_are(payload, monkeypatch, triton_device, scale):
     """Its interpreter renders where there is no GPU; the room that is known beforehand is enough."""
     budgets = []

@@ -275,6 +275,56 @@ def test_an_impossible_scale_is_refused(decoder, scale):
         next(decoder.iter_frames(scale=scale))
 
 
+def test_a_picture_at_the_time_of_a_frame_is_that_frame(decoder, frames):
+    for i in (0, 2, 3, 4, 6):
+        assert torch.equal(decoder.render(decoder.get_frame_at(i).pts_seconds), frames[i])
+
+
+def test_pictures_between_frames(decoder, frames):
+    """Frames 0 to 3 are a GoP, at 80, 120, 200 and 210 ms; 4 to 6 are another, at 330, 350 and 390."""
+    between = [decoder.render(seconds) for seconds in (0.14, 0.16, 0.18)]
+    for picture in between:
+        assert all(not torch.equal(picture, frame) for frame in frames)
+        # The disc moves by two pixels from frame to frame: what is in between differs little from both.
+        assert (picture.float() - frames[1].float()).abs().mean() < 12
+    assert not torch.equal(between[0], between[1])
+    # The share of the way goes by the timestamps, which are uneven.
+    assert torch.equal(between[1], decoder._open(0).picture_between(1, 0.5).permute(2, 0, 1))
+
+
+@pytest.mark.parametrize(("seconds", "index"), [(0.2101, 3), (0.3, 3), (0.3299, 3), (0.3901, 6)])
+def test_a_gop_stands_still_from_its_last_frame_on(decoder, frames, seconds, index):
+    assert torch.equal(decoder.render(seconds), frames[index])
+
+
+def test_a_picture_of_any_size(encoded, decoder, frames):
+    twice = next(decoder.iter_frames([3], scale=2.0)).permute(2, 0, 1)
+    assert torch.equal(decoder.render(0.21, size=(64, 96)), twice)
+    assert torch.equal(decoder.render(0.21, size=(32, 48)), frames[3])
+    for size in ((1, 1), (7, 200), (64, 48), (32, 24)):
+        picture = decoder.render(0.21, size=size)
+        assert picture.shape == (3, *size)
+        assert picture.is_contiguous()
+    # Stretched to three times the height, every third row lies where rows of the picture lie.
+    stretched = decoder.render(0.21, size=(96, 48))
+    assert (stretched[:, 1::3].float() - frames[3].float()).abs().mean() < 0.1
+    with VideoDecoder(encoded.path, device="cpu", dimension_order="NHWC") as last:
+        assert torch.equal(last.render(0.21, size=(64, 96)), twice.permute(1, 2, 0))
+
+
+@pytest.mark.parametrize("size", [(0, 48), (32, -1), (16385, 32), (16384, 16384)], ids=str)
+def test_a_picture_of_an_impossible_size_is_refused(decoder, size):
+    height, width = size
+    with pytest.raises(ConfigError, match=f"size is {width}x{height}, expected a width and a height from 1 to 16384"):
+        decoder.render(0.21, size=size)
+
+
+def test_a_time_outside_of_the_video_has_no_picture(decoder):
+    for seconds in (0.0, 0.0799, 9.0, float("nan")):
+        with pytest.raises(IndexError, match="no frame is played at"):
+            decoder.render(seconds)
+
+
 def test_back_ends_agree(encoded, frames):
     with VideoDecoder(encoded.path, device="cpu", backend="reference") as decoder:
         assert decoder.backend == "reference"
