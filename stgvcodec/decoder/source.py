@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TypeAlias, cast
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias, TypeGuard, cast
 
 from stgvcodec.bitstream.container.reader import StgvReader
 from stgvcodec.decoder.remote import RemoteFile, is_open_file, is_url
@@ -16,6 +14,7 @@ from stgvcodec.errors import ConfigError
 
 if TYPE_CHECKING:
     from fsspec.core import OpenFile
+    from torch import Tensor
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | Tensor | BinaryIO | OpenFile"
 """What a decoder opens: a path, an address such as "https://...", what `fsspec.open` returns, the bytes of a file, also
@@ -45,16 +44,22 @@ def open_source(source: Source, *, keep_going: bool = False) -> tuple[Path, Stgv
         return Path(), StgvReader(cast(BinaryIO, remote), keep_going=keep_going, name=remote.name, owned=True)
     if isinstance(source, str | os.PathLike):
         return Path(source), StgvReader(source, keep_going=keep_going)
-    if isinstance(source, Tensor):
-        if source.dtype != torch.uint8 or source.dim() != 1:
+    if _is_tensor(source):
+        if str(source.dtype) != "torch.uint8" or source.dim() != 1:
             raise ConfigError(
                 f"the source is a tensor of {source.dtype} {list(source.shape)}, expected a file's bytes: uint8 [n]"
             )
         source = source.cpu().numpy().tobytes()
-    file = io.BytesIO(source) if isinstance(source, bytes | bytearray) else source
+    file = io.BytesIO(source) if isinstance(source, bytes | bytearray) else cast(BinaryIO, source)
     return Path(), StgvReader(file, keep_going=keep_going)
 
 
 def is_reopened(source: Source) -> bool:
     """Tell whether a source can be opened anew, in another process too; a file object cannot."""
-    return isinstance(source, str | os.PathLike | bytes | bytearray | Tensor) or is_open_file(source)
+    return isinstance(source, str | os.PathLike | bytes | bytearray) or _is_tensor(source) or is_open_file(source)
+
+
+def _is_tensor(source: object) -> TypeGuard[Tensor]:
+    # Who has a tensor has imported torch; `stgvcodec info` does without.
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(source, torch.Tensor)

@@ -118,6 +118,21 @@ class StreamInfo:
         return self.n_frames / self.duration_seconds if self.duration_seconds > 0 else float(self.frame_rate)
 
     @property
+    def bit_rate(self) -> float:
+        """Bits a second of the whole file, over the time that the frames are shown."""
+        return 8.0 * self.file_bytes / self.duration_seconds if self.duration_seconds > 0 else 0.0
+
+    @property
+    def codec(self) -> str:
+        """Name of the codec, "stgv"."""
+        return "stgv"
+
+    @property
+    def stream_index(self) -> int:
+        """0, the only video stream."""
+        return 0
+
+    @property
     def end_stream_seconds(self) -> float:
         """Time at which the last frame ends."""
         return self.begin_stream_seconds + self.duration_seconds

@@ -27,9 +27,6 @@ from stgvcodec.device import resolve_device
 from stgvcodec.errors import ClosedDecoderError, ConfigError
 from stgvcodec.model.gaussians import Scale
 
-# A range of time that is a whole number of frames long must not get one more by rounding.
-_ROUNDING = 1e-9
-
 
 class _Run(NamedTuple):
     """Frames that follow one another and lie in one GoP."""
@@ -254,23 +251,27 @@ class VideoDecoder:
             stop_seconds: Time behind the last; a frame that begins then does not come any more. It may be the end of
                 the video.
             fps: Frames a second: the frames on the screen at `start_seconds + i / fps`, each with that time, for 1 /
-                fps. None returns each frame once, with its own times.
+                fps; as many as the range is long, rounded. None returns each frame once, with its own times.
 
         Raises:
-            ConfigError: the stop is before the start, or fps is not above 0.
-            IndexError: the start is not within the video, or the stop is behind its end.
+            ConfigError: the stop is before the start, the start is not within the video, the stop is behind its end, or
+                fps is not above 0.
         """
         if stop_seconds < start_seconds:
             raise ConfigError(f"the range of time ends at {stop_seconds} s, before it begins at {start_seconds} s")
         if fps is not None and not fps > 0:
             raise ConfigError(f"fps is {fps}, expected more than 0")
-        first, (_, end) = self._played_at(start_seconds), self._extent()
-        if stop_seconds > end:
-            raise IndexError(f"no frame is played until {stop_seconds} s; the video ends at {end} s")
+        begin, end = self._extent()
+        if not (begin <= start_seconds < end and stop_seconds <= end):
+            raise ConfigError(
+                f"the range of time is {start_seconds} s to {stop_seconds} s, expected one within the video, which "
+                f"runs from {begin} s to {end} s"
+            )
+        first = self._played_at(start_seconds)
         if fps is None:
             behind = bisect_left(range(self._n_frames), stop_seconds, key=self._seconds)
             return self.get_frames_at(range(first, max(behind, first + (stop_seconds > start_seconds))))
-        n_frames = max(math.ceil((stop_seconds - start_seconds) * fps - _ROUNDING), 0)
+        n_frames = math.floor((stop_seconds - start_seconds) * fps + 0.5)
         times = [start_seconds + i / fps for i in range(n_frames)]
         batch = self.get_frames_played_at(times)
         return FrameBatch(

@@ -241,13 +241,19 @@ def test_arguments_of_torchcodec_that_mean_nothing_here_are_refused(path, argume
     assert isinstance(caught.value, ValueError)
 
 
+@pytest.mark.parametrize(("stop", "n_frames"), [(0.019, 0), (0.021, 1), (0.059, 1), (0.061, 2)])
+def test_the_number_of_frames_of_another_rate_is_rounded(decoder, stop, n_frames):
+    assert len(decoder.get_frames_played_in_range(0.0, stop, fps=25)) == n_frames
+
+
 def test_ranges_of_time_that_are_none_are_refused(decoder):
     with pytest.raises(ConfigError, match=r"ends at 0.1 s, before it begins at 0.2 s"):
         decoder.get_frames_played_in_range(0.2, 0.1)
     with pytest.raises(ConfigError, match="fps is 0, expected more than 0"):
         decoder.get_frames_played_in_range(0.0, 0.1, fps=0)
-    for start, stop in ((-0.1, 0.1), (0.1, 0.4)):
-        with pytest.raises(IndexError, match="no frame is played"):
+    for start, stop in ((-0.1, 0.1), (0.1, 0.4), (0.36, 0.36)):
+        message = rf"the range of time is {start} s to {stop} s, expected one within the video, which runs from 0.0 s"
+        with pytest.raises(ConfigError, match=message):
             decoder.get_frames_played_in_range(start, stop)
 
 
@@ -259,4 +265,6 @@ def test_metadata_has_torchcodecs_names(decoder):
     assert (metadata.begin_stream_seconds, metadata.end_stream_seconds) == (0.0, pytest.approx(0.36))
     assert metadata.duration_seconds == pytest.approx(0.36)
     assert (metadata.width, metadata.height) == (decoder.header.width, decoder.header.height)
+    assert (metadata.codec, metadata.stream_index) == ("stgv", 0)
+    assert metadata.bit_rate == pytest.approx(8 * metadata.file_bytes / 0.36)
     assert metadata.pixel_aspect_ratio == decoder.header.sample_aspect_ratio
