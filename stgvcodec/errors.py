@@ -11,6 +11,14 @@ class StgvError(Exception):
     """Base of all errors of this package.
 
     Messages name the thing, what was got, what was expected and what to do.
+
+    Examples:
+        >>> from stgvcodec import StgvError, VideoDecoder
+        >>> try:
+        ...     VideoDecoder("missing.stgv")
+        ... except StgvError as error:
+        ...     print(error)
+        missing.stgv: does not exist, expected a .stgv file: check the path
     """
 
     exit_code = 1

@@ -108,6 +108,12 @@ def decode(
         OutputError: the destination cannot be written.
         BackendUnavailableError: the device or the back end is not available here.
         CancelledError: `cancel` was set.
+
+    Examples:
+        >>> from stgvcodec import decode
+        >>> report = decode("clip.stgv", "clip.mp4")
+        >>> report.n_frames, report.width, report.height
+        (5, 48, 32)
     """
     started = time.perf_counter()
     selection = selection or Selection()

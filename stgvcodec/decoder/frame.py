@@ -17,6 +17,11 @@ class Frame:
         data: RGB picture. [3, H, W] uint8, or [H, W, 3] if the decoder has that order, on the decoder's device.
         pts_seconds: Time at which it begins to be shown, seconds.
         duration_seconds: Time for which it is shown, seconds.
+
+    Examples:
+        >>> picture, begins, lasts = decoder.get_frame_at(1)
+        >>> picture.shape, begins, round(lasts, 3)
+        (torch.Size([3, 32, 48]), 0.04, 0.06)
     """
 
     data: Tensor
@@ -43,6 +48,11 @@ class FrameBatch:
         data: RGB pictures. [n, 3, H, W] uint8, or [n, H, W, 3] if the decoder has that order, on the decoder's device.
         pts_seconds: Time at which each begins to be shown, seconds. [n] float64.
         duration_seconds: Time for which each is shown, seconds. [n] float64.
+
+    Examples:
+        >>> batch = decoder.get_frames_at([0, 1])
+        >>> [frame.pts_seconds for frame in batch], batch[1:].data.shape
+        ([0.0, 0.04], torch.Size([1, 3, 32, 48]))
     """
 
     data: Tensor

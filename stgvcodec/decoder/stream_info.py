@@ -79,6 +79,11 @@ class StreamInfo:
         tracks: The tracks of sound and subtitles.
         tags: Title, creation time and the like, by name.
         damage: Damaged parts of the tracks and tags that keep_going skipped, each with the reason.
+
+    Examples:
+        >>> info = read_info("clip.stgv")
+        >>> sum(info.streams.values()) == info.file_bytes
+        True
     """
 
     path: Path
@@ -109,37 +114,72 @@ class StreamInfo:
 
     @property
     def num_frames(self) -> int:
-        """Number of frames, by torchcodec's name."""
+        """Number of frames, by torchcodec's name.
+
+        Examples:
+            >>> info.num_frames
+            5
+        """
         return self.n_frames
 
     @property
     def average_fps(self) -> float:
-        """Frames over the time that they are shown, frames a second."""
+        """Frames over the time that they are shown, frames a second.
+
+        Examples:
+            >>> round(info.average_fps, 2)
+            20.83
+        """
         return self.n_frames / self.duration_seconds if self.duration_seconds > 0 else float(self.frame_rate)
 
     @property
     def bit_rate(self) -> float:
-        """Bits a second of the whole file, over the time that the frames are shown."""
+        """Bits a second of the whole file, over the time that the frames are shown.
+
+        Examples:
+            >>> round(info.bit_rate)
+            108733
+        """
         return 8.0 * self.file_bytes / self.duration_seconds if self.duration_seconds > 0 else 0.0
 
     @property
     def codec(self) -> str:
-        """Name of the codec, "stgv"."""
+        """Name of the codec, "stgv".
+
+        Examples:
+            >>> info.codec
+            'stgv'
+        """
         return "stgv"
 
     @property
     def stream_index(self) -> int:
-        """0, the only video stream."""
+        """0, the only video stream.
+
+        Examples:
+            >>> info.stream_index
+            0
+        """
         return 0
 
     @property
     def end_stream_seconds(self) -> float:
-        """Time at which the last frame ends."""
+        """Time at which the last frame ends.
+
+        Examples:
+            >>> round(info.end_stream_seconds, 3)
+            0.24
+        """
         return self.begin_stream_seconds + self.duration_seconds
 
     @property
     def pixel_aspect_ratio(self) -> Fraction:
-        """`sample_aspect_ratio` by torchcodec's name."""
+        """`sample_aspect_ratio` by torchcodec's name.
+
+        Examples:
+            >>> info.pixel_aspect_ratio
+            Fraction(1, 1)
+        """
         return self.sample_aspect_ratio
 
 
@@ -156,6 +196,12 @@ def read_info(source: Source) -> StreamInfo:
         BitstreamError: the file is not a `.stgv` file, or is damaged.
         MissingFileError: there is no such file.
         InputVideoError: the file cannot be opened or read.
+
+    Examples:
+        >>> from stgvcodec import read_info
+        >>> info = read_info("clip.stgv")
+        >>> info.width, info.height, info.n_frames, f"{info.bpp:.2f}"
+        (48, 32, 5, '3.40')
     """
     path, reader = open_source(source)
     with reader:

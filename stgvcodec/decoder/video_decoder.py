@@ -51,6 +51,12 @@ class VideoDecoder:
         device: Device on which frames are rendered.
         backend: Name of the back end that renders.
         stream_index: 0, the only video stream of a file.
+
+    Examples:
+        >>> from stgvcodec import VideoDecoder
+        >>> decoder = VideoDecoder("clip.stgv", device="cpu")
+        >>> len(decoder), decoder[0].shape, decoder[1:4].shape
+        (5, torch.Size([3, 32, 48]), torch.Size([3, 3, 32, 48]))
     """
 
     stream_index = 0
@@ -121,7 +127,12 @@ class VideoDecoder:
 
     @cached_property
     def metadata(self) -> StreamInfo:
-        """Description of the file. The first use reads the whole file."""
+        """Description of the file. The first use reads the whole file.
+
+        Examples:
+            >>> decoder.metadata.width, decoder.metadata.num_frames
+            (48, 5)
+        """
         self._check_open()
         return stream_info(self._reader, self._path, keep_going=self._keep_going)
 
@@ -150,7 +161,12 @@ class VideoDecoder:
         self.close()
 
     def close(self) -> None:
-        """Close the file; frames can no longer be read. To close it twice does no harm."""
+        """Close the file; frames can no longer be read. To close it twice does no harm.
+
+        Examples:
+            >>> with VideoDecoder("clip.stgv") as decoder:  # which closes it
+            ...     frame = decoder[0]
+        """
         self._is_closed = True
         self._prefetcher.close()
         self._reader.close()
@@ -189,6 +205,10 @@ class VideoDecoder:
         Raises:
             IndexError: there is no such frame.
             TypeError: the index is not a whole number.
+
+        Examples:
+            >>> decoder.get_frame_at(-1)
+            Frame(data=torch.uint8 [3, 32, 48] on cpu, pts_seconds=0.2, duration_seconds=0.04)
         """
         checked = frame_index(index, self._n_frames)
         return Frame(self[checked], self._seconds(checked), self._duration(checked))
@@ -203,6 +223,10 @@ class VideoDecoder:
         Raises:
             IndexError: there is no such frame, or the mask is not as long as the video.
             TypeError: an index is not a whole number.
+
+        Examples:
+            >>> decoder.get_frames_at([4, 0, 0]).pts_seconds
+            tensor([0.2000, 0.0000, 0.0000], dtype=torch.float64)
         """
         checked = frame_indices(indices, self._n_frames)
         return FrameBatch(
@@ -212,7 +236,12 @@ class VideoDecoder:
         )
 
     def get_frames_in_range(self, start: int, stop: int, step: int = 1) -> FrameBatch:
-        """Return every `step`-th frame of the half-open range from `start` to `stop`."""
+        """Return every `step`-th frame of the half-open range from `start` to `stop`.
+
+        Examples:
+            >>> decoder.get_frames_in_range(0, 5, 2)
+            FrameBatch(data=torch.uint8 [3, 3, 32, 48] on cpu, n_frames=3)
+        """
         return self.get_frames_at(range(*slice(start, stop, step).indices(self._n_frames)))
 
     def get_all_frames(self, fps: float | None = None) -> FrameBatch:
@@ -220,6 +249,10 @@ class VideoDecoder:
 
         Raises:
             ConfigError: fps is not above 0.
+
+        Examples:
+            >>> len(decoder.get_all_frames()), len(decoder.get_all_frames(fps=50))
+            (5, 12)
         """
         if fps is None:
             return self.get_frames_in_range(0, self._n_frames)
@@ -230,6 +263,10 @@ class VideoDecoder:
 
         Raises:
             IndexError: the time is before the first frame or after the end of the last.
+
+        Examples:
+            >>> decoder.get_frame_played_at(0.11).pts_seconds
+            0.1
         """
         return self.get_frame_at(self._played_at(seconds))
 
@@ -238,6 +275,10 @@ class VideoDecoder:
 
         Raises:
             IndexError: a time is before the first frame or after the end of the last.
+
+        Examples:
+            >>> decoder.get_frames_played_at([0.11, 0.0]).pts_seconds.tolist()
+            [0.1, 0.0]
         """
         return self.get_frames_at([self._played_at(float(time)) for time in seconds])
 
@@ -256,6 +297,10 @@ class VideoDecoder:
         Raises:
             ConfigError: the stop is before the start, the start is not within the video, the stop is behind its end, or
                 fps is not above 0.
+
+        Examples:
+            >>> decoder.get_frames_played_in_range(0.05, 0.12).pts_seconds.tolist()
+            [0.04, 0.1]
         """
         if stop_seconds < start_seconds:
             raise ConfigError(f"the range of time ends at {stop_seconds} s, before it begins at {start_seconds} s")
@@ -297,6 +342,10 @@ class VideoDecoder:
             ConfigError: scale is not a number above 0, the picture would pass the format's limits, or both scale and
                 size are given.
             IndexError: there is no such frame.
+
+        Examples:
+            >>> [list(frame.shape) for frame in decoder.iter_frames([0, 1], scale=0.5)]
+            [[16, 24, 3], [16, 24, 3]]
         """
         chosen = self._scale(scale, size)
         wanted = range(self._n_frames) if indices is None else frame_indices(indices, self._n_frames)
@@ -321,6 +370,10 @@ class VideoDecoder:
         Raises:
             IndexError: the time is before the first frame or after the end of the last.
             ConfigError: the size is below 1 or passes the format's limits.
+
+        Examples:
+            >>> decoder.render(0.07, size=(64, 48)).shape
+            torch.Size([3, 64, 48])
         """
         scale = self._scale(1.0, None if size is None else (size[1], size[0]))
         index = self._played_at(seconds)
@@ -335,7 +388,12 @@ class VideoDecoder:
         return picture if self._channels_last else picture.permute(2, 0, 1).contiguous()
 
     def pts(self, index: int) -> int:
-        """Return the timestamp of a frame, in units of `header.time_base`."""
+        """Return the timestamp of a frame, in units of `header.time_base`.
+
+        Examples:
+            >>> decoder.pts(2), decoder.header.time_base
+            (100, Fraction(1, 1000))
+        """
         return self._pts[frame_index(index, self._n_frames)]
 
     def gaussians_at(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -343,6 +401,11 @@ class VideoDecoder:
 
         Returns:
             Centres [N, 2] and Cholesky factors (l1, l2, l3) [N, 3] in pixels, weighted colours [N, 3].
+
+        Examples:
+            >>> means, cholesky, colors = decoder.gaussians_at(3)
+            >>> means.shape, cholesky.shape, colors.shape
+            (torch.Size([80, 2]), torch.Size([80, 3]), torch.Size([80, 3]))
         """
         index = frame_index(index, self._n_frames)
         gop = self._gop_of(index)

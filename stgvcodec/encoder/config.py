@@ -42,6 +42,11 @@ class EncodeConfig:
 
     Raises:
         ConfigError: a value that cannot be met, or two that exclude each other.
+
+    Examples:
+        >>> from stgvcodec import EncodeConfig
+        >>> EncodeConfig(preset="fast", size_target=500_000).profile
+        'compact'
     """
 
     preset: str = "medium"
@@ -85,7 +90,12 @@ class EncodeConfig:
 
     @property
     def has_target(self) -> bool:
-        """Whether a size, a rate or a quality is to be reached."""
+        """Whether a size, a rate or a quality is to be reached.
+
+        Examples:
+            >>> EncodeConfig(psnr_target=32.0).has_target, EncodeConfig().has_target
+            (True, False)
+        """
         return any(target is not None for target in (self.bpp_target, self.size_target, self.psnr_target))
 
     def _check_one_target(self) -> None:

@@ -102,6 +102,13 @@ def encode(
         OutputError: a destination that cannot be written.
         BackendUnavailableError: device or back end is not to be had here.
         CancelledError: `cancel` was set.
+
+    Examples:
+        >>> from stgvcodec import EncodeConfig, encode
+        >>> frames = np.full((4, 32, 32, 3), 200, np.uint8)
+        >>> config = EncodeConfig(preset="draft", n_gaussians=9)
+        >>> encode(frames, "grey.stgv", config=config, fps=25).n_frames
+        4
     """
     started = time.perf_counter()
     config = config or EncodeConfig()

@@ -84,6 +84,12 @@ def compare(
         ConfigError: the two differ in size or in number of frames.
         InputVideoError, BitstreamError: a side cannot be read.
         BackendUnavailableError: device or back end is not to be had here.
+
+    Examples:
+        >>> from stgvcodec import compare
+        >>> report = compare("clip.stgv", "clip.stgv")
+        >>> report.psnr_db, report.n_frames
+        (None, 5)
     """
     selection = selection or Selection()
     selection.refuse_time("compare")

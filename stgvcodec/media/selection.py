@@ -88,6 +88,11 @@ class Selection:
         audio: Whether sound is taken along with the pictures.
         subtitles: Whether subtitles are.
         metadata: Whether title, creation time and the like are.
+
+    Examples:
+        >>> from stgvcodec import Selection
+        >>> Selection(frames=(0, 8), resize=(160, 90)).output_size(1280, 720)
+        (160, 90)
     """
 
     frames: tuple[int | None, int | None] | None = None
@@ -136,6 +141,10 @@ class Selection:
 
         Raises:
             ConfigError: a text has another form, a range is empty, or a size is zero.
+
+        Examples:
+            >>> Selection.parse(frames="8:", crop="640x360+100+50").output_size(1280, 720)
+            (640, 360)
         """
         return cls(
             frames=None if frames is None else parse_frames(frames),
@@ -172,17 +181,32 @@ class Selection:
 
     @property
     def first_frame(self) -> int:
-        """Index of the first frame taken."""
+        """Index of the first frame taken.
+
+        Examples:
+            >>> Selection(frames=(8, None)).first_frame
+            8
+        """
         return (self.frames[0] or 0) if self.frames else 0
 
     @property
     def end_frame(self) -> int | None:
-        """Index after the last frame taken; None if frames are read to the end."""
+        """Index after the last frame taken; None if frames are read to the end.
+
+        Examples:
+            >>> Selection(frames=(0, 8)).end_frame
+            8
+        """
         return self.frames[1] if self.frames else None
 
     @property
     def frames_text(self) -> str:
-        """The range of frames as it is typed after `--frames`."""
+        """The range of frames as it is typed after `--frames`.
+
+        Examples:
+            >>> Selection(frames=(8, None)).frames_text
+            '8:'
+        """
         start, stop = self.frames or (None, None)
         return f"{'' if start is None else start}:{'' if stop is None else stop}"
 
@@ -233,6 +257,10 @@ class Selection:
 
         Raises:
             ConfigError: the crop is not inside the picture.
+
+        Examples:
+            >>> Selection.parse(crop="640x360", resize="320x180").output_size(1280, 720)
+            (320, 180)
         """
         if self.crop is not None:
             self.crop.place(width, height)
@@ -250,6 +278,10 @@ class Selection:
 
         Raises:
             ConfigError: the crop is not inside the picture, or the size is beyond what pictures can have.
+
+        Examples:
+            >>> Selection(square=True).squared(720, 576, Fraction(16, 15)).resize
+            (768, 576)
         """
         if not self.square or sample_aspect_ratio == 1:
             return self
@@ -258,7 +290,12 @@ class Selection:
         return replace(self, square=False, resize=resize)
 
     def count(self, n_frames: int) -> int:
-        """Return how many of `n_frames` frames are taken."""
+        """Return how many of `n_frames` frames are taken.
+
+        Examples:
+            >>> Selection(frames=(8, 100)).count(24)
+            16
+        """
         stop = n_frames if self.end_frame is None else min(n_frames, self.end_frame)
         return max(0, stop - self.first_frame)
 
