@@ -1,0 +1,1 @@
+"""How other packages read and write `.stgv` files: torch's datasets, webdataset and imageio."""
