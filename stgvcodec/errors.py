@@ -10,7 +10,8 @@ from contextlib import contextmanager
 class StgvError(Exception):
     """Base of all errors of this package.
 
-    Messages name the thing, what was got, what was expected and what to do.
+    Messages name the thing, what was got, what was expected and what to do. They name options as the command line
+    spells them: `--device cpu` is `device="cpu"` in Python.
 
     Examples:
         >>> from stgvcodec import StgvError, VideoDecoder

@@ -126,13 +126,14 @@ class RemoteFile(io.RawIOBase):
 def _as_open_file(url: str) -> OpenFile:
     try:
         import fsspec
-
+    except ImportError as error:
+        raise StgvError(
+            f"{url}: needs the package fsspec ({error}); install it with: pip install 'stgvcodec[remote]'"
+        ) from error
+    try:
         return fsspec.open(url, "rb")
     except ImportError as error:
-        # fsspec names the package that it lacks for a scheme.
-        raise StgvError(
-            f"{url}: is opened by the package fsspec ({error}); install it with: pip install 'stgvcodec[remote]', and "
-            "for other schemes than http and https the package that fsspec names"
-        ) from error
+        remedy = ": pip install 'stgvcodec[remote]'" if url.startswith("http") else ""
+        raise StgvError(f"{url}: fsspec needs one more package for it ({error}); install that{remedy}") from error
     except ValueError as error:
         raise ConfigError(f"{url}: is no path and no address that fsspec knows ({error}); check the scheme") from error

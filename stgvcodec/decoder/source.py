@@ -32,7 +32,8 @@ def open_source(source: Source, *, keep_going: bool = False) -> tuple[Path, Stgv
         The path of the file, empty where it has none, and the reader.
 
     Raises:
-        ConfigError: the source is a tensor of something else than bytes, or an address that means nothing.
+        ConfigError: the source is of another kind, a tensor of something else than bytes, or an address that means
+            nothing.
         StgvError: a package that is needed for the address is not installed.
         MissingFileError: there is no such file.
         InputVideoError: the file cannot be opened.
@@ -50,6 +51,10 @@ def open_source(source: Source, *, keep_going: bool = False) -> tuple[Path, Stgv
                 f"the source is a tensor of {source.dtype} {list(source.shape)}, expected a file's bytes: uint8 [n]"
             )
         source = source.cpu().numpy().tobytes()
+    if not isinstance(source, bytes | bytearray) and not hasattr(source, "read"):
+        raise ConfigError(
+            f"the source is a {type(source).__name__}, expected a path, an address, a file's bytes, or a binary file"
+        )
     file = io.BytesIO(source) if isinstance(source, bytes | bytearray) else cast(BinaryIO, source)
     return Path(), StgvReader(file, keep_going=keep_going)
 

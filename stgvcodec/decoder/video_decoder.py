@@ -146,7 +146,7 @@ class VideoDecoder:
         """Pickle what the file was opened from; another process, or a copy, opens it anew."""
         source, *_ = self._arguments
         if not is_reopened(source):
-            raise TypeError("a decoder that was opened from a file object cannot be pickled: open it from a path")
+            raise TypeError("a decoder that was opened from a file object cannot be pickled: open a path or bytes")
         return _reopened, self._arguments
 
     def __enter__(self) -> VideoDecoder:

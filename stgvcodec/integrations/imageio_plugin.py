@@ -13,15 +13,21 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 import torch
-from imageio.config import extension_list, known_extensions, known_plugins
-from imageio.config.extensions import FileExtension
-from imageio.config.plugins import PluginConfig
-from imageio.core.request import URI_BYTES, InitializationError, IOMode, Request
-from imageio.core.v3_plugin_api import ImageProperties, PluginV3
 
 from stgvcodec.decoder.video_decoder import VideoDecoder
 from stgvcodec.encoder.encode import encode
 from stgvcodec.errors import BitstreamError
+
+try:
+    from imageio.config import extension_list, known_extensions, known_plugins
+    from imageio.config.extensions import FileExtension
+    from imageio.config.plugins import PluginConfig
+    from imageio.core.request import URI_BYTES, InitializationError, IOMode, Request
+    from imageio.core.v3_plugin_api import ImageProperties, PluginV3
+except ImportError as error:
+    raise ImportError(
+        f"needs the package imageio ({error}); install it with: pip install 'stgvcodec[imageio]'"
+    ) from error
 
 _NAME, _EXTENSION = "stgvcodec", ".stgv"
 

@@ -200,10 +200,19 @@ def test_addresses_that_mean_nothing_are_refused(in_memory):
 
 def test_without_fsspec_it_is_named(hide_package):
     hide_package("fsspec")
-    with pytest.raises(
-        StgvError, match=r"^https://a/b: is opened by the package fsspec .*pip install 'stgvcodec\[remo"
-    ):
+    with pytest.raises(StgvError, match=r"^https://a/b: needs the package fsspec .*'stgvcodec\[remote\]'$"):
         VideoDecoder("https://a/b")
+
+
+def test_what_fsspec_lacks_is_named(monkeypatch):
+    def lacking(*_: object) -> None:
+        raise ImportError("Install s3fs to access S3")
+
+    monkeypatch.setattr(fsspec, "open", lacking)
+    with pytest.raises(StgvError, match=r"^s3://a/b: .* package .*\(Install s3fs to access S3\); install that$"):
+        VideoDecoder("s3://a/b")
+    with pytest.raises(StgvError, match=r"install that: pip install 'stgvcodec\[remote\]'$"):
+        VideoDecoder("http://a/b")
 
 
 WORKERS = """

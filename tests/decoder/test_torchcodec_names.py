@@ -16,7 +16,7 @@ from gops import random_gop, write_gops
 import stgvcodec
 from stgvcodec import VideoDecoder
 from stgvcodec.bitstream import pack_gop
-from stgvcodec.errors import ConfigError
+from stgvcodec.errors import ConfigError, InputVideoError
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +67,15 @@ def test_a_decoder_is_pickled_by_what_it_was_opened_from(path, frames, kind):
 def test_a_decoder_of_a_file_object_says_why_it_cannot_be_pickled(path):
     with path.open("rb") as file, pytest.raises(TypeError, match="opened from a file object cannot be pickled"):
         pickle.dumps(VideoDecoder(file, device="cpu"))
+
+
+def test_what_holds_no_file_is_refused(path):
+    with pytest.raises(ConfigError, match="the source is a int, expected a path, an address"):
+        VideoDecoder(5)  # type: ignore[arg-type]
+    with path.open() as text, pytest.raises(InputVideoError, match=r"open as text, .* in binary mode"):
+        VideoDecoder(text)  # type: ignore[arg-type]
+    with pytest.raises(InputVideoError, match=r"is a folder, expected a .stgv file: name the file in it"):
+        VideoDecoder(path.parent)
 
 
 def test_a_tensor_of_something_else_is_refused():

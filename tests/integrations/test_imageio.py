@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import importlib
 import io
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +60,13 @@ def test_arrays_are_written(frames, tmp_path):
     assert data == path.read_bytes()
     iio.imwrite(path, frames[0], plugin=StgvPlugin, config=TINY)
     assert (read_info(path).n_frames, read_info(path).frame_rate) == (1, 24)
+
+
+def test_without_imageio_it_is_named(hide_package, monkeypatch):
+    monkeypatch.delitem(sys.modules, "stgvcodec.integrations.imageio_plugin")
+    hide_package("imageio")
+    with pytest.raises(ImportError, match=r"needs the package imageio .*: pip install 'stgvcodec\[imageio\]'$"):
+        importlib.import_module("stgvcodec.integrations.imageio_plugin")
 
 
 def test_what_is_none_is_refused(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import threading
@@ -40,10 +41,14 @@ class ByteSource:
                 self._file: BinaryIO = open(source, "rb")  # noqa: PTH123, SIM115
             except FileNotFoundError as error:
                 raise MissingFileError(f"{name}does not exist, expected a .stgv file: check the path") from error
+            except IsADirectoryError as error:
+                raise InputVideoError(f"{name}is a folder, expected a .stgv file: name the file in it") from error
             except OSError as error:
-                raise InputVideoError(f"{name}cannot be opened ({error.strerror}): check the path") from error
+                raise InputVideoError(f"{name}cannot be opened: {error.strerror}{_remedy(error)}") from error
         else:
             name, self._file = "", source
+        if isinstance(self._file, io.TextIOBase):
+            raise InputVideoError("the source is open as text, expected bytes: open it in binary mode, 'rb'")
         if not self._file.seekable():
             self.close()
             raise InputVideoError(f"{name}is not a file that can seek, such as a pipe: write it to a file first")
@@ -86,7 +91,7 @@ class ByteSource:
         """
         if chunk.end > self.n_bytes:
             raise BitstreamError(
-                f"cut short: the chunk ends at byte {chunk.end}, the file at {self.n_bytes}",
+                f"cut short: the chunk ends at byte {chunk.end}, the file at {self.n_bytes}; {KEEP_GOING_ADVICE}",
                 section=section,
                 offset=chunk.offset,
             )
@@ -109,6 +114,12 @@ def _renew_locks() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_locks)
+
+
+def _remedy(error: OSError) -> str:
+    if isinstance(error, PermissionError):
+        return "; ask its owner for the right to read it"
+    return "; close some files first" if error.errno in (errno.EMFILE, errno.ENFILE) else ""
 
 
 def _descriptor(file: BinaryIO) -> int | None:
