@@ -122,7 +122,7 @@ def simulated(
     **options: object,
 ) -> EncodeReport:
     """`encode` with that content and that fit."""
-    monkeypatch.setattr(encoder, "open_video", lambda *_, **__: FakeVideo(content.n_frames, file=file))
+    monkeypatch.setattr(encoder, "opened", lambda *_, **__: FakeVideo(content.n_frames, file=file))
     monkeypatch.setattr(encoder, "measure_content", lambda *_: content)
     monkeypatch.setattr(encoder, "StgvWriter", TrustingWriter)
     monkeypatch.setattr(gop_scheduler, "encode_gop", fit)

@@ -72,16 +72,17 @@ def encode(
     Args:
         source: A video file or a folder of images, by its path. The bytes of a video file, or a binary file of one,
             which need not be able to seek and is read from where it stands. Or frames, uint8: an array or a tensor
-            [T, H, W, 3] or [T, 3, H, W], a `FrameBatch`, or an iterable of pictures [H, W, 3] or [3, H, W] or of
-            `Frame`s. What can be read only once is kept in a temporary file (TMPDIR), frames beyond 64 MiB as they are.
+            [T, H, W, 3] or [T, 3, H, W], a `FrameBatch`, a `VideoDecoder` (also torchcodec's), or an iterable of
+            pictures [H, W, 3] or [3, H, W] or of `Frame`s. What can be read only once is kept in a temporary file
+            (TMPDIR), frames beyond 64 MiB as they are.
         destination: The `.stgv` file; written under a temporary name and moved into place when complete, over a file
             that is there.
         config: Options of the encoder; by default those of preset "medium".
         selection: Frames and part of the picture to encode, and what is carried beside them.
         matrix: Colour matrix in place of the one that the source is tagged with: "bt601", "bt709" or "bt2020".
         fps: Frames a second, of frames without times and of folders of images (by default 24).
-        timestamps: Times at which frames begin to be shown, seconds, in place of `fps`. [T]. A `FrameBatch` and
-            `Frame`s have their own.
+        timestamps: Times at which frames begin to be shown, seconds, in place of `fps`. [T]. A `FrameBatch`, a decoder
+            and `Frame`s have their own.
         dimension_order: "NCHW" or "NHWC" for frames. By default the channels are where the shape has a 3; if it has one
             in both places, this argument is needed.
         device: Device to fit on: "auto", "cpu" or "cuda".

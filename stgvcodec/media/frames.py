@@ -52,8 +52,19 @@ class TimedPixels(Protocol):
         """How long they are shown, seconds."""
 
 
-Frames: TypeAlias = "Pixels | TimedPixels | Iterable[Pixels | TimedPixels]"
-"""Pictures in one array or tensor, a batch with times, or an iterable of pictures, each with its time or without."""
+@runtime_checkable
+class FrameDecoder(Protocol):
+    """A decoder whose frames have times: `VideoDecoder`, of this package or of torchcodec."""
+
+    def __len__(self) -> int:
+        """Number of frames."""
+
+    def get_frame_at(self, index: int) -> TimedPixels:
+        """Return a frame with its times."""
+
+
+Frames: TypeAlias = "Pixels | TimedPixels | FrameDecoder | Iterable[Pixels | TimedPixels]"
+"""Pictures in one array or tensor, a batch with times, a decoder, or an iterable of pictures with times or without."""
 
 
 class _Timed(NamedTuple):
@@ -125,13 +136,8 @@ class FramesSource:
             self._durations = [float(time) for time in durations]
         elif isinstance(frames, np.ndarray | Tensor | list | tuple):
             self._held, self._own_times, self._durations = frames, [], []
-        elif isinstance(frames, Iterable):
-            self._coming = (self._timed(frame) for frame in frames)
         else:
-            raise ConfigError(
-                f"the source is a {type(frames).__name__}, expected a path, a file, an array or a tensor of frames, or "
-                "an iterable of frames"
-            )
+            self._coming = map(self._timed, _in_order(frames))
         if isinstance(self._held, np.ndarray | Tensor):
             self._order = _order_of(self._held.shape, self._order, n_dimensions=4)
         self.n_frames = None if self._coming is not None else len(self._held)
@@ -266,6 +272,18 @@ class FramesSource:
         # Frames of one source have one order: a picture of three rows decides nothing.
         self._order = _order_of(array.shape, self._order, n_dimensions=3)
         return np.ascontiguousarray(array.transpose(1, 2, 0) if self._order == "NCHW" else array)
+
+
+def _in_order(frames: FrameDecoder | Iterable[Pixels | TimedPixels]) -> Iterator[Pixels | TimedPixels]:
+    if isinstance(frames, FrameDecoder):
+        return map(frames.get_frame_at, range(len(frames)))
+    try:
+        return iter(frames)
+    except TypeError as error:
+        raise ConfigError(
+            f"the source is a {type(frames).__name__}, expected a path, a file, an array or a tensor of frames, a "
+            "decoder, or an iterable of frames"
+        ) from error
 
 
 def _order_of(shape: Sequence[int], order: DimensionOrder | None, *, n_dimensions: int) -> DimensionOrder:

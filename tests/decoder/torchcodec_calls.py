@@ -22,6 +22,8 @@ from torchcodec.samplers import (
     clips_at_regular_timestamps,
 )
 
+from stgvcodec import EncodeConfig, encode
+
 BUILT_IN = (FileNotFoundError, IndexError, TypeError, ValueError)
 METADATA = (
     "average_fps",
@@ -121,6 +123,11 @@ def calls(decoder, open_video, path):
         "part of a batch": lambda: decoder.get_all_frames()[1:3],
         "stream_index": lambda: decoder.stream_index,
         **{name: lambda name=name: float(getattr(decoder.metadata, name)) for name in METADATA},
+        "encoded again": lambda: (
+            encode(
+                decoder, Path(path).with_suffix(".again.stgv"), config=EncodeConfig(preset="draft", n_gaussians=9)
+            ).n_frames
+        ),
         "clips_at_random_indices": lambda: seeded(clips_at_random_indices, num_clips=2),
         "clips_at_regular_indices": lambda: seeded(clips_at_regular_indices, num_clips=2),
         "clips_at_random_timestamps": lambda: seeded(

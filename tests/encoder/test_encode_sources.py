@@ -58,6 +58,10 @@ def test_a_video_file_in_memory_and_what_a_decoder_gives(encoded, tmp_path):
 
     with VideoDecoder(encoded.path, device="cpu") as decoder:
         batch = decoder.get_all_frames()
+        encode(decoder, tmp_path / "c.stgv", config=tiny(n_gaussians=20), device="cpu", selection=Selection((0, 5)))
+        with VideoDecoder(tmp_path / "c.stgv", device="cpu") as again:
+            first_five = again.get_all_frames().pts_seconds.tolist()
+    assert first_five == pytest.approx(batch.pts_seconds[:5].tolist(), abs=1e-6)
     encode(batch, tmp_path / "b.stgv", config=tiny(n_gaussians=20), device="cpu")
     with VideoDecoder(tmp_path / "b.stgv", device="cpu") as again:
         times = again.get_all_frames()
