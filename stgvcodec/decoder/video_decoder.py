@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
@@ -16,16 +16,16 @@ from torch import Tensor
 
 from stgvcodec.bitstream.container.file_header import StreamHeader
 from stgvcodec.bitstream.container.tracks import TrackReader
-from stgvcodec.bitstream.syntax.limits import LIMITS
+from stgvcodec.decoder.arguments import check_torchcodecs, chosen_scale
 from stgvcodec.decoder.frame import Frame, FrameBatch
 from stgvcodec.decoder.gop_renderer import GopRenderer, RenderBudget
 from stgvcodec.decoder.indices import Index, Indices, frame_index, frame_indices, has_no_dimension
 from stgvcodec.decoder.prefetch import LOOK_AHEAD, GopPrefetcher
 from stgvcodec.decoder.source import Source, is_reopened, open_source
-from stgvcodec.decoder.stream_info import StreamInfo, last_frame_seconds, stream_info
+from stgvcodec.decoder.stream_info import StreamInfo, stream_info
+from stgvcodec.decoder.timeline import Timeline
 from stgvcodec.device import resolve_device
 from stgvcodec.errors import ClosedDecoderError, ConfigError
-from stgvcodec.model.gaussians import Scale
 
 
 class _Run(NamedTuple):
@@ -102,7 +102,7 @@ class VideoDecoder:
         """
         if dimension_order not in ("NCHW", "NHWC"):
             raise ConfigError(f"dimension_order is '{dimension_order}', expected 'NCHW' or 'NHWC'")
-        _check_torchcodecs(stream_index, seek_mode, transforms, custom_frame_mappings)
+        check_torchcodecs(stream_index, seek_mode, transforms, custom_frame_mappings)
         requested = "auto" if device is None else str(device)
         self.device, self.backend = resolve_device(requested, backend)
         self._arguments = (source, requested, backend, dimension_order, keep_going)
@@ -120,7 +120,7 @@ class VideoDecoder:
             self._starts.append(n_frames)
             n_frames += gop.n_frames
         self._n_frames = n_frames
-        self._pts = [pts for gop in self._gops for pts in gop.pts]
+        self._timeline = Timeline([pts for gop in self._gops for pts in gop.pts], self.header)
         self._prefetcher = GopPrefetcher(self._reader, self.device, self.backend)
         self._budget = RenderBudget.of(self.device)
         self._opened: tuple[int, GopRenderer] | None = None
@@ -211,7 +211,7 @@ class VideoDecoder:
             Frame(data=torch.uint8 [3, 32, 48] on cpu, pts_seconds=0.2, duration_seconds=0.04)
         """
         checked = frame_index(index, self._n_frames)
-        return Frame(self[checked], self._seconds(checked), self._duration(checked))
+        return Frame(self[checked], self._timeline.seconds(checked), self._timeline.duration(checked))
 
     def get_frames_at(self, indices: Indices) -> FrameBatch:
         """Return frames with their times.
@@ -231,8 +231,8 @@ class VideoDecoder:
         checked = frame_indices(indices, self._n_frames)
         return FrameBatch(
             self._stack(checked),
-            torch.tensor([self._seconds(i) for i in checked], dtype=torch.float64),
-            torch.tensor([self._duration(i) for i in checked], dtype=torch.float64),
+            torch.tensor([self._timeline.seconds(i) for i in checked], dtype=torch.float64),
+            torch.tensor([self._timeline.duration(i) for i in checked], dtype=torch.float64),
         )
 
     def get_frames_in_range(self, start: int, stop: int, step: int = 1) -> FrameBatch:
@@ -256,7 +256,7 @@ class VideoDecoder:
         """
         if fps is None:
             return self.get_frames_in_range(0, self._n_frames)
-        return self.get_frames_played_in_range(*self._extent(), fps=fps)
+        return self.get_frames_played_in_range(self._timeline.begin, self._timeline.end, fps=fps)
 
     def get_frame_played_at(self, seconds: float) -> Frame:
         """Return the frame that is on the screen at a time.
@@ -268,7 +268,7 @@ class VideoDecoder:
             >>> decoder.get_frame_played_at(0.11).pts_seconds
             0.1
         """
-        return self.get_frame_at(self._played_at(seconds))
+        return self.get_frame_at(self._timeline.index_at(seconds))
 
     def get_frames_played_at(self, seconds: Sequence[float] | Tensor) -> FrameBatch:
         """Return the frames that are on the screen at some times, a sequence or a tensor [n], in that order.
@@ -280,7 +280,7 @@ class VideoDecoder:
             >>> decoder.get_frames_played_at([0.11, 0.0]).pts_seconds.tolist()
             [0.1, 0.0]
         """
-        return self.get_frames_at([self._played_at(float(time)) for time in seconds])
+        return self.get_frames_at([self._timeline.index_at(float(time)) for time in seconds])
 
     def get_frames_played_in_range(
         self, start_seconds: float, stop_seconds: float, fps: float | None = None
@@ -302,20 +302,11 @@ class VideoDecoder:
             >>> decoder.get_frames_played_in_range(0.05, 0.12).pts_seconds.tolist()
             [0.04, 0.1]
         """
-        if stop_seconds < start_seconds:
-            raise ConfigError(f"the range of time ends at {stop_seconds} s, before it begins at {start_seconds} s")
-        if fps is not None and not fps > 0:
-            raise ConfigError(f"fps is {fps}, expected more than 0")
-        begin, end = self._extent()
-        if not (begin <= start_seconds < end and stop_seconds <= end):
-            raise ConfigError(
-                f"the range of time is {start_seconds} s to {stop_seconds} s, expected one within the video, which "
-                f"runs from {begin} s to {end} s"
-            )
-        first = self._played_at(start_seconds)
+        indices = self._timeline.indices_within(start_seconds, stop_seconds)
         if fps is None:
-            behind = bisect_left(range(self._n_frames), stop_seconds, key=self._seconds)
-            return self.get_frames_at(range(first, max(behind, first + (stop_seconds > start_seconds))))
+            return self.get_frames_at(indices)
+        if not fps > 0:
+            raise ConfigError(f"fps is {fps}, expected more than 0")
         n_frames = math.floor((stop_seconds - start_seconds) * fps + 0.5)
         times = [start_seconds + i / fps for i in range(n_frames)]
         batch = self.get_frames_played_at(times)
@@ -347,7 +338,7 @@ class VideoDecoder:
             >>> [list(frame.shape) for frame in decoder.iter_frames([0, 1], scale=0.5)]
             [[16, 24, 3], [16, 24, 3]]
         """
-        chosen = self._scale(scale, size)
+        chosen = chosen_scale(scale, size, self.header)
         wanted = range(self._n_frames) if indices is None else frame_indices(indices, self._n_frames)
         for run, upcoming in _with_upcoming(self._runs(wanted)):
             yield from self._open(run.gop, upcoming).frames(run.frames, scale=chosen)
@@ -375,13 +366,12 @@ class VideoDecoder:
             >>> decoder.render(0.07, size=(64, 48)).shape
             torch.Size([3, 64, 48])
         """
-        scale = self._scale(1.0, None if size is None else (size[1], size[0]))
-        index = self._played_at(seconds)
+        scale = chosen_scale(1.0, None if size is None else (size[1], size[0]), self.header)
+        index = self._timeline.index_at(seconds)
         gop = self._gop_of(index)
         k, n = index - self._starts[gop], self._gops[gop].n_frames
-        start, renderer = self._seconds(index), self._open(gop)
-        if seconds > start and k < n - 1:
-            share = (seconds - start) / (self._seconds(index + 1) - start)
+        share, renderer = self._timeline.share(index, seconds), self._open(gop)
+        if share > 0 and k < n - 1:
             picture = renderer.picture_between(k, share, scale=scale)
         else:
             picture = next(renderer.frames([k], scale=scale))
@@ -394,7 +384,7 @@ class VideoDecoder:
             >>> decoder.pts(2), decoder.header.time_base
             (100, Fraction(1, 1000))
         """
-        return self._pts[frame_index(index, self._n_frames)]
+        return self._timeline.pts[frame_index(index, self._n_frames)]
 
     def gaussians_at(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return the Gaussians from which a frame is rendered.
@@ -410,19 +400,6 @@ class VideoDecoder:
         index = frame_index(index, self._n_frames)
         gop = self._gop_of(index)
         return self._open(gop).gaussians(index - self._starts[gop])
-
-    def _extent(self) -> tuple[float, float]:
-        """Return when the first frame begins and when the last one ends, seconds."""
-        last = self._n_frames - 1
-        return (self._seconds(0), self._seconds(last) + self._duration(last)) if self._n_frames else (0.0, 0.0)
-
-    def _played_at(self, seconds: float) -> int:
-        start, end = self._extent()
-        if not start <= seconds < end:
-            raise IndexError(f"no frame is played at {seconds} s; the video runs from {start} s to {end} s")
-        # The times compared are those of `Frame.pts_seconds`, so that a frame is played at its own time, however that
-        # rounds.
-        return bisect_right(range(self._n_frames), seconds, key=self._seconds) - 1
 
     def _check_open(self) -> None:
         if self._is_closed:
@@ -481,51 +458,6 @@ class VideoDecoder:
                 )
                 n_done += len(pictures)
         return frames
-
-    def _seconds(self, index: int) -> float:
-        return float(self._pts[index] * self.header.time_base)
-
-    def _duration(self, index: int) -> float:
-        if index + 1 < self._n_frames:
-            return float((self._pts[index + 1] - self._pts[index]) * self.header.time_base)
-        return last_frame_seconds(self.header)
-
-    def _scale(self, scale: float, size: tuple[int, int] | None) -> Scale:
-        limit = LIMITS["width"]
-        if size is not None:
-            if scale != 1.0:
-                raise ConfigError("scale and size both choose a size; give one of them")
-            is_within = all(1 <= side <= limit for side in size)
-            if not is_within or size[0] * size[1] > LIMITS["frame_pixels"]:
-                raise ConfigError(
-                    f"size is {size[0]}x{size[1]}, expected a width and a height from 1 to {limit}, and at most "
-                    f"{LIMITS['frame_pixels']} pixels in all"
-                )
-            return size[0] / self.header.width, size[1] / self.header.height
-        longest = max(self.header.width, self.header.height)
-        if not (scale > 0 and longest * scale <= limit):
-            raise ConfigError(
-                f"scale is {scale}, expected more than 0 and at most {limit / longest:g} for this video "
-                f"({self.header.width}x{self.header.height}; no side may pass {limit} pixels)"
-            )
-        return scale
-
-
-def _check_torchcodecs(
-    stream_index: int | None, seek_mode: str, transforms: Sequence[object] | None, custom_frame_mappings: object
-) -> None:
-    """Refuse arguments of torchcodec's decoder that would ask for something else than this one gives."""
-    if stream_index not in (None, 0):
-        raise ConfigError(f"stream_index is {stream_index}, expected 0: a .stgv file has one video stream")
-    if seek_mode not in ("exact", "approximate"):
-        raise ConfigError(f"seek_mode is '{seek_mode}', expected 'exact'; a .stgv file has an index, by which it seeks")
-    if transforms:
-        raise ConfigError(
-            "transforms are not applied while decoding: leave them out, render at another size (`render` and "
-            "`iter_frames` do), or apply transforms to the frames"
-        )
-    if custom_frame_mappings is not None:
-        raise ConfigError("custom_frame_mappings are those of another file: leave them out, a .stgv file has an index")
 
 
 def _reopened(source: Source, device: str, backend: str, order: Any, keep_going: bool) -> VideoDecoder:

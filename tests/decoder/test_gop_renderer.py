@@ -168,3 +168,8 @@ def test_triton_renders_without_asking_how_many_pairs_there_are(payload, monkeyp
     assert_same_pixels(got.cpu().numpy(), expected.numpy())
     (budget,) = budgets
     assert 0 < int(budget.need) <= budget.capacity <= 6 * int(budget.need)
+
+    between = gop.picture_between(1, 0.5, scale=scale)
+
+    assert_same_pixels(between.cpu().numpy(), renderer(payload).picture_between(1, 0.5, scale=scale).numpy())
+    assert 0 < int(budgets[1].need) <= budgets[1].capacity
