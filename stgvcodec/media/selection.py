@@ -212,20 +212,40 @@ class Selection:
 
     @property
     def time_text(self) -> str:
-        """The range of time in seconds, as it may be typed after `--time`."""
+        """The range of time in seconds, as it may be typed after `--time`.
+
+        Examples:
+            >>> Selection(time=(Fraction(1, 2), None)).time_text
+            '0.5:'
+        """
         return ":".join("" if end is None else f"{float(end):g}" for end in self.time or (None, None))
 
     @property
     def has_end(self) -> bool:
-        """Whether frames are left out at the end."""
+        """Whether frames are left out at the end.
+
+        Examples:
+            >>> Selection(frames=(0, 8)).has_end, Selection(frames=(8, None)).has_end
+            (True, False)
+        """
         return self.end_frame is not None or (self.time is not None and self.time[1] is not None)
 
     def begins_before(self, index: int, seconds: Fraction) -> bool:
-        """Return whether a frame comes before those taken, by its index and its time from the first frame."""
+        """Return whether a frame comes before those taken, by its index and its time from the first frame.
+
+        Examples:
+            >>> Selection(frames=(8, None)).begins_before(7, Fraction(7, 25))
+            True
+        """
         return index < self.first_frame or (self.time is not None and seconds < (self.time[0] or 0))
 
     def ends_before(self, index: int, seconds: Fraction) -> bool:
-        """Return whether a frame comes after those taken, by its index and its time from the first frame."""
+        """Return whether a frame comes after those taken, by its index and its time from the first frame.
+
+        Examples:
+            >>> Selection(time=(None, Fraction(1))).ends_before(25, Fraction(1))
+            True
+        """
         if self.time is not None and self.time[1] is not None and seconds >= self.time[1]:
             return True
         return self.end_frame is not None and index >= self.end_frame
@@ -236,6 +256,10 @@ class Selection:
         Args:
             pts: Timestamps of all frames, rising.
             time_base: Unit of the timestamps, seconds.
+
+        Examples:
+            >>> Selection(time=(1, 2)).indices([0, 20, 25, 40, 50], Fraction(1, 25))
+            range(2, 4)
         """
         if self.time is None or not pts:
             return range(len(pts))[self.first_frame : self.end_frame]
@@ -248,6 +272,9 @@ class Selection:
 
         Raises:
             ConfigError: there is one.
+
+        Examples:
+            >>> Selection(frames=(0, 8)).refuse_time("rd")  # there is none
         """
         if self.time is not None:
             raise ConfigError(f"{command} takes a range of frames, got one of time; give --frames")
