@@ -226,7 +226,9 @@ def _at_rate(decoder: VideoDecoder, indices: range, rate: Fraction | float) -> _
     else:
         held = header.last_frame_duration * header.time_base
         end = starts[-1] + (held or 1 / header.frame_rate)
-    times = [starts[0] + k / fps for k in range(max(1, math.ceil((end - starts[0]) * fps)))]
+    # As many as `VideoDecoder.get_frames_played_in_range` gives: the length of the video, rounded.
+    n_times = math.floor((end - starts[0]) * fps + Fraction(1, 2))
+    times = [starts[0] + k / fps for k in range(max(1, n_times))]
     # The unit divides both the time of the first frame and the distance of two.
     unit = Fraction(1) / fps
     if starts[0]:
