@@ -32,7 +32,7 @@ def chosen_scale(scale: float, size: tuple[int, int] | None, header: StreamHeade
 
     Args:
         scale: Output size over encoded size, 1.0 where a size is given.
-        size: Output width and height, pixels, or None.
+        size: (H, W) of the output, pixels, or None.
         header: Encoded size.
 
     Raises:
@@ -42,13 +42,14 @@ def chosen_scale(scale: float, size: tuple[int, int] | None, header: StreamHeade
     if size is not None:
         if scale != 1.0:
             raise ConfigError("scale and size both choose a size; give one of them")
+        height, width = size
         is_within = all(1 <= side <= limit for side in size)
-        if not is_within or size[0] * size[1] > LIMITS["frame_pixels"]:
+        if not is_within or width * height > LIMITS["frame_pixels"]:
             raise ConfigError(
-                f"size is {size[0]}x{size[1]}, expected a width and a height from 1 to {limit}, and at most "
+                f"size is {width}x{height}, expected a width and a height from 1 to {limit}, and at most "
                 f"{LIMITS['frame_pixels']} pixels in all"
             )
-        return size[0] / header.width, size[1] / header.height
+        return width / header.width, height / header.height
     longest = max(header.width, header.height)
     if not (scale > 0 and longest * scale <= limit):
         raise ConfigError(

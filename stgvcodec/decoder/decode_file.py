@@ -194,7 +194,8 @@ class _Pictures:
         roi: Crop | None,
     ) -> None:
         self.seconds = 0.0
-        self._frames = decoder.iter_frames(indices, scale=scale, size=size)
+        height_width = None if size is None else (size[1], size[0])
+        self._frames = decoder.iter_frames(indices, scale=scale, size=height_width)
         self._roi = roi
 
     def next(self) -> npt.NDArray[np.uint8]:

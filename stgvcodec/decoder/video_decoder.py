@@ -324,7 +324,7 @@ class VideoDecoder:
         Args:
             indices: Frames in the order wanted; negative indices count from the end. By default all frames in order.
             scale: Output size over encoded size; the Gaussians are rendered at that size, nothing is resampled.
-            size: Width and height to render at in place of a scale, pixels; the ratio of the two may be another.
+            size: (H, W) to render at in place of a scale, pixels; the ratio of the two may be another.
 
         Yields:
             [H, W, 3] uint8, on the device.
@@ -366,7 +366,7 @@ class VideoDecoder:
             >>> decoder.render(0.07, size=(64, 48)).shape
             torch.Size([3, 64, 48])
         """
-        scale = chosen_scale(1.0, None if size is None else (size[1], size[0]), self.header)
+        scale = chosen_scale(1.0, size, self.header)
         index = self._timeline.index_at(seconds)
         gop = self._gop_of(index)
         k, n = index - self._starts[gop], self._gops[gop].n_frames

@@ -99,7 +99,7 @@ def test_a_size_and_a_part_of_it_are_what_the_decoder_renders(encoded, tmp_path)
     report = decode(encoded.path, tmp_path / "out", device="cpu", size=(60, 90), roi=Crop(31, 17, 5, 60))
 
     with VideoDecoder(encoded.path, device="cpu") as decoder:
-        expected = np.stack([frame.numpy() for frame in decoder.iter_frames(size=(60, 90))])
+        expected = np.stack([frame.numpy() for frame in decoder.iter_frames(size=(90, 60))])
     np.testing.assert_array_equal(read_frames(tmp_path / "out"), expected[:, 60:77, 5:36])
     assert (report.width, report.height) == (31, 17)
 
