@@ -138,7 +138,12 @@ class VideoDecoder:
 
     @cached_property
     def tracks(self) -> TrackReader:
-        """Sound, subtitles and metadata that the file carries beside its pictures, which are not decoded."""
+        """Sound, subtitles and metadata that the file carries beside its pictures, which are not decoded.
+
+        Examples:
+            >>> [track.codec for track in decoder.tracks.tracks.values()]
+            []
+        """
         self._check_open()
         return TrackReader(self._reader, keep_going=self._keep_going)
 

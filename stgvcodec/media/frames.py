@@ -6,6 +6,7 @@ import math
 import tempfile
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import av
@@ -88,13 +89,13 @@ class FramesSource:
         sample_aspect_ratio: 1.
         cropping: Nothing.
         n_frames: How many frames there are; None for an iterable.
-        has_audio: False.
+        file: None, since frames bring no sound or subtitles along.
     """
 
     name = "frames"
     sample_aspect_ratio = Fraction(1)
     cropping = Cropping()
-    has_audio = False
+    file: Path | None = None
 
     def __init__(
         self,

@@ -120,7 +120,7 @@ class VideoReader:
 
         A video file is read to its end for that, without decoding it.
         """
-        if self._selection.has_end:
+        if self._selection.is_cut_at_end:
             return 0
         duration = self._source.last_frame_duration()
         return 0 if abs(duration - 1 / (self.frame_rate * self.time_base)) < 1 else duration

@@ -161,22 +161,42 @@ class Selection:
 
     @property
     def pictures_only(self) -> Selection:
-        """The selection without sound, subtitles and metadata."""
+        """The selection without sound, subtitles and metadata.
+
+        Examples:
+            >>> Selection(frames=(0, 8)).pictures_only.audio
+            False
+        """
         return replace(self, audio=False, subtitles=False, metadata=False)
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """Kinds of tracks that are taken, names in `tracks.KINDS`."""
+        """Kinds of tracks that are taken, names in `tracks.KINDS`.
+
+        Examples:
+            >>> Selection(subtitles=False).kinds
+            ('audio',)
+        """
         return tuple(kind for kind, taken in zip(KINDS, (self.audio, self.subtitles), strict=True) if taken)
 
     @property
     def is_cut_at_start(self) -> bool:
-        """Whether frames may be left out before the first one taken."""
+        """Whether frames may be left out before the first one taken.
+
+        Examples:
+            >>> Selection(frames=(8, None)).is_cut_at_start
+            True
+        """
         return self.first_frame > 0 or bool(self.time and self.time[0])
 
     @property
     def is_cut_at_end(self) -> bool:
-        """Whether frames may be left out behind the last one taken."""
+        """Whether frames may be left out behind the last one taken.
+
+        Examples:
+            >>> Selection(frames=(8, None)).is_cut_at_end
+            False
+        """
         return self.end_frame is not None or (self.time is not None and self.time[1] is not None)
 
     @property
@@ -219,16 +239,6 @@ class Selection:
             '0.5:'
         """
         return ":".join("" if end is None else f"{float(end):g}" for end in self.time or (None, None))
-
-    @property
-    def has_end(self) -> bool:
-        """Whether frames are left out at the end.
-
-        Examples:
-            >>> Selection(frames=(0, 8)).has_end, Selection(frames=(8, None)).has_end
-            (True, False)
-        """
-        return self.end_frame is not None or (self.time is not None and self.time[1] is not None)
 
     def begins_before(self, index: int, seconds: Fraction) -> bool:
         """Return whether a frame comes before those taken, by its index and its time from the first frame.

@@ -90,7 +90,7 @@ def test_frames_come_back_as_they_were(clip, form, spool_bytes, monkeypatch):
 
     assert np.array_equal(pictures, clip)
     assert seconds == pytest.approx([0.04 * k for k in range(7)])
-    assert (video.frame_rate, video.time_base, video.has_audio) == (25, Fraction(1, 25), False)
+    assert (video.frame_rate, video.time_base, video.file) == (25, Fraction(1, 25), None)
     assert video.n_frames == (None if form.startswith(("items", "iterator", "generator")) else 7)
 
 
