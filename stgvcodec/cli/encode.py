@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 @click.argument("destination", metavar="OUTPUT", type=options.PATH)
 @options.config_options
 @options.source_options
+@options.image_rate_option
 @options.matrix_option
 @options.device_options
 @click.option(
@@ -43,6 +45,7 @@ def encode_command(
     *,
     config: EncodeConfig,
     selection: Selection,
+    fps: Fraction | None,
     matrix: str | None,
     device: str,
     backend: str,
@@ -67,6 +70,7 @@ def encode_command(
             destination,
             config=config,
             selection=selection,
+            fps=fps,
             matrix=matrix,
             device=device,
             backend=backend,

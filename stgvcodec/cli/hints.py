@@ -33,7 +33,7 @@ _EVERYWHERE = {
 _RATE = "use --psnr-target DB for a quality, --size-target BYTES for a size, --bpp-target BPP for a rate"
 _ENCODE = {
     **dict.fromkeys(("-crf", "--crf", "-qp", "-q", "-b", "-maxrate"), _RATE),
-    **dict.fromkeys(("-r", "-fps", "--fps"), "the times of the source are kept; decode has --fps"),
+    **dict.fromkeys(("-r", "-fps"), "--fps RATE is the rate of images; the times of a video are kept"),
     **dict.fromkeys(("-s", "--size", "--scale"), "use --resize WxH"),
     **dict.fromkeys(("-vf", "-filter"), "use --crop WxH+X+Y and --resize WxH"),
     **dict.fromkeys(("-c", "-vcodec", "--codec"), "the codec is this one; --preset and --profile set it"),

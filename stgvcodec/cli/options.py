@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -106,6 +107,22 @@ def matrix_option(command: _Command) -> _Command:
         "--matrix",
         type=click.Choice(MATRICES),
         help="Read YUV sources with this colour matrix. By default as they are tagged, untagged ones as BT.601.",
+    )(command)
+
+
+def image_rate_option(command: _Command) -> _Command:
+    """Add --fps for sources without times; the command gets `fps`, a fraction or None."""
+
+    def parsed(_context: click.Context, _parameter: click.Parameter, text: str | None) -> Fraction | None:
+        from stgvcodec.media.selection import parse_rate
+
+        return None if text is None else parse_rate(text)
+
+    return click.option(
+        "--fps",
+        metavar="RATE",
+        callback=parsed,
+        help="Frames a second of images; videos keep their times.  [default: 24]",
     )(command)
 
 

@@ -8,10 +8,13 @@ import re
 import signal
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from clips import moving_clip, write_folder, write_video
 
+from stgvcodec import read_info
 from stgvcodec.cli.encode import gop_table, plan_text, summary
 from stgvcodec.encoder.reports import EncodePlan, EncodeReport, GopReport
 from stgvcodec.tracks import TrackInfo
@@ -48,6 +51,16 @@ def test_summary_and_report_agree_with_the_file(cli, clip: Path, tmp_path: Path)
     assert (report["plan"]["n_gaussians"], report["plan"]["gop_lengths"]) == (20, [])
     assert re.search(r"^encoding: gop 0: \S+, step \d+/\d+, 0 of 2 frames done", outcome.err, re.MULTILINE)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.stgv", "report.json"]
+
+
+def test_images_have_the_rate_that_is_asked_for(cli, tmp_path: Path) -> None:
+    write_folder(moving_clip(2), tmp_path / "images")
+    arguments = (tmp_path / "out.stgv", *DRAFT, "--fps", "29.97")
+
+    assert cli("encode", tmp_path / "images", *arguments).code == 0
+    assert read_info(tmp_path / "out.stgv").frame_rate == Fraction(2997, 100)
+    refused = cli("encode", write_video(moving_clip(2), tmp_path / "a.mkv", [0, 40]), *arguments, "-y")
+    assert (refused.code, "fps is given for a video file" in refused.err) == (2, True)
 
 
 def report_of(psnr_db: float, bpp_target: float | None) -> EncodeReport:

@@ -26,7 +26,7 @@ COMMANDS = {"encode": encode_command, "decode": decode_command}
         ("encode in.mp4 -ss 3 -t 4 out.stgv", "'-ss': a part is taken by --time A:B, in seconds, or --frames A:B"),
         ("encode in.mp4 -c:v libx264 out.stgv", "'-c:v': the codec is this one"),
         ("encode in.mp4 out.stgv -vf scale=64:48", "'-vf': use --crop WxH+X+Y and --resize WxH"),
-        ("encode in.mp4 out.stgv -r 25", "'-r': the times of the source are kept; decode has --fps"),
+        ("encode in.mp4 out.stgv -r 25", "'-r': --fps RATE is the rate of images; the times of a video are kept"),
         ("decode -i in.stgv out.mp4", "'-i': the input is the first argument, without an option"),
         ("decode in.stgv -c:v libx265 -crf 20 out.mp4", "'-c:v': use --codec NAME"),
         ("decode in.stgv -q:v 2 out.mp4", "'-q:v': use --crf N"),
