@@ -72,9 +72,10 @@ class BitstreamError(StgvError):
         """Pickle what the error was made of, so that it reaches the parent of a process that raised it."""
         return _bitstream_error, (self._message, self.section, self.offset, self.path)
 
-    def in_file(self, path: str) -> BitstreamError:
-        """Return the same error with the name of the file in front."""
-        return BitstreamError(self._message, section=self.section, offset=self.offset, path=path)
+    def in_file(self, path: str | None, *, base_offset: int = 0) -> BitstreamError:
+        """Return the same error with the name of the file in front, and `base_offset` added to the byte offset."""
+        offset = None if self.offset is None else self.offset + base_offset
+        return BitstreamError(self._message, section=self.section, offset=offset, path=path)
 
 
 def _bitstream_error(message: str, section: str, offset: int | None, path: str | None) -> BitstreamError:
@@ -82,14 +83,19 @@ def _bitstream_error(message: str, section: str, offset: int | None, path: str |
 
 
 @contextmanager
-def naming_file(path: str | None) -> Iterator[None]:
-    """Put the name of the file in front of a `BitstreamError` raised in the block that does not have it yet."""
+def naming_file(path: str | None, *, base_offset: int = 0) -> Iterator[None]:
+    """Make a `BitstreamError` raised in the block one of the file, unless it names a file already.
+
+    Args:
+        path: Name of the file, put in front of the message; None where it is not known.
+        base_offset: Place in the file of what the block reads, bytes; it is added to the error's offset.
+    """
     try:
         yield
     except BitstreamError as error:
-        if path is None or error.path is not None:
+        if error.path is not None or (path is None and not base_offset):
             raise
-        raise error.in_file(path) from error
+        raise error.in_file(path, base_offset=base_offset) from error
 
 
 class CancelledError(StgvError):

@@ -16,6 +16,7 @@ from stgvcodec.cli.exits import exit_code_of, open_standard_streams, raised_sign
 from stgvcodec.cli.info import info_command
 from stgvcodec.cli.rd import rd_command
 from stgvcodec.cli.verbosity import Verbosity, logging_to_stderr
+from stgvcodec.cli.verify import verify_command
 
 __all__ = ["main"]
 
@@ -34,7 +35,15 @@ def commands(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for _command in (encode_command, decode_command, info_command, compare_command, rd_command, demo_command):
+for _command in (
+    encode_command,
+    decode_command,
+    info_command,
+    verify_command,
+    compare_command,
+    rd_command,
+    demo_command,
+):
     commands.add_command(_command)
 
 

@@ -81,7 +81,7 @@ class GopPrefetcher:
     def _load(self, index: int, run: Runner = run_chunks) -> UnpackedGop:
         payload = self._reader.read_gop(index)
         header = self._reader.header
-        with naming_file(self._reader.name):
+        with naming_file(self._reader.name, base_offset=self._reader.gops[index].payload_offset):
             return unpack(
                 payload,
                 width=header.width,

@@ -13,8 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
 
-import torch
-
 from stgvcodec.errors import ConfigError
 
 
@@ -76,6 +74,9 @@ def one_torch_thread() -> Iterator[None]:
     a while on cores that the kernels' threads want: on two cores a decoded frame took 29 ms with two torch threads, 23
     ms with one.
     """
+    # `stgvcodec verify` has threads too, and needs no torch.
+    import torch
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

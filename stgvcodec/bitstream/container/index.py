@@ -10,6 +10,7 @@ from typing import Any
 from stgvcodec.bitstream.container.chunks import (
     CRC_BYTES,
     FRAME_BYTES,
+    HEADER_BYTES,
     Chunk,
     ChunkType,
     is_critical,
@@ -118,6 +119,11 @@ class GopEntry:
     def pts(self) -> tuple[int, ...]:
         """Timestamps of all frames, time base units."""
         return self.timing.pts
+
+    @property
+    def payload_offset(self) -> int:
+        """Offset in the file of what `StgvReader.read_gop` returns."""
+        return self.offset + HEADER_BYTES + len(self.timing.to_bytes())
 
 
 def pack_end_chunk(chunks: Sequence[Chunk], gops: Sequence[GopEntry]) -> bytes:

@@ -12,7 +12,10 @@ from stgvcodec.bitstream.container.file_header import StreamHeader
 from stgvcodec.bitstream.container.index import END_TAIL_BYTES, GopEntry, GopTiming, read_end_chunk
 from stgvcodec.bitstream.container.recovery import missing_end_error, scan
 from stgvcodec.bitstream.container.source import KEEP_GOING_ADVICE, ByteSource
+from stgvcodec.bitstream.entropy.streams import Runner, in_order
 from stgvcodec.bitstream.payload.head import read_header
+from stgvcodec.bitstream.payload.pack import unpack_gop
+from stgvcodec.bitstream.payload.symbols import GopSymbols
 from stgvcodec.bitstream.syntax.primitives import ByteReader
 from stgvcodec.errors import BitstreamError, naming_file
 
@@ -126,16 +129,47 @@ class StgvReader:
         with naming_file(self.name):
             return self._payload(chunk, chunk.name)
 
-    def verify(self) -> None:
-        """Read and check every chunk, also those that decoding skips.
+    def unpack(self, index: int, *, run: Runner = in_order) -> GopSymbols:
+        """Read and decode the symbols of a GoP.
+
+        Args:
+            index: Index of the GoP in `gops`.
+            run: Runner of the decoders of its streams.
 
         Raises:
-            BitstreamError: a byte of the file is damaged.
+            BitstreamError: the chunk or a stream is damaged; the offset is that in the file.
         """
-        for index in range(len(self.chunks)):
-            self.read_chunk(index)
-        for index in range(len(self.gops)):
-            self.read_gop(index)
+        payload = self.read_gop(index)
+        with naming_file(self.name, base_offset=self.gops[index].payload_offset):
+            return unpack_gop(payload, run=run)
+
+    def verify(self, *, run: Runner = in_order) -> None:
+        """Read every chunk, also those that decoding skips, and decode every GoP to its symbols.
+
+        `verification.verify` holds the other chunks to their tables, too.
+
+        Args:
+            run: Runner of the checks, one a chunk, which may be run in threads.
+
+        Raises:
+            BitstreamError: a part of the file is damaged; of several parts, the first one.
+        """
+        gops = {gop.offset: index for index, gop in enumerate(self.gops)}
+        faults: dict[int, BitstreamError] = {}
+
+        def check(index: int) -> None:
+            chunk = self.chunks[index]
+            try:
+                if chunk.offset in gops:
+                    self.unpack(gops[chunk.offset])
+                else:
+                    self.read_chunk(index)
+            except BitstreamError as error:
+                faults[index] = error
+
+        run(check, len(self.chunks))
+        if faults:
+            raise faults[min(faults)]
 
     def _payload(self, chunk: Chunk, section: str) -> bytes:
         if self._source.chunk_at(chunk.offset) != chunk:

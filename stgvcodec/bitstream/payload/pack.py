@@ -23,6 +23,7 @@ from stgvcodec.bitstream.payload.symbols import (
 )
 from stgvcodec.bitstream.syntax.primitives import ByteReader
 from stgvcodec.bitstream.syntax.tables import STREAMS
+from stgvcodec.errors import BitstreamError
 
 
 def pack_gop(symbols: GopSymbols) -> bytes:
@@ -116,8 +117,13 @@ def unpack_gop(payload: bytes, *, run: Runner = in_order) -> GopSymbols:
     ]
     decode_streams(decoders, run)
     symbols = layout.symbols(block)
-    check_decoded_side_info(header, layout.sections["floats"].of(block))
+    at = starts["side_info"]
+    try:
+        check_decoded_side_info(header, layout.sections["floats"].of(block))
+    except BitstreamError as error:
+        # Its offset is one in the decoded bytes.
+        raise ByteReader(reader.data, "GoP side_info").error(str(error), at=at) from error
     if not halves_are_finite(symbols.codebooks):
         message = "codebooks hold NaN or Inf, so bytes are damaged"
-        raise ByteReader(reader.data, "GoP side_info").error(message, at=starts["side_info"])
+        raise ByteReader(reader.data, "GoP side_info").error(message, at=at)
     return symbols
