@@ -9,6 +9,7 @@ import click
 
 from stgvcodec._version import __version__
 from stgvcodec.cli.compare import compare_command
+from stgvcodec.cli.conformance import conformance_command
 from stgvcodec.cli.decode import decode_command
 from stgvcodec.cli.demo import demo_command
 from stgvcodec.cli.encode import encode_command
@@ -42,6 +43,7 @@ for _command in (
     verify_command,
     compare_command,
     rd_command,
+    conformance_command,
     demo_command,
 ):
     commands.add_command(_command)

@@ -195,8 +195,13 @@ class ConditionalDecoder:
             decode_conditional(reader, attributes, self._block)
 
 
-def decode_conditional_slowly(reader: ByteReader, attributes: AttributeSet, block: Symbols) -> None:
-    """The reference of `decode_conditional`, which knows what is wrong with a stream, and where."""
+def decode_conditional_slowly(
+    reader: ByteReader, attributes: AttributeSet, block: Symbols, *, backend: str = "auto"
+) -> None:
+    """The reference of `decode_conditional`, which knows what is wrong with a stream, and where.
+
+    `backend` is that of `stgvcodec.ops.ans.ans_decode`.
+    """
     thresholds: list[list[int]] = []
     models: list[list[Model | int]] = []
     for attribute in attributes.attributes:
@@ -219,7 +224,7 @@ def decode_conditional_slowly(reader: ByteReader, attributes: AttributeSet, bloc
             names = _ALL_SYMBOLS[: attribute.alphabet] if model.symbols is None else model.symbols
             array = CodedArray(int(members.sum()), model.frequencies.astype(np.uint32), names)
             # The words that are left after one array are those with which the next one begins.
-            symbols, words = ans_decode(words, [array])
+            symbols, words = ans_decode(words, [array], backend=backend)
             column[members] = symbols
             coded.append(symbols)
     if has_coder and words.tolist() != [first_state(coded)]:

@@ -191,8 +191,11 @@ def decode_streams(streams: Iterable[Callable[[], Decoder]], run: Runner) -> Non
         raise faults[min(faults)]
 
 
-def decode_stream_slowly(reader: ByteReader, arrays: Sequence[SymbolArray]) -> list[Symbols]:
-    """The reference of `StreamDecoder`: it knows what is wrong with a stream and where, and returns flat symbols."""
+def decode_stream_slowly(reader: ByteReader, arrays: Sequence[SymbolArray], *, backend: str = "auto") -> list[Symbols]:
+    """The reference of `StreamDecoder`: it knows what is wrong with a stream and where, and returns flat symbols.
+
+    `backend` is that of `stgvcodec.ops.ans.ans_decode`.
+    """
     results: list[Symbols] = []
     coded: list[int] = []
     coded_arrays: list[CodedArray] = []
@@ -208,7 +211,7 @@ def decode_stream_slowly(reader: ByteReader, arrays: Sequence[SymbolArray]) -> l
             results.append(decoded)
     words_start = reader.position
     words = take_words(reader, bool(coded_arrays))
-    joined, rest = ans_decode(words, coded_arrays)
+    joined, rest = ans_decode(words, coded_arrays, backend=backend)
     if coded_arrays and rest.tolist() != [first_state([joined])]:
         raise wrong_state(reader, words_start)
     start = 0

@@ -8,12 +8,20 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from stgvcodec.bitstream.entropy.conditional import ConditionalDecoder, encode_conditional
-from stgvcodec.bitstream.entropy.streams import Decoder, Runner, StreamDecoder, decode_streams, encode_streams, in_order
+from stgvcodec.bitstream.entropy.conditional import ConditionalDecoder, decode_conditional_slowly, encode_conditional
+from stgvcodec.bitstream.entropy.streams import (
+    Decoder,
+    Runner,
+    StreamDecoder,
+    decode_stream_slowly,
+    decode_streams,
+    encode_streams,
+    in_order,
+)
 from stgvcodec.bitstream.payload.checks import halves_are_finite
 from stgvcodec.bitstream.payload.head import join_head, read_head
 from stgvcodec.bitstream.payload.memory_layout import MemoryLayout, memory_layout
-from stgvcodec.bitstream.payload.morton_order import join_gaps, morton_codes, split_gaps
+from stgvcodec.bitstream.payload.morton_order import join_gaps, join_gaps_slowly, morton_codes, split_gaps
 from stgvcodec.bitstream.payload.symbol_arrays import codebook_symbols, field_symbols, float_symbols
 from stgvcodec.bitstream.payload.symbols import (
     ORDERED_HALF_MAX,
@@ -80,10 +88,14 @@ class _Points:
         self._buckets.run()
         points, buckets = (self._layout.sections[name].of(self._block) for name in ("points", "buckets"))
         join_gaps(points, buckets, self._low_bits, self._start)
-        is_finite = int(points.min()) >= ORDERED_HALF_MIN and int(points.max()) <= ORDERED_HALF_MAX
-        if not self._layout.header.point_mode and not is_finite:
-            message = "points hold NaN or Inf, so bytes are damaged"
-            raise ByteReader(self._low_bits.data, "GoP points").error(message, at=self._start)
+        _check_points(self._layout, points, self._low_bits, self._start)
+
+
+def _check_points(layout: MemoryLayout, points: npt.NDArray[np.uint16], reader: ByteReader, at: int) -> None:
+    """Refuse points that are no finite binary16 numbers where they have to be; `at` is the place of their stream."""
+    is_finite = int(points.min()) >= ORDERED_HALF_MIN and int(points.max()) <= ORDERED_HALF_MAX
+    if not layout.header.point_mode and not is_finite:
+        raise ByteReader(reader.data, "GoP points").error("points hold NaN or Inf, so bytes are damaged", at=at)
 
 
 def unpack_gop(payload: bytes, *, run: Runner = in_order) -> GopSymbols:
@@ -99,12 +111,8 @@ def unpack_gop(payload: bytes, *, run: Runner = in_order) -> GopSymbols:
     Raises:
         BitstreamError: the payload is cut short or damaged; its offset counts from the payload's start.
     """
-    reader = ByteReader(bytes(payload), "GoP header")
-    header, lengths = read_head(reader)
-    layout = memory_layout(header)
-    streams = {name: reader.slice(lengths[name], f"GoP {name}") for name in STREAMS}
-    starts = {name: stream.position for name, stream in streams.items()}
-    block = np.empty(layout.n_bytes, np.uint8)
+    layout, streams, block = _opened(payload)
+    at = streams["side_info"].position
 
     def plain(name: str) -> Decoder:
         return StreamDecoder(streams[name], layout.arrays[name], layout.slots[name], block)
@@ -116,14 +124,58 @@ def unpack_gop(payload: bytes, *, run: Runner = in_order) -> GopSymbols:
         partial(plain, "field"),
     ]
     decode_streams(decoders, run)
+    return _checked(layout, block, streams["side_info"], at)
+
+
+def unpack_gop_slowly(payload: bytes) -> GopSymbols:
+    """The reference of `unpack_gop`: it decodes with NumPy and the coder that encodes, without compiled kernels.
+
+    Args:
+        payload: Payload that `pack_gop` returned.
+
+    Returns:
+        What `unpack_gop` returns.
+
+    Raises:
+        BitstreamError: what `unpack_gop` raises.
+    """
+    layout, streams, block = _opened(payload)
+    starts = {name: stream.position for name, stream in streams.items()}
+
+    def plain(name: str) -> None:
+        decoded = decode_stream_slowly(streams[name], layout.arrays[name], backend="reference")
+        for (n_symbols, _, first, step, zero), symbols in zip(layout.slots[name].rows.tolist(), decoded, strict=True):
+            # Symbols less their zero wrap around, as int8 in the block's bytes.
+            block[first::step][:n_symbols] = symbols - np.uint8(zero)
+
+    plain("side_info")
+    plain("points")
+    points, buckets = (layout.sections[name].of(block) for name in ("points", "buckets"))
+    points[:] = join_gaps_slowly(buckets, streams["point_bits"], starts["points"])
+    _check_points(layout, points, streams["points"], starts["points"])
+    for name, attributes in layout.attributes.items():
+        decode_conditional_slowly(streams[name], attributes, block, backend="reference")
+    plain("field")
+    return _checked(layout, block, streams["side_info"], starts["side_info"])
+
+
+def _opened(payload: bytes) -> tuple[MemoryLayout, dict[str, ByteReader], npt.NDArray[np.uint8]]:
+    """Read the head of a payload; return the layout of its symbols, a reader of each stream, and memory for symbols."""
+    reader = ByteReader(bytes(payload), "GoP header")
+    header, lengths = read_head(reader)
+    layout = memory_layout(header)
+    streams = {name: reader.slice(lengths[name], f"GoP {name}") for name in STREAMS}
+    return layout, streams, np.empty(layout.n_bytes, np.uint8)
+
+
+def _checked(layout: MemoryLayout, block: npt.NDArray[np.uint8], side_info: ByteReader, at: int) -> GopSymbols:
+    """Hold decoded scales, offsets and codebooks to their limits; `at` is the place of their stream."""
     symbols = layout.symbols(block)
-    at = starts["side_info"]
     try:
-        check_decoded_side_info(header, layout.sections["floats"].of(block))
+        check_decoded_side_info(layout.header, layout.sections["floats"].of(block))
     except BitstreamError as error:
         # Its offset is one in the decoded bytes.
-        raise ByteReader(reader.data, "GoP side_info").error(str(error), at=at) from error
+        raise side_info.error(str(error), at=at) from error
     if not halves_are_finite(symbols.codebooks):
-        message = "codebooks hold NaN or Inf, so bytes are damaged"
-        raise ByteReader(reader.data, "GoP side_info").error(message, at=at)
+        raise side_info.error("codebooks hold NaN or Inf, so bytes are damaged", at=at)
     return symbols
