@@ -9,14 +9,17 @@ import io
 import math
 from pathlib import Path
 
+import hostile
 import numpy as np
 import pytest
+from gops import same_gop, stored
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stgvcodec.bitstream import StgvReader, pack_gop, unpack_gop
 from stgvcodec.bitstream.container.chunks import HEADER_BYTES, MAGIC, frame_chunk, parse_chunk_header
 from stgvcodec.bitstream.entropy.frequency_tables import TOTAL, normalise, pack_table, read_table
+from stgvcodec.bitstream.payload.pack import unpack_gop_slowly
 from stgvcodec.bitstream.syntax.elements import DERIVED_COUNTS, dimensions, read_elements, write_elements
 from stgvcodec.bitstream.syntax.limits import LIMITS
 from stgvcodec.bitstream.syntax.primitives import PACKERS, READERS, ByteReader
@@ -291,6 +294,18 @@ def test_damage_behind_a_right_checksum_is_read_or_refused(path, drawn, keep_goi
     result(read_all, MAGIC + b"".join(frame_chunk(*chunk) for chunk in chunks), keep_going)
 
 
+@examples(40)
+@given(st.integers(0, 2**32 - 1))
+def test_symbols_at_their_limits_round_trip(seed):
+    """Every array of a GoP, with sizes and values at and between their limits."""
+    symbols = hostile.drawn_gop(np.random.default_rng(seed))
+    payload = pack_gop(symbols)
+    unpacked = unpack_gop(payload)
+    assert same_gop(unpacked, stored(symbols))
+    assert same_gop(unpack_gop_slowly(payload), unpacked)
+    assert pack_gop(unpacked) == payload
+
+
 @each_golden
 @pytest.mark.parametrize("where", ["head", "anywhere"])
 @examples(60)
@@ -299,7 +314,12 @@ def test_a_damaged_payload_gives_other_symbols_or_is_refused(path, where, drawn)
     with StgvReader(path) as reader:
         payload = reader.read_gop(0)
     n_head = 60 if where == "head" else len(payload)
-    symbols, error = result(unpack_gop, drawn.draw(damaged(payload[:n_head])) + payload[n_head:])
+    changed = drawn.draw(damaged(payload[:n_head])) + payload[n_head:]
+    symbols, error = result(unpack_gop, changed)
+    same, same_error = result(unpack_gop_slowly, changed)
+    assert str(same_error) == str(error)
+    assert (same is None) == (symbols is None)
+    assert symbols is None or same_gop(same, symbols)
     if error:
         assert isinstance(error, BitstreamError)
         return
