@@ -74,7 +74,10 @@ class VideoWriter:
                 name = NumberedName.parse(self._destination) or self._destination.name
                 self._sink = NumberedImages(folder, name, suffix)
             else:
-                self._sink = self._file_sink(stack.enter_context(atomic_output(self._destination)), suffix)
+                try:
+                    self._sink = self._file_sink(stack.enter_context(atomic_output(self._destination)), suffix)
+                except OverflowError as failure:
+                    raise self._failed(failure) from failure
                 stack.callback(self._sink.close)
             self._stack = stack.pop_all()
         return self
@@ -106,7 +109,7 @@ class VideoWriter:
             assert self._sink is not None
             try:
                 self._sink.finish()
-            except (av.FFmpegError, OSError) as failure:
+            except (av.FFmpegError, OSError, OverflowError) as failure:
                 raise self._failed(failure) from failure
 
     def write(self, rgb: RgbImage, pts: int) -> None:
@@ -129,11 +132,13 @@ class VideoWriter:
         self._last_pts = pts
         try:
             self._sink.write(rgb, pts)
-        except (av.FFmpegError, OSError) as failure:
+        except (av.FFmpegError, OSError, OverflowError) as failure:
             raise self._failed(failure) from failure
 
     def _failed(self, failure: Exception) -> OutputError:
         reason = getattr(failure, "strerror", None) or failure
+        if isinstance(failure, OverflowError):
+            reason = "a time or a ratio is larger than such a file can hold; write .y4m, or a folder of PNGs"
         return OutputError(f"{self._destination}: cannot be written: {reason}")
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Callable
 from fractions import Fraction
@@ -8,10 +9,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from clips import files_under, read_frames
-from gops import with_damaged_gop
+from gops import HEADER, random_gop, with_damaged_gop
 
 from stgvcodec import Selection, VideoDecoder, decode
-from stgvcodec.bitstream import StgvReader
+from stgvcodec.bitstream import StgvReader, StgvWriter, pack_gop
 from stgvcodec.errors import (
     BackendUnavailableError,
     BitstreamError,
@@ -283,3 +284,25 @@ def test_a_missing_source(tmp_path):
     with pytest.raises(InputVideoError, match="missing"):
         decode(tmp_path / "missing.stgv", tmp_path / "out.mp4", device="cpu")
     assert files_under(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("header", "pts"),
+    [
+        pytest.param({"sample_aspect_ratio": Fraction(2**32 - 1)}, (0, 1), id="sample aspect ratio"),
+        pytest.param({"frame_rate": Fraction(2**32 - 1)}, (0, 1), id="frame rate"),
+        pytest.param({}, (-(2**62), 2**62), id="timestamps"),
+    ],
+)
+def test_numbers_that_a_container_cannot_hold_are_told(tmp_path, header, pts):
+    """They are within the limits of the format, and y4m and images do without them."""
+    path = tmp_path / "in.stgv"
+    with path.open("wb") as file:
+        writer = StgvWriter(file, dataclasses.replace(HEADER, **header))
+        for seed, stamp in enumerate(pts):
+            writer.add_gop(pack_gop(random_gop(seed, n_frames=1)), [stamp])
+        writer.finish()
+    with pytest.raises(OutputError, match=r"out\.mkv: cannot be written: a time or a ratio is larger"):
+        decode(path, tmp_path / "out.mkv", device="cpu")
+    assert files_under(tmp_path) == ["in.stgv"]
+    assert decode(path, tmp_path / "frames", device="cpu").n_frames == 2

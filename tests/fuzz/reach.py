@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import zlib
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,7 +16,9 @@ from stgvcodec.bitstream.payload.head import read_header
 from stgvcodec.bitstream.payload.memory_layout import memory_layout
 from stgvcodec.bitstream.payload.pack import unpack_gop_slowly
 from stgvcodec.bitstream.syntax.tables import STREAMS
-from stgvcodec.decoder.gop_renderer import GopRenderer
+from stgvcodec.cli.info import as_dict, general, gop_headers, gop_table, needs, rate_table
+from stgvcodec.cli.output import json_text
+from stgvcodec.decoder.gop_renderer import GopRenderer, unpack
 from stgvcodec.decoder.stream_info import stream_info
 from stgvcodec.decoder.video_decoder import VideoDecoder
 from stgvcodec.errors import BitstreamError, StgvError
@@ -23,6 +27,7 @@ from stgvcodec.evaluation.conformance import symbols_sha256
 STAGES = ("framing", "header", "index", "head", "ancillary", "entropy", "too large", "rendered")
 """Where a case ended: refused by a stage, or not rendered because that would take long, or rendered."""
 
+_HAS_TRITON = importlib.util.find_spec("triton") is not None
 _CPU = torch.device("cpu")
 # What is rendered: pixels times Gaussians, and multiplications of the field, in all frames of a GoP.
 _MAX_SPLATS, _MAX_PRODUCTS = 1 << 25, 1 << 26
@@ -48,7 +53,10 @@ def reach(data: bytes) -> str:
         return {"file header": "header", "index": "index"}.get(error.section, "framing")
     stage = "rendered"
     try:
-        stream_info(reader, path="fuzz")
+        info = stream_info(reader, Path("fuzz.stgv"))
+        assert json_text(as_dict(info))
+        # What `stgvcodec info` shows.
+        assert all(text(info) for text in (general, rate_table, gop_table, needs, gop_headers))
         reader.verify()
     except BitstreamError as error:
         _check_place(error, data)
@@ -93,9 +101,9 @@ def _compare_symbols(payload: bytes) -> None:
         unpack_gop(payload)
         return
     results = []
-    for unpack in (unpack_gop, unpack_gop_slowly):
+    for decoded in (unpack_gop, unpack_gop_slowly):
         try:
-            results.append(symbols_sha256(unpack(payload)))
+            results.append(symbols_sha256(decoded(payload)))
         except BitstreamError as error:
             results.append(str(error))
     assert results[0] == results[1], results
@@ -113,6 +121,9 @@ def _is_small(header: GopHeader, width: int, height: int) -> bool:
 
 
 def _render(payload: bytes, width: int, height: int, backend: str) -> None:
+    if _HAS_TRITON:
+        # The host's half of the way to a GPU: it bounds the room that the rasteriser needs.
+        assert unpack(payload, width=width, height=height, device=_CPU, backend="triton").extents is not None
     gop = GopRenderer(payload, width=width, height=height, device=_CPU, backend=backend)
     frames = gop.frames_tensor(range(gop.spec.n_frames))
     assert frames.shape == (gop.spec.n_frames, height, width, 3)

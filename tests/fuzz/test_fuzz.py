@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 from reach import STAGES, reach
 
-from stgvcodec.bitstream import StgvReader
+from stgvcodec.bitstream import StgvReader, pack_gop
 from stgvcodec.bitstream.container.chunks import ChunkType
 from stgvcodec.bitstream.syntax.tables import TABLES
+from stgvcodec.decoder.gop_renderer import GopRenderer
 
 FOLDER = Path(__file__).parent
 GOLDEN = FOLDER.parent / "golden"
@@ -91,6 +92,23 @@ def test_cases_are_decoded_or_refused_and_reach_every_room():
     counts = Counter(reach(hostile.cases(0, index)) for index in range(60))
     assert set(counts) <= set(STAGES)
     assert {"framing", "header", "index", "head", "entropy", "rendered"} <= set(counts)
+
+
+@pytest.mark.slow
+def test_triton_renders_numbers_at_their_limits(triton_device):
+    """On a GPU, or else by the interpreter, and then GoPs that are small enough for it."""
+    n_rendered = 0
+    for seed in range(60):
+        symbols = hostile.drawn_gop(np.random.default_rng(seed))
+        header = symbols.header
+        if triton_device.type == "cpu" and (header.n_gaussians > 5 or header.mlp_width > 9 or header.n_frames > 3):
+            continue
+        with np.errstate(all="ignore"):
+            gop = GopRenderer(pack_gop(symbols), width=16, height=9, device=triton_device, backend="triton")
+            frames = gop.frames_tensor(range(header.n_frames)).cpu()
+        assert frames.shape == (header.n_frames, 9, 16, 3)
+        n_rendered += 1
+    assert n_rendered > 10
 
 
 @pytest.fixture
