@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from stgvcodec.bitstream import GopHeader, StgvReader, unpack_gop
+from stgvcodec.bitstream.container.verification import verify
 from stgvcodec.bitstream.payload.head import read_header
 from stgvcodec.bitstream.payload.memory_layout import memory_layout
 from stgvcodec.bitstream.payload.pack import unpack_gop_slowly
@@ -28,6 +29,8 @@ STAGES = ("framing", "header", "index", "head", "ancillary", "entropy", "too lar
 """Where a case ended: refused by a stage, or not rendered because that would take long, or rendered."""
 
 _HAS_TRITON = importlib.util.find_spec("triton") is not None
+# Sections of errors in tracks and metadata.
+_ANCILLARY = ("track", "track packets", "metadata")
 _CPU = torch.device("cpu")
 # What is rendered: pixels times Gaussians, and multiplications of the field, in all frames of a GoP.
 _MAX_SPLATS, _MAX_PRODUCTS = 1 << 25, 1 << 26
@@ -44,6 +47,7 @@ def reach(data: bytes) -> str:
         Exception: a fault of the package; errors that it promises (`StgvError`) are none.
     """
     with contextlib.suppress(StgvError), StgvReader(io.BytesIO(data), keep_going=True) as recovered:
+        stream_info(recovered, Path("fuzz.stgv"), keep_going=True)
         for index in range(len(recovered.gops)):
             with contextlib.suppress(StgvError):
                 recovered.unpack(index)
@@ -57,7 +61,7 @@ def reach(data: bytes) -> str:
         assert json_text(as_dict(info))
         # What `stgvcodec info` shows.
         assert all(text(info) for text in (general, rate_table, gop_table, needs, gop_headers))
-        reader.verify()
+        verify(reader)
     except BitstreamError as error:
         _check_place(error, data)
         stage = _stage_of(error.section)
@@ -85,7 +89,7 @@ def _stage_of(section: str) -> str:
         return "entropy"
     if section == "GoP header":
         return "head"
-    return "ancillary" if section.endswith("chunk") else "framing"
+    return "ancillary" if section.endswith("chunk") or section in _ANCILLARY else "framing"
 
 
 def _check_place(error: BitstreamError, data: bytes) -> None:
