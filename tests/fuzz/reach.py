@@ -26,7 +26,7 @@ from stgvcodec.errors import BitstreamError, StgvError
 from stgvcodec.evaluation.conformance import symbols_sha256
 
 STAGES = ("framing", "header", "index", "head", "ancillary", "entropy", "too large", "rendered")
-"""Where a case ended: refused by a stage, or not rendered because that would take long, or rendered."""
+"""Where a case ended: refused by a stage, or not rendered because that would take much time or memory, or rendered."""
 
 _HAS_TRITON = importlib.util.find_spec("triton") is not None
 # Sections of errors in tracks and metadata.
@@ -55,6 +55,8 @@ def reach(data: bytes) -> str:
         reader = StgvReader(io.BytesIO(data))
     except BitstreamError as error:
         return {"file header": "header", "index": "index"}.get(error.section, "framing")
+    except StgvError:
+        return "too large"
     stage = "rendered"
     try:
         info = stream_info(reader, Path("fuzz.stgv"))
@@ -65,6 +67,8 @@ def reach(data: bytes) -> str:
     except BitstreamError as error:
         _check_place(error, data)
         stage = _stage_of(error.section)
+    except StgvError:
+        stage = "too large"
     # A GoP that is in order is decoded, whatever is wrong with others.
     share = zlib.crc32(data)
     backend = "reference" if share % 16 == 0 else "numba"

@@ -16,7 +16,7 @@ with atheris.instrument_imports(include=["stgvcodec.bitstream"]):
     import hostile
     from reach import reach
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+GOLDEN = (Path(__file__).parents[1] / "golden").glob("*.stgv")
 # A job's limits, unless the arguments say otherwise.
 LIMITS = ("-rss_limit_mb=8192", "-timeout=60", "-max_len=65536")
 
@@ -33,5 +33,6 @@ def run(data: bytes) -> None:
 
 
 if __name__ == "__main__":
-    atheris.Setup([sys.argv[0], *LIMITS, *sys.argv[1:], str(GOLDEN)], run, custom_mutator=mutate)
+    seeds = "-seed_inputs=" + ",".join(map(str, GOLDEN))
+    atheris.Setup([sys.argv[0], *LIMITS, seeds, *sys.argv[1:]], run, custom_mutator=mutate)
     atheris.Fuzz()
