@@ -5,11 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -124,12 +122,12 @@ def decode(
         if len(decoder) == 0:
             raise BitstreamError(f"{source}: no intact GoP is left to render", section="file")
         header = decoder.header
-        indices = selection.indices([decoder.pts(i) for i in range(len(decoder))], header.time_base)
+        indices = selection.indices(decoder.timestamps, header.time_base)
         if not indices:
             raise ConfigError(_nothing_taken(source, selection, decoder))
         carried = CarriedTracks(decoder, indices, selection, destination)
         shown = _as_they_are(decoder, indices) if fps is None else _at_rate(decoder, indices, fps)
-        pictures = _Pictures(decoder, [index for index, _ in groupby(shown.indices)], scale=scale, size=size, roi=roi)
+        pictures = _Pictures(decoder, shown.rendered, scale=scale, size=size, roi=roi)
         rgb = pictures.next()
         height, width, _ = rgb.shape
         ratio = header.sample_aspect_ratio
@@ -147,8 +145,8 @@ def decode(
             codec=codec or CodecOptions(),
             tracks=carried.muxer(),
         ) as writer:
-            n_frames = len(shown.indices)
-            before = shown.indices[0]
+            n_frames = shown.n_frames
+            before = shown.rendered[0]
             for n_done, (index, pts) in enumerate(zip(shown.indices, shown.pts, strict=True), start=1):
                 if index != before:
                     rgb, before = pictures.next(), index
@@ -172,10 +170,15 @@ def decode(
 
 @dataclass(frozen=True)
 class _Shown:
-    """Which frames are written, and when each is shown; a frame may be shown several times in a row."""
+    """Which frames are written, and when each is shown; a frame may be shown several times in a row.
 
-    indices: Sequence[int]
-    pts: Sequence[int]
+    What is written is not kept: a small file may ask for pictures without end.
+    """
+
+    n_frames: int  # Number of frames written.
+    rendered: Sequence[int]  # Frames that are rendered, each once.
+    indices: Iterable[int]  # Frame of each that is written.
+    pts: Iterable[int]  # Timestamp of each that is written.
     time_base: Fraction
     frame_rate: Fraction
     last_frame_duration: int
@@ -212,7 +215,7 @@ class _Pictures:
 def _as_they_are(decoder: VideoDecoder, indices: range) -> _Shown:
     header = decoder.header
     last = header.last_frame_duration if indices[-1] == len(decoder) - 1 else 0
-    return _Shown(indices, [decoder.pts(i) for i in indices], header.time_base, header.frame_rate, last)
+    return _Shown(len(indices), indices, indices, map(decoder.pts, indices), header.time_base, header.frame_rate, last)
 
 
 def _at_rate(decoder: VideoDecoder, indices: range, rate: Fraction | float) -> _Shown:
@@ -220,24 +223,41 @@ def _at_rate(decoder: VideoDecoder, indices: range, rate: Fraction | float) -> _
     if not 0 < rate < math.inf:
         raise ConfigError(f"fps is {rate}, expected more than 0")
     fps = Fraction(rate).limit_denominator(_MOST_RATE_DENOMINATOR)
-    header = decoder.header
-    starts = [decoder.pts(i) * header.time_base for i in indices]
+    header, time_base = decoder.header, decoder.header.time_base
+    begin = decoder.pts(indices[0]) * header.time_base
     if indices.stop < len(decoder):
         end = decoder.pts(indices.stop) * header.time_base
     else:
         held = header.last_frame_duration * header.time_base
-        end = starts[-1] + (held or 1 / header.frame_rate)
+        end = decoder.pts(indices[-1]) * header.time_base + (held or 1 / header.frame_rate)
     # As many as `VideoDecoder.get_frames_played_in_range` gives: the length of the video, rounded.
-    n_times = math.floor((end - starts[0]) * fps + Fraction(1, 2))
-    times = [starts[0] + k / fps for k in range(max(1, n_times))]
+    n_times = max(1, math.floor((end - begin) * fps + Fraction(1, 2)))
     # The unit divides both the time of the first frame and the distance of two.
     unit = Fraction(1) / fps
-    if starts[0]:
-        first, step = starts[0], unit
+    if begin:
+        first, step = begin, unit
         numerator = math.gcd(first.numerator * step.denominator, step.numerator * first.denominator)
         unit = Fraction(numerator, first.denominator * step.denominator)
-    played = [indices[bisect_right(starts, seconds) - 1] for seconds in times]
-    return _Shown(played, [int(seconds / unit) for seconds in times], unit, fps, 0)
+
+    def repeats() -> Iterator[tuple[int, int]]:
+        """Yield each frame with the number of times at which it is on the screen."""
+        n_done = 0
+        for index in indices:
+            n_begun = n_times
+            if index + 1 < indices.stop:
+                n_begun = min(n_times, math.ceil((decoder.pts(index + 1) * time_base - begin) * fps))
+            yield index, n_begun - n_done
+            n_done = n_begun
+
+    return _Shown(
+        n_times,
+        [index for index, n in repeats() if n],
+        (index for index, n in repeats() for _ in range(n)),
+        (int((begin + k / fps) / unit) for k in range(n_times)),
+        unit,
+        fps,
+        0,
+    )
 
 
 def _nothing_taken(source: str | Path, selection: Selection, decoder: VideoDecoder) -> str:

@@ -37,13 +37,15 @@ def frame_index(index: object, n_frames: int) -> int:
     return wrapped
 
 
-def frame_indices(indices: Iterable[object] | npt.NDArray[Any] | Tensor, n_frames: int) -> list[int]:
+def frame_indices(indices: Iterable[object] | npt.NDArray[Any] | Tensor, n_frames: int) -> Sequence[int]:
     """Return the frames that a sequence, an array or a mask means, counted from the first, in its order.
 
     Raises:
         TypeError: what is given is neither whole numbers nor a mask, or has not one dimension.
         IndexError: there is no such frame, or a mask is not as long as the video.
     """
+    if isinstance(indices, range) and all(0 <= end < n_frames for end in (*indices[:1], *indices[-1:])):
+        return indices  # As it is: it may be a film.
     if isinstance(indices, np.ndarray | Tensor):
         if indices.ndim != 1:
             raise TypeError(f"indices of frames have the shape {list(indices.shape)}, expected one dimension")

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, ItemsView, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
+from typing import TypeVar
 
-from stgvcodec.bitstream.container.file_header import ColorDescription, StreamHeader
+from stgvcodec.bitstream.container.file_header import ColorDescription
 from stgvcodec.bitstream.container.overhead import video_bytes
 from stgvcodec.bitstream.container.reader import StgvReader, stream_bytes
 from stgvcodec.bitstream.container.tracks import TrackReader
-from stgvcodec.bitstream.payload.head import GopHeader, payload_stream_bytes, read_header
+from stgvcodec.bitstream.payload.head import GopHeader, head_of, head_stream_bytes, read_header
 from stgvcodec.bitstream.syntax.limits import LIMITS
 from stgvcodec.decoder.source import Source, open_source
+from stgvcodec.decoder.timeline import Timeline
 from stgvcodec.tracks import TrackCounter, TrackInfo
 
 # Streams whose length grows with the number of Gaussians.
@@ -27,7 +29,44 @@ _MODES = {
 }
 
 
-@dataclass(frozen=True)
+_Value = TypeVar("_Value")
+
+
+class _OfHead(Mapping[str, _Value]):
+    """What the head of a GoP's payload says, by name. It is read when it is asked for: heads are small, dicts are not.
+
+    Args:
+        head: The head.
+        read: Function that reads it.
+    """
+
+    __slots__ = ("_head", "_read")
+
+    def __init__(self, head: bytes, read: Callable[[bytes], Mapping[str, _Value]]) -> None:
+        self._head, self._read = head, read
+
+    def __getitem__(self, name: str) -> _Value:
+        """Return one of the values."""
+        return self._read(self._head)[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names."""
+        return iter(self._read(self._head))
+
+    def __len__(self) -> int:
+        """Count the values."""
+        return len(self._read(self._head))
+
+    def items(self) -> ItemsView[str, _Value]:
+        """Return names and values, which are read once for all of them."""
+        return self._read(self._head).items()
+
+    def __repr__(self) -> str:
+        """Show the values."""
+        return repr(dict(self.items()))
+
+
+@dataclass(frozen=True, slots=True)
 class GopInfo:
     """One GoP of a file.
 
@@ -44,8 +83,8 @@ class GopInfo:
     n_frames: int
     n_gaussians: int
     bytes: int
-    streams: dict[str, int]
-    header: dict[str, object]
+    streams: Mapping[str, int]
+    header: Mapping[str, object]
 
 
 @dataclass(frozen=True)
@@ -214,17 +253,16 @@ def stream_info(reader: StgvReader, path: Path, *, keep_going: bool = False) -> 
     gops: list[GopInfo] = []
     memory = 0
     for i, entry in enumerate(reader.gops):
-        payload = reader.read_gop(i)
-        gop_header = read_header(payload)
-        memory = max(memory, _decode_memory_bytes(gop_header, header.width, header.height))
+        head = head_of(reader.read_gop(i))
+        memory = max(memory, _decode_memory_bytes(read_header(head), header.width, header.height))
         gops.append(
             GopInfo(
                 first_frame=entry.first_frame,
                 n_frames=entry.n_frames,
                 n_gaussians=entry.n_gaussians,
                 bytes=entry.n_bytes,
-                streams=payload_stream_bytes(payload),
-                header=_named(gop_header),
+                streams=_OfHead(head, head_stream_bytes),
+                header=_OfHead(head, _named),
             )
         )
     n_frames = sum(gop.n_frames for gop in gops)
@@ -234,8 +272,7 @@ def stream_info(reader: StgvReader, path: Path, *, keep_going: bool = False) -> 
         counters[number].add(packet)
     carried_bytes = reader.file_bytes - video_bytes(reader.chunks, reader.file_bytes)
     streams = stream_bytes((gop.streams for gop in gops), reader.file_bytes, carried_bytes)
-    pts = [pts for entry in reader.gops for pts in entry.pts]
-    duration = float((pts[-1] - pts[0]) * header.time_base) + last_frame_seconds(header) if pts else 0.0
+    times = Timeline(reader.gops, header)
     return StreamInfo(
         path=path,
         file_bytes=reader.file_bytes,
@@ -245,9 +282,9 @@ def stream_info(reader: StgvReader, path: Path, *, keep_going: bool = False) -> 
         frame_rate=header.frame_rate,
         time_base=header.time_base,
         sample_aspect_ratio=header.sample_aspect_ratio,
-        variable_frame_rate=len({later - earlier for earlier, later in pairwise(pts)}) > 1,
-        begin_stream_seconds=float(pts[0] * header.time_base) if pts else 0.0,
-        duration_seconds=duration,
+        variable_frame_rate=times.pts.is_uneven(),
+        begin_stream_seconds=times.begin,
+        duration_seconds=times.length,
         bpp=8.0 * (reader.file_bytes - carried_bytes) / max(header.width * header.height * n_frames, 1),
         profile=header.profile,
         format_version=".".join(str(number) for number in header.format_version),
@@ -269,16 +306,10 @@ def stream_info(reader: StgvReader, path: Path, *, keep_going: bool = False) -> 
     )
 
 
-def last_frame_seconds(header: StreamHeader) -> float:
-    """Return how long a file's last frame is shown: as long as the header says, else one nominal frame interval."""
-    return float(header.last_frame_duration * header.time_base if header.last_frame_duration else 1 / header.frame_rate)
-
-
-def _named(header: GopHeader) -> dict[str, object]:
+def _named(head: bytes) -> dict[str, object]:
     """Return the syntax elements of a GoP's header by name, with the names of the modes as their values."""
-    return {
-        name: _MODES[name][value] if name in _MODES else value for name, value in dataclasses.asdict(header).items()
-    }
+    values = dataclasses.asdict(read_header(head))
+    return {name: _MODES[name][value] if name in _MODES else value for name, value in values.items()}
 
 
 def _decode_memory_bytes(header: GopHeader, width: int, height: int) -> int:

@@ -1,13 +1,62 @@
-"""`Timeline`: when each frame of a video is on the screen."""
+"""`Timeline`: when each frame of a video is on the screen, computed from the index when it is asked for."""
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+from typing import overload
 
 from stgvcodec.bitstream.container.file_header import StreamHeader
-from stgvcodec.decoder.stream_info import last_frame_seconds
+from stgvcodec.bitstream.container.index import GopEntry
 from stgvcodec.errors import ConfigError
+
+
+class Timestamps(Sequence[int]):
+    """Timestamps of all frames of some GoPs, units of the time base. None is kept: a small file may have millions.
+
+    Attributes:
+        starts: Number of the first frame of each GoP, and the number of frames behind them.
+    """
+
+    def __init__(self, gops: Sequence[GopEntry]) -> None:
+        """Count frames over the GoPs that are given, which in a damaged file are not all."""
+        self._gops = gops
+        self.starts = list(accumulate((gop.n_frames for gop in gops), initial=0))
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return self.starts[-1]
+
+    @overload
+    def __getitem__(self, index: int) -> int: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[int]: ...
+    def __getitem__(self, index: int | slice) -> int | Sequence[int]:
+        """Return the timestamp of a frame, or those of several."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        gop, k = self.place(range(len(self))[index])
+        return self._gops[gop].timing.pts_of(k)
+
+    def place(self, index: int) -> tuple[int, int]:
+        """Return the GoP in which a frame lies, and its place there; the index is from 0 to `len` - 1."""
+        gop = bisect_right(self.starts, index) - 1
+        return gop, index - self.starts[gop]
+
+    def is_uneven(self) -> bool:
+        """Tell whether frames are shown for different times, the last one left out."""
+        steps: set[int] = set()
+        for before, gop in zip((None, *self._gops), self._gops, strict=False):
+            timing = gop.timing
+            if before is not None:
+                steps.add(timing.pts_first - before.timing.pts_last)
+            steps.update(timing.pts_deltas)
+            if timing.pts_step and timing.n_frames > 1:
+                steps.add(timing.pts_step)
+            if len(steps) > 1:
+                return True
+        return False
 
 
 class Timeline:
@@ -17,24 +66,29 @@ class Timeline:
         pts: Timestamp of each frame, units of the header's time base.
         begin: When the first frame begins to be shown; 0 where there is no frame.
         end: When the last frame ends.
+        length: Time from the start of the first frame to the end of the last.
     """
 
-    def __init__(self, pts: Sequence[int], header: StreamHeader) -> None:
-        """Take the timestamps, which rise, and the header, which says their unit and how long the last frame lasts."""
-        self.pts = pts
+    def __init__(self, gops: Sequence[GopEntry], header: StreamHeader) -> None:
+        """Take the GoPs, and the header, which says the unit of their times and how long the last frame lasts."""
+        self.pts = Timestamps(gops)
+        self._gops = gops
         self._header = header
-        self.begin = self.seconds(0) if pts else 0.0
-        self.end = self.seconds(len(pts) - 1) + self.duration(len(pts) - 1) if pts else 0.0
+        n = len(self.pts)
+        self.begin = self.seconds(0) if n else 0.0
+        self.end = self.seconds(n - 1) + self.duration(n - 1) if n else 0.0
+        self.length = self._seconds_of(self.pts[n - 1] - self.pts[0]) + self.duration(n - 1) if n else 0.0
 
     def seconds(self, index: int) -> float:
         """Return when a frame begins to be shown."""
-        return float(self.pts[index] * self._header.time_base)
+        return self._seconds_of(self.pts[index])
 
     def duration(self, index: int) -> float:
-        """Return how long a frame is shown."""
+        """Return how long a frame is shown; the last one as the header says, else one nominal frame interval."""
+        header = self._header
         if index + 1 < len(self.pts):
-            return float((self.pts[index + 1] - self.pts[index]) * self._header.time_base)
-        return last_frame_seconds(self._header)
+            return self._seconds_of(self.pts[index + 1] - self.pts[index])
+        return float(header.last_frame_duration * header.time_base or 1 / header.frame_rate)
 
     def share(self, index: int, seconds: float) -> float:
         """Return which share of a frame's time is over, 0 as it begins; the last frame has no next one to go to."""
@@ -49,9 +103,7 @@ class Timeline:
         """
         if not self.begin <= seconds < self.end:
             raise IndexError(f"no frame is played at {seconds} s; the video runs from {self.begin} s to {self.end} s")
-        # The times compared are those of `Frame.pts_seconds`, so that a frame is played at its own time, however that
-        # rounds.
-        return bisect_right(range(len(self.pts)), seconds, key=self.seconds) - 1
+        return self._n_up_to(seconds, bisect_right) - 1
 
     def indices_within(self, start: float, stop: float) -> range:
         """Return the frames that are on the screen from one time on and before another.
@@ -66,5 +118,17 @@ class Timeline:
                 f"the range of time is {start} s to {stop} s, expected one within the video, which runs from "
                 f"{self.begin} s to {self.end} s"
             )
-        first, behind = self.index_at(start), bisect_left(range(len(self.pts)), stop, key=self.seconds)
+        first, behind = self.index_at(start), self._n_up_to(stop, bisect_left)
         return range(first, max(behind, first + (stop > start)))
+
+    def _seconds_of(self, pts: int) -> float:
+        return float(pts * self._header.time_base)
+
+    def _n_up_to(self, seconds: float, bisect: Callable[..., int]) -> int:
+        """Count the frames that begin before a time, or with `bisect_right` then at the latest."""
+        # The times compared are those of `Frame.pts_seconds`, so that a frame is played at its own time, however that
+        # rounds.
+        gop = bisect(self._gops, seconds, key=lambda gop: self._seconds_of(gop.timing.pts_first)) - 1
+        if gop < 0:
+            return 0
+        return self.pts.starts[gop] + bisect(self._gops[gop].pts, seconds, key=self._seconds_of)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import groupby
+from operator import itemgetter
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, SupportsIndex
 
@@ -47,6 +47,7 @@ class VideoDecoder:
 
     Attributes:
         header: Size, frame rate, time base and colour of the stream.
+        timestamps: Timestamp of each frame, in units of `header.time_base`; computed as they are asked for.
         damage: Damaged parts that `keep_going` skipped, each with the reason.
         device: Device on which frames are rendered.
         backend: Name of the back end that renders.
@@ -113,14 +114,9 @@ class VideoDecoder:
         self.damage: tuple[str, ...] = self._reader.damage
         self.header: StreamHeader = self._reader.header
         self._gops = self._reader.gops
-        # Frames are counted over the GoPs that were read, which in a damaged file are not all.
-        self._starts: list[int] = []
-        n_frames = 0
-        for gop in self._gops:
-            self._starts.append(n_frames)
-            n_frames += gop.n_frames
-        self._n_frames = n_frames
-        self._timeline = Timeline([pts for gop in self._gops for pts in gop.pts], self.header)
+        self._timeline = Timeline(self._gops, self.header)
+        self.timestamps: Sequence[int] = self._timeline.pts
+        self._n_frames = len(self.timestamps)
         self._prefetcher = GopPrefetcher(self._reader, self.device, self.backend)
         self._budget = RenderBudget.of(self.device)
         self._opened: tuple[int, GopRenderer] | None = None
@@ -373,8 +369,8 @@ class VideoDecoder:
         """
         scale = chosen_scale(1.0, size, self.header)
         index = self._timeline.index_at(seconds)
-        gop = self._gop_of(index)
-        k, n = index - self._starts[gop], self._gops[gop].n_frames
+        gop, k = self._timeline.pts.place(index)
+        n = self._gops[gop].n_frames
         share, renderer = self._timeline.share(index, seconds), self._open(gop)
         if share > 0 and k < n - 1:
             picture = renderer.picture_between(k, share, scale=scale)
@@ -389,7 +385,7 @@ class VideoDecoder:
             >>> decoder.pts(2), decoder.header.time_base
             (100, Fraction(1, 1000))
         """
-        return self._timeline.pts[frame_index(index, self._n_frames)]
+        return self.timestamps[frame_index(index, self._n_frames)]
 
     def gaussians_at(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return the Gaussians from which a frame is rendered.
@@ -402,9 +398,8 @@ class VideoDecoder:
             >>> means.shape, cholesky.shape, colors.shape
             (torch.Size([80, 2]), torch.Size([80, 3]), torch.Size([80, 3]))
         """
-        index = frame_index(index, self._n_frames)
-        gop = self._gop_of(index)
-        return self._open(gop).gaussians(index - self._starts[gop])
+        gop, k = self._timeline.pts.place(frame_index(index, self._n_frames))
+        return self._open(gop).gaussians(k)
 
     def _check_open(self) -> None:
         if self._is_closed:
@@ -443,12 +438,9 @@ class VideoDecoder:
         self._opened = (gop, renderer)
         return renderer
 
-    def _gop_of(self, index: int) -> int:
-        return bisect_right(self._starts, index) - 1
-
     def _runs(self, indices: Iterable[int]) -> Iterator[_Run]:
-        for gop, group in groupby(indices, key=self._gop_of):
-            yield _Run(gop, [i - self._starts[gop] for i in group])
+        for gop, group in groupby(map(self._timeline.pts.place, indices), key=itemgetter(0)):
+            yield _Run(gop, [k for _, k in group])
 
     def _stack(self, indices: Sequence[int]) -> Tensor:
         height, width = self.header.height, self.header.width

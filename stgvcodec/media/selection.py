@@ -274,8 +274,13 @@ class Selection:
         if self.time is None or not pts:
             return range(len(pts))[self.first_frame : self.end_frame]
         begin, end = self.time
-        seconds = [(each - pts[0]) * time_base for each in pts]
-        return range(bisect_left(seconds, begin or 0), len(pts) if end is None else bisect_left(seconds, end))
+        first = pts[0]
+
+        def seconds(each: int) -> Fraction:
+            return (each - first) * time_base
+
+        stop = len(pts) if end is None else bisect_left(pts, end, key=seconds)
+        return range(bisect_left(pts, begin or 0, key=seconds), stop)
 
     def refuse_time(self, command: str) -> None:
         """Refuse a range of time.

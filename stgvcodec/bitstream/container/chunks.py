@@ -34,7 +34,7 @@ class ChunkType(IntEnum):
     END = CRITICAL | 0x0003
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Chunk:
     """The type and the place of a chunk.
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 
 from stgvcodec.bitstream.container.chunks import (
@@ -17,8 +18,9 @@ from stgvcodec.bitstream.container.chunks import (
     is_known,
 )
 from stgvcodec.bitstream.container.file_header import StreamHeader
+from stgvcodec.bitstream.payload.head import LEAST_HEAD_BYTES
 from stgvcodec.bitstream.syntax.elements import read_elements, write_elements
-from stgvcodec.bitstream.syntax.primitives import ByteReader
+from stgvcodec.bitstream.syntax.primitives import ByteReader, uint_bytes
 from stgvcodec.bitstream.syntax.tables import GOP_CHUNK, INDEX, INDEX_ENTRY, INDEX_GOP, INDEX_TAIL
 from stgvcodec.bitstream.syntax.versions import FORMAT_VERSION
 
@@ -26,7 +28,7 @@ END_TAIL_BYTES = 4 + CRC_BYTES
 """Number of bytes at the end of a file that hold the size of the end chunk (u32) and its payload CRC."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class GopTiming:
     """Frames and timestamps of a GoP: the table GOP_CHUNK of bitstream_spec.md, which comes before the payload.
 
@@ -35,14 +37,15 @@ class GopTiming:
         n_frames: Number of frames.
         pts_first: Timestamp of the first frame, time base units.
         pts_step: Constant difference of timestamps; 0 if `pts_deltas` has the differences.
-        pts_deltas: Differences of successive timestamps, n_frames - 1 of them; empty if `pts_step` > 0.
+        pts_deltas: Differences of successive timestamps, n_frames - 1 of them; empty if `pts_step` > 0. They are
+            compact, 8 bytes each: the index of a file keeps those of all its GoPs.
     """
 
     first_frame: int
     n_frames: int
     pts_first: int
     pts_step: int
-    pts_deltas: tuple[int, ...]
+    pts_deltas: Sequence[int]
 
     @classmethod
     def from_pts(cls, first_frame: int, pts: Sequence[int]) -> GopTiming:
@@ -58,7 +61,7 @@ class GopTiming:
             raise ValueError(f"timestamps are {list(pts)}, expected each to be larger than the one before")
         if deltas and deltas.count(deltas[0]) == len(deltas):
             return cls(first_frame, len(pts), pts[0], deltas[0], ())
-        return cls(first_frame, len(pts), pts[0], 0, deltas)
+        return cls(first_frame, len(pts), pts[0], 0, _compact(deltas))
 
     @property
     def pts(self) -> tuple[int, ...]:
@@ -69,6 +72,10 @@ class GopTiming:
         for delta in self.pts_deltas:
             stamps.append(stamps[-1] + delta)
         return tuple(stamps)
+
+    def pts_of(self, k: int) -> int:
+        """Return the timestamp of frame k of the GoP, time base units."""
+        return self.pts_first + k * self.pts_step + sum(islice(self.pts_deltas, k))
 
     @property
     def pts_last(self) -> int:
@@ -86,10 +93,15 @@ class GopTiming:
     @classmethod
     def read(cls, reader: ByteReader) -> GopTiming:
         """Read the table GOP_CHUNK."""
-        return cls(**read_elements(reader, GOP_CHUNK))
+        return cls.of(read_elements(reader, GOP_CHUNK))
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> GopTiming:
+        """Take the values of the table GOP_CHUNK, by name."""
+        return cls(**{**values, "pts_deltas": _compact(values["pts_deltas"])})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class GopEntry:
     """One GoP of a file.
 
@@ -124,6 +136,10 @@ class GopEntry:
     def payload_offset(self) -> int:
         """Offset in the file of what `StgvReader.read_gop` returns."""
         return self.offset + HEADER_BYTES + len(self.timing.to_bytes())
+
+
+def _compact(deltas: Sequence[int]) -> Sequence[int]:
+    return array("q", deltas) if deltas else ()
 
 
 def pack_end_chunk(chunks: Sequence[Chunk], gops: Sequence[GopEntry]) -> bytes:
@@ -182,9 +198,14 @@ def read_end_chunk(
             )
         chunks.append(chunk)
         if chunk.type == ChunkType.GOP:
+            gop_start = reader.position
             gop = read_elements(reader, INDEX_GOP)
             n_gaussians = gop.pop("n_gaussians")
-            timing = GopTiming(**gop)
+            timing = GopTiming.of(gop)
+            least = reader.position - gop_start - uint_bytes(n_gaussians) + LEAST_HEAD_BYTES
+            if chunk.payload_bytes < least:
+                message = f"GoP {len(gops)} has a payload of {chunk.payload_bytes} bytes, expected {least} at least"
+                raise reader.error(f"{message}: it is too short for its head", at=entry_start)
             if timing.first_frame != next_frame or (gops and timing.pts_first <= gops[-1].timing.pts_last):
                 raise reader.error(f"GoP {len(gops)} is out of order: {timing}", at=entry_start)
             next_frame += timing.n_frames

@@ -24,7 +24,8 @@ from stgvcodec.bitstream.syntax.primitives import ByteReader
 from stgvcodec.bitstream.syntax.tables import INDEX
 from stgvcodec.errors import BitstreamError
 
-_BLOCK_BYTES = 1 << 20
+# The search for a header begins with few bytes, since the next chunk mostly begins where the last one ended.
+_FIRST_BLOCK_BYTES, _BLOCK_BYTES = 1 << 10, 1 << 20
 _MAX_PASSES = 8
 
 
@@ -223,13 +224,15 @@ def _payload_fault(source: ByteSource, chunk: Chunk) -> str | None:
 
 def _next_header(source: ByteSource, position: int) -> Chunk | None:
     """Find the first intact chunk header at or behind a position."""
+    n_searched = _FIRST_BLOCK_BYTES
     while position < source.n_bytes:
-        block = source.read_at(position, _BLOCK_BYTES + HEADER_BYTES - 1)
+        block = source.read_at(position, n_searched + HEADER_BYTES - 1)
         at = block.find(SYNC)
-        while 0 <= at < _BLOCK_BYTES:
+        while 0 <= at < n_searched:
             chunk = parse_chunk_header(block[at : at + HEADER_BYTES], position + at)
             if chunk is not None:
                 return chunk
             at = block.find(SYNC, at + 1)
-        position += _BLOCK_BYTES
+        position += n_searched
+        n_searched = min(4 * n_searched, _BLOCK_BYTES)
     return None

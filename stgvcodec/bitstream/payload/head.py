@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from stgvcodec.bitstream.payload.field import FieldHeader
-from stgvcodec.bitstream.syntax.elements import read_elements, write_elements
+from stgvcodec.bitstream.syntax.elements import least_bytes, read_elements, write_elements
 from stgvcodec.bitstream.syntax.primitives import ByteReader
 from stgvcodec.bitstream.syntax.tables import GOP_HEADER, STREAM_LENGTHS, STREAMS
 from stgvcodec.ops.dequantize import Modes
@@ -17,6 +17,8 @@ from stgvcodec.ops.dequantize import Modes
 SHAPE_BITS = 8
 """Value of `cholesky_bits` in shape_mode 1."""
 N_COLOR_COMPONENTS = 3
+LEAST_HEAD_BYTES = least_bytes(GOP_HEADER) + least_bytes(STREAM_LENGTHS)
+"""Size of the smallest head of a payload, bytes."""
 
 
 @dataclass(frozen=True)
@@ -177,12 +179,16 @@ def read_head(reader: ByteReader) -> tuple[GopHeader, dict[str, int]]:
     """
     header = _last_header.read(reader)
     start = reader.position
-    values = read_elements(reader, STREAM_LENGTHS)
-    lengths = {name: int(values[f"{name}_bytes"]) for name in STREAMS}
+    lengths = _read_lengths(reader)
     if sum(lengths.values()) != reader.remaining:
         message = f"the streams take {sum(lengths.values())} bytes by their lengths, {reader.remaining} are there"
         raise reader.error(message, at=start)
     return header, lengths
+
+
+def _read_lengths(reader: ByteReader) -> dict[str, int]:
+    values = read_elements(reader, STREAM_LENGTHS)
+    return {name: int(values[f"{name}_bytes"]) for name in STREAMS}
 
 
 def payload_stream_bytes(payload: bytes) -> dict[str, int]:
@@ -197,7 +203,24 @@ def payload_stream_bytes(payload: bytes) -> dict[str, int]:
     Raises:
         BitstreamError: the header or a length is damaged.
     """
+    return head_stream_bytes(head_of(payload))
+
+
+def head_of(payload: bytes) -> bytes:
+    """Return the head of a payload: its header, and the lengths of its streams.
+
+    Raises:
+        BitstreamError: the header or a length is damaged.
+    """
     reader = ByteReader(bytes(payload), "GoP header")
-    _, lengths = read_head(reader)
-    lengths[STREAMS[0]] += reader.position
+    read_head(reader)
+    return reader.data[: reader.position]
+
+
+def head_stream_bytes(head: bytes) -> dict[str, int]:
+    """Count the bytes of each stream of a GoP, given what `head_of` returned; see `payload_stream_bytes`."""
+    reader = ByteReader(head, "GoP header")
+    _last_header.read(reader)
+    lengths = _read_lengths(reader)
+    lengths[STREAMS[0]] += len(head)
     return lengths

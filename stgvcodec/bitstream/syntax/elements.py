@@ -50,6 +50,19 @@ DERIVED_COUNTS: Mapping[str, Callable[[Mapping[str, Any]], int]] = MappingProxyT
 array."""
 
 
+_LEAST_BYTES = {"u8": 1, "u16": 2, "u32": 4, "f32": 4, "uint": 1, "sint": 1, "text": 1}
+
+
+def least_bytes(table: SyntaxTable) -> int:
+    """Return the size of the smallest table: every number in its fewest bytes, every array as short as it may be."""
+    least = {element.name: int(element.minimum) for element in table}
+    return sum(
+        (_LEAST_BYTES[element.type] + (least[element.name] if element.type == "text" else 0))
+        * math.prod(size if isinstance(size, int) else least.get(size, 0) for size in element.shape)
+        for element in table
+    )
+
+
 def dimensions(element: SyntaxElement, values: Mapping[str, Any]) -> tuple[int, ...]:
     """The shape of an element in numbers, given the values and counts that it refers to."""
     return tuple(

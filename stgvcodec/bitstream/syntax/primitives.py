@@ -119,6 +119,11 @@ class ByteReader:
         return value
 
 
+def uint_bytes(value: int) -> int:
+    """Return the number of bytes of an unsigned LEB128 number in its shortest form."""
+    return max(1, -(-value.bit_length() // 7))
+
+
 def _pack_uint(value: int) -> bytes:
     out = bytearray()
     while value >= 0x80:
