@@ -113,6 +113,7 @@ class StgvReader:
         payload = reader.take(reader.remaining)
         header = read_header(payload)
         if timing != entry.timing or (header.n_frames, header.n_gaussians) != (entry.n_frames, entry.n_gaussians):
+            self._source.check_unchanged(is_faulty=True)
             raise reader.error("the GoP is not what the index says: frames, timestamps or Gaussians differ", at=0)
         return payload
 
@@ -173,6 +174,7 @@ class StgvReader:
 
     def _payload(self, chunk: Chunk, section: str) -> bytes:
         if self._source.chunk_at(chunk.offset) != chunk:
+            self._source.check_unchanged(is_faulty=True)
             raise BitstreamError(
                 f"damaged: the chunk that the index names is not here; {KEEP_GOING_ADVICE}",
                 section=section,

@@ -56,6 +56,8 @@ class ByteSource:
         _SOURCES.add(self)
         self.n_bytes = self._file.seek(0, io.SEEK_END)
         self._descriptor = _descriptor(self._file) if hasattr(os, "pread") else None
+        self._name = name
+        self._modified_ns = None if self._descriptor is None else os.fstat(self._descriptor).st_mtime_ns
 
     def close(self) -> None:
         """Close the file if it was opened here, or is owned."""
@@ -63,7 +65,11 @@ class ByteSource:
             self._file.close()
 
     def read_at(self, offset: int, n_bytes: int) -> bytes:
-        """Read up to `n_bytes` from `offset`; fewer only at the file's end."""
+        """Read up to `n_bytes` from `offset`; fewer only at the file's end.
+
+        Raises:
+            InputVideoError: the file cannot be read any more, as where a network failed.
+        """
         data = self._part_at(offset, n_bytes)
         while len(data) < n_bytes:
             more = self._part_at(offset + len(data), n_bytes - len(data))
@@ -74,10 +80,37 @@ class ByteSource:
 
     def _part_at(self, offset: int, n_bytes: int) -> bytes:
         if self._descriptor is not None and not self._file.closed:
-            return os.pread(self._descriptor, n_bytes, offset)
+            try:
+                return os.pread(self._descriptor, n_bytes, offset)
+            except OSError as error:
+                raise InputVideoError(
+                    f"{self._name}cannot be read at byte {offset}: {error.strerror}; is it still there?"
+                ) from error
         with self._lock:
             self._file.seek(offset)
             return self._file.read(n_bytes)
+
+    def check_unchanged(self, *, is_faulty: bool) -> None:
+        """Refuse a file that another program cut or wrote over since it was opened: its parts are of different files.
+
+        A file that only grew may still be being written; what was there before is then held to be as it was, unless it
+        is faulty.
+
+        Args:
+            is_faulty: Whether what was read is not what was expected.
+
+        Raises:
+            InputVideoError: the file was changed.
+        """
+        if self._descriptor is None or self._file.closed:
+            return
+        state = os.fstat(self._descriptor)
+        has_grown = state.st_size > self.n_bytes and not is_faulty
+        if (state.st_size, state.st_mtime_ns) != (self.n_bytes, self._modified_ns) and not has_grown:
+            raise InputVideoError(
+                f"{self._name}was changed since it was opened, from {self.n_bytes} bytes to {state.st_size} or in what "
+                "they hold: open it anew when no other program writes it"
+            )
 
     def chunk_at(self, offset: int) -> Chunk | None:
         """Return the chunk whose header is intact at `offset`; None if there is none."""
@@ -88,6 +121,7 @@ class ByteSource:
 
         Raises:
             BitstreamError: the file ends before the chunk does, or the CRC-32 of the payload is wrong.
+            InputVideoError: the file was changed since it was opened.
         """
         if chunk.end > self.n_bytes:
             raise BitstreamError(
@@ -97,7 +131,9 @@ class ByteSource:
             )
         data = self.read_at(chunk.payload_offset, chunk.payload_bytes + CRC_BYTES)
         payload, crc = data[: chunk.payload_bytes], data[chunk.payload_bytes :]
-        if not payload_crc_matches(payload, crc):
+        is_intact = payload_crc_matches(payload, crc)
+        self.check_unchanged(is_faulty=not is_intact)
+        if not is_intact:
             raise BitstreamError(
                 f"damaged: the payload's CRC-32 is wrong; {KEEP_GOING_ADVICE}",
                 section=section,
