@@ -98,6 +98,37 @@ def naming_file(path: str | None, *, base_offset: int = 0) -> Iterator[None]:
         raise error.in_file(path, base_offset=base_offset) from error
 
 
+# What torch says where the memory of a CPU is used up, on Linux and on Windows, and what Python says of a thread for
+# whose stack there is none left. The errors of numpy and numba are MemoryErrors.
+_OUT_OF_MEMORY = ("DefaultCPUAllocator", "can't allocate memory", "not enough memory", "can't start new thread")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error of any package says that the memory of a CPU or of a GPU is used up."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    # This module does without torch, whose OutOfMemoryError of a GPU is a RuntimeError.
+    is_torchs = isinstance(error, RuntimeError) and (
+        type(error).__name__ == "OutOfMemoryError" or any(text in str(error) for text in _OUT_OF_MEMORY)
+    )
+    return is_torchs or isinstance(error, MemoryError)
+
+
+@contextmanager
+def naming_memory(what: str, remedy: str) -> Iterator[None]:
+    """Turn errors in the block that say that memory is used up into one that says while doing what, and a remedy.
+
+    Raises:
+        StgvError: memory is used up.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError, OSError) as error:
+        if isinstance(error, StgvError) or not is_out_of_memory(error):
+            raise
+        raise StgvError(f"out of memory while {what}: close other programs, or {remedy}") from error
+
+
 class CancelledError(StgvError):
     """An encode or a decode that its caller ended."""
 
@@ -112,3 +143,9 @@ class BackendUnavailableError(StgvError):
     """A device or back end that was asked for by name and is not there."""
 
     exit_code = 6
+
+
+class BudgetError(StgvError):
+    """A `.stgv` file that asks for more memory or work than a decoder was allowed; it may be intact."""
+
+    exit_code = 7

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @click.argument("distorted", metavar="DISTORTED", type=options.PATH)
 @options.selection_options
 @options.matrix_option
+@options.budget_options
 @options.device_options
 @options.json_flag
 @verbosity_options
@@ -32,6 +33,7 @@ def compare_command(
     *,
     selection: Selection,
     matrix: str | None,
+    budget: dict[str, Any],
     device: str,
     backend: str,
     as_json: bool,
@@ -54,6 +56,7 @@ def compare_command(
             second,
             selection=selection,
             matrix=matrix,
+            **budget,
             device=device,
             backend=backend,
             progress=progress,

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 @click.option("--keep-going", is_flag=True, help="Render every GoP of a damaged file that can be.")
 @options.frames_option
 @options.codec_options
+@options.budget_options
 @options.device_options
 @options.json_file_option
 @overwrite_options
@@ -40,6 +41,7 @@ def decode_command(
     keep_going: bool,
     selection: Selection,
     codec: CodecOptions,
+    budget: dict[str, Any],
     device: str,
     backend: str,
     json_path: Path | None,
@@ -66,6 +68,7 @@ def decode_command(
             keep_going=keep_going,
             selection=selection,
             codec=codec,
+            **budget,
             device=device,
             backend=backend,
             progress=progress,

@@ -11,6 +11,7 @@ import click
 from stgvcodec.cli import options, output
 from stgvcodec.cli.pipes import spooled
 from stgvcodec.cli.verbosity import Verbosity, verbosity_options
+from stgvcodec.decoder.decode_budget import DEFAULT_MAX_MEMORY, DEFAULT_MAX_WORK
 
 if TYPE_CHECKING:
     from stgvcodec.decoder.stream_info import GopInfo, StreamInfo
@@ -137,7 +138,11 @@ def gop_table(info: StreamInfo) -> str:
 
 def needs(info: StreamInfo) -> str:
     """Return what decoding needs."""
-    pairs = [("memory", f"about {output.size(info.decode_memory_bytes)} to decode")]
+    allowed = f"{DEFAULT_MAX_MEMORY / 1e9:g} GB, and {output.number(DEFAULT_MAX_WORK)} Gaussians a pixel in the mean"
+    pairs = [
+        ("memory", f"at most {output.size(info.decode_memory_bytes)} to decode"),
+        ("allowed", f"{allowed}, without --max-memory and --max-work"),
+    ]
     largest = _largest(info)
     if largest is not None:
         gop = info.gops[largest]

@@ -79,6 +79,24 @@ def rendering_options(command: _Command) -> _Command:
     return _gathered(command, "rendering", options, _rendering)
 
 
+def budget_options(command: _Command) -> _Command:
+    """Add --max-memory and --max-work; the command gets `budget`."""
+    options = (
+        click.option(
+            "--max-memory",
+            metavar="BYTES",
+            help="Refuse .stgv files that need more memory to decode; k, M, G: 10^3, 10^6, 10^9.  [default: 2G]",
+        ),
+        click.option(
+            "--max-work",
+            type=float,
+            metavar="N",
+            help="Refuse .stgv files whose frames may have more Gaussians a pixel, in the mean.  [default: 8192]",
+        ),
+    )
+    return _gathered(command, "budget", options, _budget)
+
+
 def codec_options(command: _Command) -> _Command:
     """Add --codec, --crf and --pix-fmt; the command gets `codec`."""
     options = (
@@ -219,6 +237,12 @@ def _rendering(*, scale: float, size: str | None, roi: str | None, fps: str | No
         "roi": None if roi is None else parse_roi(roi),
         "fps": None if fps is None else parse_rate(fps),
     }
+
+
+def _budget(*, max_memory: str | None, max_work: float | None) -> dict[str, Any]:
+    from stgvcodec.encoder.config import parse_bytes
+
+    return {"max_memory": None if max_memory is None else parse_bytes(max_memory), "max_work": max_work}
 
 
 def _codec(**given: Any) -> CodecOptions:

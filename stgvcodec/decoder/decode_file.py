@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from stgvcodec.decoder.carried_tracks import CarriedTracks
 from stgvcodec.decoder.video_decoder import VideoDecoder
-from stgvcodec.errors import BitstreamError, ConfigError
+from stgvcodec.errors import BitstreamError, ConfigError, naming_memory
 from stgvcodec.media.atomic import refuse_same_file
 from stgvcodec.media.colour import ColorTags
 from stgvcodec.media.output_formats import CodecOptions
@@ -57,6 +57,7 @@ class DecodeReport:
     backend: str
 
 
+@naming_memory("a file is decoded", "write smaller pictures (--scale), or with a --codec that needs less")
 def decode(
     source: str | Path,
     destination: str | Path,
@@ -68,6 +69,8 @@ def decode(
     keep_going: bool = False,
     selection: Selection | None = None,
     codec: CodecOptions | None = None,
+    max_memory: int | None = None,
+    max_work: float | None = None,
     device: str = "auto",
     backend: str = "auto",
     progress: ProgressCallback | None = None,
@@ -91,6 +94,8 @@ def decode(
         selection: Range of frames or of time, and what is written beside the frames. Crop and resize are refused, since
             they belong to `encode`.
         codec: Codec, rate factor and samples of the video file; by default those of its suffix.
+        max_memory: Most memory that decoding may need, bytes, and
+        max_work: most Gaussians that may cover a pixel; see `VideoDecoder`.
         device: "auto", "cpu" or "cuda".
         backend: "auto", "reference", "numba" or "triton".
         progress: Function that is called after each frame. An exception that it raises ends the decode.
@@ -104,6 +109,7 @@ def decode(
         BitstreamError: the source is not a `.stgv` file, or is damaged.
         ConfigError: the options cannot be met.
         OutputError: the destination cannot be written.
+        BudgetError: the file needs more memory or work than is allowed.
         BackendUnavailableError: the device or the back end is not available here.
         CancelledError: `cancel` was set.
 
@@ -118,7 +124,9 @@ def decode(
     if selection.crop is not None or selection.resize is not None:
         raise ConfigError("--crop and --resize belong to encode; decode has --roi for a part, --size and --scale")
     refuse_same_file(source, destination)
-    with VideoDecoder(source, device=device, backend=backend, keep_going=keep_going) as decoder:
+    with VideoDecoder(
+        source, device=device, backend=backend, keep_going=keep_going, max_memory=max_memory, max_work=max_work
+    ) as decoder:
         if len(decoder) == 0:
             raise BitstreamError(f"{source}: no intact GoP is left to render", section="file")
         header = decoder.header

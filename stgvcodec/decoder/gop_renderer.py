@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from stgvcodec.bitstream.entropy.streams import Runner
+from stgvcodec.bitstream.payload.head import GopHeader
 from stgvcodec.bitstream.payload.pack import unpack_gop
 from stgvcodec.decoder.pair_bound import SplatExtents
 from stgvcodec.decoder.staging import StagedGop, spec_of, stage
 from stgvcodec.device import on_device
-from stgvcodec.errors import StgvError
+from stgvcodec.errors import StgvError, is_out_of_memory
 from stgvcodec.model.deformation import Moments, deform
 from stgvcodec.model.gaussians import Scale, axis_scales, bounded_cholesky, scale_splats
 from stgvcodec.model.gop_model import GopSpec, gop_static_features, output_size
@@ -26,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 # Bytes of frames that are rendered at once: few on a CPU, to stay in its caches; many on a GPU, to keep it busy.
 _BATCH_BYTES = {"cpu": 4 << 20, "cuda": 1 << 30}
+# A Gaussian is deformed and binned for each frame of a batch: a small picture may have very many.
+_GAUSSIAN_BYTES = 200
 # A pixel takes 12 bytes in a float picture and 3 in the 8-bit one, which is counted on a GPU, where it matters. The
 # triton back end makes no float picture, but keeps each Gaussian's features, its deformed forms and each pair twice.
 _PIXEL_BYTES = {"cpu": 12, "cuda": 15}
@@ -56,14 +59,20 @@ class UnpackedGop:
     """A GoP that is dequantised but not yet on the device. `unpack` makes it, in any thread.
 
     Attributes:
+        header: Header of the GoP's payload.
         spec: Dimensions of the model.
         staged: Parameters in host memory, which is pinned if they go to a GPU.
         extents: Extents of the Gaussians, from which the triton back end bounds its pairs; None for other back ends.
     """
 
+    header: GopHeader
     spec: GopSpec
     staged: StagedGop
     extents: SplatExtents | None = None
+
+    def measured(self) -> SplatExtents:
+        """Return the extents of the Gaussians; they are computed where the back end has no use for them."""
+        return self.extents or _extents(self.spec, self.staged)
 
 
 def unpack(
@@ -86,10 +95,14 @@ def unpack(
     spec = spec_of(symbols.header, width, height)
     staged = stage(symbols, pinned=device.type != "cpu")
     if backend != "triton":
-        return UnpackedGop(spec, staged)
-    extents = SplatExtents.of(staged.cholesky, spec.low_pass, change_shapes=spec.field.has_shape_head)
+        return UnpackedGop(symbols.header, spec, staged)
+    extents = _extents(spec, staged)
     _most_pairs(extents, spec, 1.0)  # `extents` remembers the result, so that the renderer need not compute it.
-    return UnpackedGop(spec, staged, extents)
+    return UnpackedGop(symbols.header, spec, staged, extents)
+
+
+def _extents(spec: GopSpec, staged: StagedGop) -> SplatExtents:
+    return SplatExtents.of(staged.cholesky, spec.low_pass, change_shapes=spec.field.has_shape_head)
 
 
 def _most_pairs(extents: SplatExtents, spec: GopSpec, scale: Scale) -> int:
@@ -264,12 +277,15 @@ class GopRenderer:
                     backend=self._backend,
                     budget=self._pair_budget(n, scale),
                 )
-        except torch.OutOfMemoryError as error:
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
             if n == 1:
                 device = self.parameters.means.device
+                other = "" if device.type == "cpu" else ", or use --device cpu"
                 raise StgvError(
                     f"a single frame of {width}x{height} with {self.spec.n_gaussians} Gaussians does not fit in the "
-                    f"memory of {device} that is free; free some, render at a smaller --scale, or use --device cpu"
+                    f"memory of {device} that is free: free some, render at a smaller --scale{other}"
                 ) from error
         return None
 
@@ -281,7 +297,8 @@ class GopRenderer:
         """Memory that each frame of a batch takes while it is rendered, bytes."""
         width, height = output_size(self.spec, scale)
         if self._backend != "triton":
-            return width * height * _PIXEL_BYTES[self.parameters.means.device.type]
+            pixels = width * height * _PIXEL_BYTES[self.parameters.means.device.type]
+            return pixels + self.spec.n_gaussians * _GAUSSIAN_BYTES
         gaussians = self.spec.n_gaussians * _TRITON_GAUSSIAN_BYTES
         return width * height * _TRITON_PIXEL_BYTES + gaussians + self._pairs_of_a_frame(scale) * _TRITON_PAIR_BYTES
 

@@ -11,12 +11,11 @@ import torch
 
 from stgvcodec.bitstream.container.reader import StgvReader
 from stgvcodec.bitstream.entropy.streams import Runner, in_order
+from stgvcodec.bitstream.payload.head import read_header
+from stgvcodec.decoder.decode_budget import LOOK_AHEAD, DecodeBudget, n_unpacked
 from stgvcodec.decoder.gop_renderer import UnpackedGop, unpack
 from stgvcodec.errors import naming_file
 from stgvcodec.ops.threads import n_threads, run_chunks
-
-LOOK_AHEAD = 6
-"""Largest number of GoPs that are kept ready."""
 
 # One thread unpacks 500 GoPs of 20 000 Gaussians a second (2-core CPU, measured); about a tenth of that holds the GIL.
 _MAX_WORKERS = 4
@@ -30,10 +29,11 @@ class GopPrefetcher:
     in one that was announced is raised when that GoP is asked for. Any thread may ask.
     """
 
-    def __init__(self, reader: StgvReader, device: torch.device, backend: str) -> None:
-        """Serve the GoPs of `reader`, to be rendered on `device` by `backend`."""
+    def __init__(self, reader: StgvReader, device: torch.device, backend: str, budget: DecodeBudget) -> None:
+        """Serve the GoPs of `reader`, to be rendered on `device` by `backend`, as far as the budget allows."""
         self._reader = reader
         self._device, self._backend = device, backend
+        self._budget = budget
         self._closed = False
         self._process_id = os.getpid()
         self._lock = threading.Lock()
@@ -49,6 +49,7 @@ class GopPrefetcher:
 
         Raises:
             BitstreamError: the GoP is damaged.
+            BudgetError: the GoP needs more memory than the budget allows.
         """
         if self._process_id != os.getpid():
             # Neither threads nor the state of their locks survive a fork.
@@ -82,6 +83,14 @@ class GopPrefetcher:
         payload = self._reader.read_gop(index)
         header = self._reader.header
         with naming_file(self._reader.name, base_offset=self._reader.gops[index].payload_offset):
+            self._budget.check_gop(
+                read_header(payload),
+                width=0,  # The picture counts where its size is known.
+                height=0,
+                payload_bytes=len(payload),
+                n_gops=n_unpacked(len(self._reader.gops)),
+                backend=self._backend,
+            )
             return unpack(
                 payload,
                 width=header.width,

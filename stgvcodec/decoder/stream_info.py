@@ -13,8 +13,9 @@ from stgvcodec.bitstream.container.file_header import ColorDescription
 from stgvcodec.bitstream.container.overhead import video_bytes
 from stgvcodec.bitstream.container.reader import StgvReader, stream_bytes
 from stgvcodec.bitstream.container.tracks import TrackReader
-from stgvcodec.bitstream.payload.head import GopHeader, head_of, head_stream_bytes, read_header
+from stgvcodec.bitstream.payload.head import head_of, head_stream_bytes, read_header
 from stgvcodec.bitstream.syntax.limits import LIMITS
+from stgvcodec.decoder.decode_budget import decode_memory_bytes, n_unpacked
 from stgvcodec.decoder.source import Source, open_source
 from stgvcodec.decoder.timeline import Timeline
 from stgvcodec.tracks import TrackCounter, TrackInfo
@@ -112,7 +113,8 @@ class StreamInfo:
             carried_bytes, "container" is the other framing).
         bits_per_gaussian: Name of each stream that grows with the Gaussians -> 8 * its bytes / Gaussians of all GoPs.
         gops: The GoPs in order.
-        decode_memory_bytes: Estimate of the memory that decoding the largest GoP needs, frames included, bytes.
+        decode_memory_bytes: Memory that decoding frame by frame needs at most, GoPs that are read ahead included,
+            bytes; without what FFmpeg needs to write a video.
         limits: Name of each limit of the format -> the largest value.
         carried_bytes: Bytes of sound, subtitles and metadata, framing and index included.
         tracks: The tracks of sound and subtitles.
@@ -254,7 +256,14 @@ def stream_info(reader: StgvReader, path: Path, *, keep_going: bool = False) -> 
     memory = 0
     for i, entry in enumerate(reader.gops):
         head = head_of(reader.read_gop(i))
-        memory = max(memory, _decode_memory_bytes(read_header(head), header.width, header.height))
+        needed = decode_memory_bytes(
+            read_header(head),
+            width=header.width,
+            height=header.height,
+            payload_bytes=entry.n_bytes,
+            n_gops=n_unpacked(len(reader.gops)),
+        )
+        memory = max(memory, needed)
         gops.append(
             GopInfo(
                 first_frame=entry.first_frame,
@@ -310,12 +319,3 @@ def _named(head: bytes) -> dict[str, object]:
     """Return the syntax elements of a GoP's header by name, with the names of the modes as their values."""
     values = dataclasses.asdict(read_header(head))
     return {name: _MODES[name][value] if name in _MODES else value for name, value in values.items()}
-
-
-def _decode_memory_bytes(header: GopHeader, width: int, height: int) -> int:
-    """Estimate the memory for decoding frame by frame: parameters, activations of the field, the frame in its forms."""
-    n_tables = (
-        sum(header.static_entries) * header.static_features + sum(header.dynamic_entries) * header.dynamic_features
-    )
-    per_gaussian = 4 * (8 + 5 + 6 * header.shape_head + header.n_field_inputs + 3 * header.mlp_width)
-    return 4 * n_tables + per_gaussian * header.n_gaussians + width * height * 3 * (4 + 4 + 1)

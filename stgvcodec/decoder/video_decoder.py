@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import groupby
 from operator import itemgetter
@@ -16,16 +17,21 @@ from torch import Tensor
 
 from stgvcodec.bitstream.container.file_header import StreamHeader
 from stgvcodec.bitstream.container.tracks import TrackReader
+from stgvcodec.bitstream.payload.head import GopHeader
 from stgvcodec.decoder.arguments import check_torchcodecs, chosen_scale
+from stgvcodec.decoder.decode_budget import LOOK_AHEAD, DecodeBudget, n_unpacked
 from stgvcodec.decoder.frame import Frame, FrameBatch
 from stgvcodec.decoder.gop_renderer import GopRenderer, RenderBudget
 from stgvcodec.decoder.indices import Index, Indices, frame_index, frame_indices, has_no_dimension
-from stgvcodec.decoder.prefetch import LOOK_AHEAD, GopPrefetcher
+from stgvcodec.decoder.pair_bound import SplatExtents
+from stgvcodec.decoder.prefetch import GopPrefetcher
 from stgvcodec.decoder.source import Source, is_reopened, open_source
 from stgvcodec.decoder.stream_info import StreamInfo, stream_info
 from stgvcodec.decoder.timeline import Timeline
 from stgvcodec.device import resolve_device
-from stgvcodec.errors import ClosedDecoderError, ConfigError
+from stgvcodec.errors import ClosedDecoderError, ConfigError, naming_memory
+from stgvcodec.model.gaussians import Scale
+from stgvcodec.model.gop_model import scaled_size
 
 
 class _Run(NamedTuple):
@@ -33,6 +39,16 @@ class _Run(NamedTuple):
 
     gop: int
     frames: list[int]  # Indices within the GoP.
+
+
+class _Opened(NamedTuple):
+    """A GoP that stays decoded."""
+
+    gop: int
+    header: GopHeader
+    extents: SplatExtents
+    renderer: GopRenderer
+    checked: set[Scale]  # Scales at which it keeps to the decoder's budget.
 
 
 class VideoDecoder:
@@ -70,6 +86,8 @@ class VideoDecoder:
         backend: str = "auto",
         dimension_order: Literal["NCHW", "NHWC"] = "NCHW",
         keep_going: bool = False,
+        max_memory: int | None = None,
+        max_work: float | None = None,
         stream_index: int | None = None,
         num_ffmpeg_threads: int = 1,
         seek_mode: str = "exact",
@@ -87,6 +105,9 @@ class VideoDecoder:
             backend: "auto", "reference", "numba" or "triton".
             dimension_order: Order of what indexing and the `get_` methods return: "NCHW" or "NHWC".
             keep_going: Whether to read every intact GoP of a damaged file; frames are then counted over these alone.
+            max_memory: Most memory that decoding frame by frame may need by the headers of the file, bytes; None is
+                2 * 10^9. Batches that are returned are not counted.
+            max_work: Most Gaussians that may cover a pixel of a frame, in the mean; None is 8192.
             stream_index: None or 0: a file has one video stream.
             num_ffmpeg_threads: Taken for torchcodec's sake and not used; STGV_THREADS sets the number of threads.
             seek_mode: "exact" or "approximate", which are the same: the index of a file is exact.
@@ -106,20 +127,22 @@ class VideoDecoder:
         check_torchcodecs(stream_index, seek_mode, transforms, custom_frame_mappings)
         requested = "auto" if device is None else str(device)
         self.device, self.backend = resolve_device(requested, backend)
-        self._arguments = (source, requested, backend, dimension_order, keep_going)
+        self._limits = DecodeBudget.of(max_memory, max_work)
+        self._arguments = (source, requested, backend, dimension_order, keep_going, max_memory, max_work)
         self._keep_going = keep_going
         self._channels_last = dimension_order == "NHWC"
         self._is_closed = False
         self._path, self._reader = open_source(source, keep_going=keep_going)
         self.damage: tuple[str, ...] = self._reader.damage
+        self._limits = replace(self._limits, name=self._reader.name)
         self.header: StreamHeader = self._reader.header
         self._gops = self._reader.gops
         self._timeline = Timeline(self._gops, self.header)
         self.timestamps: Sequence[int] = self._timeline.pts
         self._n_frames = len(self.timestamps)
-        self._prefetcher = GopPrefetcher(self._reader, self.device, self.backend)
+        self._prefetcher = GopPrefetcher(self._reader, self.device, self.backend, self._limits)
         self._budget = RenderBudget.of(self.device)
-        self._opened: tuple[int, GopRenderer] | None = None
+        self._opened: _Opened | None = None
 
     @cached_property
     def metadata(self) -> StreamInfo:
@@ -342,7 +365,7 @@ class VideoDecoder:
         chosen = chosen_scale(scale, size, self.header)
         wanted = range(self._n_frames) if indices is None else frame_indices(indices, self._n_frames)
         for run, upcoming in _with_upcoming(self._runs(wanted)):
-            yield from self._open(run.gop, upcoming).frames(run.frames, scale=chosen)
+            yield from self._open(run.gop, upcoming, scale=chosen).frames(run.frames, scale=chosen)
 
     def render(self, seconds: float, *, size: tuple[int, int] | None = None) -> Tensor:
         """Render the picture at any time and of any size, from the Gaussians; nothing is resampled or blended.
@@ -371,7 +394,7 @@ class VideoDecoder:
         index = self._timeline.index_at(seconds)
         gop, k = self._timeline.pts.place(index)
         n = self._gops[gop].n_frames
-        share, renderer = self._timeline.share(index, seconds), self._open(gop)
+        share, renderer = self._timeline.share(index, seconds), self._open(gop, scale=scale)
         if share > 0 and k < n - 1:
             picture = renderer.picture_between(k, share, scale=scale)
         else:
@@ -405,26 +428,36 @@ class VideoDecoder:
         if self._is_closed:
             raise ClosedDecoderError("the decoder is closed, as after its `with` block: open the file anew")
 
-    def _open(self, gop: int, upcoming: Sequence[int] = ()) -> GopRenderer:
+    @naming_memory("a GoP is unpacked", "use a machine with more")
+    def _open(self, gop: int, upcoming: Sequence[int] = (), *, scale: Scale = 1.0) -> GopRenderer:
         """Return the renderer of a GoP, which is kept until another GoP is opened.
 
         Args:
             gop: Index of the GoP.
             upcoming: GoPs that will be opened next, in that order; they are unpacked ahead of time. If there are none
                 and GoPs are opened one after the other, the following GoP is unpacked ahead of time.
+            scale: Output size over encoded size of what will be rendered.
 
         Raises:
             BitstreamError: the GoP is damaged.
+            BudgetError: it asks for more memory or work than the decoder was allowed.
             ClosedDecoderError: the decoder is closed.
         """
         self._check_open()
         # Another thread may open another GoP meanwhile; what is read once stays what it was.
         opened = self._opened
-        if opened is not None and opened[0] == gop:
-            return opened[1]
-        if not upcoming and opened is not None and opened[0] == gop - 1:
+        if opened is not None and opened.gop == gop:
+            if scale not in opened.checked:
+                self._check_gop(gop, opened.header, opened.extents, scale)
+                opened.checked.add(scale)
+            return opened.renderer
+        if not upcoming and opened is not None and opened.gop == gop - 1:
             upcoming = range(gop + 1, min(gop + 2, len(self._gops)))
+        width, height = scaled_size(self.header.width, self.header.height, scale)
+        self._limits.check_picture(width, height, self._gops[gop].n_gaussians)
         unpacked = self._prefetcher.get(gop, upcoming)
+        extents = unpacked.measured()
+        self._check_gop(gop, unpacked.header, extents, scale)
         # It is freed before the next is made: two need not fit into the memory of the device.
         opened = self._opened = None
         renderer = GopRenderer(
@@ -435,8 +468,25 @@ class VideoDecoder:
             backend=self.backend,
             budget=self._budget,
         )
-        self._opened = (gop, renderer)
+        self._opened = _Opened(gop, unpacked.header, extents, renderer, {scale})
         return renderer
+
+    def _check_gop(self, gop: int, header: GopHeader, extents: SplatExtents, scale: Scale) -> None:
+        """Hold the pictures of a GoP to the decoder's budget.
+
+        Raises:
+            BudgetError: they ask for more memory or work.
+        """
+        width, height = scaled_size(self.header.width, self.header.height, scale)
+        self._limits.check_gop(
+            header,
+            width=width,
+            height=height,
+            payload_bytes=self._gops[gop].n_bytes,
+            n_gops=n_unpacked(len(self._gops)),
+            backend=self.backend,
+        )
+        self._limits.check_work(header, extents, scale, width=width, height=height)
 
     def _runs(self, indices: Iterable[int]) -> Iterator[_Run]:
         for gop, group in groupby(map(self._timeline.pts.place, indices), key=itemgetter(0)):
@@ -446,7 +496,8 @@ class VideoDecoder:
         height, width = self.header.height, self.header.width
         size = (height, width, 3) if self._channels_last else (3, height, width)
         self._check_open()
-        frames = torch.empty((len(indices), *size), dtype=torch.uint8, device=self.device)
+        with naming_memory(f"{len(indices)} frames of {width}x{height} are put together", "ask for fewer at once"):
+            frames = torch.empty((len(indices), *size), dtype=torch.uint8, device=self.device)
         n_done = 0
         for run, upcoming in _with_upcoming(self._runs(indices)):
             for pictures in self._open(run.gop, upcoming).batches(run.frames):
@@ -457,8 +508,24 @@ class VideoDecoder:
         return frames
 
 
-def _reopened(source: Source, device: str, backend: str, order: Any, keep_going: bool) -> VideoDecoder:
-    return VideoDecoder(source, device=device, backend=backend, dimension_order=order, keep_going=keep_going)
+def _reopened(
+    source: Source,
+    device: str,
+    backend: str,
+    order: Any,
+    keep_going: bool,
+    max_memory: int | None,
+    max_work: float | None,
+) -> VideoDecoder:
+    return VideoDecoder(
+        source,
+        device=device,
+        backend=backend,
+        dimension_order=order,
+        keep_going=keep_going,
+        max_memory=max_memory,
+        max_work=max_work,
+    )
 
 
 def _with_upcoming(runs: Iterator[_Run]) -> Iterator[tuple[_Run, list[int]]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import count
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stgvcodec.decoder.video_decoder import VideoDecoder
-from stgvcodec.errors import ConfigError
+from stgvcodec.errors import ConfigError, naming_memory
 from stgvcodec.media.colour import ColorConverter
 from stgvcodec.media.reader import crop_and_resize, open_video
 from stgvcodec.media.selection import Selection
@@ -52,12 +52,15 @@ class Comparison:
     per_frame: tuple[FrameComparison, ...]
 
 
+@naming_memory("videos are compared", "compare smaller pictures (--crop, --resize)")
 def compare(
     reference: str | Path,
     distorted: str | Path,
     *,
     selection: Selection | None = None,
     matrix: str | None = None,
+    max_memory: int | None = None,
+    max_work: float | None = None,
     device: str = "auto",
     backend: str = "auto",
     progress: ProgressCallback | None = None,
@@ -73,6 +76,8 @@ def compare(
         distorted: The video to measure, in any of the same forms.
         selection: Frames, crop and resize to compare.
         matrix: Colour matrix in place of the one that a video is tagged with: "bt601", "bt709" or "bt2020".
+        max_memory: Most memory that decoding a `.stgv` file may need, bytes, and
+        max_work: most Gaussians that may cover a pixel of it; see `VideoDecoder`.
         device: Device for `.stgv` files: "auto", "cpu" or "cuda".
         backend: Implementation of the operators for `.stgv` files: "auto", "reference", "numba" or "triton".
         progress: Called after each frame.
@@ -83,6 +88,7 @@ def compare(
     Raises:
         ConfigError: the two differ in size or in number of frames.
         InputVideoError, BitstreamError: a side cannot be read.
+        BudgetError: a `.stgv` file needs more memory or work than is allowed.
         BackendUnavailableError: device or back end is not to be had here.
 
     Examples:
@@ -94,7 +100,12 @@ def compare(
     selection = selection or Selection()
     selection.refuse_time("compare")
     with ExitStack() as stack:
-        sides = [_Side(path, selection, matrix, device, backend, stack) for path in (reference, distorted)]
+
+        def opened(path: str | Path) -> VideoDecoder:
+            decoder = VideoDecoder(path, device=device, backend=backend, max_memory=max_memory, max_work=max_work)
+            return stack.enter_context(decoder)
+
+        sides = [_Side(path, selection, matrix, opened, stack) for path in (reference, distorted)]
         # Either side may be the one that was encoded with this selection; the other one is longer.
         counts = [selection.count(side.n_frames) for side in sides if side.n_frames is not None]
         n_selected = max(counts, default=None)
@@ -134,8 +145,7 @@ class _Side:
         path: str | Path,
         selection: Selection,
         matrix: str | None,
-        device: str,
-        backend: str,
+        opened: Callable[[str | Path], VideoDecoder],
         stack: ExitStack,
     ) -> None:
         # What is to be taken of the frames is decided by `frames`; how a file is read holds from the beginning.
@@ -144,7 +154,7 @@ class _Side:
         self._decoder: VideoDecoder | None = None
         self.n_frames: int | None
         if Path(path).suffix.lower() == _STGV_SUFFIX:
-            self._decoder = stack.enter_context(VideoDecoder(path, device=device, backend=backend))
+            self._decoder = opened(path)
             self.size = (self._decoder.header.width, self._decoder.header.height)
             self.n_frames = len(self._decoder)
         else:

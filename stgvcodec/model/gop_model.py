@@ -185,5 +185,10 @@ def gop_static_features(parameters: GopParameters, spec: GopSpec, *, backend: st
 
 def output_size(spec: GopSpec, scale: Scale) -> tuple[int, int]:
     """(width, height) in pixels of a frame rendered at `scale`."""
+    return scaled_size(spec.width, spec.height, scale)
+
+
+def scaled_size(width: int, height: int, scale: Scale) -> tuple[int, int]:
+    """(width, height) in pixels of a picture of `width` x `height` rendered at `scale`."""
     scale_x, scale_y = axis_scales(scale)
-    return max(1, round(spec.width * scale_x)), max(1, round(spec.height * scale_y))
+    return max(1, round(width * scale_x)), max(1, round(height * scale_y))

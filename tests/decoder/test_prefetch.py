@@ -15,7 +15,7 @@ from gops import with_damaged_gop, write_gops
 from stgvcodec import VideoDecoder
 from stgvcodec.bitstream import StgvReader
 from stgvcodec.decoder import prefetch
-from stgvcodec.decoder.prefetch import LOOK_AHEAD
+from stgvcodec.decoder.decode_budget import LOOK_AHEAD, DecodeBudget
 from stgvcodec.errors import BitstreamError
 
 N_GOPS, N_FRAMES = 8, 4
@@ -79,7 +79,7 @@ def test_many_threads_give_gops_in_order_and_errors_at_their_gop(damaged, n_thre
         lambda self, i, *run: (time.sleep(0.02 * (i % 2)), (i, load(self, i, *run)))[1],
     )
     with StgvReader(damaged) as reader:
-        prefetcher = prefetch.GopPrefetcher(reader, torch.device("cpu"), "numba")
+        prefetcher = prefetch.GopPrefetcher(reader, torch.device("cpu"), "numba", DecodeBudget())
         for index in range(N_GOPS):
             upcoming = range(index + 1, N_GOPS)
             if index == 3:

@@ -27,7 +27,8 @@ COMBINATIONS = list(product((0, 1), repeat=3))
 def unpacked_gop(symbols, *, pinned: bool = False) -> UnpackedGop:
     spec = spec_of(symbols.header, WIDTH, HEIGHT)
     staged = stage(symbols, pinned=pinned)
-    return UnpackedGop(spec, staged, SplatExtents.of(staged.cholesky, spec.low_pass, change_shapes=True))
+    extents = SplatExtents.of(staged.cholesky, spec.low_pass, change_shapes=True)
+    return UnpackedGop(symbols.header, spec, staged, extents)
 
 
 def frames_of(unpacked, *, backend: str = "numba", device: torch.device = CPU, scale: float = 1.0) -> torch.Tensor:

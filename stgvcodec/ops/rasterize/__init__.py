@@ -130,8 +130,11 @@ def _triton_uint8(
 
 
 def to_uint8(image: Tensor) -> Tensor:
-    """Round to 8-bit samples as every decoder must: floor(255 clamp(C, 0, 1) + 0.5). Any shape -> uint8."""
-    return image.clamp(0.0, 1.0).mul_(255.0).add_(0.5).to(torch.uint8)
+    """Round to 8-bit samples as every decoder must: floor(255 clamp(C, 0, 1) + 0.5). Any shape -> uint8.
+
+    The image is overwritten: a second float picture would be most of what a frame takes.
+    """
+    return image.clamp_(0.0, 1.0).mul_(255.0).add_(0.5).to(torch.uint8)
 
 
 def _rounded(implementation: _Implementation) -> _Implementation:
