@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 
 from stgvcodec.ops.adam import AdamState
+from stgvcodec.ops.compiled import njit
 from stgvcodec.ops.threads import run_chunks
 
 # Parameters in a chunk, which take about 50 us; handing less to a thread would not pay.

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from stgvcodec.ops.ans import PRECISION, AnsResult, CodedArray, sum_error
+from stgvcodec.ops.compiled import njit
 
 # 4 KB of buckets and 1 KB of sums stay in the first cache, and few slots fall into a bucket of two symbols.
 LOG2_BUCKETS = 12

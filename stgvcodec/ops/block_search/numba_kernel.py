@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from stgvcodec.ops.block_search import BLOCK, LEAST_GAIN, REACH
 from stgvcodec.ops.block_search.reference import moves
+from stgvcodec.ops.compiled import njit
 
 _Array = npt.NDArray[np.float32]
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from stgvcodec.ops.compiled import njit
 
 _ZERO = np.float32(0.0)
 

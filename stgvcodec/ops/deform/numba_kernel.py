@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from stgvcodec.ops.compiled import njit
 from stgvcodec.ops.field_mlp import FieldWeights
 from stgvcodec.ops.field_mlp.numba_kernel import (
     BLOCK,

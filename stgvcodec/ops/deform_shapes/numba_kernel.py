@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from stgvcodec.ops.compiled import njit
 from stgvcodec.ops.deform_shapes.limits import MAX_SHAPE_CHANGE, MIN_DIAGONAL_PX
 from stgvcodec.ops.threads import run_chunks
 

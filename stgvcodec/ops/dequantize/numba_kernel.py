@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from stgvcodec.ops.compiled import njit
 from stgvcodec.ops.dequantize import (
     COLORS_YCOCG,
     LOG_L1,

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from stgvcodec.ops.compiled import njit
 from stgvcodec.ops.hash_encode.spec import HASH_PRIMES, HashGridSpec
 from stgvcodec.ops.threads import run_chunks
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from stgvcodec.ops.code_length import CodeLengths
 from stgvcodec.ops.code_length.numba_device import clamped, code_length
+from stgvcodec.ops.compiled import njit
 from stgvcodec.ops.log_shear import reference
 from stgvcodec.ops.log_shear.decoding import diagonal_tables
 from stgvcodec.ops.log_shear.limits import (

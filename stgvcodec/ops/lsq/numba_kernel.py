@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from stgvcodec.ops.code_length.numba_device import clamped, code_length
+from stgvcodec.ops.compiled import njit
 from stgvcodec.ops.lsq import reference
 from stgvcodec.ops.lsq.segments import SEGMENT_BLOCK, Segments
 from stgvcodec.ops.lsq.steps import MAGNITUDE_MAX, SCALE_MIN, LsqSteps

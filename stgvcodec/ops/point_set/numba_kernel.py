@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from stgvcodec.ops.compiled import njit
 
 _U = np.uint64
 _ONE = _U(1)

@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from stgvcodec.ops.compiled import njit
 from stgvcodec.ops.rasterize import MAX_MAGNITUDE, MIN_SCALE_PX, SIGMA_MAX
 from stgvcodec.ops.threads import run_chunks
 

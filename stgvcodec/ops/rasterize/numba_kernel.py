@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from stgvcodec.ops.compiled import njit
 from stgvcodec.ops.rasterize import SIGMA_MAX
 from stgvcodec.ops.rasterize.numba_bins import BAND_ROWS, Plan, make_plan, row_size
 from stgvcodec.ops.rasterize.numba_bins import LANES as _LANES

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from stgvcodec.ops.compiled import njit
 from stgvcodec.ops.rasterize.numba_bins import BAND_ROWS, LANES, make_plan, row_size
 from stgvcodec.ops.rasterize.numba_kernel import collect_gradients, draw_blocks, frames_of
 from stgvcodec.ops.splat_loss import reference

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from stgvcodec.ops.code_length import CodeLengths
 from stgvcodec.ops.code_length.numba_device import clamped, code_length
+from stgvcodec.ops.compiled import njit
 from stgvcodec.ops.threads import run_chunks
 from stgvcodec.ops.ycocg import reference
 from stgvcodec.ops.ycocg.limits import MAGNITUDE_MAX, MAX_SYMBOL, MIN_SYMBOL, N_SYMBOLS, SCALE_MAX, SCALE_MIN
