@@ -1,11 +1,7 @@
 from __future__ import annotations
 
 import errno
-import os
 import random
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 
@@ -363,62 +359,3 @@ def test_public_names():
     assert sorted(stgvcodec.__all__) == dir(stgvcodec)
     with pytest.raises(AttributeError, match="nonsense"):
         stgvcodec.nonsense  # noqa: B018
-
-
-@pytest.fixture(scope="module")
-def many_gops(tmp_path_factory) -> Path:
-    """A file of twelve GoPs of three frames."""
-    gops = [pack_gop(random_gop(seed, n_frames=3)) for seed in range(12)]
-    return write_gops(tmp_path_factory.mktemp("many") / "many.stgv", gops)
-
-
-def test_threads_share_a_decoder(many_gops):
-    """Every kind of read at the same time, from as many threads, each read equal to sequential reading."""
-    with VideoDecoder(many_gops, device="cpu") as alone:
-        expected = alone[:]
-
-    def read(seed: int) -> bool:
-        start = random.Random(seed).randrange(len(expected) - 5)
-        kind = seed % 3
-        if kind == 0:
-            return torch.equal(shared[start], expected[start])
-        if kind == 1:
-            return torch.equal(shared[start : start + 5], expected[start : start + 5])
-        later = torch.stack([frame.permute(2, 0, 1) for frame in shared.iter_frames(range(start, start + 5))])
-        return torch.equal(later, expected[start : start + 5])
-
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        with VideoDecoder(many_gops, device="cpu") as shared, ThreadPoolExecutor(8) as pool:
-            assert all(pool.map(read, range(400)))
-    finally:
-        sys.setswitchinterval(before)
-
-
-FORKED = """
-import sys, torch, stgvcodec
-
-class Frames(torch.utils.data.Dataset):
-    def __init__(self, path):
-        self.decoder = stgvcodec.VideoDecoder(path, device="cpu")
-    def __len__(self):
-        return 80
-    def __getitem__(self, i):
-        j = i * 7 % len(self.decoder)
-        return j, self.decoder[j]
-
-frames = Frames(sys.argv[1])
-frames.decoder[0]  # The file is open, and its first GoP too.
-reference = stgvcodec.VideoDecoder(sys.argv[1], device="cpu")[:]
-loader = torch.utils.data.DataLoader(frames, batch_size=None, num_workers=2, multiprocessing_context="fork")
-print(sum(not torch.equal(frame, reference[j]) for j, frame in loader))
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_workers_that_are_forked_share_a_decoder(many_gops):
-    done = subprocess.run([sys.executable, "-c", FORKED, str(many_gops)], capture_output=True, text=True, timeout=120)
-
-    assert done.stdout == "0\n", done.stderr
