@@ -26,7 +26,7 @@ from stgvcodec.encoder.profiles import PROFILES
 from stgvcodec.encoder.rate_control.planner import rate_control
 from stgvcodec.encoder.reports import EncodePlan, EncodeReport, GopReport, PlanCallback
 from stgvcodec.encoder.track_writer import TrackWriter
-from stgvcodec.errors import ConfigError, InputVideoError
+from stgvcodec.errors import ConfigError, InputVideoError, naming_memory
 from stgvcodec.media.atomic import atomic_output, check_output_file, refuse_same_file
 from stgvcodec.media.frames import DimensionOrder
 from stgvcodec.media.image_folder import IMAGE_SUFFIXES
@@ -45,6 +45,7 @@ _JOBS = {"triton": 4}
 _KEPT_BYTES = 512 << 20
 
 
+@naming_memory("a video is encoded", "encode fewer at once (--jobs), smaller pictures (--resize) or fewer --gaussians")
 def encode(
     source: VideoSource,
     destination: str | Path,
