@@ -79,7 +79,7 @@ def quality(frames: np.ndarray, trainer: GopTrainer, backend: str) -> list[tuple
         with torch.no_grad():
             time_of = [frame_time(k, trainer.spec.n_frames)]
             image = render(trainer.model.gop_parameters(), trainer.spec, time_of, backend=backend)[0]
-            coded = to_uint8(image)
+            coded = to_uint8(image.clone())
             float_mse = (image.clamp(0, 1) - source / 255.0).square().mean()
             mse = (coded.double() - source.double()).square().mean() / 255.0**2
             rows.append((mse_to_psnr_db(float(mse)), mse_to_psnr_db(float(float_mse)), similarity(source, coded)))

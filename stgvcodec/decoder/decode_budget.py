@@ -46,6 +46,8 @@ _RENDERED_GAUSSIAN_BYTES = 288
 # from live until then.
 _GAUSSIAN_BYTES, _UNPACKING_GAUSSIAN_BYTES = 40, 64
 _FLOAT_BYTES = 4
+# The reference evaluates a chunk of (Gaussian, tile) pairs at once.
+_REFERENCE_BYTES = 48 << 20
 # Threads that unpack at the same time: those of the prefetcher, and the caller's.
 _MAX_UNPACKING = 5
 # Frames of a batch beside the first, where more than one is rendered at once.
@@ -79,7 +81,7 @@ def decode_memory_bytes(
     static = len(header.static_resolutions) * header.static_features
     rendered = n * (_RENDERED_GAUSSIAN_BYTES + static * _FLOAT_BYTES)
     if backend == "reference":
-        rendered += n * (2 * header.n_field_inputs + 4 * header.mlp_width + 128) * _FLOAT_BYTES
+        rendered += n * (16 * header.n_field_inputs + 4 * header.mlp_width + 128) * _FLOAT_BYTES + _REFERENCE_BYTES
     return (
         n_gops * unpacked
         + min(n_gops, _MAX_UNPACKING) * unpacking
