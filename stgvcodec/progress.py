@@ -52,4 +52,4 @@ def raise_if_set(cancel: CancelToken | None) -> None:
         CancelledError: the token is set.
     """
     if cancel is not None and cancel.is_set():
-        raise CancelledError("cancelled by the caller; unfinished output was removed")
+        raise CancelledError("cancelled by the caller")

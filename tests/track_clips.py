@@ -22,15 +22,22 @@ ASS_HEADER = b"[Script Info]\nScriptType: v4.00+\n\n[Events]\nFormat: Layer, Sta
 
 
 def write_with_tracks(
-    path: Path, sound: Sequence[tuple[str, str]], subtitles: Sequence[tuple[str, str]], *, n_frames: int = N_FRAMES
+    path: Path,
+    sound: Sequence[tuple[str, str]],
+    subtitles: Sequence[tuple[str, str]],
+    *,
+    n_frames: int = N_FRAMES,
+    frames: np.ndarray | None = None,
 ) -> Path:
     """A clip of 48x32 at ten frames a second with tracks, each an encoder and a language; sound ends with the pictures.
 
-    A subtitle is shown for 0.3 s at 0.1 s, 0.6 s and so on.
+    A subtitle is shown for 0.3 s at 0.1 s, 0.6 s and so on. Pictures of any size may be given, [T, H, W, 3] uint8.
     """
+    frames = moving_clip(n_frames) if frames is None else frames
+    n_frames, height, width, _ = frames.shape
     seconds = n_frames / RATE
     with av.open(str(path), "w") as container:
-        video = container.add_stream("mpeg4", rate=RATE, width=48, height=32, pix_fmt="yuv420p")
+        video = container.add_stream("mpeg4", rate=RATE, width=width, height=height, pix_fmt="yuv420p")
         audio = [container.add_stream(codec, rate=SAMPLE_RATE) for codec, _ in sound]
         texts = [container.add_stream(codec) for codec, _ in subtitles]
         for stream, (_, language) in zip([*audio, *texts], [*sound, *subtitles], strict=True):
@@ -38,7 +45,7 @@ def write_with_tracks(
         container.metadata.update(TAGS)
         for text in texts:
             text.codec_context.subtitle_header = ASS_HEADER
-        for frame in moving_clip(n_frames):
+        for frame in frames:
             container.mux(video.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(video.encode(None))
         for index, stream in enumerate(audio):

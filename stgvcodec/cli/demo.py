@@ -111,6 +111,8 @@ def demo_command(verbosity: Verbosity, folder: Path, *, device: str, backend: st
                 device=device,
                 backend=backend,
                 progress=progress,
+                # Half a minute is not worth a question.
+                resume=False,
             )
         decoded = decode_in_new_process(stgv, video, device=device, backend=backend)
         with shown_progress("comparing", verbosity) as progress:

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     type=click.IntRange(1, 64),
     help="GoPs fitted at the same time; by default 4 on a GPU with Triton, else 1.",
 )
+@click.option(
+    "--resume", is_flag=True, help="Continue an encode that was interrupted, from OUTPUT.part; if there is none, start."
+)
 @options.json_file_option
 @overwrite_options
 @verbosity_options
@@ -50,6 +53,7 @@ def encode_command(
     device: str,
     backend: str,
     jobs: int | None,
+    resume: bool,
     json_path: Path | None,
     yes: bool,
     no: bool,
@@ -58,6 +62,10 @@ def encode_command(
 
     INPUT may be a name in quotes that stands for several images, such as 'frame_%04d.png' or 'frame_*.png'. It may also
     be - or a named pipe, of which a copy is made, since it is read twice.
+
+    Finished GoPs are flushed to OUTPUT.part. Where the encode is interrupted, by a signal, a full disk or a crash, that
+    file stays. The same command with --resume continues it to the file that it would have become; decode --keep-going
+    plays it. With -y, and without --resume, it is replaced.
     """
     check_paths("encode", source, destination)
     output.check_json_path(json_path, source, destination)
@@ -77,6 +85,8 @@ def encode_command(
             jobs=jobs,
             progress=progress,
             plan=None if verbosity.level < 0 else print_plan,
+            # An answer on the terminal is about OUTPUT alone.
+            resume=True if resume else False if yes else None,
         )
     output.write_json(json_path, report)
     if verbosity.level >= 0:
@@ -147,6 +157,8 @@ def summary(report: EncodeReport) -> str:
     if target := _target(report):
         missed = "" if report.shortfall is None else f"; {report.shortfall}"
         pairs.insert(0, ("target", f"{target}, reached {_off_target(report)}{missed}"))
+    if report.n_gops_from_before:
+        pairs.append(("continued", f"{output.counted(report.n_gops_from_before, 'GoP')} finished before"))
     n_rollbacks = sum(gop.n_rollbacks for gop in report.gops)
     if n_rollbacks:
         pairs.append(("diverged", f"{output.counted(n_rollbacks, 'time')}, each taken back and continued more slowly"))

@@ -1,4 +1,4 @@
-"""How a run ends: errors as one line and an exit code, signals as exceptions, so that unfinished output is removed."""
+"""How a run ends: errors as one line and an exit code, signals as exceptions, which let outputs be closed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Interrupted(BaseException):
     """
 
     def __init__(self, signum: int) -> None:
-        super().__init__(f"interrupted by {signal.Signals(signum).name}; unfinished output was removed")
+        super().__init__(f"interrupted by {signal.Signals(signum).name}")
         self.exit_code = 128 + signum
 
 
@@ -105,14 +105,15 @@ def exit_code_of(error: BaseException, *, traceback_wanted: bool, arguments: Seq
 
 
 def _report(error: BaseException, *, traceback_wanted: bool, arguments: Sequence[str]) -> int:
-    if isinstance(error, Interrupted):
-        _print_error(str(error))
-        return error.exit_code
+    # Notes say what an encode has left.
+    notes: list[str] = getattr(error, "__notes__", [])
     if isinstance(error, KeyboardInterrupt):
-        _print_error(str(Interrupted(signal.SIGINT)))
-        return 128 + signal.SIGINT
+        error = Interrupted(signal.SIGINT)
+    if isinstance(error, Interrupted):
+        _print_error("; ".join((str(error), *(notes or ["unfinished output was removed"]))))
+        return error.exit_code
     if isinstance(error, StgvError):
-        _print_error(str(error))
+        _print_error("; ".join((str(error), *notes)))
         return error.exit_code
     if isinstance(error, click.ClickException):
         context = getattr(error, "ctx", None)
@@ -121,13 +122,14 @@ def _report(error: BaseException, *, traceback_wanted: bool, arguments: Sequence
         _print_error(f"{hint or error.format_message().rstrip('.')}; see '{path} --help'")
         return EXIT_USAGE
     if isinstance(error, OSError) and error.errno in _DESTINATION_ERRORS and not traceback_wanted:
-        _print_error(f"output cannot be written: {error.strerror}; free some space or choose another destination")
+        advice = "free some space or choose another destination"
+        _print_error("; ".join((f"output cannot be written: {error.strerror}", advice, *notes)))
         return OutputError.exit_code
     if traceback_wanted:
         click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
     else:
         what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        _print_error(f"unexpected {what}; run the same command with -v for the traceback")
+        _print_error("; ".join((f"unexpected {what}", *notes, "run the same command with -v for the traceback")))
     return EXIT_UNEXPECTED
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -18,16 +20,18 @@ from stgvcodec.bitstream.syntax.limits import LIMITS
 from stgvcodec.device import resolve_device
 from stgvcodec.encoder.compile_ahead import CompileAhead
 from stgvcodec.encoder.config import EncodeConfig
-from stgvcodec.encoder.encode_gop import GopPayload
+from stgvcodec.encoder.fitted_gop import FittedGop
 from stgvcodec.encoder.gop_scheduler import GopScheduler
 from stgvcodec.encoder.lookahead.content import Content, measure_content
 from stgvcodec.encoder.lookahead.gop_splitter import Gop
+from stgvcodec.encoder.part_file import Job, PartFile
 from stgvcodec.encoder.profiles import PROFILES
 from stgvcodec.encoder.rate_control.planner import rate_control
 from stgvcodec.encoder.reports import EncodePlan, EncodeReport, GopReport, PlanCallback
 from stgvcodec.encoder.track_writer import TrackWriter
+from stgvcodec.encoder.twice_read import TwiceRead
 from stgvcodec.errors import ConfigError, InputVideoError, naming_memory
-from stgvcodec.media.atomic import atomic_output, check_output_file, refuse_same_file
+from stgvcodec.media.atomic import refuse_same_file
 from stgvcodec.media.frames import DimensionOrder
 from stgvcodec.media.image_folder import IMAGE_SUFFIXES
 from stgvcodec.media.opening import Times, VideoSource, opened
@@ -41,8 +45,6 @@ logger = logging.getLogger(__name__)
 
 # GoPs that are fitted at the same time, by back end: one does not fill a large GPU (benchmarks/bunny_fit.py).
 _JOBS = {"triton": 4}
-# The frames of a video that takes no more memory than this are kept from the lookahead for the fits, bytes.
-_KEPT_BYTES = 512 << 20
 
 
 @naming_memory("a video is encoded", "encode fewer at once (--jobs), smaller pictures (--resize) or fewer --gaussians")
@@ -62,6 +64,7 @@ def encode(
     progress: ProgressCallback | None = None,
     plan: PlanCallback | None = None,
     cancel: CancelToken | None = None,
+    resume: bool | None = None,
 ) -> EncodeReport:
     """Encode a video.
 
@@ -70,14 +73,17 @@ def encode(
     With a target the source is read twice: first to count its frames and to see how they change, then for the fits. The
     frames of a video that takes less than 512 MiB are kept in between.
 
+    Where the encode ends early, for whatever reason, and has finished a GoP, a part file stays, which `resume`
+    continues and decoders play with `keep_going`. The exception has a note that names it.
+
     Args:
         source: A video file or a folder of images, by its path. The bytes of a video file, or a binary file of one,
             which need not be able to seek and is read from where it stands. Or frames, uint8: an array or a tensor
             [T, H, W, 3] or [T, 3, H, W], a `FrameBatch`, a `VideoDecoder` (also torchcodec's), or an iterable of
             pictures [H, W, 3] or [3, H, W] or of `Frame`s. What can be read only once is kept in a temporary file
             (TMPDIR), frames beyond 64 MiB as they are.
-        destination: The `.stgv` file; written under a temporary name and moved into place when complete, over a file
-            that is there.
+        destination: The `.stgv` file; moved into place when complete, over a file that is there. Until then every
+            finished GoP is in a part file beside it, whose name is this one and ".part".
         config: Options of the encoder; by default those of preset "medium".
         selection: Frames and part of the picture to encode, and what is carried beside them.
         matrix: Colour matrix in place of the one that the source is tagged with: "bt601", "bt709" or "bt2020".
@@ -93,15 +99,17 @@ def encode(
             back from here.
         plan: Called once with the plan, before the first fit.
         cancel: A `threading.Event` or the like, which is looked at in every step of a fit; when it is set, the encode
-            ends with CancelledError. Nothing is left of it, and a file that was there stays.
+            ends with CancelledError. A file that was there stays.
+        resume: What to do with the part file of an encode that was interrupted: True continues it, to the file that it
+            would have become, and starts anew if there is none; False starts anew; None, the default, refuses to.
 
     Returns:
         Sizes and quality; the quality is that of the frames that a decoder renders from the written bytes.
 
     Raises:
-        ConfigError: options that cannot be met.
-        InputVideoError: a source that cannot be read.
-        OutputError: a destination that cannot be written.
+        ConfigError: options that cannot be met, or others than those of the encode that is to be continued.
+        InputVideoError: a source that cannot be read, or that changes while it is read.
+        OutputError: a destination that cannot be written, or there is a part file and `resume` is None.
         BackendUnavailableError: device or back end is not to be had here.
         CancelledError: `cancel` was set.
 
@@ -119,9 +127,11 @@ def encode(
         refuse_same_file(source, destination)
     if Path(destination).suffix.lower() in (*VIDEO_SUFFIXES, *IMAGE_SUFFIXES):
         raise ConfigError(f"{destination}: encode writes .stgv files, got the suffix of another format; use .stgv")
-    check_output_file(destination)
     torch_device, backend_name = resolve_device(device, backend)
+    n_at_once = jobs or _JOBS.get(backend_name, 1)
+    job = _job(config, selection, matrix, torch_device.type, backend_name, n_at_once)
     with (
+        PartFile(destination, job, resume) as part,
         opened(
             source,
             selection=selection,
@@ -130,22 +140,32 @@ def encode(
             timestamps=timestamps,
             dimension_order=dimension_order,
         ) as video,
-        atomic_output(destination) as temporary,
         CompileAhead(PROFILES[config.profile], torch_device, backend_name) as kernels,
     ):
         _check_size(video)
-        n_at_once = jobs or _JOBS.get(backend_name, 1)
         header = _stream_header(video, config)
         tracks = TrackWriter(video, selection)
-        kept = _KeptFrames(video)
+        frames = TwiceRead(video) if config.has_target else None
         control, carried_bytes = None, None
-        if config.has_target:
-            content = _content(video, kept, progress, cancel)
+        if frames is not None:
+            content = _content(video, frames, progress, cancel)
+            part.identify({"number of frames": content.n_frames, "checksum of the frames": frames.crc})
             carried_bytes = tracks.count_bytes(content.pts[0], content.pts[-1])
             control = rate_control(config, content, header, carried_bytes)
         else:
             tracks.check()
-        scheduler = GopScheduler(config, video, control, torch_device, backend_name, n_at_once, progress, cancel)
+        scheduler = GopScheduler(
+            config,
+            video,
+            control,
+            torch_device,
+            backend_name,
+            n_at_once,
+            progress,
+            cancel,
+            finished=part.finished,
+            hold=part.hold,
+        )
         kernels.start(scheduler.field_specs())
         planned = replace(scheduler.encode_plan(), carried_bytes=carried_bytes)
         # A source without frames has no plan; reading it, below, says what is wrong.
@@ -154,29 +174,30 @@ def encode(
         kernels.finish(lambda: _report_compiling(progress, planned, cancel))
         gops: list[GopReport] = []
         psnrs: list[float] = []
-        with temporary.open("wb") as file:
-            writer = StgvWriter(file, header)
-            tracks.begin(writer)
-            last_pts = 0
-            for gop, payload in scheduler.payloads(scheduler.gops(kept.again())):
+        writer = StgvWriter(part, header)
+        tracks.begin(writer)
+        part.begin()
+        n_gops_from_before = last_pts = 0
+        with closing(scheduler.fitted(scheduler.gops(video if frames is None else frames.again()))) as fitted_gops:
+            for gop, fitted in fitted_gops:
                 tracks.before_gop(writer, gop.pts[0])
                 first_byte = writer.n_bytes
-                writer.add_gop(payload.bytes, gop.pts)
+                writer.add_gop(fitted.payload.bytes, gop.pts)
                 n_bytes = writer.n_bytes - first_byte
-                gops.append(_gop_report(scheduler.n_frames_done, gop, payload, n_bytes))
-                psnrs.extend(payload.stats.psnr_db)
-                scheduler.done(gop, payload)
+                part.add(fitted)
+                gops.append(_gop_report(scheduler.n_frames_done, gop, fitted, n_bytes))
+                psnrs.extend(fitted.payload.stats.psnr_db)
+                n_gops_from_before += fitted.is_from_before
+                scheduler.done(gop, fitted)
                 last_pts = gop.pts[-1]
                 # Frames of this GoP are not kept while the next one is read.
                 del gop
-            if not gops:
-                raise InputVideoError(f"{video.name}: no frames to encode; expected at least one")
-            tracks.finish(writer, last_pts)
-            writer.finish()
-            file.flush()
-            os.fsync(file.fileno())
+        if not gops:
+            raise InputVideoError(f"{video.name}: no frames to encode; expected at least one")
+        tracks.finish(writer, last_pts)
+        writer.finish()
+        file_bytes = part.finish()
         width, height, source_bits = video.width, video.height, video.bits_per_sample
-        file_bytes = temporary.stat().st_size
     n_frames = sum(gop.n_frames for gop in gops)
     video_bytes = file_bytes - tracks.n_bytes
     psnr_db = _mean_psnr_db(psnrs)
@@ -196,7 +217,7 @@ def encode(
         tracks=tracks.infos(),
         left_out=tracks.left_out,
         gops=tuple(gops),
-        seconds=time.perf_counter() - started,
+        seconds=part.seconds_before + time.perf_counter() - started,
         device=str(torch_device),
         backend=backend_name,
         size_target=config.size_target,
@@ -204,44 +225,24 @@ def encode(
         plan=planned,
         shortfall=shortfall,
         source_bits=source_bits,
+        n_gops_from_before=n_gops_from_before,
     )
 
 
-class _KeptFrames:
-    """Frames of a video that is read twice; those of a short one are kept from the first time.
-
-    Args:
-        video: The video.
-    """
-
-    def __init__(self, video: VideoReader) -> None:
-        self._video = video
-        self._n_most = _KEPT_BYTES // (3 * video.width * video.height)
-        self._kept: list[VideoFrame] | None = None
-
-    def __iter__(self) -> Iterator[VideoFrame]:
-        """Read the frames, and keep them if there are few."""
-        kept: list[VideoFrame] = []
-        for frame in self._video:
-            if len(kept) <= self._n_most:
-                kept.append(frame)
-            else:
-                kept.clear()
-                self._n_most = -1
-            yield frame
-        self._kept = kept if self._n_most >= 0 else None
-
-    def again(self) -> Iterable[VideoFrame]:
-        """Return the frames for the last time: those that were kept, or those of the video."""
-        kept, self._kept = self._kept, None
-        return self._video if kept is None else _given_away(kept)
-
-
-def _given_away(frames: list[VideoFrame]) -> Iterator[VideoFrame]:
-    """Yield frames that are then no longer kept here."""
-    frames.reverse()
-    while frames:
-        yield frames.pop()
+def _job(
+    config: EncodeConfig, selection: Selection, matrix: str | None, device: str, backend: str, n_at_once: int
+) -> Job:
+    """Return what a file depends on besides its source; an encode is continued by the same alone."""
+    return {
+        "stgvcodec": __version__,
+        "device": device,
+        "back end": backend,
+        # Without a target nothing is learnt from other GoPs, so that it does not matter how many are under way.
+        "jobs": n_at_once if config.has_target else None,
+        **dataclasses.asdict(config),
+        **dataclasses.asdict(selection),
+        "matrix": matrix,
+    }
 
 
 def _content(
@@ -295,8 +296,8 @@ def _stream_header(video: VideoReader, config: EncodeConfig) -> StreamHeader:
     )
 
 
-def _gop_report(first_frame: int, gop: Gop, payload: GopPayload, n_bytes: int) -> GopReport:
-    stats = payload.stats
+def _gop_report(first_frame: int, gop: Gop, fitted: FittedGop, n_bytes: int) -> GopReport:
+    stats = fitted.payload.stats
     return GopReport(
         first_frame=first_frame,
         n_frames=len(gop.pts),

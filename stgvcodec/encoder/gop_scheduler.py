@@ -5,9 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from itertools import islice
 
 import torch
 from torch import Tensor
@@ -15,6 +14,7 @@ from torch import Tensor
 from stgvcodec.device import on_device
 from stgvcodec.encoder.config import EncodeConfig
 from stgvcodec.encoder.encode_gop import GopConfig, GopPayload, encode_gop
+from stgvcodec.encoder.fitted_gop import FittedGop, frames_crc
 from stgvcodec.encoder.lookahead.gop_splitter import Gop, split_gops
 from stgvcodec.encoder.model_size import default_field_size, default_n_gaussians, field_spec
 from stgvcodec.encoder.presets import PRESETS
@@ -22,7 +22,7 @@ from stgvcodec.encoder.profiles import PROFILES
 from stgvcodec.encoder.rate_control.controllers import GopPlan, GopResult, RateControl
 from stgvcodec.encoder.rate_control.planner import encode_plan
 from stgvcodec.encoder.reports import EncodePlan
-from stgvcodec.errors import InputVideoError
+from stgvcodec.errors import ConfigError
 from stgvcodec.fit.phases import Phase
 from stgvcodec.fit.trainer import mse_to_psnr_db
 from stgvcodec.media.reader import VideoFrame, VideoReader
@@ -47,11 +47,30 @@ class GopScheduler:
         n_at_once: int,
         progress: ProgressCallback | None,
         cancel: CancelToken | None = None,
+        *,
+        finished: Callable[[int], FittedGop | None] = lambda _: None,
+        hold: Callable[[FittedGop], None] = lambda _: None,
     ) -> None:
+        """Prepare an encode.
+
+        Args:
+            config: Options of the encode.
+            video: The source.
+            control: The rate control; None without a target.
+            device: Device to fit on.
+            backend: Name of the operators' back end.
+            n_at_once: GoPs that are fitted at the same time.
+            progress: Called several times a second, from any thread.
+            cancel: Token that ends the encode.
+            finished: Returns the GoP of an index if an interrupted encode has finished it; it is not fitted again then.
+            hold: Takes a GoP that is finished before its turn, from any thread.
+        """
         self.config = config
         self.preset = PRESETS[config.preset]
         self.n_frames_done = 0
         self._n_gops_done = 0
+        self._n_frames_from_before = 0
+        self._finished, self._hold = finished, hold
         self._name, self._width, self._height = video.name, video.width, video.height
         self._n_frames = video.n_frames if control is None else control.gops.n_frames
         self._rate = control
@@ -104,21 +123,21 @@ class GopScheduler:
         if self._rate is None:
             return split_gops(frames, lambda: self._gop, scene_cut=self.config.scene_cut)
         lengths = iter(self._rate.gops.lengths)
-        frames = _same_frames(frames, self._name, self._rate.gops.n_frames)
         return split_gops(frames, lambda: next(lengths), scene_cut=False)
 
-    def payloads(self, gops: Iterable[Gop]) -> Iterator[tuple[Gop, GopPayload]]:
-        """Fit and code GoPs.
+    def fitted(self, gops: Iterable[Gop]) -> Generator[tuple[Gop, FittedGop], None, None]:
+        """Fit and code GoPs; those that were finished before are taken as they are.
 
         Yields:
-            Each GoP with its payload, in order. A GoP is planned when the one `n_at_once` before it has been yielded
-            and taken into account by `done`, whatever finishes first, so that the same input gives the same plans.
+            Each GoP with what came of it, in order. A GoP is planned when the one `n_at_once` before it has been
+            yielded and taken into account by `done`, whatever finishes first, so that the same input gives the same
+            plans.
         """
         if self._n_at_once == 1:
             for index, gop in enumerate(gops):
                 yield gop, self._encode(index, gop, self._plan(index))
             return
-        under_way: deque[tuple[Gop, Future[GopPayload]]] = deque()
+        under_way: deque[tuple[Gop, Future[FittedGop]]] = deque()
         with ThreadPoolExecutor(self._n_at_once) as pool:
             try:
                 for index, gop in enumerate(gops):
@@ -132,15 +151,16 @@ class GopScheduler:
             finally:
                 self._is_unwanted = True
 
-    def done(self, gop: Gop, payload: GopPayload) -> None:
+    def done(self, gop: Gop, fitted: FittedGop) -> None:
         """Take into account a GoP that has been written to the file."""
         with self._lock:
             index = self._n_gops_done
             self.n_frames_done += len(gop.pts)
+            self._n_frames_from_before += len(gop.pts) if fitted.is_from_before else 0
             self._frames_fitted.pop(index, None)
             self._n_gops_done += 1
         if self._rate is not None:
-            self._rate.update(self._plans.pop(index), _result_of(payload))
+            self._rate.update(self._plans.pop(index), _result_of(fitted.payload))
 
     def _plan(self, index: int) -> GopPlan | None:
         return None if self._rate is None else self._rate.plan(index)
@@ -148,16 +168,52 @@ class GopScheduler:
     def _n_gaussians(self) -> int:
         return self.config.n_gaussians or default_n_gaussians(self.preset, self._width, self._height)
 
-    def _encode(self, index: int, gop: Gop, plan: GopPlan | None) -> GopPayload:
+    def _encode(self, index: int, gop: Gop, plan: GopPlan | None) -> FittedGop:
+        crc = frames_crc(gop.frames)
+        before = self._finished(index)
+        if before is not None:
+            self._take_over(before, crc, plan)
+            return before
+        payloads: list[GopPayload] = []
+
+        def fit(plan: GopPlan | None) -> GopResult:
+            payloads.append(self._fit(index, gop, plan))
+            return _result_of(payloads[-1])
+
+        best = self._retried(index, plan, fit)
+        fitted = FittedGop(index, payloads[best], tuple(map(_result_of, payloads)), crc)
+        with self._lock:
+            is_next = index == self._n_gops_done
+        if not is_next:
+            self._hold(fitted)
+        return fitted
+
+    def _retried(self, index: int, plan: GopPlan | None, fit: Callable[[GopPlan | None], GopResult]) -> int:
+        """Fit a GoP by its plan and by those that the rate control then asks for; return which fit is to be kept."""
+        results = [fit(plan)]
+        best = 0
         if self._rate is None or plan is None:
-            return self._fit(index, gop, None)
+            return best
         self._plans[index] = plan
-        best = payload = self._fit(index, gop, plan)
-        while (retry := self._rate.retry_plan(plan, _result_of(payload))) is not None:
-            plan, payload = retry, self._fit(index, gop, retry)
-            if self._rate.is_better(index, _result_of(best), _result_of(payload)):
-                self._plans[index], best = plan, payload
+        while (retry := self._rate.retry_plan(plan, results[-1])) is not None:
+            plan = retry
+            results.append(fit(plan))
+            if self._rate.is_better(index, results[best], results[-1]):
+                self._plans[index], best = plan, len(results) - 1
         return best
+
+    def _take_over(self, before: FittedGop, crc: int, plan: GopPlan | None) -> None:
+        """Bring the rate control to where it was when the GoP had been finished."""
+        if before.frames_crc != crc:
+            raise ConfigError(
+                f"{self._name}: the frames of GoP {before.index} are not those with which the encode was begun; "
+                "continue it with the same source, or start anew with -y"
+            )
+        results = iter(before.results)
+        self._retried(before.index, plan, lambda _: next(results))
+        if self._progress is not None:
+            phase = f"gop {before.index}: finished before"
+            self._progress(Progress(phase, self.n_frames_done, self._n_frames, fraction=self._fraction()))
 
     def _fit(self, index: int, gop: Gop, plan: GopPlan | None) -> GopPayload:
         n_frames = len(gop.pts)
@@ -204,38 +260,33 @@ class GopScheduler:
             if now - self._last_progress < PROGRESS_INTERVAL_SECONDS and step < phase.n_steps:
                 return
             self._last_progress = now
-            total = self._n_frames
-            frames_fitted = self.n_frames_done + sum(self._frames_fitted.values())
+            fraction = self._fraction()
         self._progress(
             Progress(
                 phase=f"gop {index}: {phase.name}",
                 frames_done=self.n_frames_done,
-                n_frames=total,
+                n_frames=self._n_frames,
                 step=step,
                 n_steps=phase.n_steps,
                 psnr_db=mse_to_psnr_db(float(loss)) if phase.target == "pictures" else None,
-                fraction=min(1.0, frames_fitted / total) if total else None,
+                fraction=fraction,
             )
         )
 
-
-def _same_frames(frames: Iterable[VideoFrame], name: str, n_frames: int) -> Iterator[VideoFrame]:
-    """Yield the frames of the lookahead once more; not a step beyond, where the reader would repeat its warnings."""
-    n_read = 0
-    for frame in islice(frames, n_frames):
-        n_read += 1
-        yield frame
-    if n_read < n_frames:
-        raise InputVideoError(
-            f"{name}: got {n_read} frames, expected the {n_frames} of a moment ago; it changed while it was read"
-        )
+    def _fraction(self) -> float | None:
+        """Return the share that is done of what there is to fit; None while that is unknown."""
+        if not self._n_frames:
+            return None
+        n_before = self._n_frames_from_before
+        n_fitted = self.n_frames_done - n_before + sum(self._frames_fitted.values())
+        return min(1.0, n_fitted / max(self._n_frames - n_before, 1))
 
 
 def _result_of(payload: GopPayload) -> GopResult:
     return GopResult(len(payload.bytes), payload.stats.n_gaussians, payload.stats.psnr_db)
 
 
-def _first_finished(under_way: deque[tuple[Gop, Future[GopPayload]]]) -> tuple[Gop, GopPayload]:
+def _first_finished(under_way: deque[tuple[Gop, Future[FittedGop]]]) -> tuple[Gop, FittedGop]:
     """Take the first of the GoPs under way when it is done; if another one fails before, fail with it."""
     pending = {future for _, future in under_way}
     while not under_way[0][1].done():

@@ -87,7 +87,7 @@ class EncodeReport:
         tracks: Tracks of sound and subtitles that were carried along.
         left_out: Streams beside the pictures that were wanted but could not be carried, each with the reason.
         gops: A report for each GoP.
-        seconds: Wall-clock time of the encode.
+        seconds: Wall-clock time of the encode; of one that was continued, that until its last finished GoP included.
         device: Device that the fits ran on, e.g. "cpu".
         backend: Back end of the operators, e.g. "numba".
         size_target: Bytes that were asked for; None without such a target.
@@ -95,6 +95,7 @@ class EncodeReport:
         plan: Plan that was made before the first GoP.
         shortfall: Reason why a target was not reached; None if it was, or there was none.
         source_bits: Bits of a sample of the source; more than the 8 that are coded were dithered.
+        n_gops_from_before: GoPs that were taken from the part file of an interrupted encode.
     """
 
     path: Path
@@ -117,3 +118,4 @@ class EncodeReport:
     plan: EncodePlan | None = None
     shortfall: str | None = None
     source_bits: int = 8
+    n_gops_from_before: int = 0

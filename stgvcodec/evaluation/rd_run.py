@@ -7,12 +7,13 @@ import json
 import logging
 import tempfile
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from stgvcodec._version import __version__
 from stgvcodec.encoder.config import EncodeConfig
 from stgvcodec.encoder.encode import encode
+from stgvcodec.encoder.part_file import part_path
 from stgvcodec.errors import BackendUnavailableError, ConfigError, InputVideoError, OutputError
 from stgvcodec.evaluation.classical_codecs import AnchorCurve, Floor, series_digest
 from stgvcodec.evaluation.flat_bits import COUNTING, PROFILE, file_flat_bits
@@ -271,7 +272,8 @@ class _Run:
         if stgv.exists() and record.exists():
             logger.info("%s: encoded before", title)
             return Encoded.read(record)
-        report = encode(
+        encode_it = partial(
+            encode,
             self._clip.path,
             stgv,
             config=config,
@@ -282,6 +284,13 @@ class _Run:
             jobs=jobs,
             progress=self._inner_progress(title),
         )
+        try:
+            report = encode_it(resume=True)
+        except ConfigError:
+            if not part_path(stgv).exists():
+                raise
+            # An earlier run was interrupted that had other options, such as another device.
+            report = encode_it(resume=False)
         parameters: dict[str, Setting] = {
             "backend": report.backend,
             "n_gops": len(report.gops),

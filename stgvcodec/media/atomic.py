@@ -7,13 +7,14 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from stgvcodec.errors import ConfigError, OutputError
 
-# File systems take names of this many bytes, so that a name may be too long to be put into another.
-_MOST_NAME_BYTES = 255
+MOST_NAME_BYTES = 255
+"""File systems take names of this many bytes, so that a name may be too long to be put into another."""
+
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 PathLike = str | os.PathLike[str]
@@ -31,7 +32,7 @@ def check_output_file(destination: PathLike) -> Path:
     Raises:
         OutputError: the name is that of a folder, a device or the like, or the parent is missing or read-only.
     """
-    with _os_errors(destination):
+    with os_errors(destination):
         path = Path(os.path.realpath(destination))
         if path.is_dir():
             raise OutputError(f"{destination}: is a folder, expected the name of a file; add a file name")
@@ -53,7 +54,7 @@ def check_output_folder(destination: PathLike) -> Path:
     Raises:
         OutputError: the name is that of a file or of a folder that is not empty, or the parent is missing or read-only.
     """
-    with _os_errors(destination):
+    with os_errors(destination):
         path = Path(os.path.realpath(destination))
         if path.is_dir():
             if any(path.iterdir()):
@@ -70,7 +71,7 @@ def check_output_files(destination: PathLike) -> None:
     Raises:
         OutputError: the parent of `destination` is missing or read-only.
     """
-    with _os_errors(destination):
+    with os_errors(destination):
         _check_parent(destination, Path(os.path.realpath(destination)))
 
 
@@ -106,9 +107,9 @@ def atomic_output(destination: PathLike) -> Iterator[Path]:
     path = check_output_file(destination)
     part = _part_name(path)
     try:
-        with _os_errors(destination, part):
+        with os_errors(destination, part):
             yield part
-        with _os_errors(destination):
+        with os_errors(destination):
             part.replace(path)
     finally:
         part.unlink(missing_ok=True)
@@ -132,11 +133,11 @@ def atomic_folder(destination: PathLike) -> Iterator[Path]:
     path = check_output_folder(destination)
     part = _part_name(path)
     try:
-        with _os_errors(destination):
+        with os_errors(destination):
             part.mkdir()
-        with _os_errors(destination, part):
+        with os_errors(destination, part):
             yield part
-        with _os_errors(destination):
+        with os_errors(destination):
             if path.is_dir():
                 path.rmdir()
             part.rename(path)
@@ -163,11 +164,11 @@ def atomic_files(destination: PathLike) -> Iterator[Path]:
     path = Path(os.path.realpath(destination))
     part = _part_name(path)
     try:
-        with _os_errors(destination):
+        with os_errors(destination):
             part.mkdir()
-        with _os_errors(destination, part):
+        with os_errors(destination, part):
             yield part
-        with _os_errors(destination):
+        with os_errors(destination):
             for file in sorted(part.iterdir()):
                 file.replace(path.with_name(file.name))
     finally:
@@ -175,7 +176,7 @@ def atomic_files(destination: PathLike) -> Iterator[Path]:
 
 
 @contextmanager
-def _os_errors(destination: PathLike, part: Path | None = None) -> Iterator[None]:
+def os_errors(destination: PathLike, part: Path | None = None) -> Iterator[None]:
     """Turn the file system's refusals into OutputError; with `part`, only those that concern it or a full disk."""
     try:
         yield
@@ -186,9 +187,19 @@ def _os_errors(destination: PathLike, part: Path | None = None) -> Iterator[None
         raise OutputError(f"{destination}: cannot be written: {error.strerror or error}") from error
 
 
+def sync_folder(folder: Path) -> None:
+    """Flush the names of a folder's files to the disk, where the system can do that."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 def _part_name(path: Path) -> Path:
     ending = f".part-{secrets.token_hex(4)}"
-    name = os.fsencode(f".{path.name}")[: _MOST_NAME_BYTES - len(ending)]
+    name = os.fsencode(f".{path.name}")[: MOST_NAME_BYTES - len(ending)]
     return path.with_name(os.fsdecode(name) + ending)
 
 

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 from clips import moving_clip, write_folder, write_video
 
-from stgvcodec import read_info
+from stgvcodec import EncodeConfig, Selection, encode, read_info
 from stgvcodec.cli.encode import gop_table, plan_text, summary
 from stgvcodec.encoder.reports import EncodePlan, EncodeReport, GopReport
+from stgvcodec.progress import Progress
 from stgvcodec.tracks import TrackInfo
 
 DRAFT = ("--preset", "draft", "--gaussians", "20", "--device", "cpu", "--frames", "0:2")
@@ -252,16 +253,51 @@ def test_a_signal_ends_it_and_leaves_what_was_there(clip: Path, tmp_path: Path, 
     )
     assert process.stderr is not None
     with process.stderr:
-        # Two lines of the plan, then progress: when the fit runs, the temporary file is there.
+        # Two lines of the plan, then progress. Before the first GoP is finished there is nothing to keep.
         assert process.stderr.readline().startswith("plan: ")
         process.stderr.readline()
         while (line := process.stderr.readline()).startswith("encoding: compiling"):
             pass
         assert line.startswith("encoding: gop 0")
-        assert len(list(tmp_path.iterdir())) == 2
+        assert list(tmp_path.iterdir()) == [destination]
         os.kill(process.pid, getattr(signal, name))
         rest = process.stderr.read()
     assert process.wait() == 128 + getattr(signal, name)
     assert rest.splitlines()[-1] == f"stgvcodec: error: interrupted by {name}; unfinished output was removed"
     assert destination.read_bytes() == b"kept"
     assert list(tmp_path.iterdir()) == [destination]
+
+
+def test_an_encode_that_was_interrupted_is_continued_or_begun_anew(cli, clip: Path, tmp_path: Path) -> None:
+    destination, part, report = tmp_path / "out.stgv", tmp_path / "out.stgv.part", tmp_path / "report.json"
+    command = ("encode", clip, destination, *DRAFT, "--gop", "1", "--json", report)
+    assert cli(*command, "--resume").code == 0
+    whole = destination.read_bytes()
+    for written in (destination, report):
+        written.unlink()
+
+    def stop(progress: Progress) -> None:
+        if progress.frames_done:
+            raise KeyboardInterrupt
+
+    def interrupt() -> None:
+        config = EncodeConfig(preset="draft", n_gaussians=20, gop=1)
+        with pytest.raises(KeyboardInterrupt):
+            encode(clip, destination, config=config, selection=Selection((0, 2)), device="cpu", progress=stop)
+
+    interrupt()
+    cli(*command).assert_refused(5, r"out\.stgv\.part: is there .* with 1 finished GoP; continue it with --resume, or")
+    cli(*command, "--resume", "--seed", "1").assert_refused(2, "was begun with seed 0, got seed 1; continue it with")
+    outcome = cli(*command, "--resume", "-y")
+    assert outcome.code == 0
+    assert "continued" in outcome.out
+    assert json.loads(report.read_text())["n_gops_from_before"] == 1
+    assert destination.read_bytes() == whole
+    assert not part.exists()
+
+    interrupt()
+    outcome = cli(*command, "-y")
+    assert outcome.code == 0
+    assert json.loads(report.read_text())["n_gops_from_before"] == 0
+    assert destination.read_bytes() == whole
+    assert not part.exists()

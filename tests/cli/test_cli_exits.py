@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -70,6 +71,26 @@ def test_a_signal_becomes_an_exception_and_a_line(capsys, name: str) -> None:
     assert signal.getsignal(number) == before
     assert exits.exit_code_of(caught.value, traceback_wanted=True) == 128 + number
     assert capsys.readouterr().err == f"stgvcodec: error: interrupted by {name}; unfinished output was removed\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (KeyboardInterrupt(), "interrupted by SIGINT; 2 are kept"),
+        (exits.Interrupted(signal.SIGTERM), "interrupted by SIGTERM; 2 are kept"),
+        (OutputError("the disk is full"), "the disk is full; 2 are kept"),
+        (
+            OSError(errno.ENOSPC, "full"),
+            "output cannot be written: full; free some space or choose another destination",
+        ),
+        (KeyError("x"), "unexpected KeyError: 'x'; 2 are kept; run the same command with -v for the traceback"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_notes_say_what_an_encode_has_left(capsys, error: BaseException, line: str) -> None:
+    error.add_note("2 are kept")
+    exits.exit_code_of(error, traceback_wanted=False)
+    assert capsys.readouterr().err.startswith(f"stgvcodec: error: {line}")
 
 
 def test_an_ignored_signal_stays_ignored() -> None:

@@ -106,4 +106,15 @@ def test_what_is_left_out_beside_the_pictures(decorator) -> None:
 def test_options_keep_the_order_in_which_they_are_declared() -> None:
     names = [parameter.name for parameter in encode_command.params]
     assert names[:3] == ["source", "destination", "preset"]
-    assert names[-9:] == ["matrix", "device", "backend", "jobs", "json_path", "yes", "no", "quiet", "verbose"]
+    assert names[-10:] == [
+        "matrix",
+        "device",
+        "backend",
+        "jobs",
+        "resume",
+        "json_path",
+        "yes",
+        "no",
+        "quiet",
+        "verbose",
+    ]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from clips import files_under, moving_clip, write_folder
 
-from stgvcodec import EncodeConfig, Selection, encode
+from stgvcodec import EncodeConfig, Selection, VideoDecoder, encode
 from stgvcodec.encoder import encode as encoder
 from stgvcodec.encoder import gop_scheduler
 from stgvcodec.encoder.presets import PRESETS
@@ -31,7 +31,7 @@ def tiny(**options) -> EncodeConfig:
 
 @pytest.fixture(params=["new name", "existing file"])
 def destination(request, tmp_path) -> Callable[[], Path]:
-    """A path to write to; after the test, the same files must be there as before it."""
+    """A path to write to; after the test, the same files must be there as before it, but for what `take_part` takes."""
     path = tmp_path / "out" / "a.stgv"
     path.parent.mkdir()
     if request.param == "existing file":
@@ -45,12 +45,21 @@ def destination(request, tmp_path) -> Callable[[], Path]:
         assert path.read_bytes() == b"precious"
 
 
+def take_part(destination: Path) -> int:
+    """Take away the part file that an encode has left; return the number of frames that it has."""
+    part = destination.with_name(f"{destination.name}.part")
+    with VideoDecoder(part, keep_going=True, device="cpu") as decoder:
+        n_frames = len(decoder)
+    part.unlink()
+    return n_frames
+
+
 def missing(folder: Path) -> Path:
     return folder / "missing.mp4"
 
 
 def mixed_sizes(folder: Path) -> Path:
-    """The third image differs, so that the failure comes when a GoP is already written."""
+    """The sixth image differs, so that the failure comes when a GoP is already written."""
     path = write_folder(moving_clip(6), folder / "mixed")
     write_png(path / "005.png", moving_clip(1, 50, 30)[0])
     return path
@@ -62,12 +71,17 @@ def damaged_image(folder: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("make", [missing, mixed_sizes, damaged_image], ids=lambda make: make.__name__)
-def test_a_bad_source_leaves_no_file(destination, tmp_path, make):
+@pytest.mark.parametrize(
+    ("make", "n_kept"),
+    [(missing, 0), (mixed_sizes, 4), (damaged_image, 4)],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_bad_source_leaves_what_was_finished(destination, tmp_path, make, n_kept):
     source = make(tmp_path)
 
     with pytest.raises(InputVideoError, match=r"expected|cannot|not"):
         encode(source, destination, config=tiny(), device="cpu")
+    assert not n_kept or take_part(destination) == n_kept
 
 
 @pytest.mark.parametrize(
@@ -81,8 +95,8 @@ def test_an_impossible_selection_leaves_no_file(destination, clip_folder, select
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, MemoryError])
-@pytest.mark.parametrize("at", ["gop 0: key-frame", "gop 0: finetune", "gop 1: joint"])
-def test_an_interrupt_leaves_no_file(destination, clip_folder, error, at):
+@pytest.mark.parametrize(("at", "n_kept"), [("gop 0: key-frame", 0), ("gop 0: finetune", 0), ("gop 1: joint", 4)])
+def test_an_interrupt_leaves_what_was_finished(destination, clip_folder, error, at, n_kept):
     """The progress callback raises, in the first GoP or when one is already written."""
     seen = []
 
@@ -91,17 +105,26 @@ def test_an_interrupt_leaves_no_file(destination, clip_folder, error, at):
         if progress.phase == at:
             raise error
 
-    with pytest.raises(error):
+    with pytest.raises(error) as caught:
         encode(clip_folder, destination, config=tiny(), device="cpu", progress=interrupt)
+    note = f"1 finished GoP is kept in {destination}.part: continue with --resume"
+    assert getattr(caught.value, "__notes__", []) == ([note] if n_kept else [])
+    assert not n_kept or take_part(destination) == n_kept
     assert seen[-1] == at
     assert seen.count(at) == 1
 
 
 @pytest.mark.parametrize(
-    ("at", "jobs"),
-    [("before", 1), ("looking ahead", 1), ("gop 0: key-frame", 1), ("gop 1: joint", 1), ("gop 0: joint", 2)],
+    ("at", "jobs", "n_kept"),
+    [
+        ("before", 1, 0),
+        ("looking ahead", 1, 0),
+        ("gop 0: key-frame", 1, 0),
+        ("gop 1: joint", 1, 4),
+        ("gop 0: joint", 2, 0),
+    ],
 )
-def test_a_cancelled_encode_leaves_no_file(destination, tmp_path, clip, monkeypatch, at, jobs):
+def test_a_cancelled_encode_leaves_what_was_finished(destination, tmp_path, clip, monkeypatch, at, jobs, n_kept):
     """The token is set between two steps; what was kept of the frames goes too."""
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
@@ -117,10 +140,11 @@ def test_a_cancelled_encode_leaves_no_file(destination, tmp_path, clip, monkeypa
     if at == "before":
         cancel.set()
     config = EncodeConfig(preset="tiny", bpp_target=3.0, gop=4, scene_cut=False) if at == "looking ahead" else tiny()
-    with pytest.raises(CancelledError, match=r"^cancelled by the caller; unfinished output was removed$"):
+    with pytest.raises(CancelledError, match=r"^cancelled by the caller(\n1 finished GoP is kept in .*)?$"):
         encode(iter(clip), destination, config=config, fps=25, device="cpu", jobs=jobs, progress=watch, cancel=cancel)
     assert not any("finetune" in phase for phase in seen if phase.startswith(at))
     assert files_under(tmp_path / "temporary") == []
+    assert not n_kept or take_part(destination) == n_kept
 
 
 def test_an_error_of_the_frames_is_the_callers(destination, clip):
@@ -130,13 +154,14 @@ def test_an_error_of_the_frames_is_the_callers(destination, clip):
 
     with pytest.raises(LookupError, match="the camera is gone"):
         encode(failing(), destination, config=tiny(), fps=25, device="cpu")
+    assert take_part(destination) == 4
 
 
-def test_a_failing_disk_leaves_no_file(destination, clip_folder, monkeypatch):
+def test_a_disk_that_fails_at_once_leaves_no_file(destination, clip_folder, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(encoder.os, "fsync", full)
+    monkeypatch.setattr("stgvcodec.media.durable._write_all", full)
     with pytest.raises(OutputError, match="No space left"):
         encode(clip_folder, destination, config=tiny(), device="cpu")
 

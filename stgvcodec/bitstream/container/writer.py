@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import BinaryIO
+from typing import Protocol
 
 from stgvcodec.bitstream.container.chunks import MAGIC, Chunk, ChunkType, frame_chunk, is_critical
 from stgvcodec.bitstream.container.file_header import StreamHeader
 from stgvcodec.bitstream.container.index import GopEntry, GopTiming, pack_end_chunk
 from stgvcodec.bitstream.payload.head import payload_stream_bytes, read_header
 from stgvcodec.bitstream.syntax.limits import LIMITS
+
+
+class Writable(Protocol):
+    """What a file is written to: a binary file, or the like."""
+
+    def write(self, data: memoryview, /) -> int | None:
+        """Write bytes and return how many were taken; None for all of them."""
 
 
 class StgvWriter:
@@ -24,7 +31,7 @@ class StgvWriter:
         ValueError: the header has a value outside the format's limits.
     """
 
-    def __init__(self, file: BinaryIO, header: StreamHeader) -> None:
+    def __init__(self, file: Writable, header: StreamHeader) -> None:
         self._file = file
         self._offset = 0
         self._chunks: list[Chunk] = []

@@ -1,0 +1,145 @@
+"""Encodes that are killed at any moment; STGV_KILLS=100 kills more of them.
+
+STGV_KILLS=100 pytest -m slow --log-cli-level=info tests/cli/test_cli_kills.py
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from clips import files_under, moving_clip
+from track_clips import write_with_tracks
+
+from stgvcodec import VideoDecoder
+from stgvcodec.bitstream.container.source import ByteSource
+from stgvcodec.encoder import part_file
+
+logger = logging.getLogger(__name__)
+
+N_KILLS = int(os.environ.get("STGV_KILLS", "12"))
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
+N_FRAMES, GOP = 10, 3
+JOBS = {
+    "no target": ["--gaussians", "20"],
+    "a target": ["--bpp-target", "3"],
+    "two at once": ["--psnr-target", "22", "--jobs", "2"],
+}
+
+
+@dataclass
+class Whole:
+    """An encode that nothing interrupts: its command, its file, and the time it takes."""
+
+    command: list[str]
+    data: bytes
+    seconds: float
+
+
+def popen(command: list[str], destination: Path, *options: str, file_bytes: int | None = None) -> subprocess.Popen:
+    def prepare() -> None:
+        # A shell lets what it starts in the background, such as these tests, ignore SIGINT.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if file_bytes is not None:
+            # Python ignores SIGXFSZ, so that a write that is too much fails as on a full disk.
+            resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+
+    return subprocess.Popen(
+        [*command, str(destination), *options], stderr=subprocess.PIPE, text=True, preexec_fn=prepare
+    )
+
+
+def finished(data: bytes) -> dict[int, object]:
+    """The finished GoPs that a part file's bytes hold."""
+    return dict(part_file._read(ByteSource(io.BytesIO(data))).gops)
+
+
+@pytest.fixture(scope="module", params=JOBS)
+def whole(request, tmp_path_factory) -> Whole:
+    folder = tmp_path_factory.mktemp("whole")
+    source = write_with_tracks(folder / "clip.mkv", [("flac", "eng")], [], frames=moving_clip(N_FRAMES, 32, 32))
+    options = ["--preset", "draft", "--gop", str(GOP), "--device", "cpu", "-q", *JOBS[request.param]]
+    command = [sys.executable, "-m", "stgvcodec", "encode", *options, str(source)]
+    destination = folder / "a.stgv"
+    # The kernels are compiled by the first.
+    for _ in range(2):
+        started = time.monotonic()
+        process = popen(command, destination, "-y")
+        assert process.wait() == 0
+        process.stderr.close()
+    return Whole(command, destination.read_bytes(), time.monotonic() - started)
+
+
+def check_and_resume(whole: Whole, folder: Path, before: dict[int, object]) -> int:
+    """Check what an interrupted encode has left, and continue it; return how many GoPs it had finished."""
+    destination, part = folder / "a.stgv", folder / "a.stgv.part"
+    assert set(files_under(folder)) <= {"a.stgv", "a.stgv.part", "a.stgv.part-end"}
+    if destination.exists():
+        assert destination.read_bytes() == whole.data
+    kept = finished(part.read_bytes()) if part.exists() else {}
+    assert destination.exists() or set(kept) >= set(before)
+    in_order = next(index for index in range(len(kept) + 1) if index not in kept)
+    if in_order and not destination.exists():
+        with VideoDecoder(part, keep_going=True) as decoder, VideoDecoder(io.BytesIO(whole.data)) as complete:
+            assert len(decoder) == min(GOP * in_order, N_FRAMES)
+            assert np.array_equal(decoder[:], complete[: len(decoder)])
+
+    process = popen(whole.command, destination, "--resume", "-y", "--json", str(folder / "report.json"))
+    with process.stderr:
+        assert process.wait() == 0, process.stderr.read()
+    assert destination.read_bytes() == whole.data
+    report = json.loads((folder / "report.json").read_text())
+    assert report["n_gops_from_before"] >= len(kept)
+    assert files_under(folder) == ["a.stgv", "report.json"]
+    return len(kept)
+
+
+@pytest.mark.slow
+def test_nothing_is_lost_at_any_moment(whole: Whole, tmp_path: Path) -> None:
+    rng = random.Random(0)
+    n_kept = []
+    for number in range(-(-N_KILLS // len(JOBS))):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        part, ending = folder / "a.stgv.part", SIGNALS[number % len(SIGNALS)]
+        process = popen(whole.command, folder / "a.stgv")
+        time.sleep(rng.uniform(0.0, 1.02 * whole.seconds))
+        before = finished(part.read_bytes()) if part.exists() else {}
+        process.send_signal(ending)
+        with process.stderr:
+            said = process.stderr.read()
+        code = process.wait()
+        # An interpreter that has just been started does not have the handlers yet.
+        assert code in (0, 128 + ending, -ending), said
+        if code == 128 + ending:
+            left = f"kept in {part}: continue with --resume" if part.exists() else "unfinished output was removed"
+            assert said.startswith(f"stgvcodec: error: interrupted by {ending.name}; ")
+            assert said.endswith(f"{left}\n")
+        n_kept.append(check_and_resume(whole, folder, before))
+    logger.info("%d encodes were killed; they had finished %s GoPs", len(n_kept), sorted(n_kept))
+
+
+@pytest.mark.slow
+def test_a_full_disk_loses_nothing(whole: Whole, tmp_path: Path) -> None:
+    """Files may not become longer than a limit; whatever it is, what was finished is kept."""
+    sizes = [len(whole.data) // 4, len(whole.data) - 50, 3 * len(whole.data)]
+    for size in sizes:
+        folder = tmp_path / str(size)
+        folder.mkdir()
+        process = popen(whole.command, folder / "a.stgv", file_bytes=size)
+        with process.stderr:
+            said = process.stderr.read()
+        assert process.wait() == (5 if size < sizes[-1] else 0) or "File too large" in said
+        check_and_resume(whole, folder, {})
