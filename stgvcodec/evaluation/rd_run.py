@@ -21,6 +21,7 @@ from stgvcodec.evaluation.fresh_process import decode_in_new_process
 from stgvcodec.evaluation.measuring import Clip, Meter
 from stgvcodec.evaluation.rd_plan import RdPlan, own_settings
 from stgvcodec.evaluation.results import read_results, with_bd_rates, write_results
+from stgvcodec.evaluation.scratch import scratch_folder
 from stgvcodec.media.anchors import ANCHORS, Yuv420Clip
 from stgvcodec.media.atomic import atomic_output, check_output_file
 from stgvcodec.media.reader import open_video
@@ -121,8 +122,8 @@ def rate_distortion(
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be made as a folder: {error.strerror}; choose another name") from error
-    with tempfile.TemporaryDirectory(dir=folder, prefix="scratch-") as scratch:
-        run = _Run(plan, clip, path, folder, Path(scratch), progress)
+    with scratch_folder(folder) as scratch:
+        run = _Run(plan, clip, path, folder, scratch, progress)
         if plan.encode_only:
             for config in plan.configs:
                 run.encode_curve(config, device, backend, jobs)

@@ -10,6 +10,7 @@ from clips import noisy_clip, write_folder
 from fits import TINY
 
 from stgvcodec import EncodeConfig, Selection, compare
+from stgvcodec.encoder import gop_scheduler
 from stgvcodec.encoder.presets import PRESETS
 from stgvcodec.errors import BackendUnavailableError, ConfigError, InputVideoError, StgvError
 from stgvcodec.evaluation import classical_codecs as rd_anchors
@@ -225,6 +226,39 @@ def test_files_that_are_there_are_not_encoded_again(
     record.unlink()
     with pytest.raises(AssertionError, match="encoded that was there already"):
         rate_distortion(source, encoded_only, plan=plan, device="cpu")
+
+
+def test_an_encode_that_was_interrupted_is_continued_or_by_others_begun_anew(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted, encode_gop = [], gop_scheduler.encode_gop
+
+    def watched(*arguments: object, **options: object) -> object:
+        fitted.append(options["seed"])
+        return encode_gop(*arguments, **options)
+
+    monkeypatch.setattr(gop_scheduler, "encode_gop", watched)
+
+    def run(*, interrupted: bool, backend: str = "numba") -> None:
+        def progress(seen: Progress) -> None:
+            if interrupted and "gop 2" in seen.phase:
+                raise KeyboardInterrupt
+
+        config = dataclasses.replace(quick("compact"), gop=1)
+        plan = RdPlan((24.0,), (config,), (), encode_only=True)
+        rate_distortion(source, tmp_path / "rd.json", plan=plan, device="cpu", backend=backend, progress=progress)
+
+    for backend, fits_left in (("numba", [2]), ("reference", [0, 1, 2])):
+        with pytest.raises(KeyboardInterrupt):
+            run(interrupted=True)
+        assert [path.suffix for path in (tmp_path / "rd.json.d").iterdir()] == [".part"]
+        fitted.clear()
+        run(interrupted=False, backend=backend)
+        assert fitted == fits_left
+        written = sorted((tmp_path / "rd.json.d").iterdir())
+        assert [path.suffix for path in written] == [".json", ".stgv"]
+        for path in written:
+            path.unlink()
 
 
 def test_encoding_only_leaves_out_what_cannot_be_met(source: Path, tmp_path: Path) -> None:
