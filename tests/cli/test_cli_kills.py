@@ -93,7 +93,8 @@ def check_and_resume(whole: Whole, folder: Path, before: dict[int, object]) -> i
     in_order = next(index for index in range(len(kept) + 1) if index not in kept)
     if in_order and not destination.exists():
         with VideoDecoder(part, keep_going=True) as decoder, VideoDecoder(io.BytesIO(whole.data)) as complete:
-            assert len(decoder) == min(GOP * in_order, N_FRAMES)
+            # A GoP whose record was cut short is played, too.
+            assert len(decoder) >= min(GOP * in_order, N_FRAMES)
             assert np.array_equal(decoder[:], complete[: len(decoder)])
 
     process = popen(whole.command, destination, "--resume", "-y", "--json", str(folder / "report.json"))
@@ -141,5 +142,6 @@ def test_a_full_disk_loses_nothing(whole: Whole, tmp_path: Path) -> None:
         process = popen(whole.command, folder / "a.stgv", file_bytes=size)
         with process.stderr:
             said = process.stderr.read()
-        assert process.wait() == (5 if size < sizes[-1] else 0) or "File too large" in said
+        assert process.wait() == (5 if size < sizes[-1] else 0)
+        assert ("cannot be written: File too large" in said) == (size < sizes[-1])
         check_and_resume(whole, folder, {})
