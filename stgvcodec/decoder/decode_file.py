@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from stgvcodec.decoder.arguments import chosen_scale
 from stgvcodec.decoder.carried_tracks import CarriedTracks
 from stgvcodec.decoder.video_decoder import VideoDecoder
 from stgvcodec.errors import BitstreamError, ConfigError, naming_memory
@@ -20,7 +21,8 @@ from stgvcodec.media.atomic import refuse_same_file
 from stgvcodec.media.colour import ColorTags
 from stgvcodec.media.output_formats import CodecOptions
 from stgvcodec.media.selection import Crop, Selection, resized_aspect
-from stgvcodec.media.writer import open_writer
+from stgvcodec.media.writer import check_suffix, open_writer
+from stgvcodec.model.gop_model import scaled_size
 from stgvcodec.progress import CancelToken, Progress, ProgressCallback, raise_if_set
 from stgvcodec.tracks import TrackInfo
 
@@ -124,6 +126,7 @@ def decode(
     if selection.crop is not None or selection.resize is not None:
         raise ConfigError("--crop and --resize belong to encode; decode has --roi for a part, --size and --scale")
     refuse_same_file(source, destination)
+    check_suffix(destination)
     with VideoDecoder(
         source, device=device, backend=backend, keep_going=keep_going, max_memory=max_memory, max_work=max_work
     ) as decoder:
@@ -136,8 +139,7 @@ def decode(
         carried = CarriedTracks(decoder, indices, selection, destination)
         shown = _as_they_are(decoder, indices) if fps is None else _at_rate(decoder, indices, fps)
         pictures = _Pictures(decoder, shown.rendered, scale=scale, size=size, roi=roi)
-        rgb = pictures.next()
-        height, width, _ = rgb.shape
+        width, height = pictures.size
         ratio = header.sample_aspect_ratio
         if size is not None:
             ratio = resized_aspect(ratio, (header.width, header.height), size)
@@ -154,7 +156,7 @@ def decode(
             tracks=carried.muxer(),
         ) as writer:
             n_frames = shown.n_frames
-            before = shown.rendered[0]
+            before: int | None = None
             for n_done, (index, pts) in enumerate(zip(shown.indices, shown.pts, strict=True), start=1):
                 if index != before:
                     rgb, before = pictures.next(), index
@@ -193,7 +195,10 @@ class _Shown:
 
 
 class _Pictures:
-    """Renders frames one after the other, and counts the seconds that this takes."""
+    """Renders frames one after the other, and counts the seconds that this takes.
+
+    `size` is the width and height of what is kept of each, which is known before any is rendered.
+    """
 
     def __init__(
         self,
@@ -208,6 +213,11 @@ class _Pictures:
         height_width = None if size is None else (size[1], size[0])
         self._frames = decoder.iter_frames(indices, scale=scale, size=height_width)
         self._roi = roi
+        header = decoder.header
+        self.size = scaled_size(header.width, header.height, chosen_scale(scale, height_width, header))
+        if roi is not None:
+            roi.place(*self.size)
+            self.size = roi.width, roi.height
 
     def next(self) -> npt.NDArray[np.uint8]:
         """Return the next frame. [H, W, 3] uint8."""

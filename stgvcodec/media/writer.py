@@ -142,6 +142,20 @@ class VideoWriter:
         return OutputError(f"{self._destination}: cannot be written: {reason}")
 
 
+def check_suffix(destination: PathLike) -> None:
+    """Refuse an output of no kind that `open_writer` lists.
+
+    Raises:
+        ConfigError: the suffix is unknown.
+    """
+    suffix = Path(destination).suffix.lower()
+    if suffix not in ("", *VIDEO_SUFFIXES, *WRITTEN_SUFFIXES):
+        supported = ", ".join((*VIDEO_SUFFIXES, *WRITTEN_SUFFIXES))
+        raise ConfigError(
+            f"{destination}: got the suffix '{suffix}', expected {supported}, or none for a folder of PNGs"
+        )
+
+
 def open_writer(
     destination: PathLike,
     *,
@@ -195,11 +209,7 @@ def open_writer(
         if sys.stdout is None or sys.stdout.isatty():
             raise ConfigError("-: the standard output is a terminal; pipe it, for example into `ffplay -`")
         suffix = Y4M
-    if suffix not in ("", *VIDEO_SUFFIXES, *WRITTEN_SUFFIXES):
-        supported = ", ".join((*VIDEO_SUFFIXES, *WRITTEN_SUFFIXES))
-        raise ConfigError(
-            f"{destination}: got the suffix '{suffix}', expected {supported}, or none for a folder of PNGs"
-        )
+    check_suffix(destination)
     if width < 1 or height < 1 or frame_rate <= 0 or time_base <= 0:
         raise ConfigError(
             f"output: got {width}x{height}, {frame_rate} fps, time base {time_base}, expected more than 0"

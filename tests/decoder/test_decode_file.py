@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import threading
 from collections.abc import Callable
 from fractions import Fraction
@@ -13,6 +14,7 @@ from gops import HEADER, random_gop, with_damaged_gop
 
 from stgvcodec import Selection, VideoDecoder, decode
 from stgvcodec.bitstream import StgvReader, StgvWriter, pack_gop
+from stgvcodec.decoder.gop_renderer import GopRenderer
 from stgvcodec.errors import (
     BackendUnavailableError,
     BitstreamError,
@@ -44,6 +46,21 @@ def test_a_video_has_the_timestamps_of_the_source(encoded, decoded, tmp_path, su
         frames = list(video)
         assert [frame.pts * video.time_base for frame in frames] == [frame.pts * source.time_base for frame in source]
     assert np.abs(np.stack([frame.rgb for frame in frames]).astype(int) - decoded).mean() < 6  # 4:2:0 costs that
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "said"),
+    [
+        ("out.xyz", None, "got the suffix '.xyz'"),
+        ("out.mp4", CodecOptions("prores"), "does not hold it"),
+        ("out.mp4", CodecOptions(crf=99), "expected 0 to 51"),
+    ],
+)
+def test_an_output_that_cannot_be_is_refused_before_rendering(encoded, tmp_path, monkeypatch, name, codec, said):
+    monkeypatch.setattr(GopRenderer, "batches", lambda *_, **__: pytest.fail("a frame was rendered"))
+
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        decode(encoded.path, tmp_path / name, codec=codec, device="cpu")
 
 
 def test_y4m(encoded, decoded, tmp_path):
