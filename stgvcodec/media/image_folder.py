@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +28,10 @@ _log = logging.getLogger(__name__)
 
 # FFmpeg's TIFF decoder refuses intact files when it is strict, and reports missing bytes even when it is not.
 _LENIENT_CODECS = ("tiff",)
+DEFAULT_IMAGE_RATE = Fraction(24)
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+# FFmpeg's demuxers of these kinds.
+_STREAMS_OF_IMAGES = ("png_pipe", "jpeg_pipe", "bmp_pipe", "tiff_pipe", "webp_pipe")
 # FFmpeg's PNG decoder takes a chunk beside the picture that does not parse for damage. Pillow does not, and finds
 # damage of the picture as surely. It knows these modes to 8 bits.
 _SECOND_OPINION = (".png",)
@@ -51,16 +55,15 @@ class ImageFolderSource:
     Args:
         path: A folder, a name that stands for several images, or one image, whose pages are the frames if it has
             several.
-        frame_rate: Frames per second that the images stand for.
+        frame_rate: Frames per second that the images stand for; None for the times that the pages of a WebP have, and
+            24 for other images.
 
     Raises:
         InputVideoError: there are no images, or the name stands for something else too.
     """
 
-    def __init__(self, path: Path, frame_rate: Fraction) -> None:
+    def __init__(self, path: Path, frame_rate: Fraction | None) -> None:
         self.name = str(path)
-        self.frame_rate = frame_rate
-        self.time_base = 1 / frame_rate
         self.sample_aspect_ratio = Fraction(1)
         self.cropping = Cropping()
         self._are_many = not path.is_file()
@@ -70,10 +73,19 @@ class ImageFolderSource:
             self._files = _images_in(path) if path.is_dir() else _images_named(path)
         self.n_frames: int | None = len(self._files) if self._are_many else len(_facts(path).pages)
         self.file: Path | None = None
+        durations = [] if self._are_many or frame_rate is not None else _milliseconds(path)
+        # Where the pages of a WebP begin and, behind the last one, where it ends; units of the time base.
+        self._times = list(accumulate(durations, initial=0)) if all(durations) else [0]
+        if len(self._times) > 1:
+            self.time_base = Fraction(1, 1000)
+            self.frame_rate = Fraction(1000 * len(durations), self._times[-1])
+        else:
+            self.frame_rate = frame_rate or DEFAULT_IMAGE_RATE
+            self.time_base = 1 / self.frame_rate
 
     def last_frame_duration(self) -> int:
-        """Return 0: every image is shown for one nominal interval."""
-        return 0
+        """Return how long the last page of a WebP is shown; 0 for other images, all shown for one interval."""
+        return self._times[-1] - self._times[-2] if len(self._times) > 1 else 0
 
     def pictures(self) -> Generator[DecodedPicture, None, None]:
         """Decode from the first image; one is held at a time.
@@ -92,7 +104,8 @@ class ImageFolderSource:
                     f"{name}: got an image of {size[0]}x{size[1]}{turned}, expected {first[0]}x{first[1]} as in "
                     f"{self._files[0].name}; make all images the same size"
                 )
-            yield DecodedPicture(picture, index, tags, orientation, name)
+            pts = self._times[index] if len(self._times) > 1 else index
+            yield DecodedPicture(picture, pts, tags, orientation, name)
 
     def _decoded(self) -> Iterator[tuple[av.VideoFrame, ColorTags, Orientation, str]]:
         for path in self._files:
@@ -110,9 +123,28 @@ class ImageFolderSource:
                 yield _by_pillow(path, page), ColorTags(), facts.orientation, f"{path}, page {page}"
 
 
-def is_animated_png(path: Path) -> bool:
-    """Tell whether a file is a PNG of several pictures, each with a time of its own."""
-    return path.suffix.lower() == ".png" and len(_facts(path).pages) > 1
+def are_images(path: Path) -> bool:
+    """Tell whether a path is read as images: a folder, a name that stands for several, or the file of a single image.
+
+    A PNG of several pictures is a video, since each has a time of its own, and so are images behind each other in one
+    stream. A file without the suffix of an image, as a pipe's copy is, is told by its content.
+    """
+    if path.is_dir() or stands_for_images(path):
+        return True
+    suffix = path.suffix.lower()
+    if suffix in IMAGE_SUFFIXES:
+        return suffix != ".png" or len(_facts(path).pages) == 1
+    return _holds_one_image(path)
+
+
+def _holds_one_image(path: Path) -> bool:
+    try:
+        with path.open("rb") as file, av.open(file, "r", metadata_errors="replace") as container:
+            if container.format.name not in _STREAMS_OF_IMAGES:
+                return False
+            return sum(packet.size > 0 for packet in islice(container.demux(video=0), 2)) == 1
+    except (av.FFmpegError, OSError, ValueError, IndexError):
+        return False
 
 
 def decode_image(path: Path) -> tuple[av.VideoFrame, ColorTags]:
@@ -173,6 +205,22 @@ def _facts(path: Path) -> _ImageFacts:
     except _UNREADABLE:
         return _ImageFacts(UPRIGHT, (0,))
     return _ImageFacts(orientation_by_exif(value), pages or (0,))
+
+
+def _milliseconds(path: Path) -> list[int]:
+    """Return how long each page of a WebP is shown, milliseconds; none for an image of one page or of another kind."""
+    durations = []
+    try:
+        with _quiet(), Image.open(path, formats=["WEBP"]) as image:
+            for page in range(getattr(image, "n_frames", 1)):
+                image.seek(page)
+                # Pillow tells the duration of a page when it has decoded it.
+                image.load()
+                durations.append(int(image.info.get("duration", 0)))
+    except _UNREADABLE:
+        # This is another kind of image, or reading its pictures says what is wrong.
+        return []
+    return durations if len(durations) > 1 else []
 
 
 def _is_thumbnail(image: Image.Image, page: int) -> bool:

@@ -18,8 +18,8 @@ from torch import Tensor
 from stgvcodec.errors import ConfigError, InputVideoError
 from stgvcodec.media.colour import check_matrix_option
 from stgvcodec.media.frames import DimensionOrder, Frames, FramesSource
-from stgvcodec.media.image_folder import IMAGE_SUFFIXES
-from stgvcodec.media.reader import DEFAULT_IMAGE_RATE, VideoReader, open_video
+from stgvcodec.media.image_folder import are_images
+from stgvcodec.media.reader import VideoReader, open_video
 from stgvcodec.media.selection import Selection
 
 VideoSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | BinaryIO | Frames"
@@ -64,10 +64,10 @@ def opened(
         for name, value in (("timestamps", timestamps), ("dimension_order", dimension_order)):
             if value is not None:
                 raise ConfigError(f"{name} is given for a video file, expected frames; leave it out")
-        if fps is not None and not (is_path and _is_images(Path(cast(str, source)))):
+        if fps is not None and not (is_path and are_images(Path(cast(str, source)))):
             raise ConfigError("fps is given for a video file, which has times of its own; leave it out")
     if is_path:
-        rate = DEFAULT_IMAGE_RATE if fps is None else Fraction(fps)
+        rate = None if fps is None else Fraction(fps)
         with open_video(cast(str, source), selection=selection, matrix=matrix, frame_rate=rate) as video:
             yield video
     elif is_file:
@@ -85,10 +85,6 @@ def opened(
             VideoReader(frames, selection, override) as video,
         ):
             yield video
-
-
-def _is_images(path: Path) -> bool:
-    return path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES
 
 
 def _copied(source: bytes | bytearray | BinaryIO, folder: Path) -> Path:

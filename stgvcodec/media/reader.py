@@ -24,7 +24,7 @@ from stgvcodec.media.colour import (
     is_rgb,
     resolve_tags,
 )
-from stgvcodec.media.image_folder import IMAGE_SUFFIXES, ImageFolderSource, is_animated_png, stands_for_images
+from stgvcodec.media.image_folder import ImageFolderSource, are_images, stands_for_images
 from stgvcodec.media.orientation import UPRIGHT
 from stgvcodec.media.selection import Selection, resized_aspect
 from stgvcodec.media.source import DecodedPicture, FrameSource
@@ -32,7 +32,6 @@ from stgvcodec.media.video_file import VideoFileSource, alpha_message
 
 _log = logging.getLogger(__name__)
 
-DEFAULT_IMAGE_RATE = Fraction(24)
 _EVERYTHING = Selection()
 
 
@@ -240,7 +239,7 @@ def open_video(
     *,
     selection: Selection = _EVERYTHING,
     matrix: str | None = None,
-    frame_rate: Fraction = DEFAULT_IMAGE_RATE,
+    frame_rate: Fraction | None = None,
 ) -> VideoReader:
     """Open a video file, a y4m file, an image, or several images.
 
@@ -249,7 +248,8 @@ def open_video(
             ("frame_%04d.png"), or with the wildcards of a shell ("frame_*.png"), unless a file has that very name.
         selection: Frames, crop and resize, applied in this order.
         matrix: "bt601", "bt709" or "bt2020" to override the source's tag; None to believe the tag.
-        frame_rate: Frames per second of images; video files have a frame rate of their own.
+        frame_rate: Frames per second of images, by default 24, or the times that the pictures of a WebP have; video
+            files have a frame rate of their own.
 
     Returns:
         A reader, which is an iterable of `VideoFrame` and a context manager.
@@ -260,7 +260,7 @@ def open_video(
         InputVideoError: the source is empty, damaged, interlaced, transparent, or not a video.
     """
     override = check_matrix_option(matrix)
-    if frame_rate <= 0:
+    if frame_rate is not None and frame_rate <= 0:
         raise ConfigError(f"frame rate: got {frame_rate}, expected more than 0")
     path = Path(source)
     if path.is_dir() or stands_for_images(path):
@@ -271,7 +271,7 @@ def open_video(
         raise InputVideoError(f"{source}: is not a regular file; expected a video file or a folder of images")
     if path.stat().st_size == 0:
         raise InputVideoError(f"{source}: is empty (0 bytes); expected a video file or a folder of images")
-    if path.suffix.lower() in IMAGE_SUFFIXES and not is_animated_png(path):
+    if are_images(path):
         return VideoReader(ImageFolderSource(path, frame_rate), selection, override)
     file = VideoFileSource(path, stream=selection.stream, keep_going=selection.keep_going)
     return VideoReader(file, selection, override)
@@ -292,6 +292,6 @@ def read_image(path: PathLike) -> RgbImage:
     """
     if not Path(path).is_file():
         raise MissingFileError(f"{path}: does not exist; expected an image")
-    reader = VideoReader(ImageFolderSource(Path(path), DEFAULT_IMAGE_RATE), _EVERYTHING, None)
+    reader = VideoReader(ImageFolderSource(Path(path), None), _EVERYTHING, None)
     with reader:
         return next(iter(reader)).rgb

@@ -163,8 +163,47 @@ def test_an_image_of_several_pictures_gives_them_all(tmp_path, suffix):
 
     assert [int(frame.rgb[5, 5, 1]) for frame in frames] == [0, 40, 80, 120]
     assert video.n_frames in (4, None)
-    if suffix in (".png", ".gif"):
+    if suffix != ".tif":
         assert [float(frame.pts * video.time_base) for frame in frames] == pytest.approx([0.0, 0.08, 0.16, 0.24])
+
+
+def test_a_webp_has_the_times_of_its_pictures_unless_a_rate_is_given(tmp_path):
+    first, *others = (Image.fromarray(noise_rgb(8, 8, seed)) for seed in range(3))
+    first.save(tmp_path / "a.webp", save_all=True, append_images=others, duration=[40, 160, 500])
+
+    with open_video(tmp_path / "a.webp") as video:
+        assert [frame.pts * video.time_base for frame in video] == [0, Fraction(1, 25), Fraction(1, 5)]
+        assert video.last_frame_duration() * video.time_base == Fraction(1, 2)
+    with open_video(tmp_path / "a.webp", frame_rate=Fraction(10)) as video:
+        assert [frame.pts * video.time_base for frame in video] == [0, Fraction(1, 10), Fraction(1, 5)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"), [("jpeg", {}), ("tiff", {"save_all": True}), ("webp", {"save_all": True})]
+)
+def test_an_image_is_told_by_its_content_where_it_has_no_suffix(tmp_path, kind, options):
+    """So it is in what comes through a pipe. FFmpeg knows the first page alone, and not every turn."""
+    first, *others = (Image.fromarray(noise_rgb(16, 8, seed)) for seed in range(3))
+    exif = first.getexif()
+    exif[0x0112] = 5
+    with_pages = {"append_images": others, **options} if options else {}
+    for name in ("named", f"named.{kind}"):
+        first.save(tmp_path / name, kind, exif=exif, **with_pages)
+
+    with open_video(tmp_path / "named") as bare, open_video(tmp_path / f"named.{kind}") as named:
+        assert bare.n_frames == (3 if options else 1)
+        np.testing.assert_array_equal([frame.rgb for frame in bare], [frame.rgb for frame in named])
+
+
+def test_images_behind_each_other_in_one_stream_are_a_video(tmp_path):
+    pictures = [noise_rgb(8, 8, seed) for seed in range(3)]
+    for index, picture in enumerate(pictures):
+        write_png(tmp_path / f"{index}.png", picture)
+    stream = tmp_path / "stream"
+    stream.write_bytes(b"".join((tmp_path / f"{index}.png").read_bytes() for index in range(3)))
+
+    with open_video(stream) as video:
+        np.testing.assert_array_equal([frame.rgb for frame in video], pictures)
 
 
 def test_an_image_of_several_pictures_is_no_frame_of_a_folder(tmp_path):
