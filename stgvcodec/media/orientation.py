@@ -109,5 +109,5 @@ def orientation_by_angle(picture: av.VideoFrame, name: str) -> Orientation:
 
 def _unsupported(name: str, got: str) -> InputVideoError:
     return InputVideoError(
-        f"{name}: got {got}, expected a turn by a multiple of 90 degrees; turn it first, with ffmpeg's filter rotate"
+        f"{name}: got {got}, expected a turn by a multiple of 90 degrees; turn it first, as ffmpeg -i IN OUT.mp4 does"
     )

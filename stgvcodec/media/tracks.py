@@ -390,20 +390,20 @@ def refuse_unheld(
     Raises:
         ConfigError: there is a track that the container cannot hold.
     """
-    for number, track in tracks.items():
-        if _holds(muxer, track, firsts.get(number)):
-            continue
-        suffixes = [
-            suffix
-            for suffix, other in others.items()
-            if all(_holds(other, each, firsts.get(i)) for i, each in tracks.items())
-        ]
-        leave_out = "--no-audio" if track.kind == "audio" else "--no-subtitles"
-        advice = f"write {' or '.join(suffixes)}, or leave it" if suffixes else "leave it"
-        raise ConfigError(
-            f"{destination}: this kind of file cannot hold track {number}, {track_name(track)}; {advice} out with "
-            f"{leave_out}"
-        )
+    unheld = {number: track for number, track in tracks.items() if not _holds(muxer, track, firsts.get(number))}
+    if not unheld:
+        return
+    suffixes = [
+        suffix
+        for suffix, other in others.items()
+        if all(_holds(other, track, firsts.get(number)) for number, track in tracks.items())
+    ]
+    names = ", ".join(f"track {number}, {track_name(track)}" for number, track in unheld.items())
+    kinds = {track.kind for track in unheld.values()}
+    options = [option for kind, option in (("audio", "--no-audio"), ("subtitle", "--no-subtitles")) if kind in kinds]
+    what = "them" if len(unheld) > 1 else "it"
+    advice = f"write {' or '.join(suffixes)}, or leave {what}" if suffixes else f"leave {what}"
+    raise ConfigError(f"{destination}: this kind of file cannot hold {names}; {advice} out with {' '.join(options)}")
 
 
 def _holds(muxer: str, track: Track, first: TrackPacket | None) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from fractions import Fraction
@@ -101,7 +102,7 @@ class VideoFileSource:
             if picture.interlaced_frame:
                 raise InputVideoError(
                     f"{name}: got an interlaced frame, expected progressive video; deinterlace first, for example with "
-                    f"ffmpeg -i {self.name} -vf yadif progressive.mp4"
+                    f"ffmpeg -i {shlex.quote(self.name)} -vf yadif progressive.mp4"
                 )
             previous, pts = pts, pts + step if decoded_pts is None else decoded_pts
             if damage.n_read > 0 and pts <= previous:
@@ -178,11 +179,12 @@ class VideoFileSource:
             return (
                 f"got timestamp {pts} after {previous}, expected them to rise: timestamps restart, as in files that "
                 f"were joined byte by byte; take the first with --frames 0:{n_read}, or time all frames anew with "
-                f"ffmpeg -r {self.frame_rate} -i {self.name} joined.mp4"
+                f"ffmpeg -r {self.frame_rate} -i {shlex.quote(self.name)} joined.mp4"
             )
         return (
             f"got timestamp {pts} after {previous}, expected them to rise: two frames share a time in units of "
-            f"{self.time_base} seconds; spread them first, with ffmpeg -r {self.frame_rate} -i {self.name} spread.mp4"
+            f"{self.time_base} seconds; spread them first, with "
+            f"ffmpeg -r {self.frame_rate} -i {shlex.quote(self.name)} spread.mp4"
         )
 
     @contextmanager

@@ -122,8 +122,8 @@ def test_cut_short_says_what_can_be_kept(write_video, noise):
 
 @pytest.mark.parametrize("order", ["tff=1", "bff=1"], ids=["top-first", "bottom-first"])
 def test_interlaced(write_video, noise, order):
-    path = write_video([noise(32, 48)] * 3, name="a.mp4", codec="libx264", options={"x264-params": order})
-    with pytest.raises(InputVideoError, match=r"got an interlaced frame, expected progressive .* -vf yadif"):
+    path = write_video([noise(32, 48)] * 3, name="my a.mp4", codec="libx264", options={"x264-params": order})
+    with pytest.raises(InputVideoError, match=r"got an interlaced frame, .* -i '\S*/my a.mp4' -vf yadif"):
         open_video(path)
 
 

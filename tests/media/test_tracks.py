@@ -137,13 +137,14 @@ def test_what_a_container_holds(mp4, mkv, suffix):
 
 
 def test_an_output_that_cannot_hold_a_track_is_refused_with_advice(mp4, mkv):
-    message = r"^b.mp4: .* cannot hold track 3, subtitles in subrip \(fra\); write .mkv, or leave it out with --no-sub"
+    message = r"^b.mp4: .* cannot hold track 3, .*\), track 4, .*; write .mkv, or leave them out with --no-subtitles$"
     with pytest.raises(ConfigError, match=message):
         check("b.mp4", "mp4", tracks_of(mkv))
     with pytest.raises(ConfigError, match=r"track 2, subtitles in mov_text \(fra\); write .mp4 or .mov, or leave it"):
         check("b.mkv", "matroska", tracks_of(mp4))
     both = dict(enumerate([*tracks_of(mkv).tracks, *tracks_of(mp4).tracks]))
-    with pytest.raises(ConfigError, match=r"track 0, sound in opus \(eng\); leave it out with --no-audio$"):
+    of_both_kinds = r"track 0, sound in opus \(eng\), .* \(ita\); leave them out with --no-audio --no-subtitles$"
+    with pytest.raises(ConfigError, match=of_both_kinds):
         refuse_unheld("b.mov", "mov", both, {}, MUXERS)
 
 
