@@ -39,7 +39,7 @@ def test_frames_and_a_folder_of_them_give_one_file(from_folder, clip, tmp_path, 
     report = encode(SOURCES[kind](clip), tmp_path / "a.stgv", config=tiny(n_gaussians=20), fps=24, device="cpu")
 
     assert (tmp_path / "a.stgv").read_bytes() == from_folder
-    assert (report.n_frames, report.audio_dropped) == (7, False)
+    assert (report.n_frames, report.tracks) == (7, ())
 
 
 def test_with_a_target_frames_are_read_twice(clip, tmp_path):
