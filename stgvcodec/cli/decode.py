@@ -53,7 +53,7 @@ def decode_command(
     Video files are .mp4, .mov, .mkv and .avi (H.264), .webm (VP9), .gif and .y4m; --codec chooses another codec.
     A name such as frame_%04d.png (.jpg, .tif, .webp, .bmp) numbers images from 0.
 
-    INPUT may be - or a named pipe. OUTPUT may be -, where the frames come as y4m: stgvcodec decode in.stgv - | ffplay -
+    INPUT may be - or a named pipe. So may OUTPUT; the frames come as y4m then: stgvcodec decode in.stgv - | ffplay -
     """
     check_paths("decode", source, destination)
     output.check_json_path(json_path, source, destination)
@@ -77,7 +77,7 @@ def decode_command(
     for what in report.damage:
         click.echo(f"stgvcodec: skipped: {what}", err=True)
     if verbosity.level >= 0:
-        output.print_beside(json_path if json_path is not None else destination, summary(report))
+        output.print_beside(summary(report), destination, json_path)
 
 
 def summary(report: DecodeReport) -> str:

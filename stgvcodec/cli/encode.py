@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from fractions import Fraction
 from pathlib import Path
@@ -12,7 +13,7 @@ import click
 from stgvcodec.cli import options, output
 from stgvcodec.cli.hints import check_paths
 from stgvcodec.cli.overwriting import check_overwrite, overwrite_options
-from stgvcodec.cli.pipes import spooled
+from stgvcodec.cli.pipes import piped_out, spooled
 from stgvcodec.cli.progress import shown_progress
 from stgvcodec.cli.verbosity import Verbosity, verbosity_options
 
@@ -61,7 +62,7 @@ def encode_command(
     """Encode INPUT, a video file or a folder of images, into the .stgv file OUTPUT.
 
     INPUT may be a name in quotes that stands for several images, such as 'frame_%04d.png' or 'frame_*.png'. It may also
-    be - or a named pipe, of which a copy is made, since it is read twice.
+    be - or a named pipe, of which a copy is made, since it is read twice. OUTPUT may be one, too.
 
     Finished GoPs are flushed to OUTPUT.part. Where the encode is interrupted, by a signal, a full disk or a crash, that
     file stays. The same command with --resume continues it to the file that it would have become; decode --keep-going
@@ -72,10 +73,14 @@ def encode_command(
     check_overwrite(source, destination, json_path, yes=yes, no=no)
     from stgvcodec.encoder.encode import encode
 
-    with spooled(source) as readable, shown_progress("encoding", verbosity) as progress:
+    with (
+        spooled(source) as readable,
+        piped_out(destination) as written,
+        shown_progress("encoding", verbosity) as progress,
+    ):
         report = encode(
             readable,
-            destination,
+            written,
             config=config,
             selection=selection,
             fps=fps,
@@ -88,10 +93,11 @@ def encode_command(
             # An answer on the terminal is about OUTPUT alone.
             resume=True if resume else False if yes else None,
         )
+    report = dataclasses.replace(report, path=destination)
     output.write_json(json_path, report)
     if verbosity.level >= 0:
-        output.print_beside(json_path, summary(report))
-        output.print_beside(json_path, gop_table(report, with_costs=verbosity.level > 0))
+        output.print_beside(summary(report), destination, json_path)
+        output.print_beside(gop_table(report, with_costs=verbosity.level > 0), destination, json_path)
 
 
 def print_plan(plan: EncodePlan) -> None:

@@ -6,7 +6,9 @@ twice.
 
 from __future__ import annotations
 
+import errno
 import functools
+import os
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -32,7 +34,23 @@ INITIALIZATIONS = ("content", "random")
 _Command = Callable[..., None]
 _Value = TypeVar("_Value")
 
-PATH = click.Path(path_type=Path)
+
+class _PathType(click.Path):
+    """A path that the file system can have; what its file has to be is for others to say."""
+
+    def convert(
+        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | bytes | os.PathLike[str]:
+        path = super().convert(value, param, ctx)
+        try:
+            Path(os.fsdecode(path)).stat()
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                self.fail(f"{click.format_filename(path)}: the name is too long; choose a shorter one", param, ctx)
+        return path
+
+
+PATH = _PathType(path_type=Path)
 
 
 def device_options(command: _Command) -> _Command:

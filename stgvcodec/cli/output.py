@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
-from stgvcodec.cli.pipes import STANDARD_STREAM
+from stgvcodec.cli.pipes import STANDARD_OUTPUTS, STANDARD_STREAM
 from stgvcodec.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -138,9 +138,9 @@ def print_result(text: str) -> None:
     click.echo(text)
 
 
-def print_beside(path: Path | None, text: str) -> None:
-    """Print a line or more on stdout, or on stderr if `path` is "-", which says that something else goes to stdout."""
-    click.echo(text, err=path is not None and os.fspath(path) == STANDARD_STREAM)
+def print_beside(text: str, *outputs: Path | None) -> None:
+    """Print a line or more on stdout, or on stderr if one of the run's outputs goes to stdout already."""
+    click.echo(text, err=any(path is not None and os.fspath(path) in STANDARD_OUTPUTS for path in outputs))
 
 
 def number(n: int) -> str:

@@ -1,4 +1,4 @@
-"""Sources that come through a pipe; `-` and what is no regular file, such as a named pipe, stand for one."""
+"""Files that come or go through a pipe; `-` and what is no regular file, such as a named pipe, stand for one."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from stgvcodec.errors import ConfigError, InputVideoError
+from stgvcodec.errors import ConfigError, InputVideoError, OutputError
 
 STANDARD_STREAM = "-"
+STANDARD_OUTPUTS = (STANDARD_STREAM, "/dev/stdout", "/dev/fd/1")
+"""Names of the standard output."""
+
 _COPY_BYTES = 1 << 20
 
 
@@ -26,7 +29,7 @@ def spooled(source: Path) -> Iterator[Path]:
     is removed when the block ends.
 
     Raises:
-        ConfigError: the source is the standard input, and that is a terminal.
+        ConfigError: the source is the standard input, and that is closed or a terminal.
         InputVideoError: nothing comes through the pipe, or it cannot be read.
     """
     if os.fspath(source) != STANDARD_STREAM and not _is_pipe(source):
@@ -35,7 +38,8 @@ def spooled(source: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="stgvcodec-") as folder:
         if os.fspath(source) == STANDARD_STREAM:
             if sys.stdin is None or sys.stdin.isatty():
-                raise ConfigError("-: the standard input is a terminal, expected a pipe or a file; name a file")
+                what = "closed" if sys.stdin is None else "a terminal"
+                raise ConfigError(f"-: the standard input is {what}, expected a pipe or a file; name a file")
             yield _copied(sys.stdin.buffer, Path(folder), "standard input")
             return
         try:
@@ -45,6 +49,37 @@ def spooled(source: Path) -> Iterator[Path]:
         with file:
             copy = _copied(file, Path(folder), source.name)
         yield copy
+
+
+@contextmanager
+def piped_out(destination: Path) -> Iterator[Path]:
+    """Give a path for a file that cannot be written from its beginning to its end: the destination itself, or a copy.
+
+    Where the destination is a pipe the copy, in the folder for temporary files (TMPDIR), goes through it when the block
+    ends without an error.
+
+    Raises:
+        ConfigError: the destination is the standard output, and that is a terminal.
+        OutputError: the pipe cannot be written.
+    """
+    if os.fspath(destination) != STANDARD_STREAM and not _is_pipe(destination):
+        yield destination
+        return
+    if os.fspath(destination) == STANDARD_STREAM and sys.stdout.isatty():
+        raise ConfigError("-: the standard output is a terminal, expected a pipe or a file; name a file")
+    with tempfile.TemporaryDirectory(prefix="stgvcodec-") as folder:
+        copy = Path(folder) / "standard output"
+        yield copy
+        with copy.open("rb") as file:
+            if os.fspath(destination) == STANDARD_STREAM:
+                shutil.copyfileobj(file, sys.stdout.buffer, _COPY_BYTES)
+                sys.stdout.buffer.flush()
+                return
+            try:
+                with destination.open("wb") as pipe:
+                    shutil.copyfileobj(file, pipe, _COPY_BYTES)
+            except OSError as error:
+                raise OutputError(f"{destination}: cannot be written: {error.strerror}") from error
 
 
 def _copied(file: BinaryIO, folder: Path, name: str) -> Path:

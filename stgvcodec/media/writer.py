@@ -64,6 +64,12 @@ class VideoWriter:
         if self._destination == _STANDARD_OUTPUT:
             self._sink = self._y4m(sys.stdout.buffer)
             return self
+        if self._destination.is_fifo():
+            try:
+                self._sink = self._y4m(self._stack.enter_context(self._destination.open("wb")))
+            except OSError as failure:
+                raise self._failed(failure) from failure
+            return self
         suffix = self._destination.suffix.lower()
         # An error of a constructor has to reach the temporary output, which would be renamed otherwise.
         with ExitStack() as stack:
@@ -146,9 +152,11 @@ def check_suffix(destination: PathLike) -> None:
     """Refuse an output of no kind that `open_writer` lists.
 
     Raises:
-        ConfigError: the suffix is unknown.
+        ConfigError: the suffix is unknown, or the output is a named pipe with the suffix of something else than y4m.
     """
     suffix = Path(destination).suffix.lower()
+    if suffix not in ("", Y4M) and Path(destination).is_fifo():
+        raise ConfigError(f"{destination}: is a pipe, which takes y4m alone; give it that suffix or none")
     if suffix not in ("", *VIDEO_SUFFIXES, *WRITTEN_SUFFIXES):
         supported = ", ".join((*VIDEO_SUFFIXES, *WRITTEN_SUFFIXES))
         raise ConfigError(
@@ -178,7 +186,7 @@ def open_writer(
     - `.gif`: 256 colours in each frame, times in hundredths of a second.
     - `.y4m`: 8-bit 4:4:4 or another subsampling, BT.601 limited, since the format cannot say another matrix. Timestamps
       are not kept.
-    - `-`: the same on the standard output.
+    - `-`: the same on the standard output. A named pipe takes it too, with the suffix `.y4m` or none.
     - no suffix: a folder of lossless PNGs, `000000.png` and on. Timestamps are not kept.
     - `.png`, `.bmp`, `.tif`, `.webp` (all lossless), `.jpg`: images, numbered from 0 where the name says how, as
       `frame_%03d.png` does; without that, one frame.
@@ -210,6 +218,9 @@ def open_writer(
             raise ConfigError("-: the standard output is a terminal; pipe it, for example into `ffplay -`")
         suffix = Y4M
     check_suffix(destination)
+    is_pipe = path.is_fifo()
+    if is_pipe:
+        suffix = Y4M
     if width < 1 or height < 1 or frame_rate <= 0 or time_base <= 0:
         raise ConfigError(
             f"output: got {width}x{height}, {frame_rate} fps, time base {time_base}, expected more than 0"
@@ -223,7 +234,7 @@ def open_writer(
         check_output_folder(path)
     elif suffix in WRITTEN_SUFFIXES:
         check_output_files(path)
-    elif path != _STANDARD_OUTPUT:
+    elif path != _STANDARD_OUTPUT and not is_pipe:
         check_output_file(path)
     if suffix in ("", *WRITTEN_SUFFIXES) and sample_aspect_ratio != 1:
         _log.warning("%s: images do not keep the ratio of pixels that are not square (%s)", path, sample_aspect_ratio)

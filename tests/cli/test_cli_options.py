@@ -118,3 +118,8 @@ def test_options_keep_the_order_in_which_they_are_declared() -> None:
         "quiet",
         "verbose",
     ]
+
+
+def test_a_name_that_no_file_can_have_is_refused() -> None:
+    with pytest.raises(click.BadParameter, match="the name is too long; choose a shorter one"):
+        options.PATH.convert("a" * 300, None, None)

@@ -55,6 +55,36 @@ def test_what_is_piped_out_is_the_file_that_would_be_written(encoded, tmp_path):
 
 
 @pytest.mark.slow
+def test_an_encoded_file_goes_through_a_pipe_and_leaves_none_behind(tmp_path):
+    """A report beside it does not get between its bytes."""
+    write_folder(moving_clip(3), tmp_path / "in")
+    encode = f"{STGVCODEC} encode in - --preset draft --gaussians 30 --device cpu --json report.json"
+
+    done = shell(f"{encode} | {STGVCODEC} info - --json", tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert (report["path"], report["file_bytes"]) == ("-", json.loads(done.stdout)["file_bytes"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "report.json"]
+
+
+@pytest.mark.slow
+def test_frames_go_into_a_named_pipe(encoded, tmp_path):
+    decode = f"{STGVCODEC} decode {encoded}"
+    os.mkfifo(tmp_path / "pipe")
+
+    into_pipe = shell(f"cat pipe & {decode} pipe --device cpu -q; wait", tmp_path)
+    with_report = shell(f"{decode} - --device cpu --json report.json", tmp_path)
+
+    assert into_pipe.stdout == with_report.stdout
+    assert into_pipe.stdout.startswith(b"YUV4MPEG2")
+    assert (tmp_path / "pipe").is_fifo()
+    os.mkfifo(tmp_path / "pipe.mp4")
+    refused = shell(f"{decode} pipe.mp4 --device cpu", tmp_path)
+    assert (refused.returncode, b"is a pipe, which takes y4m alone" in refused.stderr) == (2, True)
+
+
+@pytest.mark.slow
 def test_a_file_is_read_from_a_pipe(encoded, tmp_path):
     direct = shell(f"{STGVCODEC} info {encoded} --json", tmp_path)
     for command in (f"cat {encoded} | {STGVCODEC} info - --json", f"{STGVCODEC} info <(cat {encoded}) --json"):
