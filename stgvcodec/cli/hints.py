@@ -28,7 +28,11 @@ _EVERYWHERE = {
     "-hide_banner": "leave it out",
     "-nostdin": "leave it out",
     "-threads": "the environment variable STGV_THREADS sets the number of threads",
-    "-an": "leave it out",
+    "-an": "use --no-audio",
+    "-sn": "use --no-subtitles",
+    "-dn": "leave it out, since data streams are not kept",
+    "-map_metadata": "use --no-metadata",
+    **dict.fromkeys(("-c:a", "-acodec", "-c:s", "-scodec"), "sound and subtitles are kept as they are"),
 }
 _RATE = "use --psnr-target DB for a quality, --size-target BYTES for a size, --bpp-target BPP for a rate"
 _ENCODE = {
@@ -79,9 +83,10 @@ def usage_hint(error: click.UsageError, arguments: Sequence[str]) -> str | None:
     own = {name for parameter in error.ctx.command.params for name in parameter.opts}
     for argument in arguments:
         # ffmpeg names streams behind a colon: -c:v, -b:v, -filter:v.
-        name = argument.partition("=")[0].partition(":")[0]
-        if argument not in own and name in hints:
-            return f"No such option '{argument.partition('=')[0]}': {hints[name]}"
+        option = argument.partition("=")[0]
+        hint = hints.get(option) or hints.get(option.partition(":")[0])
+        if argument not in own and hint is not None:
+            return f"No such option '{option}': {hint}"
     return None
 
 
@@ -110,10 +115,26 @@ def check_paths(command: str, source: Path, destination: Path) -> None:
             f"{source}: is encoded already; to do it anew, try: "
             f"stgvcodec decode {first} - | stgvcodec encode - {second}"
         )
-    if _ADDRESS.match(os.fspath(source)):
-        url = shlex.quote(_ADDRESS.sub(r"\1://", os.fspath(source), count=1))
-        fetch = f"ffmpeg -i {url} -f yuv4mpegpipe -" if command == "encode" else f"curl -L {url}"
-        raise ConfigError(f"{url}: is an address, expected a file; try: {fetch} | stgvcodec {command} - {second}")
+    check_address(source, f"stgvcodec {command} - {second}")
+
+
+def check_address(source: Path, command: str) -> None:
+    """Refuse a source that is an address, and say what to type.
+
+    Args:
+        source: The input.
+        command: The command that reads its standard input in place of the source.
+
+    Raises:
+        ConfigError: it is an address.
+    """
+    match = _ADDRESS.match(os.fspath(source))
+    if match is None:
+        return
+    url = shlex.quote(_ADDRESS.sub(r"\1://", os.fspath(source), count=1))
+    is_web = match[1].lower() in ("http", "https", "ftp")
+    fetch = f"curl -L {url}" if is_web else f"ffmpeg -i {url} -c copy -f matroska -"
+    raise ConfigError(f"{url}: is an address, expected a file; try: {fetch} | {command}")
 
 
 def _are_images(arguments: Sequence[str]) -> bool:

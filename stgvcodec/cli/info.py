@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from stgvcodec.cli import options, output
+from stgvcodec.cli.hints import check_address
 from stgvcodec.cli.pipes import spooled
 from stgvcodec.cli.verbosity import Verbosity, verbosity_options
 from stgvcodec.decoder.decode_budget import DEFAULT_MAX_MEMORY, DEFAULT_MAX_WORK
@@ -26,6 +27,7 @@ def info_command(verbosity: Verbosity, file: Path, *, as_json: bool) -> None:
 
     FILE may be - or a named pipe. -v adds the header of each GoP and the limits of the format.
     """
+    check_address(file, "stgvcodec info -")
     from stgvcodec.decoder.stream_info import read_info
 
     with spooled(file) as readable:
@@ -77,11 +79,13 @@ def general(info: StreamInfo) -> str:
         f"{field.name.replace('_', ' ')} {_shown(getattr(info.color, field.name))}" for field in fields(info.color)
     ]
     extent = f"{output.counted(info.n_frames, 'frame')} in {output.duration(info.duration_seconds)}"
+    ratio = info.sample_aspect_ratio
+    pixels = "" if ratio == 1 else f", pixels {ratio.numerator}:{ratio.denominator}"
     uneven = " in name, with uneven timestamps" if info.variable_frame_rate else ""
     pairs = [
         ("format", f"version {info.format_version}, profile {info.profile}, written by {info.tool}"),
         ("size", f"{output.number(info.file_bytes)} bytes, {info.bpp:.4f} bits a pixel"),
-        ("video", f"{info.width}x{info.height}, {extent}"),
+        ("video", f"{info.width}x{info.height}{pixels}, {extent}"),
         ("rate", f"{_ratio(info.frame_rate)} frames a second{uneven}, time base {_ratio(info.time_base)} s"),
         ("source", ", ".join(source)),
     ]

@@ -27,6 +27,9 @@ COMMANDS = {"encode": encode_command, "decode": decode_command}
         ("encode in.mp4 -c:v libx264 out.stgv", "'-c:v': the codec is this one"),
         ("encode in.mp4 out.stgv -vf scale=64:48", "'-vf': use --crop WxH+X+Y and --resize WxH"),
         ("encode in.mp4 out.stgv -r 25", "'-r': --fps RATE is the rate of images; the times of a video are kept"),
+        ("encode in.mp4 out.stgv -an", "'-an': use --no-audio"),
+        ("decode in.stgv out.mp4 -sn", "'-sn': use --no-subtitles"),
+        ("decode in.stgv -c:a copy out.mp4", "'-c:a': sound and subtitles are kept as they are"),
         ("decode -i in.stgv out.mp4", "'-i': the input is the first argument, without an option"),
         ("decode in.stgv -c:v libx265 -crf 20 out.mp4", "'-c:v': use --codec NAME"),
         ("decode in.stgv -q:v 2 out.mp4", "'-q:v': use --crf N"),
@@ -73,9 +76,14 @@ def test_images_that_the_shell_has_listed_are_told_to_be_quoted(cli) -> None:
         ("encode x.stgv y.stgv", "x.stgv: is encoded already; to do it anew, try: stgvcodec decode x.stgv - |"),
         (
             "encode https://a.b/c.mp4 x.stgv",
-            "https://a.b/c.mp4: is an address, expected a file; try: ffmpeg -i https://a.b/c.mp4 -f yuv4mpegpipe - | "
+            "https://a.b/c.mp4: is an address, expected a file; try: curl -L https://a.b/c.mp4 | "
             "stgvcodec encode - x.stgv",
         ),
+        (
+            "encode rtsp://a.b/c x.stgv",
+            "try: ffmpeg -i rtsp://a.b/c -c copy -f matroska - | stgvcodec encode - x.stgv",
+        ),
+        ("info https://a.b/c.stgv", "https://a.b/c.stgv: is an address, expected a file; try: curl -L"),
         ("decode http://a.b/c.stgv x.mp4", "try: curl -L http://a.b/c.stgv | stgvcodec decode - x.mp4"),
     ],
 )
@@ -87,4 +95,4 @@ def test_swapped_arguments_and_addresses_are_recognised(cli, tmp_path, monkeypat
 
 def test_names_are_quoted_for_a_shell(cli) -> None:
     cli("encode", "a b.stgv", "c d.mp4").assert_refused(2, re.escape("stgvcodec encode 'c d.mp4' 'a b.stgv'"))
-    cli("encode", "http://a/b?c&d", "e.stgv").assert_refused(2, re.escape("ffmpeg -i 'http://a/b?c&d' -f"))
+    cli("encode", "http://a/b?c&d", "e.stgv").assert_refused(2, re.escape("curl -L 'http://a/b?c&d' |"))

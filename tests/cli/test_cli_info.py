@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
 from stgvcodec import read_info
 from stgvcodec.cli import output
+from stgvcodec.cli.info import general
 
 PROMISED = {"file_bytes", "width", "height", "n_frames", "fps", "bpp", "profile", "format_version", "streams", "gops"}
 
@@ -40,6 +43,12 @@ def test_text_names_every_stream_and_v_adds_headers_and_limits(cli, encoded: Pat
 
     words = {line.split()[0] for line in verbose.out.splitlines() if line.strip()}
     assert words >= {*info.limits, *info.gops[0].header}
+
+
+def test_the_shape_of_pixels_is_told_where_they_are_not_square(encoded: Path) -> None:
+    info = read_info(encoded)
+    assert "pixels" not in general(info)
+    assert ", pixels 16:15, " in general(dataclasses.replace(info, sample_aspect_ratio=Fraction(16, 15)))
 
 
 def test_info_needs_no_torch(encoded: Path) -> None:
