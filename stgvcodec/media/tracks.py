@@ -48,6 +48,9 @@ _UNKNOWN_LANGUAGE = "und"
 MOST_TRACKS, MOST_SETUP_BYTES, MOST_PTS, MOST_STEP, MOST_NAME = 128, 2**20, 2**62, 2**40, 64
 # A chunk holds such a packet and what comes before it.
 _MOST_PACKET_BYTES = 2**27
+# Packets of these are shorter than Matroska's unit of time, so that several have one timestamp there. Here each has its
+# own, in a unit that is finer by this factor.
+_SHORT_PACKETS, _FINER = ("truehd", "mlp"), 48
 # What a number of channels stands for where a file names none.
 _LAYOUTS = MappingProxyType({1: "mono", 2: "stereo"})
 
@@ -186,10 +189,11 @@ def _track_of(stream: Stream) -> Track | str:
         tags.setdefault("title", name)
     if tags.get("language") == _UNKNOWN_LANGUAGE:
         del tags["language"]
+    codec = context.codec.canonical_name
     return Track(
         kind=stream.type,
-        codec=context.codec.canonical_name,
-        time_base=stream.time_base,
+        codec=codec,
+        time_base=stream.time_base / _FINER if codec in _SHORT_PACKETS else stream.time_base,
         setup_format=setup_format,
         setup=setup,
         sample_rate=getattr(context, "sample_rate", None) or 0,
@@ -227,10 +231,14 @@ def _layout_name(context: CodecContext) -> str:
 def _kept_packet(packet: Packet[Stream], last: TrackPacket | None, track: Track) -> TrackPacket | None:
     """Return a packet as it is carried; None if it has no place in time behind the last one."""
     pts = packet.pts if packet.pts is not None else packet.dts
+    duration = max(packet.duration or 0, 0)
+    if track.codec in _SHORT_PACKETS and pts is not None:
+        pts, duration = pts * _FINER, duration * _FINER
+        if last is not None and pts <= last.pts < pts + _FINER:
+            pts = last.pts + 1
     if pts is None and last is not None:
         pts = last.end
     least = None if last is None else last.pts + (track.kind == "audio")
-    duration = max(packet.duration or 0, 0)
     if pts is None or (least is not None and pts < least) or max(abs(pts), abs(pts + duration)) > MOST_PTS:
         return None
     if duration > MOST_STEP or packet.size > _MOST_PACKET_BYTES or (last and abs(pts - last.end) > MOST_STEP):

@@ -3,8 +3,10 @@ from __future__ import annotations
 import dataclasses
 import io
 import logging
+import math
 from fractions import Fraction
-from itertools import islice
+from itertools import islice, pairwise
+from pathlib import Path
 
 import av
 import numpy as np
@@ -156,6 +158,21 @@ def test_what_a_container_refuses_at_its_end_is_refused_before(mkv):
     with pytest.raises(ConfigError, match=r"cannot hold track 0, sound in pcm_s16le \(deu\); write .mov or .mkv"):
         refuse_unheld("b.mp4", "mp4", {0: pcm}, {0: first}, MUXERS)
     refuse_unheld("b.mkv", "matroska", {0: pcm}, {0: first}, MUXERS)
+
+
+def test_packets_that_are_shorter_than_the_unit_of_time_are_all_kept():
+    """TrueHD has 1200 packets a second, of which Matroska gives some the same millisecond."""
+    path = Path(__file__).parent / "cases" / "truehd.mkv"
+    with av.open(str(path)) as container:
+        expected = [(packet.pts, bytes(packet)) for packet in container.demux(audio=0) if packet.size]
+    assert len({pts for pts, _ in expected}) < len(expected)
+
+    source = tracks_of(path)
+    (track,) = source.tracks
+    kept = [packet for _, packet in source.packets()]
+
+    assert [(math.floor(packet.pts * track.time_base * 1000), packet.data) for packet in kept] == expected
+    assert all(earlier.pts < later.pts for earlier, later in pairwise(kept))
 
 
 @pytest.mark.parametrize(("codec", "suffix"), [("pcm_s24le", ".mkv"), ("pcm_mulaw", ".mov"), ("alac", ".mkv")])
