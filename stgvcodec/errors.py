@@ -126,7 +126,10 @@ def naming_memory(what: str, remedy: str) -> Iterator[None]:
     except (MemoryError, RuntimeError, OSError) as error:
         if isinstance(error, StgvError) or not is_out_of_memory(error):
             raise
-        raise StgvError(f"out of memory while {what}: close other programs, or {remedy}") from error
+        named = StgvError(f"out of memory while {what}: close other programs, or {remedy}")
+        for note in getattr(error, "__notes__", []):
+            named.add_note(note)
+        raise named from error
 
 
 class CancelledError(StgvError):
