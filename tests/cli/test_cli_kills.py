@@ -29,7 +29,7 @@ from stgvcodec.encoder import part_file
 
 logger = logging.getLogger(__name__)
 
-N_KILLS = int(os.environ.get("STGV_KILLS", "4"))
+N_KILLS = int(os.environ.get("STGV_KILLS", "2"))
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 N_FRAMES, GOP = 10, 3
 JOBS = {
