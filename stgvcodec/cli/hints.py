@@ -138,5 +138,7 @@ def check_address(source: Path, command: str) -> None:
 
 
 def _are_images(arguments: Sequence[str]) -> bool:
+    from stgvcodec.media.image_folder import IMAGE_SUFFIXES
+
     suffixes = [Path(argument).suffix.lower() for argument in arguments if not argument.startswith("-")]
-    return sum(suffix in (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp") for suffix in suffixes) > 1
+    return sum(suffix in IMAGE_SUFFIXES for suffix in suffixes) > 1

@@ -76,7 +76,7 @@ def available_backends() -> tuple[tuple[str, str], ...]:
 
 
 def symbols_sha256(symbols: GopSymbols) -> str:
-    """Of the header, then of all arrays, little-endian, each with its name, dtype and shape before it."""
+    """Return the SHA-256 of the header, then of all arrays, little-endian, each behind its name, dtype and shape."""
     digest = hashlib.sha256(repr(dataclasses.astuple(symbols.header)).encode())
     for field in dataclasses.fields(symbols):
         if field.name == "header":

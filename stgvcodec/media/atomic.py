@@ -6,7 +6,7 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -131,18 +131,14 @@ def atomic_folder(destination: PathLike) -> Iterator[Path]:
         OutputError: `check_output_folder` or the file system refuses.
     """
     path = check_output_folder(destination)
-    part = _part_name(path)
-    try:
-        with os_errors(destination):
-            part.mkdir()
-        with os_errors(destination, part):
-            yield part
-        with os_errors(destination):
-            if path.is_dir():
-                path.rmdir()
-            part.rename(path)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+
+    def put_in_place(part: Path) -> None:
+        if path.is_dir():
+            path.rmdir()
+        part.rename(path)
+
+    with _part_folder(destination, path, put_in_place) as part:
+        yield part
 
 
 @contextmanager
@@ -162,6 +158,18 @@ def atomic_files(destination: PathLike) -> Iterator[Path]:
     """
     check_output_files(destination)
     path = Path(os.path.realpath(destination))
+
+    def put_in_place(part: Path) -> None:
+        for file in sorted(part.iterdir()):
+            file.replace(path.with_name(file.name))
+
+    with _part_folder(destination, path, put_in_place) as part:
+        yield part
+
+
+@contextmanager
+def _part_folder(destination: PathLike, path: Path, put_in_place: Callable[[Path], None]) -> Iterator[Path]:
+    """Give a block an empty folder beside `path`, which `put_in_place` moves if the block ends well; then remove it."""
     part = _part_name(path)
     try:
         with os_errors(destination):
@@ -169,8 +177,7 @@ def atomic_files(destination: PathLike) -> Iterator[Path]:
         with os_errors(destination, part):
             yield part
         with os_errors(destination):
-            for file in sorted(part.iterdir()):
-                file.replace(path.with_name(file.name))
+            put_in_place(part)
     finally:
         shutil.rmtree(part, ignore_errors=True)
 

@@ -116,9 +116,7 @@ class VideoFile:
         self._shift = Fraction(0)
         self._converter = ColorConverter()
         if muxer in _MATROSKA and (video.time_base / _MILLISECOND).denominator != 1:
-            _log.warning(
-                "%s", "Matroska stores whole milliseconds: timestamps are rounded; write .mp4 to keep them exactly"
-            )
+            _log.warning("Matroska stores whole milliseconds: timestamps are rounded; write .mp4 to keep them exactly")
         if video.sample_aspect_ratio != 1 and not keeps_sample_aspect(muxer, encoding.encoder):
             _log.warning(
                 "%s in this container does not keep the ratio of pixels that are not square (%s); write .mp4",
