@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import builtins
 import os
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,9 @@ from stgvcodec.encoder.config import EncodeConfig
 from stgvcodec.encoder.encode import encode
 from stgvcodec.encoder.presets import PRESETS
 from stgvcodec.encoder.reports import EncodeReport
+
+# What is started in the background, such as these tests by CI, often ignores SIGINT, and what it starts inherits that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # They are uneven on purpose, and do not begin at zero.
 PTS = (80, 120, 200, 210, 330, 350, 390)

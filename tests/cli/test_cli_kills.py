@@ -50,8 +50,6 @@ class Whole:
 
 def popen(command: list[str], destination: Path, *options: str, file_bytes: int | None = None) -> subprocess.Popen:
     def prepare() -> None:
-        # A shell lets what it starts in the background, such as these tests, ignore SIGINT.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
         if file_bytes is not None:
             # Python ignores SIGXFSZ, so that a write that is too much fails as on a full disk.
             resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))

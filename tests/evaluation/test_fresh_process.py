@@ -44,11 +44,7 @@ def test_a_signal_ends_the_decoding_process_too_and_leaves_it_time_to_clean_up(t
         "except exits.Interrupted as interrupted:\n"
         "    sys.exit(interrupted.exit_code)\n"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", parent],
-        # A shell lets what it starts in the background, such as these tests, ignore SIGINT.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    process = subprocess.Popen([sys.executable, "-c", parent])
     deadline = time.monotonic() + 30
     while not (tmp_path / "ready").exists():
         assert time.monotonic() < deadline
