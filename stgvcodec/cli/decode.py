@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 @click.argument("source", metavar="INPUT", type=options.PATH)
 @click.argument("destination", metavar="OUTPUT", type=options.PATH)
 @options.rendering_options
-@click.option("--keep-going", is_flag=True, help="Render every GoP of a damaged file that can be.")
+@click.option(
+    "--keep-going", is_flag=True, help="Render a damaged file, and the nearest intact frame for one that is lost."
+)
 @options.frames_option
 @options.codec_options
 @options.budget_options
@@ -75,7 +77,7 @@ def decode_command(
         )
     output.write_json(json_path, report)
     for what in report.damage:
-        click.echo(f"stgvcodec: skipped: {what}", err=True)
+        click.echo(f"stgvcodec: damage: {what}", err=True)
     if verbosity.level >= 0:
         output.print_beside(summary(report), destination, json_path)
 
@@ -91,5 +93,5 @@ def summary(report: DecodeReport) -> str:
         pairs.append(("rendering", f"{output.duration(report.render_seconds)} of it, {rate:.1f} frames a second"))
     pairs += [output.track(track) for track in report.tracks]
     if report.damage:
-        pairs.append(("damage", f"{output.counted(len(report.damage), 'part')} skipped, listed above"))
+        pairs.append(("damage", f"{output.counted(len(report.damage), 'fault')}, listed above"))
     return f"{output.name(report.path)}\n{output.facts(pairs)}"

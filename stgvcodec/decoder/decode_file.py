@@ -41,7 +41,7 @@ class DecodeReport:
         n_frames: Number of frames written.
         seconds: Wall-clock time of reading, rendering and writing.
         render_seconds: The part of `seconds` in which bytes became 8-bit RGB frames.
-        damage: Damaged parts that keep_going skipped, each with the reason.
+        damage: Damaged parts that keep_going skipped, each with the reason, and the frames that are missing.
         tracks: Tracks of sound and subtitles that were written.
         device: The device on which it ran.
         backend: Name of the back end that rendered.
@@ -92,7 +92,8 @@ def decode(
         roi: Part of the rendered picture that is kept.
         fps: Frames a second: from the first frame on, each time the frame that is on the screen then, which may come
             several times or not at all. None writes each frame once, with its own time.
-        keep_going: Whether to render every intact GoP of a damaged file.
+        keep_going: Whether to render every intact GoP of a damaged file, and for a frame that is missing between them
+            the nearest one.
         selection: Range of frames or of time, and what is written beside the frames. Crop and resize are refused, since
             they belong to `encode`.
         codec: Codec, rate factor and samples of the video file; by default those of its suffix.

@@ -281,13 +281,13 @@ def stream_info(reader: StgvReader, path: Path, *, keep_going: bool = False) -> 
         counters[number].add(packet)
     carried_bytes = reader.file_bytes - video_bytes(reader.chunks, reader.file_bytes)
     streams = stream_bytes((gop.streams for gop in gops), reader.file_bytes, carried_bytes)
-    times = Timeline(reader.gops, header)
+    times = Timeline(reader.gops, header, reader.gaps)
     return StreamInfo(
         path=path,
         file_bytes=reader.file_bytes,
         width=header.width,
         height=header.height,
-        n_frames=n_frames,
+        n_frames=len(times.pts),
         frame_rate=header.frame_rate,
         time_base=header.time_base,
         sample_aspect_ratio=header.sample_aspect_ratio,

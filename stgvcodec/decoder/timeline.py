@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from itertools import accumulate
+from operator import attrgetter
 from typing import overload
 
 from stgvcodec.bitstream.container.file_header import StreamHeader
-from stgvcodec.bitstream.container.index import GopEntry
+from stgvcodec.bitstream.container.index import GopEntry, GopTiming
 from stgvcodec.errors import ConfigError
 
 
 class Timestamps(Sequence[int]):
     """Timestamps of all frames of some GoPs, units of the time base. None is kept: a small file may have millions.
 
+    Where frames are missing between the GoPs, each is represented by the nearest one that is there.
+
     Attributes:
-        starts: Number of the first frame of each GoP, and the number of frames behind them.
+        timings: Frames of each GoP and of each gap, in order.
+        starts: Number of the first frame of each of them, and the number of frames behind them.
     """
 
-    def __init__(self, gops: Sequence[GopEntry]) -> None:
-        """Count frames over the GoPs that are given, which in a damaged file are not all."""
-        self._gops = gops
-        self.starts = list(accumulate((gop.n_frames for gop in gops), initial=0))
+    def __init__(self, gops: Sequence[GopEntry], gaps: Sequence[GopTiming] = ()) -> None:
+        """Count frames over the GoPs and gaps that are given, which in a damaged file are not all of it."""
+        self.timings = [gop.timing for gop in gops]
+        # Place of each GoP in `timings`.
+        self._places: Sequence[int] = range(len(gops))
+        if gaps:
+            of_gops = {timing.first_frame for timing in self.timings}
+            self.timings = sorted([*self.timings, *gaps], key=attrgetter("first_frame"))
+            self._places = [at for at, timing in enumerate(self.timings) if timing.first_frame in of_gops]
+        self.starts = list(accumulate((timing.n_frames for timing in self.timings), initial=0))
 
     def __len__(self) -> int:
         """Number of frames."""
@@ -36,21 +47,37 @@ class Timestamps(Sequence[int]):
         """Return the timestamp of a frame, or those of several."""
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        gop, k = self.place(range(len(self))[index])
-        return self._gops[gop].timing.pts_of(k)
+        index = range(len(self))[index]
+        at = bisect_right(self.starts, index) - 1
+        return self.timings[at].pts_of(index - self.starts[at])
 
     def place(self, index: int) -> tuple[int, int]:
-        """Return the GoP in which a frame lies, and its place there; the index is from 0 to `len` - 1."""
-        gop = bisect_right(self.starts, index) - 1
-        return gop, index - self.starts[gop]
+        """Return the GoP in which a frame lies, and its place there; the index is from 0 to `len` - 1.
+
+        For a frame that is missing it is the place of the nearest one, of two that are as near the earlier.
+        """
+        at = bisect_right(self.starts, index) - 1
+        gop = bisect_left(self._places, at)
+        n_gops = len(self._places)
+        if gop < n_gops and self._places[gop] == at:
+            return gop, index - self.starts[at]
+        # The gap is before that GoP.
+        to_next = self.starts[self._places[gop]] - index if gop < n_gops else math.inf
+        to_last = index - self.starts[self._places[gop - 1] + 1] + 1 if gop > 0 else math.inf
+        return (gop - 1, self.timings[self._places[gop - 1]].n_frames - 1) if to_last <= to_next else (gop, 0)
+
+    def is_missing(self, index: int) -> bool:
+        """Tell whether a frame lies in no GoP."""
+        at = bisect_right(self.starts, index) - 1
+        gop = bisect_left(self._places, at)
+        return gop == len(self._places) or self._places[gop] != at
 
     def is_uneven(self) -> bool:
         """Tell whether frames are shown for different times, the last one left out."""
         steps: set[int] = set()
-        for before, gop in zip((None, *self._gops), self._gops, strict=False):
-            timing = gop.timing
+        for before, timing in zip((None, *self.timings), self.timings, strict=False):
             if before is not None:
-                steps.add(timing.pts_first - before.timing.pts_last)
+                steps.add(timing.pts_first - before.pts_last)
             steps.update(timing.pts_deltas)
             if timing.pts_step and timing.n_frames > 1:
                 steps.add(timing.pts_step)
@@ -69,10 +96,9 @@ class Timeline:
         length: Time from the start of the first frame to the end of the last.
     """
 
-    def __init__(self, gops: Sequence[GopEntry], header: StreamHeader) -> None:
-        """Take the GoPs, and the header, which says the unit of their times and how long the last frame lasts."""
-        self.pts = Timestamps(gops)
-        self._gops = gops
+    def __init__(self, gops: Sequence[GopEntry], header: StreamHeader, gaps: Sequence[GopTiming] = ()) -> None:
+        """Take the GoPs, the gaps between them, and the header, which says the unit of time and the last duration."""
+        self.pts = Timestamps(gops, gaps)
         self._header = header
         n = len(self.pts)
         self.begin = self.seconds(0) if n else 0.0
@@ -91,7 +117,12 @@ class Timeline:
         return float(header.last_frame_duration * header.time_base or 1 / header.frame_rate)
 
     def share(self, index: int, seconds: float) -> float:
-        """Return which share of a frame's time is over, 0 as it begins; the last frame has no next one to go to."""
+        """Return which share of a frame's time is over, 0 as it begins.
+
+        The last frame has no next one to go to, nor has one that is missing.
+        """
+        if self.pts.is_missing(index):
+            return 0.0
         start = self.seconds(index)
         return (seconds - start) / (self.seconds(index + 1) - start) if index + 1 < len(self.pts) else 0.0
 
@@ -128,7 +159,8 @@ class Timeline:
         """Count the frames that begin before a time, or with `bisect_right` then at the latest."""
         # The times compared are those of `Frame.pts_seconds`, so that a frame is played at its own time, however that
         # rounds.
-        gop = bisect(self._gops, seconds, key=lambda gop: self._seconds_of(gop.timing.pts_first)) - 1
-        if gop < 0:
+        timings = self.pts.timings
+        at = bisect(timings, seconds, key=lambda timing: self._seconds_of(timing.pts_first)) - 1
+        if at < 0:
             return 0
-        return self.pts.starts[gop] + bisect(self._gops[gop].pts, seconds, key=self._seconds_of)
+        return self.pts.starts[at] + bisect(timings[at].pts, seconds, key=self._seconds_of)

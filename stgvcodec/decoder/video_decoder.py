@@ -64,7 +64,7 @@ class VideoDecoder:
     Attributes:
         header: Size, frame rate, time base and colour of the stream.
         timestamps: Timestamp of each frame, in units of `header.time_base`; computed as they are asked for.
-        damage: Damaged parts that `keep_going` skipped, each with the reason.
+        damage: Damaged parts that `keep_going` skipped, each with the reason, and the frames that are missing.
         device: Device on which frames are rendered.
         backend: Name of the back end that renders.
         stream_index: 0, the only video stream of a file.
@@ -104,7 +104,8 @@ class VideoDecoder:
                 `torch.device`.
             backend: "auto", "reference", "numba" or "triton".
             dimension_order: Order of what indexing and the `get_` methods return: "NCHW" or "NHWC".
-            keep_going: Whether to read every intact GoP of a damaged file; frames are then counted over these alone.
+            keep_going: Whether to read every intact GoP of a damaged file. A frame that is missing between them is the
+                nearest one that is there, at its own time; `damage` says which they are.
             max_memory: Most memory that decoding frame by frame may need by the headers of the file, bytes; None is
                 2 * 10^9. Batches that are returned are not counted.
             max_work: Most Gaussians that may cover a pixel of a frame, in the mean; None is 8192.
@@ -137,7 +138,7 @@ class VideoDecoder:
         self._limits = replace(self._limits, name=self._reader.name)
         self.header: StreamHeader = self._reader.header
         self._gops = self._reader.gops
-        self._timeline = Timeline(self._gops, self.header)
+        self._timeline = Timeline(self._gops, self.header, self._reader.gaps)
         self.timestamps: Sequence[int] = self._timeline.pts
         self._n_frames = len(self.timestamps)
         self._prefetcher = GopPrefetcher(self._reader, self.device, self.backend, self._limits)

@@ -27,7 +27,7 @@ def test_quiet_scaled_part_as_a_video(cli, encoded: Path, tmp_path: Path) -> Non
     assert read_frames(tmp_path / "big.mp4").shape == (2, 48, 72, 3)
 
 
-def test_damage_is_refused_or_with_keep_going_skipped(cli, encoded: Path, tmp_path: Path) -> None:
+def test_damage_is_refused_or_with_keep_going_passed_over(cli, encoded: Path, tmp_path: Path) -> None:
     source = tmp_path / "damaged.stgv"
     source.write_bytes(with_damaged_gop(encoded, 1))
     cli("decode", source, tmp_path / "out.mp4", "-q", "--device", "cpu").assert_refused(4, "GoP 1.*--keep-going")
@@ -37,10 +37,10 @@ def test_damage_is_refused_or_with_keep_going_skipped(cli, encoded: Path, tmp_pa
     outcome = cli("decode", source, tmp_path / "frames", *options)
     assert outcome.code == 0
     report = json.loads((tmp_path / "report.json").read_text())
-    assert report["n_frames"] == len(read_frames(tmp_path / "frames")) == 4
-    assert report["damage"]
+    assert report["n_frames"] == len(read_frames(tmp_path / "frames")) == 6
+    assert "frames 4 to 5 are missing: the nearest frame that is intact is shown" in report["damage"]
     for what in report["damage"]:
-        assert f"stgvcodec: skipped: {what}\n" in outcome.err
+        assert f"stgvcodec: damage: {what}\n" in outcome.err
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,8 @@ from gops import HEADER, random_gop, with_damaged_gop
 from stgvcodec import Selection, VideoDecoder, decode
 from stgvcodec.bitstream import StgvReader, StgvWriter, pack_gop
 from stgvcodec.decoder.gop_renderer import GopRenderer
+from stgvcodec.encoder.config import EncodeConfig
+from stgvcodec.encoder.encode import encode
 from stgvcodec.errors import (
     BackendUnavailableError,
     BitstreamError,
@@ -234,18 +236,19 @@ def without_end(encoded) -> bytes:
     return encoded.path.read_bytes()[: last.offset + last.n_bytes]
 
 
+# What is shown of a damaged file: for a frame that is missing, the nearest one.
 DAMAGE = [
-    pytest.param(lambda encoded: with_damaged_gop(encoded.path, 0), range(4, 7), id="first GoP flipped"),
-    pytest.param(lambda encoded: with_damaged_gop(encoded.path, 1), range(4), id="last GoP flipped"),
+    pytest.param(lambda encoded: with_damaged_gop(encoded.path, 0), [4, 4, 4, 4, 4, 5, 6], id="first GoP flipped"),
+    pytest.param(lambda encoded: with_damaged_gop(encoded.path, 1), [0, 1, 2, 3, 3, 3, 3], id="last GoP flipped"),
     pytest.param(without_end, range(7), id="no end chunk"),
     pytest.param(lambda encoded: without_end(encoded)[:-20], range(4), id="cut in the last GoP"),
     pytest.param(lambda encoded: encoded.path.read_bytes() + b"more", range(7), id="bytes behind the end"),
 ]
 
 
-@pytest.mark.parametrize(("damage", "intact"), DAMAGE)
+@pytest.mark.parametrize(("damage", "shown"), DAMAGE)
 def test_a_damaged_file_is_refused_unless_its_intact_gops_are_wanted(
-    encoded, decoded, tmp_path, damage: Callable[..., bytes], intact
+    encoded, decoded, tmp_path, damage: Callable[..., bytes], shown
 ):
     path = tmp_path / "damaged.stgv"
     path.write_bytes(damage(encoded))
@@ -259,12 +262,32 @@ def test_a_damaged_file_is_refused_unless_its_intact_gops_are_wanted(
     report = decode(path, tmp_path / "out", keep_going=True, device="cpu")
 
     assert report.damage
-    assert report.n_frames == len(intact)
-    np.testing.assert_array_equal(read_frames(tmp_path / "out"), decoded[list(intact)])
+    assert report.n_frames == len(shown)
+    np.testing.assert_array_equal(read_frames(tmp_path / "out"), decoded[list(shown)])
     with VideoDecoder(path, keep_going=True, device="cpu") as decoder:
-        assert len(decoder) == len(intact)
-        assert [decoder.pts(i) for i in range(len(intact))] == [encoded.pts[i] for i in intact]
+        assert len(decoder) == decoder.metadata.num_frames == len(shown)
+        assert list(decoder.timestamps) == list(encoded.pts[: len(shown)])
         assert decoder.damage == report.damage
+
+
+def test_a_gap_in_the_middle_is_filled_from_both_sides(encoded, tmp_path):
+    """Without an index too, where times are spread evenly; between frames of a gap nothing moves."""
+    path = tmp_path / "damaged.stgv"
+    config = EncodeConfig(preset="tiny", n_gaussians=60, gop=2, scene_cut=False)
+    encode(encoded.source, path, config=config, device="cpu")
+    whole = VideoDecoder(path.read_bytes(), device="cpu")
+    data = with_damaged_gop(path, 1)
+    for damaged, pts in (
+        (data, encoded.pts),
+        (data[:-30], (*encoded.pts[:2], 120 + 210 // 3, 120 + 420 // 3, *encoded.pts[4:])),
+    ):
+        with VideoDecoder(damaged, keep_going=True, device="cpu") as decoder:
+            assert list(decoder.timestamps) == list(pts)
+            np.testing.assert_array_equal(decoder[:], whole[[0, 1, 1, 4, 4, 5, 6]])
+            assert decoder.get_frame_at(3).pts_seconds == pts[3] / 1000
+            np.testing.assert_array_equal(decoder.render((pts[3] + pts[4]) / 2000), whole[4])
+            np.testing.assert_array_equal(decoder.render((pts[1] + pts[2]) / 2000), whole[1])
+            assert any("frames 2 to 3 are missing: the nearest frame" in line for line in decoder.damage)
 
 
 def test_every_flipped_byte_is_noticed(encoded, tmp_path):

@@ -58,5 +58,21 @@ def test_times_are_those_of_a_list(made, last, data):
             times.index_at(outside)
 
 
+@given(gops_and_pts(), st.data())
+def test_a_missing_frame_is_the_nearest_one_at_its_own_time(made, data):
+    gops, pts = made
+    lost = data.draw(st.sets(st.integers(0, len(gops) - 1), max_size=len(gops) - 1))
+    kept = [gop for i, gop in enumerate(gops) if i not in lost]
+    times = Timeline(kept, HEADER, [gops[i].timing for i in sorted(lost)])
+    there = [(gop.first_frame + k, (i, k)) for i, gop in enumerate(kept) for k in range(gop.n_frames)]
+
+    assert list(times.pts) == pts
+    for index in range(len(pts)):
+        nearest = min(there, key=lambda each: abs(each[0] - index))
+        assert times.pts.place(index) == nearest[1]
+        assert times.pts.is_missing(index) == (nearest[0] != index)
+        assert times.index_at(times.seconds(index)) == index
+
+
 def durations_in_ticks(pts):
     return [after - before for before, after in pairwise(pts)]

@@ -23,6 +23,7 @@ from stgvcodec.bitstream.syntax.elements import read_elements, write_elements
 from stgvcodec.bitstream.syntax.primitives import ByteReader, uint_bytes
 from stgvcodec.bitstream.syntax.tables import GOP_CHUNK, INDEX, INDEX_ENTRY, INDEX_GOP, INDEX_TAIL
 from stgvcodec.bitstream.syntax.versions import FORMAT_VERSION
+from stgvcodec.errors import BitstreamError
 
 END_TAIL_BYTES = 4 + CRC_BYTES
 """Number of bytes at the end of a file that hold the size of the end chunk (u32) and its payload CRC."""
@@ -160,6 +161,32 @@ def pack_end_chunk(chunks: Sequence[Chunk], gops: Sequence[GopEntry]) -> bytes:
     return bytes(out) + write_elements({"end_chunk_bytes": len(out) + 4 + FRAME_BYTES}, INDEX_TAIL)
 
 
+def read_timings(reader: ByteReader) -> tuple[int, list[GopTiming]]:
+    """Read what the index says of frames alone, and hold it to nothing else.
+
+    Args:
+        reader: Reader of the payload of the end chunk.
+
+    Returns:
+        The number of frames, and the frames of each GoP. None of the latter where the index is malformed behind its
+        first elements, or the GoPs are not in order.
+
+    Raises:
+        BitstreamError: the first elements are malformed.
+    """
+    values = read_elements(reader, INDEX)
+    timings: list[GopTiming] = []
+    try:
+        for _ in range(values["n_chunks"]):
+            entry = read_elements(reader, INDEX_ENTRY)
+            if entry["chunk_type"] == ChunkType.GOP:
+                before = timings[-1] if timings else None
+                timings.append(_read_gop(reader, entry["payload_bytes"], len(timings), before)[1])
+    except BitstreamError:
+        return values["n_frames"], []
+    return values["n_frames"], timings
+
+
 def read_end_chunk(
     payload: bytes, end_chunk: Chunk, first_offset: int, header: StreamHeader
 ) -> tuple[list[Chunk], list[GopEntry]]:
@@ -183,7 +210,6 @@ def read_end_chunk(
     chunks: list[Chunk] = []
     gops: list[GopEntry] = []
     offset = first_offset
-    next_frame = 0
     for _ in range(values["n_chunks"]):
         entry_start = reader.position
         entry = read_elements(reader, INDEX_ENTRY)
@@ -198,22 +224,14 @@ def read_end_chunk(
             )
         chunks.append(chunk)
         if chunk.type == ChunkType.GOP:
-            gop_start = reader.position
-            gop = read_elements(reader, INDEX_GOP)
-            n_gaussians = gop.pop("n_gaussians")
-            timing = GopTiming.of(gop)
-            least = reader.position - gop_start - uint_bytes(n_gaussians) + LEAST_HEAD_BYTES
-            if chunk.payload_bytes < least:
-                message = f"GoP {len(gops)} has a payload of {chunk.payload_bytes} bytes, expected {least} at least"
-                raise reader.error(f"{message}: it is too short for its head", at=entry_start)
-            if timing.first_frame != next_frame or (gops and timing.pts_first <= gops[-1].timing.pts_last):
-                raise reader.error(f"GoP {len(gops)} is out of order: {timing}", at=entry_start)
-            next_frame += timing.n_frames
+            before = gops[-1].timing if gops else None
+            n_gaussians, timing = _read_gop(reader, chunk.payload_bytes, len(gops), before)
             gops.append(GopEntry(timing, n_gaussians, chunk.offset, chunk.n_bytes))
     if offset != end_chunk.offset:
         raise reader.error(f"its chunks end at byte {offset}, the end chunk begins at {end_chunk.offset}", at=start)
-    if next_frame != values["n_frames"]:
-        raise reader.error(f"{values['n_frames']} frames are declared, the GoPs have {next_frame}", at=start)
+    n_frames = gops[-1].first_frame + gops[-1].n_frames if gops else 0
+    if n_frames != values["n_frames"]:
+        raise reader.error(f"{values['n_frames']} frames are declared, the GoPs have {n_frames}", at=start)
     if header.format_version > FORMAT_VERSION and reader.remaining > 4:
         reader.skip(reader.remaining - 4)
     tail = read_elements(reader, INDEX_TAIL)
@@ -221,6 +239,26 @@ def read_end_chunk(
     if tail["end_chunk_bytes"] != end_chunk.n_bytes:
         raise reader.error(f"the end chunk has {end_chunk.n_bytes} bytes, {tail['end_chunk_bytes']} are declared")
     return chunks, gops
+
+
+def _read_gop(reader: ByteReader, payload_bytes: int, number: int, before: GopTiming | None) -> tuple[int, GopTiming]:
+    """Read the table INDEX_GOP; return the number of Gaussians, and the frames.
+
+    Raises:
+        BitstreamError: the payload is too short for a GoP, or the GoP does not go on where the one before it ends.
+    """
+    start = reader.position
+    values = read_elements(reader, INDEX_GOP)
+    n_gaussians = values.pop("n_gaussians")
+    timing = GopTiming.of(values)
+    least = reader.position - start - uint_bytes(n_gaussians) + LEAST_HEAD_BYTES
+    if payload_bytes < least:
+        message = f"GoP {number} has a payload of {payload_bytes} bytes, expected {least} at least"
+        raise reader.error(f"{message}: it is too short for its head", at=start)
+    next_frame = before.first_frame + before.n_frames if before else 0
+    if timing.first_frame != next_frame or (before and timing.pts_first <= before.pts_last):
+        raise reader.error(f"GoP {number} is out of order: {timing}", at=start)
+    return n_gaussians, timing
 
 
 def _chunk_fault(chunk: Chunk) -> str | None:

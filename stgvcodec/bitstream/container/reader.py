@@ -36,6 +36,7 @@ class StgvReader:
         name: Path of the file; of a file object the name that was given, or None.
         header: The file header.
         gops: The GoPs, in order.
+        gaps: Frames that no intact GoP has, and their timestamps, in order; empty for an intact file.
         chunks: All chunks between the file header and the end chunk, GoPs and chunks of unknown types included.
         file_bytes: Size of the file.
         damage: Descriptions of what `keep_going` passed over, with byte offsets; empty for an intact file.
@@ -60,11 +61,13 @@ class StgvReader:
         try:
             self.file_bytes = self._source.n_bytes
             self.damage: tuple[str, ...] = ()
+            self.gaps: tuple[GopTiming, ...] = ()
             with naming_file(self.name):
                 if keep_going:
                     recovered = scan(self._source)
                     self.header = recovered.header
                     chunks, gops = recovered.chunks, recovered.gops
+                    self.gaps = tuple(recovered.gaps)
                     self.damage = tuple(recovered.notes)
                 else:
                     header_chunk = self._open_header()

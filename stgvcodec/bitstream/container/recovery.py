@@ -16,12 +16,11 @@ from stgvcodec.bitstream.container.chunks import (
     parse_chunk_header,
 )
 from stgvcodec.bitstream.container.file_header import StreamHeader
-from stgvcodec.bitstream.container.index import GopEntry, GopTiming
+from stgvcodec.bitstream.container.gaps import find_gaps
+from stgvcodec.bitstream.container.index import GopEntry, GopTiming, read_timings
 from stgvcodec.bitstream.container.source import KEEP_GOING_ADVICE, ByteSource
 from stgvcodec.bitstream.payload.head import read_header
-from stgvcodec.bitstream.syntax.elements import read_elements
 from stgvcodec.bitstream.syntax.primitives import ByteReader
-from stgvcodec.bitstream.syntax.tables import INDEX
 from stgvcodec.errors import BitstreamError
 
 # The search for a header begins with few bytes, since the next chunk mostly begins where the last one ended.
@@ -37,12 +36,14 @@ class Recovered:
         header: The file header.
         chunks: All intact chunks behind the file header that are neither file headers nor end chunks.
         gops: The GoPs among these chunks, frames in order, none twice.
+        gaps: Frames that are missing and their timestamps, in order, where these are known or can be guessed.
         notes: Descriptions of what is damaged or missing, with byte offsets.
     """
 
     header: StreamHeader
     chunks: list[Chunk] = field(default_factory=list)
     gops: list[GopEntry] = field(default_factory=list)
+    gaps: list[GopTiming] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -103,6 +104,7 @@ def scan(source: ByteSource) -> Recovered:
     result: Recovered | None = None
     end_at: int | None = None
     declared_frames: int | None = None
+    index: list[GopTiming] = []
     early_gops = 0
     for chunk in _intact_chunks(source, start, notes):
         if is_critical(chunk.type) and not is_known(chunk.type):
@@ -120,7 +122,7 @@ def scan(source: ByteSource) -> Recovered:
                 end_at = chunk.end
                 reader = ByteReader(source.payload(chunk, "index"), "index", base_offset=chunk.payload_offset)
                 try:
-                    declared_frames = read_elements(reader, INDEX)["n_frames"]
+                    declared_frames, index = read_timings(reader)
                 except BitstreamError as error:
                     notes.append(str(error))
         elif result is None:
@@ -144,7 +146,11 @@ def scan(source: ByteSource) -> Recovered:
         notes.append(f"byte {source.n_bytes}: the end chunk is missing or damaged")
     elif end_at < source.n_bytes:
         notes.append(f"byte {end_at}: {source.n_bytes - end_at} bytes follow the end chunk")
-    _note_missing_frames(result, declared_frames)
+    header = result.header
+    interval = max(1, round(1 / (header.frame_rate * header.time_base)))
+    gaps = find_gaps(result.gops, index, declared_frames, interval)
+    result.gaps = gaps.timings
+    notes += gaps.notes
     return result
 
 
@@ -170,16 +176,6 @@ def _gop_fault(timing: GopTiming, n_frames: int, result: Recovered) -> str | Non
     if n_frames != timing.n_frames:
         return f"of {n_frames} frames declared as {timing.n_frames}"
     return None
-
-
-def _note_missing_frames(result: Recovered, declared_frames: int | None) -> None:
-    next_frame = 0
-    for gop in result.gops:
-        if gop.first_frame > next_frame:
-            result.notes.append(f"frames {next_frame} to {gop.first_frame - 1} are missing")
-        next_frame = gop.first_frame + gop.n_frames
-    if declared_frames is not None and declared_frames > next_frame:
-        result.notes.append(f"frames {next_frame} to {declared_frames - 1} are missing")
 
 
 def _intact_chunks(source: ByteSource, start: int, notes: list[str]) -> Iterator[Chunk]:
