@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 @click.option(
     "--keep-going", is_flag=True, help="Render a damaged file, and the nearest intact frame for one that is lost."
 )
+@click.option(
+    "--follow",
+    is_flag=True,
+    help="Decode INPUT, which may be the OUTPUT of an encode that runs, while it is written.",
+)
 @options.frames_option
 @options.codec_options
 @options.budget_options
@@ -41,6 +46,7 @@ def decode_command(
     *,
     rendering: dict[str, Any],
     keep_going: bool,
+    follow: bool,
     selection: Selection,
     codec: CodecOptions,
     budget: dict[str, Any],
@@ -68,6 +74,7 @@ def decode_command(
             destination,
             **rendering,
             keep_going=keep_going,
+            follow=follow,
             selection=selection,
             codec=codec,
             **budget,

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterator
+from fractions import Fraction
 from pathlib import Path
 
+from stgvcodec.decoder.growing_file import POLL_SECONDS
 from stgvcodec.decoder.video_decoder import VideoDecoder
 from stgvcodec.media.output_formats import CONTAINERS
 from stgvcodec.media.selection import Selection
 from stgvcodec.media.tracks import TrackMuxer, holds_tracks, refuse_unheld, track_name
+from stgvcodec.progress import CancelToken, raise_if_set
 from stgvcodec.tracks import TrackCounter, TrackInfo, TrackPacket, plays_within
+
+# `encode` writes packets behind the GoPs with which they are played, gathered over a second.
+_MOST_LAG_SECONDS = 2
 
 _log = logging.getLogger(__name__)
 
@@ -19,12 +25,13 @@ class CarriedTracks:
     """What a file carries for the frames that are decoded, for an output that has a place for it.
 
     Where frames are left out at the start or at the end, the packets are written of which a part is played with the
-    frames. All packets keep their times, as the frames do.
+    frames. All packets keep their times, as the frames do. Those of a file that is still being written come with the
+    frames that are there.
 
     Args:
         decoder: Decoder of the file.
-        indices: Frames that are decoded, one after the other.
-        selection: What is wanted beside the frames.
+        first_frame: Index of the first frame that is decoded; others follow it one after the other.
+        selection: Which these are, and what is wanted beside them.
         destination: Output. Images and y4m have no place for sound; a warning says what is left out.
 
     Raises:
@@ -32,11 +39,10 @@ class CarriedTracks:
         ConfigError: the output cannot hold a track.
     """
 
-    def __init__(self, decoder: VideoDecoder, indices: range, selection: Selection, destination: str | Path) -> None:
+    def __init__(self, decoder: VideoDecoder, first_frame: int, selection: Selection, destination: str | Path) -> None:
+        self._decoder, self._selection = decoder, selection
         self._reader = decoder.tracks
-        time_base, last = decoder.header.time_base, indices[-1] + 1
-        self._start = decoder.pts(indices[0]) * time_base if indices[0] > 0 else None
-        self._end = decoder.pts(last) * time_base if last < len(decoder) else None
+        self._start = decoder.pts(first_frame) * decoder.header.time_base if first_frame > 0 else None
         tracks = {number: track for number, track in self._reader.tracks.items() if track.kind in selection.kinds}
         muxers = {suffix: container.muxer for suffix, container in CONTAINERS.items()}
         muxer = muxers.get(Path(destination).suffix.lower())
@@ -67,12 +73,37 @@ class CarriedTracks:
         """Return what puts all of it into the output."""
         return TrackMuxer(self._tracks, self._packets(), self._tags)
 
+    def wait(self, cancel: CancelToken | None) -> None:
+        """Wait until a file that is being written has the packets for the frames.
+
+        Raises:
+            CancelledError: the token is set.
+        """
+        while self._tracks and not self._decoder.is_complete:
+            end, header = self._end(), self._decoder.header
+            if end is not None and self._decoder.timestamps[-1] * header.time_base >= end + _MOST_LAG_SECONDS:
+                return
+            self._decoder.wait_for_frames(POLL_SECONDS)
+            raise_if_set(cancel)
+
     def infos(self) -> tuple[TrackInfo, ...]:
         """Return the figures of each track, as far as it has been written."""
         return tuple(counter.info() for counter in self._counters.values())
 
-    def _packets(self) -> Iterator[tuple[int, TrackPacket]]:
-        for number, packet in self._reader.packets(self._tracks):
-            if plays_within(packet, self._tracks[number].time_base, self._start, self._end):
+    def _packets(self) -> Iterator[tuple[int, TrackPacket] | None]:
+        for found in self._reader.packets_as_they_come(self._tracks):
+            if found is None:
+                yield None
+                continue
+            number, packet = found
+            if plays_within(packet, self._tracks[number].time_base, self._start, self._end()):
                 self._counters[number].add(packet)
                 yield number, packet
+
+    def _end(self) -> Fraction | None:
+        """Return when the first frame that is left out at the end begins; None where none is, or none is there yet."""
+        if not self._selection.is_cut_at_end:
+            return None
+        pts, time_base = self._decoder.timestamps, self._decoder.header.time_base
+        stop = self._selection.indices(pts, time_base).stop
+        return pts[stop] * time_base if stop < len(pts) else None

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain, tee
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy.typing as npt
 
 from stgvcodec.decoder.arguments import chosen_scale
 from stgvcodec.decoder.carried_tracks import CarriedTracks
+from stgvcodec.decoder.growing_file import POLL_SECONDS
 from stgvcodec.decoder.video_decoder import VideoDecoder
 from stgvcodec.errors import BitstreamError, ConfigError, naming_memory
 from stgvcodec.media.atomic import refuse_same_file
@@ -69,6 +71,7 @@ def decode(
     roi: Crop | None = None,
     fps: Fraction | float | None = None,
     keep_going: bool = False,
+    follow: bool = False,
     selection: Selection | None = None,
     codec: CodecOptions | None = None,
     max_memory: int | None = None,
@@ -94,6 +97,8 @@ def decode(
             several times or not at all. None writes each frame once, with its own time.
         keep_going: Whether to render every intact GoP of a damaged file, and for a frame that is missing between them
             the nearest one.
+        follow: Whether the source, given by its path, is still being written: frames are written as they come, until it
+            is complete. An encode's destination may be given before it is there; see `VideoDecoder`. Not with `fps`.
         selection: Range of frames or of time, and what is written beside the frames. Crop and resize are refused, since
             they belong to `encode`.
         codec: Codec, rate factor and samples of the video file; by default those of its suffix.
@@ -126,19 +131,28 @@ def decode(
     selection = selection or Selection()
     if selection.crop is not None or selection.resize is not None:
         raise ConfigError("--crop and --resize belong to encode; decode has --roi for a part, --size and --scale")
+    if follow and fps is not None:
+        raise ConfigError("--fps needs the length of the video, which --follow does not know; leave out one of them")
     refuse_same_file(source, destination)
     check_suffix(destination)
     with VideoDecoder(
-        source, device=device, backend=backend, keep_going=keep_going, max_memory=max_memory, max_work=max_work
+        source,
+        device=device,
+        backend=backend,
+        keep_going=keep_going,
+        follow=follow,
+        max_memory=max_memory,
+        max_work=max_work,
     ) as decoder:
+        batches = _as_they_come(decoder, selection, cancel)
+        batch = next(batches, None)
         if len(decoder) == 0:
             raise BitstreamError(f"{source}: no intact GoP is left to render", section="file")
-        header = decoder.header
-        indices = selection.indices(decoder.timestamps, header.time_base)
-        if not indices:
+        if batch is None:
             raise ConfigError(_nothing_taken(source, selection, decoder))
-        carried = CarriedTracks(decoder, indices, selection, destination)
-        shown = _as_they_are(decoder, indices) if fps is None else _at_rate(decoder, indices, fps)
+        header = decoder.header
+        carried = CarriedTracks(decoder, batch.start, selection, destination)
+        shown = _as_they_are(decoder, selection, batch, batches) if fps is None else _at_rate(decoder, batch, fps)
         pictures = _Pictures(decoder, shown.rendered, scale=scale, size=size, roi=roi)
         width, height = pictures.size
         ratio = header.sample_aspect_ratio
@@ -158,18 +172,21 @@ def decode(
         ) as writer:
             n_frames = shown.n_frames
             before: int | None = None
-            for n_done, (index, pts) in enumerate(zip(shown.indices, shown.pts, strict=True), start=1):
+            n_done = 0
+            for n_done, (index, pts) in enumerate(shown.frames, start=1):
                 if index != before:
                     rgb, before = pictures.next(), index
                 writer.write(rgb, pts)
                 if progress is not None:
-                    progress(Progress("rendering", n_done, n_frames, fraction=n_done / n_frames))
+                    fraction = None if n_frames is None else n_done / n_frames
+                    progress(Progress("rendering", n_done, n_frames, fraction=fraction))
                 raise_if_set(cancel)
+            carried.wait(cancel)
         return DecodeReport(
             path=Path(destination),
             width=width,
             height=height,
-            n_frames=n_frames,
+            n_frames=n_done,
             seconds=time.perf_counter() - started,
             render_seconds=pictures.seconds,
             damage=(*decoder.damage, *carried.damage),
@@ -186,10 +203,9 @@ class _Shown:
     What is written is not kept: a small file may ask for pictures without end.
     """
 
-    n_frames: int  # Number of frames written.
-    rendered: Sequence[int]  # Frames that are rendered, each once.
-    indices: Iterable[int]  # Frame of each that is written.
-    pts: Iterable[int]  # Timestamp of each that is written.
+    n_frames: int | None  # Number of frames written; None where nobody knows it yet.
+    rendered: Iterable[Sequence[int]]  # Frames that are rendered, each once, in batches that are there.
+    frames: Iterable[tuple[int, int]]  # Index and timestamp of each frame that is written.
     time_base: Fraction
     frame_rate: Fraction
     last_frame_duration: int
@@ -204,7 +220,7 @@ class _Pictures:
     def __init__(
         self,
         decoder: VideoDecoder,
-        indices: Sequence[int],
+        batches: Iterable[Sequence[int]],
         *,
         scale: float,
         size: tuple[int, int] | None,
@@ -212,7 +228,9 @@ class _Pictures:
     ) -> None:
         self.seconds = 0.0
         height_width = None if size is None else (size[1], size[0])
-        self._frames = decoder.iter_frames(indices, scale=scale, size=height_width)
+        self._frames = (
+            frame for batch in batches for frame in decoder.iter_frames(batch, scale=scale, size=height_width)
+        )
         self._roi = roi
         header = decoder.header
         self.size = scaled_size(header.width, header.height, chosen_scale(scale, height_width, header))
@@ -231,10 +249,35 @@ class _Pictures:
         return np.ascontiguousarray(rgb[y : y + self._roi.height, x : x + self._roi.width])
 
 
-def _as_they_are(decoder: VideoDecoder, indices: range) -> _Shown:
+def _as_they_come(decoder: VideoDecoder, selection: Selection, cancel: CancelToken | None) -> Iterator[range]:
+    """Yield the frames that are selected: all of them at once, or those that are there of a file that is followed."""
+    stop = 0
+    while True:
+        indices = selection.indices(decoder.timestamps, decoder.header.time_base)
+        if indices.stop > max(stop, indices.start):
+            yield range(max(stop, indices.start), indices.stop)
+            stop = indices.stop
+        is_over = stop < len(decoder) and selection.is_cut_at_end and bool(indices)
+        if is_over or stop == selection.end_frame:
+            return
+        while not decoder.wait_for_frames(POLL_SECONDS):
+            if decoder.is_complete:
+                return
+            raise_if_set(cancel)
+
+
+def _as_they_are(decoder: VideoDecoder, selection: Selection, batch: range, batches: Iterator[range]) -> _Shown:
     header = decoder.header
-    last = header.last_frame_duration if indices[-1] == len(decoder) - 1 else 0
-    return _Shown(len(indices), indices, indices, map(decoder.pts, indices), header.time_base, header.frame_rate, last)
+    if decoder.is_complete:
+        n_frames = len(batch)
+        last = header.last_frame_duration if batch[-1] == len(decoder) - 1 else 0
+    else:
+        n_frames = None
+        last = 0 if selection.is_cut_at_end else header.last_frame_duration
+    # The first of the two waits for frames, so that the second one need not.
+    written, rendered = tee(chain([batch], batches))
+    frames = ((index, decoder.pts(index)) for indices in written for index in indices)
+    return _Shown(n_frames, rendered, frames, header.time_base, header.frame_rate, last)
 
 
 def _at_rate(decoder: VideoDecoder, indices: range, rate: Fraction | float) -> _Shown:
@@ -270,9 +313,12 @@ def _at_rate(decoder: VideoDecoder, indices: range, rate: Fraction | float) -> _
 
     return _Shown(
         n_times,
-        [index for index, n in repeats() if n],
-        (index for index, n in repeats() for _ in range(n)),
-        (int((begin + k / fps) / unit) for k in range(n_times)),
+        [[index for index, n in repeats() if n]],
+        zip(
+            (index for index, n in repeats() for _ in range(n)),
+            (int((begin + k / fps) / unit) for k in range(n_times)),
+            strict=True,
+        ),
         unit,
         fps,
         0,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias, TypeGuard, cast
 
 from stgvcodec.bitstream.container.reader import StgvReader
+from stgvcodec.decoder.growing_file import GrowingReader
 from stgvcodec.decoder.remote import RemoteFile, is_open_file, is_url
 from stgvcodec.errors import ConfigError
 
@@ -21,12 +22,13 @@ Source: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | Tensor | Binar
 as a tensor [n] uint8, or a binary file that can seek."""
 
 
-def open_source(source: Source, *, keep_going: bool = False) -> tuple[Path, StgvReader]:
+def open_source(source: Source, *, keep_going: bool = False, follow: bool = False) -> tuple[Path, StgvReader]:
     """Open a source and read its index.
 
     Args:
         source: What holds a `.stgv` file.
         keep_going: Whether to take every intact GoP of a damaged file.
+        follow: Whether the file is still being written.
 
     Returns:
         The path of the file, empty where it has none, and the reader.
@@ -39,6 +41,11 @@ def open_source(source: Source, *, keep_going: bool = False) -> tuple[Path, Stgv
         InputVideoError: the file cannot be opened.
         BitstreamError: the file is no `.stgv` file, or is damaged.
     """
+    if follow:
+        if keep_going or is_url(source) or not isinstance(source, str | os.PathLike):
+            what = "with keep_going" if keep_going else "an address" if is_url(source) else type(source).__name__
+            raise ConfigError(f"to follow a file that is being written takes its path alone, got {what}")
+        return Path(source), GrowingReader(source)
     if is_url(source) or is_open_file(source):
         remote = RemoteFile(source)
         # Python's own raw files are no `BinaryIO` by their types either.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import groupby
 from operator import itemgetter
 from types import TracebackType
@@ -22,6 +23,7 @@ from stgvcodec.decoder.arguments import check_torchcodecs, chosen_scale
 from stgvcodec.decoder.decode_budget import LOOK_AHEAD, DecodeBudget, n_unpacked
 from stgvcodec.decoder.frame import Frame, FrameBatch
 from stgvcodec.decoder.gop_renderer import GopRenderer, RenderBudget
+from stgvcodec.decoder.growing_file import POLL_SECONDS, GrowingReader
 from stgvcodec.decoder.indices import Index, Indices, frame_index, frame_indices, has_no_dimension
 from stgvcodec.decoder.pair_bound import SplatExtents
 from stgvcodec.decoder.prefetch import GopPrefetcher
@@ -86,6 +88,7 @@ class VideoDecoder:
         backend: str = "auto",
         dimension_order: Literal["NCHW", "NHWC"] = "NCHW",
         keep_going: bool = False,
+        follow: bool = False,
         max_memory: int | None = None,
         max_work: float | None = None,
         stream_index: int | None = None,
@@ -106,6 +109,9 @@ class VideoDecoder:
             dimension_order: Order of what indexing and the `get_` methods return: "NCHW" or "NHWC".
             keep_going: Whether to read every intact GoP of a damaged file. A frame that is missing between them is the
                 nearest one that is there, at its own time; `damage` says which they are.
+            follow: Whether the file, given by its path, is still being written, by an encode or by what copies it. The
+                decoder has the frames that are there, and `wait_for_frames` takes those that come. The destination of
+                an encode that has not finished may be given; the decoder waits for it to be begun.
             max_memory: Most memory that decoding frame by frame may need by the headers of the file, bytes; None is
                 2 * 10^9. Batches that are returned are not counted.
             max_work: Most Gaussians that may cover a pixel of a frame, in the mean; None is 8192.
@@ -129,18 +135,25 @@ class VideoDecoder:
         requested = "auto" if device is None else str(device)
         self.device, self.backend = resolve_device(requested, backend)
         self._limits = DecodeBudget.of(max_memory, max_work)
-        self._arguments = (source, requested, backend, dimension_order, keep_going, max_memory, max_work)
+        self._source = source
+        self._options: dict[str, Any] = {
+            "device": requested,
+            "backend": backend,
+            "dimension_order": dimension_order,
+            "keep_going": keep_going,
+            "follow": follow,
+            "max_memory": max_memory,
+            "max_work": max_work,
+        }
         self._keep_going = keep_going
         self._channels_last = dimension_order == "NHWC"
         self._is_closed = False
-        self._path, self._reader = open_source(source, keep_going=keep_going)
-        self.damage: tuple[str, ...] = self._reader.damage
+        self._path, self._reader = open_source(source, keep_going=keep_going, follow=follow)
         self._limits = replace(self._limits, name=self._reader.name)
         self.header: StreamHeader = self._reader.header
-        self._gops = self._reader.gops
-        self._timeline = Timeline(self._gops, self.header, self._reader.gaps)
-        self.timestamps: Sequence[int] = self._timeline.pts
-        self._n_frames = len(self.timestamps)
+        self._take_stock()
+        if isinstance(self._reader, GrowingReader):
+            self.wait_for_frames(timeout=0)
         self._prefetcher = GopPrefetcher(self._reader, self.device, self.backend, self._limits)
         self._budget = RenderBudget.of(self.device)
         self._opened: _Opened | None = None
@@ -169,10 +182,9 @@ class VideoDecoder:
 
     def __reduce__(self) -> tuple[Callable[..., VideoDecoder], tuple[object, ...]]:
         """Pickle what the file was opened from; another process, or a copy, opens it anew."""
-        source, *_ = self._arguments
-        if not is_reopened(source):
+        if not is_reopened(self._source):
             raise TypeError("a decoder that was opened from a file object cannot be pickled: open a path or bytes")
-        return _reopened, self._arguments
+        return partial(VideoDecoder, **self._options), (self._source,)
 
     def __enter__(self) -> VideoDecoder:
         """Return the decoder."""
@@ -197,8 +209,54 @@ class VideoDecoder:
         self._reader.close()
         self._opened = None
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether no more frames will come; False while a file that is followed is being written.
+
+        Examples:
+            >>> decoder.is_complete
+            True
+        """
+        return self._reader.is_complete
+
+    def wait_for_frames(self, timeout: float | None = None) -> bool:
+        """Wait until a file that is followed has more frames, and take them.
+
+        Args:
+            timeout: Longest time to wait, seconds; None waits until there are frames or the file is complete.
+
+        Returns:
+            Whether there are more frames than before.
+
+        Raises:
+            BitstreamError: what was added is damaged.
+            InputVideoError: the file was replaced by another one.
+
+        Examples:
+            >>> decoder.wait_for_frames()  # the file is complete
+            False
+        """
+        self._check_open()
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        n_before = len(self)
+        while isinstance(self._reader, GrowingReader) and not self.is_complete:
+            self._reader.grow()
+            self._take_stock()
+            left = deadline - time.monotonic()
+            if len(self) > n_before or left <= 0:
+                break
+            time.sleep(min(POLL_SECONDS, left))
+        return len(self) > n_before
+
+    def _take_stock(self) -> None:
+        self._gops = self._reader.gops
+        self._timeline = Timeline(self._gops, self.header, self._reader.gaps)
+        self.timestamps: Sequence[int] = self._timeline.pts
+        self.damage: tuple[str, ...] = self._reader.damage
+        self._n_frames = len(self.timestamps)
+
     def __len__(self) -> int:
-        """Number of frames."""
+        """Number of frames; of a file that is followed, those that are there."""
         return self._n_frames
 
     def __getitem__(self, key: Index | Indices | slice) -> Tensor:
@@ -507,26 +565,6 @@ class VideoDecoder:
                 )
                 n_done += len(pictures)
         return frames
-
-
-def _reopened(
-    source: Source,
-    device: str,
-    backend: str,
-    order: Any,
-    keep_going: bool,
-    max_memory: int | None,
-    max_work: float | None,
-) -> VideoDecoder:
-    return VideoDecoder(
-        source,
-        device=device,
-        backend=backend,
-        dimension_order=order,
-        keep_going=keep_going,
-        max_memory=max_memory,
-        max_work=max_work,
-    )
 
 
 def _with_upcoming(runs: Iterator[_Run]) -> Iterator[tuple[_Run, list[int]]]:

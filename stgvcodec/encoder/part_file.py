@@ -7,7 +7,6 @@ docs/decisions/0022-resume.md says why.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
@@ -20,18 +19,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from stgvcodec.bitstream.container.chunks import MAGIC, Chunk, ChunkType, frame_chunk
+from stgvcodec.bitstream.container.chunks import MAGIC, Chunk, ChunkType, PrivateType, frame_chunk
 from stgvcodec.bitstream.container.index import GopTiming
 from stgvcodec.bitstream.container.source import ByteSource
 from stgvcodec.bitstream.syntax.primitives import ByteReader
 from stgvcodec.encoder.fitted_gop import FittedGop
 from stgvcodec.errors import BitstreamError, ConfigError, OutputError, StgvError
-from stgvcodec.media.atomic import MOST_NAME_BYTES, check_output_file, os_errors, sync_folder
-from stgvcodec.media.durable import DurableFile
-
-# Types of private chunks, which readers skip. A record belongs to the chunk before it: a GoP in its place, or the
-# payload of one that was finished before its turn.
-_JOB, _RECORD, _HELD = 0x7000, 0x7001, 0x7002
+from stgvcodec.media.atomic import check_output_file, os_errors, sync_folder
+from stgvcodec.media.durable import DurableFile, part_path, path_with_ending
 
 Job = Mapping[str, Any]
 """What an encode depends on, by name."""
@@ -81,7 +76,7 @@ class PartFile:
         self._destination, self._job, self._resume = destination, _as_read(job), resume
         self._path = check_output_file(destination)
         self._file = DurableFile(part_path(destination), destination)
-        self._new = _named(self._path, ".part-end")
+        self._new = path_with_ending(self._path, ".part-end")
         self._lock = threading.Lock()
         self._finished = _Finished()
         self._source: ByteSource | None = None
@@ -184,7 +179,7 @@ class PartFile:
         with self._lock:
             # A GoP that is finished while the encode ends comes too late.
             if self._is_open:
-                self._append(frame_chunk(_HELD, gop.payload.bytes), gop)
+                self._append(frame_chunk(PrivateType.HELD, gop.payload.bytes), gop)
 
     def finish(self) -> int:
         """Move the complete file into place.
@@ -269,12 +264,12 @@ class PartFile:
         """Write a piece that ends with the chunk of a GoP, and its record; return the offset of the piece."""
         opening = b""
         if self._file.n_bytes == 0:
-            opening = self._opening + frame_chunk(_JOB, json.dumps(self._job).encode())
+            opening = self._opening + frame_chunk(PrivateType.JOB, json.dumps(self._job).encode())
             self._finished.pieces = [(0, len(self._opening))]
         seconds = self.seconds_before + time.perf_counter() - self._started
         record = json.dumps({**gop.record(), "encode_seconds": seconds}).encode()
         self._has_written = True
-        return self._file.append(opening + piece + frame_chunk(_RECORD, record)) + len(opening)
+        return self._file.append(opening + piece + frame_chunk(PrivateType.RECORD, record)) + len(opening)
 
     def _taken(self) -> bytes:
         """Return what was collected, and collect anew."""
@@ -287,22 +282,17 @@ class PartFile:
         self._file.close()
 
 
-def part_path(destination: str | Path) -> Path:
-    """Return the name of the part file of an encode to a destination, symbolic links followed."""
-    return _named(Path(os.path.realpath(destination)), ".part")
-
-
 def _read(source: ByteSource) -> _Finished:
     """Find what is finished; what lies behind the last intact record was being written."""
     found = _Finished()
     start = 0
     before: Chunk | None = None
     for chunk in _intact_chunks(source):
-        if chunk.type == _JOB:
+        if chunk.type == PrivateType.JOB:
             found.job = json.loads(source.payload(chunk, "job"))
             found.pieces.append((0, chunk.offset))
             start = chunk.end
-        elif chunk.type == _RECORD and before is not None and found.pieces:
+        elif chunk.type == PrivateType.RECORD and before is not None and found.pieces:
             record = json.loads(source.payload(chunk, "record"))
             found.seconds = record["encode_seconds"]
             if before.type == ChunkType.GOP:
@@ -333,12 +323,3 @@ def _as_read(job: Job) -> dict[str, Any]:
 
 def _listed(job: Job, names: list[str]) -> str:
     return ", ".join(f"{name} {job.get(name)}" for name in names)
-
-
-def _named(path: Path, ending: str) -> Path:
-    """Return the path with an ending; a name that becomes too long is cut and told apart by a digest."""
-    name = os.fsencode(path.name)
-    if len(name) + len(ending) > MOST_NAME_BYTES:
-        ending = f"-{hashlib.sha256(name).hexdigest()[:8]}{ending}"
-        name = name[: MOST_NAME_BYTES - len(ending)]
-    return path.with_name(os.fsdecode(name) + ending)

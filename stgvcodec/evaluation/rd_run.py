@@ -13,7 +13,6 @@ from pathlib import Path
 from stgvcodec._version import __version__
 from stgvcodec.encoder.config import EncodeConfig
 from stgvcodec.encoder.encode import encode
-from stgvcodec.encoder.part_file import part_path
 from stgvcodec.errors import BackendUnavailableError, ConfigError, InputVideoError, OutputError
 from stgvcodec.evaluation.classical_codecs import AnchorCurve, Floor, series_digest
 from stgvcodec.evaluation.flat_bits import COUNTING, PROFILE, file_flat_bits
@@ -24,6 +23,7 @@ from stgvcodec.evaluation.results import read_results, with_bd_rates, write_resu
 from stgvcodec.evaluation.scratch import scratch_folder
 from stgvcodec.media.anchors import ANCHORS, Yuv420Clip
 from stgvcodec.media.atomic import atomic_output, check_output_file
+from stgvcodec.media.durable import part_path
 from stgvcodec.media.reader import open_video
 from stgvcodec.media.selection import Selection
 from stgvcodec.metrics.bd_rate import METHOD, check_bd_rate

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import io
 import logging
 import os
@@ -11,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from stgvcodec.errors import OutputError
-from stgvcodec.media.atomic import PathLike, os_errors, sync_folder
+from stgvcodec.media.atomic import MOST_NAME_BYTES, PathLike, os_errors, sync_folder
 
 try:
     import fcntl
@@ -76,8 +77,10 @@ class DurableFile:
             if file is None or self.n_bytes == 0:
                 file = self._make()
             start = self.n_bytes
-            # What an interrupted call has left goes.
-            file.truncate(start)
+            # What an interrupted call has left goes. Otherwise the file only grows: a reader would take it for another
+            # one if its time changed and its size did not.
+            if os.fstat(file.fileno()).st_size > start:
+                file.truncate(start)
             file.seek(start)
             _write_all(file, data)
             os.fsync(file.fileno())
@@ -164,6 +167,32 @@ class DurableFile:
                 file.close()
                 self._file = None
                 raise OutputError(f"{self.path}: another process is writing it; wait for it to end") from error
+
+
+def part_path(destination: PathLike) -> Path:
+    """Return the name of the part file of an encode to a destination, symbolic links followed."""
+    return path_with_ending(Path(os.path.realpath(destination)), ".part")
+
+
+def path_with_ending(path: Path, ending: str) -> Path:
+    """Return the path with an ending; a name that becomes too long is cut and told apart by a digest."""
+    name = os.fsencode(path.name)
+    if len(name) + len(ending) > MOST_NAME_BYTES:
+        ending = f"-{hashlib.sha256(name).hexdigest()[:8]}{ending}"
+        name = name[: MOST_NAME_BYTES - len(ending)]
+    return path.with_name(os.fsdecode(name) + ending)
+
+
+def is_written(descriptor: int) -> bool:
+    """Tell whether another process has a `DurableFile` open, by a descriptor of the file; True where none can tell."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return False
 
 
 def _write_all(file: io.FileIO, data: bytes) -> None:

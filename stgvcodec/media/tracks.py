@@ -273,12 +273,13 @@ class TrackMuxer:
 
     Args:
         tracks: Number of each track -> the track.
-        packets: Numbers of tracks and packets, about in the order of their times.
+        packets: Numbers of tracks and packets, about in the order of their times; None where the next ones are not
+            there yet, which are asked for again later.
         tags: Metadata of the file, by name.
     """
 
     def __init__(
-        self, tracks: Mapping[int, Track], packets: Iterable[tuple[int, TrackPacket]], tags: Mapping[str, str]
+        self, tracks: Mapping[int, Track], packets: Iterable[tuple[int, TrackPacket] | None], tags: Mapping[str, str]
     ) -> None:
         self._tracks = tracks
         self._packets = iter(packets)

@@ -34,6 +34,18 @@ class ChunkType(IntEnum):
     END = CRITICAL | 0x0003
 
 
+class PrivateType(IntEnum):
+    """Type codes of the private chunks of the part file of an encode, which readers skip.
+
+    A record belongs to the chunk before it: a GoP in its place, or the payload of one that was finished before its
+    turn, which is held.
+    """
+
+    JOB = 0x7000
+    RECORD = 0x7001
+    HELD = 0x7002
+
+
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """The type and the place of a chunk.

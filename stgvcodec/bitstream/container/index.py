@@ -83,6 +83,12 @@ class GopTiming:
         """Timestamp of the last frame, time base units."""
         return self.pts_first + self.pts_step * (self.n_frames - 1) + sum(self.pts_deltas)
 
+    def follows(self, before: GopTiming | None) -> bool:
+        """Whether frames and timestamps go on where those of a GoP end; with None, whether the first frame is 0."""
+        if before is None:
+            return self.first_frame == 0
+        return self.first_frame == before.first_frame + before.n_frames and self.pts_first > before.pts_last
+
     def to_bytes(self) -> bytes:
         """Write the table GOP_CHUNK."""
         return write_elements(self.values(), GOP_CHUNK)
@@ -255,8 +261,7 @@ def _read_gop(reader: ByteReader, payload_bytes: int, number: int, before: GopTi
     if payload_bytes < least:
         message = f"GoP {number} has a payload of {payload_bytes} bytes, expected {least} at least"
         raise reader.error(f"{message}: it is too short for its head", at=start)
-    next_frame = before.first_frame + before.n_frames if before else 0
-    if timing.first_frame != next_frame or (before and timing.pts_first <= before.pts_last):
+    if not timing.follows(before):
         raise reader.error(f"GoP {number} is out of order: {timing}", at=start)
     return n_gaussians, timing
 

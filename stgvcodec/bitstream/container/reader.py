@@ -40,6 +40,7 @@ class StgvReader:
         chunks: All chunks between the file header and the end chunk, GoPs and chunks of unknown types included.
         file_bytes: Size of the file.
         damage: Descriptions of what `keep_going` passed over, with byte offsets; empty for an intact file.
+        is_complete: Whether nothing will be added to the file.
 
     Raises:
         MissingFileError: there is no such file.
@@ -62,18 +63,11 @@ class StgvReader:
             self.file_bytes = self._source.n_bytes
             self.damage: tuple[str, ...] = ()
             self.gaps: tuple[GopTiming, ...] = ()
+            self.is_complete = True
             with naming_file(self.name):
-                if keep_going:
-                    recovered = scan(self._source)
-                    self.header = recovered.header
-                    chunks, gops = recovered.chunks, recovered.gops
-                    self.gaps = tuple(recovered.gaps)
-                    self.damage = tuple(recovered.notes)
-                else:
-                    header_chunk = self._open_header()
-                    chunks, gops = self._open_index(header_chunk)
-            self.chunks = tuple(chunks)
-            self.gops = tuple(gops)
+                chunks, gops = self._recover() if keep_going else self._open()
+            self.chunks: tuple[Chunk, ...] = tuple(chunks)
+            self.gops: tuple[GopEntry, ...] = tuple(gops)
         except BaseException:
             self._source.close()
             raise
@@ -184,6 +178,16 @@ class StgvReader:
                 offset=chunk.offset,
             )
         return self._source.payload(chunk, section)
+
+    def _recover(self) -> tuple[list[Chunk], list[GopEntry]]:
+        recovered = scan(self._source)
+        self.header = recovered.header
+        self.gaps, self.damage = tuple(recovered.gaps), tuple(recovered.notes)
+        return recovered.chunks, recovered.gops
+
+    def _open(self) -> tuple[list[Chunk], list[GopEntry]]:
+        """Read the file header; return the chunks behind it, and the GoPs among them."""
+        return self._open_index(self._open_header())
 
     def _open_header(self) -> Chunk:
         """Read the magic and the file header; return the chunk of the file header."""

@@ -90,6 +90,17 @@ class ByteSource:
             self._file.seek(offset)
             return self._file.read(n_bytes)
 
+    @property
+    def descriptor(self) -> int | None:
+        """Descriptor of the file; None where it is not one of the system."""
+        return self._descriptor
+
+    def remeasure(self) -> None:
+        """Take note of what was added to the file since it was opened."""
+        if self._descriptor is not None:
+            state = os.fstat(self._descriptor)
+            self.n_bytes, self._modified_ns = state.st_size, state.st_mtime_ns
+
     def check_unchanged(self, *, is_faulty: bool) -> None:
         """Refuse a file that another program cut or wrote over since it was opened: its parts are of different files.
 

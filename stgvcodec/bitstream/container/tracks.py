@@ -5,6 +5,7 @@ A reader of pictures skips them.
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -244,7 +245,10 @@ class TrackReader:
         self._reader = reader
         self._keep_going = keep_going
         has_tags = False
-        for chunk, payload in self._payloads((ChunkType.TRACK, ChunkType.METADATA)):
+        for found in self._payloads((ChunkType.TRACK, ChunkType.METADATA)):
+            if found is None:
+                break
+            chunk, payload = found
             with self._damaged_or_raised():
                 if chunk.type == ChunkType.TRACK:
                     number, track = unpack_track(payload, chunk.payload_offset)
@@ -269,8 +273,19 @@ class TrackReader:
         Raises:
             BitstreamError: a chunk is damaged, belongs to no track, or its timestamps do not rise.
         """
+        for packet in self.packets_as_they_come(numbers):
+            if packet is None:
+                return
+            yield packet
+
+    def packets_as_they_come(self, numbers: Collection[int]) -> Iterator[tuple[int, TrackPacket] | None]:
+        """Read packets as `packets` does; None where a file that is being written has no more of them yet."""
         last: dict[int, int] = {}
-        for chunk, payload in self._payloads((ChunkType.TRACK_PACKETS,)):
+        for found in self._payloads((ChunkType.TRACK_PACKETS,)):
+            if found is None:
+                yield None
+                continue
+            chunk, payload = found
             group = None
             with self._damaged_or_raised():
                 read = PacketGroup.from_bytes(payload, chunk.payload_offset)
@@ -290,8 +305,14 @@ class TrackReader:
                 for packet in group.packets:
                     yield group.number, packet
 
-    def _payloads(self, types: Collection[int]) -> Iterator[tuple[Chunk, bytes]]:
-        for index, chunk in enumerate(self._reader.chunks):
+    def _payloads(self, types: Collection[int]) -> Iterator[tuple[Chunk, bytes] | None]:
+        """Yield chunks of some types with their payloads; None where there are no more of them yet."""
+        for index in itertools.count():
+            while index >= len(self._reader.chunks):
+                if self._reader.is_complete:
+                    return
+                yield None
+            chunk = self._reader.chunks[index]
             if chunk.type not in types:
                 continue
             payload = None
