@@ -83,7 +83,7 @@ def source_options(command: _Command) -> _Command:
 
 
 def rendering_options(command: _Command) -> _Command:
-    """Add --scale, --size, --roi and --fps; the command gets `rendering`."""
+    """Add --scale, --size, --roi, --fps and --repeat; the command gets `rendering`."""
     options = (
         click.option(
             "--scale", type=float, default=1.0, metavar="F", help="Render at F times the size; nothing is resampled."
@@ -91,8 +91,11 @@ def rendering_options(command: _Command) -> _Command:
         click.option("--size", metavar="WxH", help="Render at this size in place of a scale."),
         click.option("--roi", metavar="X,Y,W,H", help="Keep this part of the picture, pixels of what is rendered."),
         click.option(
-            "--fps", metavar="RATE", help="Frames a second: each time the frame that is shown then.  [default: all]"
+            "--fps",
+            metavar="RATE",
+            help="Frames a second, rendered for each time also between frames.  [default: the frames, at their times]",
         ),
+        click.option("--repeat", is_flag=True, help="With --fps, repeat and leave out frames instead."),
     )
     return _gathered(command, "rendering", options, _rendering)
 
@@ -246,7 +249,7 @@ def _selection(**given: Any) -> Selection:
     return Selection.parse(**given)
 
 
-def _rendering(*, scale: float, size: str | None, roi: str | None, fps: str | None) -> dict[str, Any]:
+def _rendering(*, scale: float, size: str | None, roi: str | None, fps: str | None, repeat: bool) -> dict[str, Any]:
     from stgvcodec.media.selection import parse_rate, parse_roi, parse_size
 
     return {
@@ -254,6 +257,7 @@ def _rendering(*, scale: float, size: str | None, roi: str | None, fps: str | No
         "size": None if size is None else parse_size(size, "size"),
         "roi": None if roi is None else parse_roi(roi),
         "fps": None if fps is None else parse_rate(fps),
+        "repeat": repeat,
     }
 
 

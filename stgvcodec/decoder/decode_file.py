@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain, tee
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +13,7 @@ import numpy.typing as npt
 
 from stgvcodec.decoder.arguments import chosen_scale
 from stgvcodec.decoder.carried_tracks import CarriedTracks
-from stgvcodec.decoder.growing_file import POLL_SECONDS
+from stgvcodec.decoder.shown_frames import Shown, as_they_are, as_they_come, at_rate
 from stgvcodec.decoder.video_decoder import VideoDecoder
 from stgvcodec.errors import BitstreamError, ConfigError, naming_memory
 from stgvcodec.media.atomic import refuse_same_file
@@ -27,9 +24,6 @@ from stgvcodec.media.writer import check_suffix, open_writer
 from stgvcodec.model.gop_model import scaled_size
 from stgvcodec.progress import CancelToken, Progress, ProgressCallback, raise_if_set
 from stgvcodec.tracks import TrackInfo
-
-# 29.97 is meant as 2997/100, and not as the nearest number of 53 bits.
-_MOST_RATE_DENOMINATOR = 100_000
 
 
 @dataclass(frozen=True)
@@ -70,6 +64,7 @@ def decode(
     size: tuple[int, int] | None = None,
     roi: Crop | None = None,
     fps: Fraction | float | None = None,
+    repeat: bool = False,
     keep_going: bool = False,
     follow: bool = False,
     selection: Selection | None = None,
@@ -93,8 +88,10 @@ def decode(
         size: Width and height to render at in place of a scale, pixels; pixels that are not square keep the shape in
             which pictures are displayed.
         roi: Part of the rendered picture that is kept.
-        fps: Frames a second: from the first frame on, each time the frame that is on the screen then, which may come
-            several times or not at all. None writes each frame once, with its own time.
+        fps: Frames a second, from the first frame on: at each time the picture that `VideoDecoder.render` draws, which
+            between two frames of a GoP is between them. None writes each frame once, with its own time.
+        repeat: Whether `fps` takes the frame that is on the screen at each time instead, which may come several times
+            or not at all.
         keep_going: Whether to render every intact GoP of a damaged file, and for a frame that is missing between them
             the nearest one.
         follow: Whether the source, given by its path, is still being written: frames are written as they come, until it
@@ -131,6 +128,8 @@ def decode(
     selection = selection or Selection()
     if selection.crop is not None or selection.resize is not None:
         raise ConfigError("--crop and --resize belong to encode; decode has --roi for a part, --size and --scale")
+    if repeat and fps is None:
+        raise ConfigError("repeat chooses how --fps fills in, and there is no --fps; give both, or neither")
     if follow and fps is not None:
         raise ConfigError("--fps needs the length of the video, which --follow does not know; leave out one of them")
     refuse_same_file(source, destination)
@@ -144,7 +143,7 @@ def decode(
         max_memory=max_memory,
         max_work=max_work,
     ) as decoder:
-        batches = _as_they_come(decoder, selection, cancel)
+        batches = as_they_come(decoder, selection, cancel)
         batch = next(batches, None)
         if len(decoder) == 0:
             raise BitstreamError(f"{source}: no intact GoP is left to render", section="file")
@@ -152,8 +151,11 @@ def decode(
             raise ConfigError(_nothing_taken(source, selection, decoder))
         header = decoder.header
         carried = CarriedTracks(decoder, batch.start, selection, destination)
-        shown = _as_they_are(decoder, selection, batch, batches) if fps is None else _at_rate(decoder, batch, fps)
-        pictures = _Pictures(decoder, shown.rendered, scale=scale, size=size, roi=roi)
+        if fps is None:
+            shown = as_they_are(decoder, selection, batch, batches)
+        else:
+            shown = at_rate(decoder, batch, fps, repeat=repeat)
+        pictures = _Pictures(decoder, shown, scale=scale, size=size, roi=roi)
         width, height = pictures.size
         ratio = header.sample_aspect_ratio
         if size is not None:
@@ -196,23 +198,8 @@ def decode(
         )
 
 
-@dataclass(frozen=True)
-class _Shown:
-    """Which frames are written, and when each is shown; a frame may be shown several times in a row.
-
-    What is written is not kept: a small file may ask for pictures without end.
-    """
-
-    n_frames: int | None  # Number of frames written; None where nobody knows it yet.
-    rendered: Iterable[Sequence[int]]  # Frames that are rendered, each once, in batches that are there.
-    frames: Iterable[tuple[int, int]]  # Index and timestamp of each frame that is written.
-    time_base: Fraction
-    frame_rate: Fraction
-    last_frame_duration: int
-
-
 class _Pictures:
-    """Renders frames one after the other, and counts the seconds that this takes.
+    """Renders what is shown, one picture after the other, and counts the seconds that this takes.
 
     `size` is the width and height of what is kept of each, which is known before any is rendered.
     """
@@ -220,7 +207,7 @@ class _Pictures:
     def __init__(
         self,
         decoder: VideoDecoder,
-        batches: Iterable[Sequence[int]],
+        shown: Shown,
         *,
         scale: float,
         size: tuple[int, int] | None,
@@ -228,9 +215,14 @@ class _Pictures:
     ) -> None:
         self.seconds = 0.0
         height_width = None if size is None else (size[1], size[0])
-        self._frames = (
-            frame for batch in batches for frame in decoder.iter_frames(batch, scale=scale, size=height_width)
-        )
+        if shown.times is not None:
+            self._frames = decoder.iter_pictures(map(float, shown.times), scale=scale, size=height_width)
+        else:
+            self._frames = (
+                frame
+                for batch in shown.rendered
+                for frame in decoder.iter_frames(batch, scale=scale, size=height_width)
+            )
         self._roi = roi
         header = decoder.header
         self.size = scaled_size(header.width, header.height, chosen_scale(scale, height_width, header))
@@ -247,82 +239,6 @@ class _Pictures:
             return rgb
         x, y = self._roi.place(rgb.shape[1], rgb.shape[0])
         return np.ascontiguousarray(rgb[y : y + self._roi.height, x : x + self._roi.width])
-
-
-def _as_they_come(decoder: VideoDecoder, selection: Selection, cancel: CancelToken | None) -> Iterator[range]:
-    """Yield the frames that are selected: all of them at once, or those that are there of a file that is followed."""
-    stop = 0
-    while True:
-        indices = selection.indices(decoder.timestamps, decoder.header.time_base)
-        if indices.stop > max(stop, indices.start):
-            yield range(max(stop, indices.start), indices.stop)
-            stop = indices.stop
-        is_over = stop < len(decoder) and selection.is_cut_at_end and bool(indices)
-        if is_over or stop == selection.end_frame:
-            return
-        while not decoder.wait_for_frames(POLL_SECONDS):
-            if decoder.is_complete:
-                return
-            raise_if_set(cancel)
-
-
-def _as_they_are(decoder: VideoDecoder, selection: Selection, batch: range, batches: Iterator[range]) -> _Shown:
-    header = decoder.header
-    if decoder.is_complete:
-        n_frames = len(batch)
-        last = header.last_frame_duration if batch[-1] == len(decoder) - 1 else 0
-    else:
-        n_frames = None
-        last = 0 if selection.is_cut_at_end else header.last_frame_duration
-    # The first of the two waits for frames, so that the second one need not.
-    written, rendered = tee(chain([batch], batches))
-    frames = ((index, decoder.pts(index)) for indices in written for index in indices)
-    return _Shown(n_frames, rendered, frames, header.time_base, header.frame_rate, last)
-
-
-def _at_rate(decoder: VideoDecoder, indices: range, rate: Fraction | float) -> _Shown:
-    """Show, at a steady rate from the first frame on, what is on the screen at each time."""
-    if not 0 < rate < math.inf:
-        raise ConfigError(f"fps is {rate}, expected more than 0")
-    fps = Fraction(rate).limit_denominator(_MOST_RATE_DENOMINATOR)
-    header, time_base = decoder.header, decoder.header.time_base
-    begin = decoder.pts(indices[0]) * header.time_base
-    if indices.stop < len(decoder):
-        end = decoder.pts(indices.stop) * header.time_base
-    else:
-        held = header.last_frame_duration * header.time_base
-        end = decoder.pts(indices[-1]) * header.time_base + (held or 1 / header.frame_rate)
-    # As many as `VideoDecoder.get_frames_played_in_range` gives: the length of the video, rounded.
-    n_times = max(1, math.floor((end - begin) * fps + Fraction(1, 2)))
-    # The unit divides both the time of the first frame and the distance of two.
-    unit = Fraction(1) / fps
-    if begin:
-        first, step = begin, unit
-        numerator = math.gcd(first.numerator * step.denominator, step.numerator * first.denominator)
-        unit = Fraction(numerator, first.denominator * step.denominator)
-
-    def repeats() -> Iterator[tuple[int, int]]:
-        """Yield each frame with the number of times at which it is on the screen."""
-        n_done = 0
-        for index in indices:
-            n_begun = n_times
-            if index + 1 < indices.stop:
-                n_begun = min(n_times, math.ceil((decoder.pts(index + 1) * time_base - begin) * fps))
-            yield index, n_begun - n_done
-            n_done = n_begun
-
-    return _Shown(
-        n_times,
-        [[index for index, n in repeats() if n]],
-        zip(
-            (index for index, n in repeats() for _ in range(n)),
-            (int((begin + k / fps) / unit) for k in range(n_times)),
-            strict=True,
-        ),
-        unit,
-        fps,
-        0,
-    )
 
 
 def _nothing_taken(source: str | Path, selection: Selection, decoder: VideoDecoder) -> str:

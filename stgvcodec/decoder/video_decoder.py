@@ -449,16 +449,39 @@ class VideoDecoder:
             >>> decoder.render(0.07, size=(64, 48)).shape
             torch.Size([3, 64, 48])
         """
-        scale = chosen_scale(1.0, size, self.header)
-        index = self._timeline.index_at(seconds)
-        gop, k = self._timeline.pts.place(index)
-        n = self._gops[gop].n_frames
-        share, renderer = self._timeline.share(index, seconds), self._open(gop, scale=scale)
-        if share > 0 and k < n - 1:
-            picture = renderer.picture_between(k, share, scale=scale)
-        else:
-            picture = next(renderer.frames([k], scale=scale))
+        picture = next(self.iter_pictures([seconds], size=size))
         return picture if self._channels_last else picture.permute(2, 0, 1).contiguous()
+
+    def iter_pictures(
+        self, seconds: Iterable[float], *, scale: float = 1.0, size: tuple[int, int] | None = None
+    ) -> Iterator[Tensor]:
+        """Render the pictures at any times one after the other, as `render` does.
+
+        Args:
+            seconds: Times within the video, best in order.
+            scale: Output size over encoded size.
+            size: (H, W) to render at in place of a scale, pixels.
+
+        Yields:
+            [H, W, 3] uint8, on the device.
+
+        Raises:
+            IndexError: a time is before the first frame or after the end of the last.
+            ConfigError: scale or size are not to be had.
+
+        Examples:
+            >>> [list(picture.shape) for picture in decoder.iter_pictures([0.0, 0.01], scale=2)]
+            [[64, 96, 3], [64, 96, 3]]
+        """
+        chosen = chosen_scale(scale, size, self.header)
+        for moment in seconds:
+            index = self._timeline.index_at(moment)
+            gop, k = self._timeline.pts.place(index)
+            share, renderer = self._timeline.share(index, moment), self._open(gop, scale=chosen)
+            if share > 0 and k < self._gops[gop].n_frames - 1:
+                yield renderer.picture_between(k, share, scale=chosen)
+            else:
+                yield next(renderer.frames([k], scale=chosen))
 
     def pts(self, index: int) -> int:
         """Return the timestamp of a frame, in units of `header.time_base`.

@@ -58,11 +58,15 @@ def test_what_cannot_be_decoded_is_one_line(
 
 def test_size_part_time_and_rate_are_chosen(cli, encoded: Path, tmp_path: Path) -> None:
     options = ("--size", "96x32", "--roi", "8,4,40,20", "--time", "0:0.1", "--fps", "48", "--device", "cpu", "-q")
-    assert cli("decode", encoded, tmp_path / "out", *options) == (0, "", "")
+    assert cli("decode", encoded, tmp_path / "between", *options) == (0, "", "")
+    between = read_frames(tmp_path / "between")
+    assert cli("decode", encoded, tmp_path / "out", *options, "--repeat") == (0, "", "")
     frames = read_frames(tmp_path / "out")
     assert frames.shape == (6, 20, 40, 3)
     assert np.array_equal(frames[::2], frames[1::2])
     assert not np.array_equal(frames[1], frames[2])
+    assert np.array_equal(frames[::2], between[::2])
+    assert not np.array_equal(frames[1], between[1])
     refused = cli("decode", encoded, tmp_path / "more", "--frames", "0:2", "--time", "0:1")
     refused.assert_refused(2, "--frames and --time both choose frames")
 

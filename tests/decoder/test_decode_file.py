@@ -126,18 +126,27 @@ def test_a_size_and_a_part_of_it_are_what_the_decoder_renders(encoded, tmp_path)
 
 @pytest.mark.parametrize("fps", [10, 50, Fraction(30000, 1001), 29.97])
 @pytest.mark.parametrize("frames", [(None, None), (2, 5)], ids=str)
-def test_a_rate_shows_what_is_on_the_screen_at_each_time(encoded, decoded, tmp_path, fps, frames):
-    """The frames and their times are those of the decoder's own method for that, and the rate is steady."""
+@pytest.mark.parametrize("repeat", [True, False], ids=["repeated", "between"])
+def test_a_rate_shows_what_belongs_to_each_time(encoded, tmp_path, fps, frames, repeat):
+    """Pictures and times are those of the decoder's own methods for that, and the rate is steady."""
     selection = Selection(frames=frames)
-    decode(encoded.path, tmp_path / "out.mkv", device="cpu", fps=fps, selection=selection, codec=CodecOptions("ffv1"))
+    options = {"fps": fps, "repeat": repeat, "selection": selection, "codec": CodecOptions("ffv1")}
+    decode(encoded.path, tmp_path / "out.mkv", device="cpu", **options)
 
     with VideoDecoder(encoded.path, device="cpu", dimension_order="NHWC") as decoder:
         chosen = [decoder.get_frame_at(i) for i in range(7)[slice(*frames)]]
         end = chosen[-1].pts_seconds + chosen[-1].duration_seconds
         expected = decoder.get_frames_played_in_range(chosen[0].pts_seconds, end, fps=float(fps))
+        pictures = expected.data.numpy()
+        if not repeat:
+            start, unit = Fraction(encoded.pts[frames[0] or 0], 1000), 1 / Fraction(fps).limit_denominator(100_000)
+            between = [decoder.render(float(start + i * unit)) for i in range(len(expected))]
+            # In a few frames the times may be those of frames, or lie behind the last one of a GoP.
+            assert frames != (None, None) or not np.array_equal(np.stack(between), pictures)
+            pictures = np.stack(between)
     with open_video(tmp_path / "out.mkv") as video:
         taken = list(video)
-    np.testing.assert_array_equal(np.stack([frame.rgb for frame in taken]), expected.data.numpy())
+    np.testing.assert_array_equal(np.stack([frame.rgb for frame in taken]), pictures)
     seconds = [float(frame.pts * video.time_base) for frame in taken]
     assert seconds == pytest.approx(expected.pts_seconds.tolist(), abs=0.001)
 
@@ -173,6 +182,7 @@ def test_progress_counts_frames(encoded, tmp_path):
         ({"size": (8, 8), "scale": 2.0}, ConfigError, "scale and size both choose a size"),
         ({"roi": Crop(40, 40, 0, 0)}, ConfigError, "crop 40x40.* does not fit"),
         ({"fps": 0}, ConfigError, "fps is 0"),
+        ({"repeat": True}, ConfigError, "repeat chooses how --fps fills in"),
         ({"backend": "triton"}, BackendUnavailableError, "triton"),
     ],
     ids=str,
