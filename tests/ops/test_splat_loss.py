@@ -27,6 +27,7 @@ def loss_and_gradients(
     picked: list[int],
     backend: str,
     *,
+    known: Tensor | None = None,
     dssim_weight: float = 0.0,
     dtype: torch.dtype = torch.float32,
     device: torch.device | None = None,
@@ -35,6 +36,8 @@ def loss_and_gradients(
     device = device or device_of(backend)
     leaves = [tensor.to(device, dtype).requires_grad_() for tensor in scene]
     pictures = {"frames": frames.to(device), "picked": torch.tensor(picked, device=device)}
+    if known is not None:
+        pictures["known"] = known.to(device)
     loss, mse = splat_loss(*leaves, **pictures, dssim_weight=dssim_weight, backend=backend, budget=budget)
     assert loss.shape == mse.shape == ()
     assert not mse.requires_grad
@@ -81,6 +84,25 @@ def test_kernels_equal_the_reference_with_shapes_of_each_frame(backend, n_gaussi
     frames, picked = some_frames(17, 33), [2, 0, 2]
     truth = loss_and_gradients(scene, frames, picked, "reference", dtype=torch.float64)
     assert_agree(loss_and_gradients(scene, frames, picked, backend), truth)
+
+
+@pytest.mark.parametrize(("height", "width", "picked"), CASES, ids=IDS)
+@pytest.mark.parametrize(("backend", "n_gaussians"), [("reference", 40), ("numba", 40), ("triton", 7)])
+def test_pixels_that_are_not_known_do_not_count(height, width, picked, backend, n_gaussians):
+    """Neither in the loss nor in the gradients, whatever the frames hold there."""
+    scene = rounded_to_float32(random_scene(len(picked), n_gaussians, height, width))
+    frames = some_frames(height, width)
+    known = torch.rand(5, height, width, generator=torch.Generator().manual_seed(1)) < 0.6
+    results = loss_and_gradients(scene, frames, picked, backend, known=known)
+
+    leaves = [tensor.clone().requires_grad_() for tensor in scene]
+    image = rasterize(*leaves, height=height, width=width, backend="reference")
+    residual = torch.where(known[picked][..., None], image - frames[picked].double() / 255, 0.0)
+    loss = residual.square().mean()
+    assert_agree(results, (loss.detach(), loss.detach(), *torch.autograd.grad(loss * 3.0, leaves)))
+    other = torch.where(known[..., None], frames, 255 - frames)
+    for result, same in zip(results, loss_and_gradients(scene, other, picked, backend, known=known), strict=True):
+        assert torch.equal(result, same)
 
 
 @pytest.mark.parametrize("per_frame", [False, True], ids=["shared shapes", "shapes of each frame"])
@@ -143,8 +165,21 @@ def test_auto_takes_numba_for_float32_and_the_reference_for_float64():
         ({"picked": torch.tensor([1.0])}, r"picked is torch.float32 \[1\], expected torch.int64 \[1\]"),
         ({"picked": torch.ones(1, dtype=torch.int64, device="meta")}, "picked is on meta, expected cpu as means"),
         ({"dssim_weight": 1.5}, r"dssim_weight is 1.5, expected a number in \[0, 1\]"),
+        ({"known": torch.ones(5, 8, 8)}, r"known is torch.float32 \[5, 8, 8\], expected torch.bool \[5, 8, 8\]"),
+        ({"known": torch.ones(5, 8, 8, dtype=torch.bool), "dssim_weight": 0.1}, "expected 0 where pixels are left out"),
     ],
-    ids=["no-frames", "cholesky-n", "float-frames", "one-frame", "two-picked", "float-picked", "device", "weight"],
+    ids=[
+        "no-frames",
+        "cholesky-n",
+        "float-frames",
+        "one-frame",
+        "two-picked",
+        "float-picked",
+        "device",
+        "weight",
+        "known",
+        "mask-dssim",
+    ],
 )
 def test_wrong_inputs_are_refused(changes, message):
     inputs = {
@@ -161,12 +196,16 @@ def test_triton_refuses_float64():
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize(("dssim_weight", "per_frame"), [(0.0, False), (0.2, False), (0.0, True)])
-def test_gpu_real_size_equals_the_reference(dssim_weight, per_frame):
+@pytest.mark.parametrize(
+    ("dssim_weight", "per_frame", "masked"),
+    [(0.0, False, False), (0.2, False, False), (0.0, True, False), (0.0, True, True)],
+)
+def test_gpu_real_size_equals_the_reference(dssim_weight, per_frame, masked):
     scene = rounded_to_float32(random_scene(2, 20_000, 640, 1280, per_frame=per_frame))
     scene, frames, picked = (*scene[:2], scene[2] * 0.2), some_frames(640, 1280), [4, 1]
     device = torch.device("cuda")
-    options = {"dssim_weight": dssim_weight, "device": device}
+    known = torch.rand(5, 640, 1280, generator=torch.Generator().manual_seed(1)) < 0.6 if masked else None
+    options = {"dssim_weight": dssim_weight, "device": device, "known": known}
     truth = loss_and_gradients(scene, frames, picked, "reference", dtype=torch.float64, **options)
     assert_agree(loss_and_gradients(scene, frames, picked, "triton", **options), truth)
 

@@ -20,11 +20,17 @@ FORWARD_WARPS = 1
 def forward(bins: Bins, image: Tensor) -> None:
     """Write `image` [B, H, W, 3], contiguous, float32 or uint8."""
     n_frames, height, width, _ = image.shape
-    _launch(bins, n_frames, height, width, image, None, None, None, None)
+    _launch(bins, n_frames, height, width, image, None, None, None, None, None)
 
 
 def draw_residual(
-    bins: Bins, blocks: Tensor, frames: Tensor, picked: Tensor, size: tuple[int, int, int], image: Tensor | None
+    bins: Bins,
+    blocks: Tensor,
+    frames: Tensor,
+    picked: Tensor,
+    size: tuple[int, int, int],
+    image: Tensor | None,
+    known: Tensor | None,
 ) -> Tensor:
     """Draw pictures and write how far they are from their frames.
 
@@ -35,12 +41,13 @@ def draw_residual(
         picked: Index into `frames` for each picture. [B] int64.
         size: The sizes B, H and W.
         image: Output for the pictures, [B, H, W, 3] float32; None if they are not wanted.
+        known: Pixels that count, those of `frames`; None: all. [T, H, W] bool, contiguous.
 
     Returns:
         Sum of squared differences of each tile. [B * tiles] float32.
     """
     squares = torch.empty(len(bins.starts), device=blocks.device)
-    _launch(bins, *size, image, blocks, squares, frames, picked)
+    _launch(bins, *size, image, blocks, squares, frames, picked, known)
     return squares
 
 
@@ -54,6 +61,7 @@ def _launch(
     squares: Tensor | None,
     frames: Tensor | None,
     picked: Tensor | None,
+    known: Tensor | None,
 ) -> None:
     if not len(bins.starts):
         return
@@ -61,6 +69,7 @@ def _launch(
     _splat_forward_kernel[(len(bins.starts),)](
         # The records are passed as pairs of floats, so that each is read by four loads.
         bins.gaussians.view(torch.int64), bins.pairs, bins.starts, bins.ends, image, blocks, squares, frames, picked,
+        None if known is None else known.view(torch.uint8),
         len(bins.pairs), height, width, len(bins.starts) // n_frames, triton.cdiv(width, tile_width),
         TILE_HEIGHT=tile_height, TILE_WIDTH=tile_width, BLOCK_ROWS=triton_bins.GRADIENT_ROWS,
         BLOCK_COLUMNS=triton_bins.GRADIENT_COLUMNS, num_warps=FORWARD_WARPS,
@@ -88,6 +97,7 @@ def _splat_forward_kernel(
     squares,  # [B * tiles] float32, out
     frames,  # [T, H, W, 3] uint8
     picked,  # [B] int64
+    known,  # [T, H, W] uint8, or None
     capacity,
     height,
     width,
@@ -148,7 +158,11 @@ def _splat_forward_kernel(
         red -= tl.load(sample, mask=is_shown, other=0).to(tl.float32) * (1.0 / 255.0)
         green -= tl.load(sample + 1, mask=is_shown, other=0).to(tl.float32) * (1.0 / 255.0)
         blue -= tl.load(sample + 2, mask=is_shown, other=0).to(tl.float32) * (1.0 / 255.0)
-        red, green, blue = tl.where(is_shown, red, 0.0), tl.where(is_shown, green, 0.0), tl.where(is_shown, blue, 0.0)
+        counts = is_shown
+        if known is not None:
+            place = known + tl.load(picked + frame) * (height * width) + pixel
+            counts = is_shown & (tl.load(place, mask=is_shown, other=0) != 0)
+        red, green, blue = tl.where(counts, red, 0.0), tl.where(counts, green, 0.0), tl.where(counts, blue, 0.0)
         tl.store(squares + tile, tl.sum(red * red + green * green + blue * blue))
         # Gradient blocks are [frame, block row, block column, channel, row, column]; beyond the picture they are 0.
         blocks_y, blocks_x = tl.cdiv(height, BLOCK_ROWS), tl.cdiv(width, BLOCK_COLUMNS)

@@ -25,7 +25,13 @@ _reordered = njit(nogil=True, cache=True, fastmath={"contract", "reassoc"}, forc
 
 
 def splat_loss(
-    means: Tensor, cholesky: Tensor, colors: Tensor, frames: Tensor, picked: Tensor, dssim_weight: float
+    means: Tensor,
+    cholesky: Tensor,
+    colors: Tensor,
+    frames: Tensor,
+    picked: Tensor,
+    known: Tensor | None,
+    dssim_weight: float,
 ) -> tuple[Tensor, Tensor]:
     """Twin of `reference.splat_loss`, for float32 tensors on a CPU.
 
@@ -34,16 +40,24 @@ def splat_loss(
     """
     if dssim_weight:
         # D-SSIM needs the picture itself.
-        return reference.splat_loss(means, cholesky, colors, frames, picked, dssim_weight, backend="numba")
+        return reference.splat_loss(means, cholesky, colors, frames, picked, known, dssim_weight, backend="numba")
     if means.dtype != torch.float32:
         raise ValueError(f"means is {means.dtype}, but the numba kernel takes torch.float32; use backend='reference'")
-    mse: Tensor = _MeanSquaredError.apply(means, cholesky, colors, frames, picked)
+    mse: Tensor = _MeanSquaredError.apply(means, cholesky, colors, frames, picked, known)
     return mse, mse.detach()
 
 
 class _MeanSquaredError(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, means: Tensor, cholesky: Tensor, colors: Tensor, frames: Tensor, picked: Tensor) -> Tensor:
+    def forward(
+        ctx: Any,
+        means: Tensor,
+        cholesky: Tensor,
+        colors: Tensor,
+        frames: Tensor,
+        picked: Tensor,
+        known: Tensor | None,
+    ) -> Tensor:
         n_pictures = means.shape[0]
         _, height, width, _ = frames.shape
         arrays = _array(means), _array(colors)
@@ -52,6 +66,7 @@ class _MeanSquaredError(torch.autograd.Function):
         residual = np.empty((n_pictures, height, row_size(width)), np.float32)
         squares = np.empty(n_pictures * n_bands, np.float64)
         targets, indices = frames.contiguous().numpy(), picked.tolist()
+        counted = None if known is None else known.contiguous().numpy()
 
         def draw(i: int) -> None:
             b, band = divmod(i, n_bands)
@@ -65,6 +80,7 @@ class _MeanSquaredError(torch.autograd.Function):
                 plan.items[b][first:end],
                 band,
                 targets[indices[b]],
+                None if counted is None else counted[indices[b]],
                 rows,
             )
 
@@ -75,7 +91,7 @@ class _MeanSquaredError(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:
         means, cholesky, colors = ctx.saved_tensors
         n_pictures, height, _ = ctx.residual.shape
         # The gradients are linear in the residual, so that the factor is taken where there is least to multiply.
@@ -84,7 +100,7 @@ class _MeanSquaredError(torch.autograd.Function):
             ctx.plan, _array(means), frames_of(cholesky), _array(colors), ctx.residual, ctx.width
         )
         grad_means, grad_cholesky, grad_colors = (torch.from_numpy(gradient * factor) for gradient in gradients)
-        return grad_means, grad_cholesky.reshape(cholesky.shape), grad_colors, None, None
+        return grad_means, grad_cholesky.reshape(cholesky.shape), grad_colors, None, None, None
 
 
 def _array(tensor: Tensor) -> np.ndarray:
@@ -94,11 +110,11 @@ def _array(tensor: Tensor) -> np.ndarray:
 
 @_kernel
 def _draw_residual(  # type: ignore[no-untyped-def]
-    means, colors, shapes, rows, items, band, target, residual
+    means, colors, shapes, rows, items, band, target, known, residual
 ):
     """Write one band of the picture less `target` [H, W, 3] into `residual` [rows, row_size]; return its squares' sum.
 
-    What lies beyond the width becomes zero.
+    What lies beyond the width becomes zero, and so do pixels that are not `known` [H, W], if that is not None.
     """
     width = target.shape[1]
     residual[:] = _ZERO
@@ -124,6 +140,12 @@ def _draw_residual(  # type: ignore[no-untyped-def]
                         row[start + k] -= np.float32(wanted[first + k, channel]) / _255
                     for k in range(n, LANES):
                         row[start + k] = _ZERO
+        if known is not None:
+            counts = known[band * BAND_ROWS + y]
+            for column in range(width):
+                if not counts[column]:
+                    red = 3 * (column - column % LANES) + column % LANES
+                    row[red] = row[red + LANES] = row[red + 2 * LANES] = _ZERO
         total += np.float64(_sum_of_squares(row))
     return total
 

@@ -13,6 +13,7 @@ def splat_loss(
     colors: Tensor,
     frames: Tensor,
     picked: Tensor,
+    known: Tensor | None,
     dssim_weight: float,
     *,
     backend: str,
@@ -21,7 +22,10 @@ def splat_loss(
     _, height, width, _ = frames.shape
     image = rasterize(means, cholesky, colors, height=height, width=width, backend=backend)
     target = frames.index_select(0, picked).to(image.dtype) / 255.0
-    mse = (image - target).square().mean()
+    residual = image - target
+    if known is not None:
+        residual = residual * known.index_select(0, picked)[..., None]
+    mse = residual.square().mean()
     return with_dssim(mse, image, frames, picked, dssim_weight, backend), mse.detach()
 
 

@@ -30,6 +30,7 @@ def splat_loss(
     colors: Tensor,
     frames: Tensor,
     picked: Tensor,
+    known: Tensor | None,
     dssim_weight: float,
     budget: PairBudget | None,
 ) -> tuple[Tensor, Tensor]:
@@ -40,7 +41,7 @@ def splat_loss(
     """
     check_float32(means)
     with launching_on(means.device):
-        mse, image = _SplatLoss.apply(means, cholesky, colors, frames, picked, dssim_weight != 0.0, budget)
+        mse, image = _SplatLoss.apply(means, cholesky, colors, frames, picked, known, dssim_weight != 0.0, budget)
         loss = mse if image is None else with_dssim(mse, image, frames, picked, dssim_weight, "triton")
         return loss, mse.detach()
 
@@ -54,6 +55,7 @@ class _SplatLoss(torch.autograd.Function):
         colors: Tensor,
         frames: Tensor,
         picked: Tensor,
+        known: Tensor | None,
         with_image: bool,
         budget: PairBudget | None,
     ) -> tuple[Tensor, Tensor | None]:
@@ -65,7 +67,8 @@ class _SplatLoss(torch.autograd.Function):
         image = torch.empty(n_frames, height, width, 3, device=means.device) if with_image else None
         blocks = new_blocks(n_frames, height, width, means.device)
         size = (n_frames, height, width)
-        squares = draw_residual(bins, blocks, frames.contiguous(), picked.contiguous(), size, image)
+        counted = None if known is None else known.contiguous()
+        squares = draw_residual(bins, blocks, frames.contiguous(), picked.contiguous(), size, image, counted)
         mse = torch.empty((), device=means.device)
         n_samples = n_frames * height * width * 3
         _mean_kernel[(1,)](squares, mse, len(squares), 1.0 / n_samples, BLOCK=_MEAN_BLOCK, num_warps=_MEAN_WARPS)
@@ -78,7 +81,7 @@ class _SplatLoss(torch.autograd.Function):
     @once_differentiable
     def backward(
         ctx: Any, grad_mse: Tensor, grad_image: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor, None, None, None, None]:
+    ) -> tuple[Tensor, Tensor, Tensor, None, None, None, None, None]:
         bins, (blocks,) = saved_bins(ctx)
         height, width = ctx.size
         gradients = partial(backward, bins, ctx.shape, height=height, width=width, per_frame=ctx.per_frame)
@@ -86,7 +89,7 @@ class _SplatLoss(torch.autograd.Function):
             result = gradients(blocks, scale=grad_mse, factor=ctx.factor)
         else:
             result = gradients(pack(grad_image, blocks, grad_mse, ctx.factor))
-        return *result, None, None, None, None
+        return *result, None, None, None, None, None
 
 
 @triton.jit(do_not_specialize=["n"])
