@@ -317,5 +317,6 @@ def stream_info(reader: StgvReader, path: Path, *, keep_going: bool = False) -> 
 
 def _named(head: bytes) -> dict[str, object]:
     """Return the syntax elements of a GoP's header by name, with the names of the modes as their values."""
-    values = dataclasses.asdict(read_header(head))
+    header = read_header(head)
+    values = {element.name: getattr(header, element.name) for element in dataclasses.fields(header)}
     return {name: _MODES[name][value] if name in _MODES else value for name, value in values.items()}

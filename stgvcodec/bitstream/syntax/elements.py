@@ -102,20 +102,23 @@ def read_elements(reader: ByteReader, table: SyntaxTable, known: Mapping[str, An
     """
     values: dict[str, Any] = {}
     for element in table:
-        read = READERS[element.type]
-        dims = dimensions(element, {**known, **values} if known else values)
+        dims = dimensions(element, {**known, **values} if known else values) if element.shape else ()
         count = math.prod(dims)
         if count > reader.remaining:  # an item takes a byte at least
             raise reader.error(f"cut short: {element.name} needs {count} items, {reader.remaining} bytes left")
-        items = []
-        for _ in range(count):
-            start = reader.position
-            value = read(reader)
-            if fault := _limit_fault(element, value):
-                raise reader.error(fault, at=start)
-            items.append(value)
-        values[element.name] = _nest(items, dims) if dims else items[0]
+        if dims:
+            values[element.name] = _nest([_read_item(reader, element) for _ in range(count)], dims)
+        else:
+            values[element.name] = _read_item(reader, element)
     return values
+
+
+def _read_item(reader: ByteReader, element: SyntaxElement) -> Any:
+    start = reader.position
+    value = READERS[element.type](reader)
+    if fault := _limit_fault(element, value):
+        raise reader.error(fault, at=start)
+    return value
 
 
 def _flatten(value: Any, dims: tuple[int, ...], name: str) -> Iterator[Any]:
