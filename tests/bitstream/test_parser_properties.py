@@ -9,54 +9,26 @@ import io
 import math
 from pathlib import Path
 
-import hostile
 import numpy as np
 import pytest
+from drawn import drawn_gop
 from gops import same_gop, stored
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from strategies import ELEMENTS, PRIMITIVES, damaged, examples, result, table_values
 
 from stgvcodec.bitstream import StgvReader, pack_gop, unpack_gop
 from stgvcodec.bitstream.container.chunks import HEADER_BYTES, MAGIC, frame_chunk, parse_chunk_header
 from stgvcodec.bitstream.entropy.frequency_tables import TOTAL, normalise, pack_table, read_table
 from stgvcodec.bitstream.payload.pack import unpack_gop_slowly
-from stgvcodec.bitstream.syntax.elements import DERIVED_COUNTS, dimensions, read_elements, write_elements
+from stgvcodec.bitstream.syntax.elements import DERIVED_COUNTS, read_elements, write_elements
 from stgvcodec.bitstream.syntax.limits import LIMITS
 from stgvcodec.bitstream.syntax.primitives import PACKERS, READERS, ByteReader
 from stgvcodec.bitstream.syntax.tables import TABLES
-from stgvcodec.errors import BitstreamError, StgvError
+from stgvcodec.errors import BitstreamError
 
 GOLDEN = sorted((Path(__file__).parents[1] / "golden").glob("*.stgv"))
 each_golden = pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
-
-
-def examples(number):
-    """The same examples in every run, and no limit on their time, which other processes decide."""
-    return settings(derandomize=True, deadline=None, max_examples=number, suppress_health_check=[HealthCheck.too_slow])
-
-
-def result(function, *arguments):
-    """(what the function returns, None), or (None, its `StgvError`); any other error is a failure."""
-    result = fault = None
-    try:
-        result = function(*arguments)
-    except StgvError as error:
-        fault = error
-    assert "\n" not in str(fault)
-    return result, fault
-
-
-# Text that the format allows: UTF-8 without control characters.
-CHARACTERS = st.characters(codec="utf-8", exclude_categories=("Cc", "Cs"))
-PRIMITIVES = {
-    "u8": st.integers(0, 2**8 - 1),
-    "u16": st.integers(0, 2**16 - 1),
-    "u32": st.integers(0, 2**32 - 1),
-    "f32": st.floats(width=32),
-    "uint": st.integers(0, 2**64 - 1),
-    "sint": st.integers(-(2**63), 2**63 - 1),
-    "text": st.text(CHARACTERS, max_size=40),
-}
 
 
 def test_every_primitive_has_its_values_here():
@@ -111,46 +83,6 @@ def test_a_reader_of_random_bytes_raises_bitstream_errors_alone(data, steps):
         assert error is None or (isinstance(error, BitstreamError) and 1000 <= error.offset <= 1000 + len(data))
 
 
-ELEMENTS = {element.name: element for table in TABLES.values() for element in table}
-# Syntax elements that sizes of arrays follow from; they are kept small here, so that no array is long.
-SIZES = {name for element in ELEMENTS.values() for name in element.shape if isinstance(name, str)} & set(ELEMENTS) | {
-    "n_frames"
-}
-# What tables within a payload take from the payload's header.
-OUTER = ("n_static_levels", "n_dynamic_levels", "point_mode", "shape_mode", "color_mode", "shape_head")
-
-
-def element_values(element):
-    """Every value that an element may have, but for sizes, long texts and NaN."""
-    if element.type == "text":
-        shortest, longest = int(element.minimum), min(int(element.maximum), 64)
-        text = st.text(CHARACTERS, min_size=shortest, max_size=longest)
-        return text.filter(lambda value: len(value.encode()) <= longest)
-    if element.type == "f32":
-        return st.floats(element.minimum, element.maximum, width=32, allow_subnormal=False)
-    return st.integers(
-        int(element.minimum), min(int(element.maximum), 5) if element.name in SIZES else int(element.maximum)
-    )
-
-
-def nested(values, dims):
-    """Tuples of tuples of values in the shape `dims`."""
-    for size in reversed(dims):
-        values = st.tuples(*[values] * size)
-    return values
-
-
-@st.composite
-def table_values(draw, table):
-    """(values of a table's elements, values of other tables that its shapes refer to)."""
-    own = {element.name for element in table}
-    known = {name: draw(element_values(ELEMENTS[name])) for name in OUTER if name not in own}
-    values = {}
-    for element in table:
-        values[element.name] = draw(nested(element_values(element), dimensions(element, {**known, **values})))
-    return values, known
-
-
 def test_every_size_of_an_array_is_an_element_or_follows_from_one():
     names = {name for element in ELEMENTS.values() for name in element.shape if isinstance(name, str)}
     assert names <= set(ELEMENTS) | set(DERIVED_COUNTS)
@@ -164,23 +96,6 @@ def test_a_table_round_trips(table, drawn):
     reader = ByteReader(write_elements({**known, **values}, table), "test")
     assert read_elements(reader, table, known) == values
     reader.expect_end()
-
-
-@st.composite
-def damaged(draw, data):
-    """Bytes with one to four changes: a byte flipped, some inserted, some deleted, the end cut off."""
-    data = bytearray(data)
-    for kind in draw(st.lists(st.sampled_from(["flip", "insert", "delete", "truncate"]), min_size=1, max_size=4)):
-        at = draw(st.integers(0, len(data)))
-        if kind == "flip" and at < len(data):
-            data[at] ^= draw(st.integers(1, 255))
-        elif kind == "insert":
-            data[at:at] = draw(st.binary(min_size=1, max_size=8))
-        elif kind == "delete":
-            del data[at : at + draw(st.integers(1, 8))]
-        elif kind == "truncate":
-            del data[at:]
-    return bytes(data)
 
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
@@ -298,7 +213,7 @@ def test_damage_behind_a_right_checksum_is_read_or_refused(path, drawn, keep_goi
 @given(st.integers(0, 2**32 - 1))
 def test_symbols_at_their_limits_round_trip(seed):
     """Every array of a GoP, with sizes and values at and between their limits."""
-    symbols = hostile.drawn_gop(np.random.default_rng(seed))
+    symbols = drawn_gop(np.random.default_rng(seed))
     payload = pack_gop(symbols)
     unpacked = unpack_gop(payload)
     assert same_gop(unpacked, stored(symbols))

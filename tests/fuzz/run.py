@@ -2,7 +2,8 @@
 
 Cases are numbered: case I of seed S is the same on every machine, and `--case S:I` runs it alone. Every job is a
 process of its own, so that a crash is noticed, as is a case that takes too long or too much memory. What is found is
-printed, and written to the folder `--findings` as a file with the traceback beside it. The exit code is 1 then.
+printed, and written to the folder `--findings` as a file with the traceback beside it. The exit code is 1 then. Once a
+minute, `counts.json` there says how many cases ended at each stage so far.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ MAX_BYTES = 8 << 30
 # The first cases compile kernels.
 _MAX_START_SECONDS = 900.0
 _POLL_SECONDS = 0.2
+_COUNTS_SECONDS = 60.0
 
 
 class Progress(NamedTuple):
@@ -146,9 +148,19 @@ def run_one(seed: int, case: int) -> None:
     print(f"case {seed}:{case}, {len(data)} bytes: {reach(data)}")
 
 
-def supervise(arguments: argparse.Namespace) -> int:
+def counts_of(jobs: list[Job]) -> dict[str, int]:
+    """Number of cases that ended at each stage so far, by its name; those of all as "cases"."""
     from reach import STAGES
 
+    counts = dict.fromkeys(("cases", *STAGES), 0)
+    for job in jobs:
+        for stage, n in zip(STAGES, job.progress().counts, strict=False):
+            counts[stage] += n
+            counts["cases"] += n
+    return counts
+
+
+def supervise(arguments: argparse.Namespace) -> int:
     arguments.findings.mkdir(parents=True, exist_ok=True)
     # What an earlier run has found stays where it is, and is not counted.
     started_ns = time.time_ns()
@@ -157,23 +169,24 @@ def supervise(arguments: argparse.Namespace) -> int:
     jobs = [Job(number, arguments, arguments.findings) for number in range(arguments.jobs)]
     for job in jobs:
         job.start(arguments.first + job.number)
-    begun, running = 0.0, list(jobs)
+    begun, counted, running = 0.0, time.time(), list(jobs)
     while running and not (begun and arguments.seconds and time.time() - begun > arguments.seconds):
         time.sleep(_POLL_SECONDS)
         running = [job for job in running if job.poll()]
         # Time counts from where kernels are compiled.
         if not begun and any(job.progress().began for job in jobs):
             begun = time.time()
+        if time.time() - counted > _COUNTS_SECONDS:
+            counted = time.time()
+            (arguments.findings / "counts.json").write_text(json.dumps(counts_of(jobs)) + "\n")
     for job in running:
         if job.process is not None:
             job.process.kill()
             job.process.wait()
-    counts = dict.fromkeys(STAGES, 0)
-    for job in jobs:
-        for stage, n in zip(STAGES, job.progress().counts, strict=False):
-            counts[stage] += n
+    counts = counts_of(jobs)
+    (arguments.findings / "counts.json").write_text(json.dumps(counts) + "\n")
     findings = sorted(path for path in arguments.findings.glob("*.txt") if path.stat().st_mtime_ns >= started_ns)
-    print(json.dumps({"cases": sum(counts.values()), "findings": len(findings), **counts}))
+    print(json.dumps({"cases": counts.pop("cases"), "findings": len(findings), **counts}))
     for path in findings:
         lines = path.read_text(encoding="utf-8").strip().splitlines() or [""]
         print(f"found: case {path.stem.replace('-', ':')}: {lines[-1]}; {path}")
@@ -186,7 +199,7 @@ def main() -> int:
     parser.add_argument("--cases", type=int, default=0, help="number of the last case, and one; 0: no last case")
     parser.add_argument("--jobs", type=int, default=1, help="number of processes")
     parser.add_argument(
-        "--max-seconds", type=float, default=60.0, help="seconds that a case may take, of which most take 20 ms"
+        "--max-seconds", type=float, default=60.0, help="seconds that a case may take, of which most take 5 ms"
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="number of the first case")

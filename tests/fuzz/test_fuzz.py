@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import itertools
 import json
 import os
@@ -12,13 +13,17 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import drawn
 import hostile
 import numpy as np
 import pytest
+import reach as reach_module
+from gops import same_gop, stored
 from reach import STAGES, reach
 
-from stgvcodec.bitstream import StgvReader, pack_gop
+from stgvcodec.bitstream import StgvReader, pack_gop, unpack_gop
 from stgvcodec.bitstream.container.chunks import ChunkType
+from stgvcodec.bitstream.entropy.models import SymbolArray
 from stgvcodec.bitstream.syntax.tables import TABLES
 from stgvcodec.decoder.gop_renderer import GopRenderer
 
@@ -64,7 +69,7 @@ def test_a_case_has_a_number_and_is_the_same_every_time():
 
 
 def test_files_are_taken_apart_and_joined_without_loss():
-    for data in hostile.CORPUS:
+    for data in (*hostile.GOLDEN, *hostile.CORPUS):
         assert hostile.joined(hostile.parts_of(data)) == data
 
 
@@ -84,8 +89,23 @@ def test_items_of_every_table_are_found():
 
 def test_drawn_files_are_in_order():
     for seed in range(12):
-        data = hostile.drawn_file(np.random.default_rng(seed))
-        assert reach(data) in ("rendered", "too large")
+        data = drawn.drawn_file(np.random.default_rng(seed))
+        assert reach(data) in ("rendered", "too large", "budgets")
+
+
+def test_drawn_payloads_hold_their_symbols_in_every_model():
+    """What an encoder packs and what is drawn are the same GoP, and each model byte of bitstream_spec.md is drawn."""
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        symbols = drawn.drawn_gop(rng)
+        payload = drawn.drawn_payload(symbols, rng)
+        assert same_gop(unpack_gop(payload), stored(symbols))
+        assert unpack_gop(payload).header == unpack_gop(pack_gop(symbols)).header
+    rng, array = np.random.default_rng(0), SymbolArray("array", 5, 9)
+    some, constant = np.array([3, 3, 8, 8, 3], np.uint8), np.full(5, 3, np.uint8)
+    models = {drawn.drawn_model(array, symbols, rng).descriptor[0] for _ in range(9000) for symbols in (some, constant)}
+    tables, narrow = ({1 | p << 2 for p in widths} for widths in (range(1, 15), range(16, 32)))
+    assert models == {0} | tables | narrow | {mode | width << 2 for mode in (2, 3) for width in range(64)}
 
 
 def test_cases_are_decoded_or_refused_and_reach_every_room():
@@ -99,7 +119,7 @@ def test_triton_renders_numbers_at_their_limits(triton_device):
     """On a GPU, or else by the interpreter, and then GoPs that are small enough for it."""
     n_rendered = 0
     for seed in range(60):
-        symbols = hostile.drawn_gop(np.random.default_rng(seed))
+        symbols = drawn.drawn_gop(np.random.default_rng(seed))
         header = symbols.header
         if triton_device.type == "cpu" and (header.n_gaussians > 5 or header.mlp_width > 9 or header.n_frames > 3):
             continue
@@ -117,7 +137,7 @@ def stubbed(tmp_path: Path) -> Path:
     folder = tmp_path / "tests" / "fuzz"
     folder.mkdir(parents=True)
     (folder.parent / "golden").symlink_to(GOLDEN)
-    for name in ("run.py", "hostile.py"):
+    for name in ("run.py", "hostile.py", "drawn.py"):
         shutil.copy(FOLDER / name, folder)
     (folder / "reach.py").write_text(STUB)
     return folder / "run.py"
@@ -164,7 +184,24 @@ def test_a_run_that_is_guided_by_coverage_finds_nothing(tmp_path: Path):
     assert "Done" in said
 
 
-def test_the_corpus_is_that_of_the_golden_files():
-    assert len(hostile.CORPUS) == len(list(GOLDEN.glob("*.stgv"))) > 0
+def test_the_corpus_has_the_gops_of_the_golden_files_and_few_of_them_a_file():
+    def payloads(files):
+        for data in files:
+            with StgvReader(io.BytesIO(data)) as reader:
+                yield [reader.read_gop(i) for i in range(len(reader.gops))]
+
+    corpus, golden = list(payloads(hostile.CORPUS)), list(payloads(hostile.GOLDEN))
+    assert [gop for gops in corpus for gop in gops] == [gop for gops in golden for gop in gops]
+    assert {len(gops) for gops in corpus} == {1, 2}
+    assert len(golden) == len(list(GOLDEN.glob("*.stgv"))) > 0
     with StgvReader(GOLDEN / "all_modes.stgv") as reader:
         assert len({chunk.type for chunk in reader.chunks}) > 3
+
+
+def test_a_gop_of_an_earlier_case_is_looked_at_once():
+    data = hostile.CORPUS[0]
+    reach_module.forget()
+    stages = [reach(data) for _ in range(2)]
+    assert stages == ["rendered"] * 2
+    known = reach_module._decode.cache_info()
+    assert (known.misses, known.hits) == (known.currsize, known.currsize)
