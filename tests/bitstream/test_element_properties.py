@@ -302,6 +302,11 @@ def test_a_track_is_read_where_the_spec_takes_it(drawn, setup):
 def test_packets_are_read_where_the_spec_takes_them(drawn, n_more):
     values, _ = drawn.draw(table_values(TABLES["TRACK_PACKETS"]))
     sizes = tuple(drawn.draw(st.lists(st.integers(0, 9), min_size=values["n_packets"], max_size=values["n_packets"])))
+    if drawn.draw(st.booleans()):
+        # Times about the largest, where a duration decides.
+        values["pts_first"] = drawn.draw(st.sampled_from([2**62 - 2, -(2**62)]))
+        small = st.tuples(*[st.integers(0, 2)] * values["n_packets"])
+        values.update(packet_durations=drawn.draw(small), packet_gaps=drawn.draw(small)[1:])
     data = bytes(range(sum(sizes)))
     payload = write_elements({**values, "packet_bytes": sizes}, TABLES["TRACK_PACKETS"]) + data
     pts, is_right = values["pts_first"], n_more == 0 or (n_more < 0 and not sizes)
