@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 @click.argument("destination", metavar="OUTPUT", type=options.PATH)
 @options.config_options
 @options.source_options
+@click.option(
+    "--mask",
+    type=options.PATH,
+    metavar="MASKS",
+    help="An image, a folder of images or a video; pixels that are not 0 are ignored, and filled in by decoding.",
+)
 @options.image_rate_option
 @options.matrix_option
 @options.device_options
@@ -49,6 +55,7 @@ def encode_command(
     *,
     config: EncodeConfig,
     selection: Selection,
+    mask: Path | None,
     fps: Fraction | None,
     matrix: str | None,
     device: str,
@@ -83,6 +90,7 @@ def encode_command(
             written,
             config=config,
             selection=selection,
+            mask=mask,
             fps=fps,
             matrix=matrix,
             device=device,

@@ -8,7 +8,7 @@ import math
 import os
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -34,6 +34,7 @@ from stgvcodec.errors import ConfigError, InputVideoError, naming_memory
 from stgvcodec.media.atomic import refuse_same_file
 from stgvcodec.media.frames import DimensionOrder
 from stgvcodec.media.image_folder import IMAGE_SUFFIXES
+from stgvcodec.media.masks import MaskedFrames, MaskSource, opened_masks
 from stgvcodec.media.opening import Times, VideoSource, opened
 from stgvcodec.media.output_formats import VIDEO_SUFFIXES
 from stgvcodec.media.reader import VideoFrame, VideoReader
@@ -54,6 +55,7 @@ def encode(
     *,
     config: EncodeConfig | None = None,
     selection: Selection | None = None,
+    mask: MaskSource | None = None,
     matrix: str | None = None,
     fps: float | Fraction | None = None,
     timestamps: Times | None = None,
@@ -86,6 +88,10 @@ def encode(
             finished GoP is in a part file beside it, whose name is this one and ".part".
         config: Options of the encoder; by default those of preset "medium".
         selection: Frames and part of the picture to encode, and what is carried beside them.
+        mask: Pixels to ignore, those that are not 0: an image, a folder of images or a video, by its path, or an array
+            or tensor, [H, W] or [T, H, W], bool or uint8. They have no part in the fit, nor in any figure, and a
+            decoder fills them in. A single mask is that of every frame; others are those of the frames of the whole
+            source.
         matrix: Colour matrix in place of the one that the source is tagged with: "bt601", "bt709" or "bt2020".
         fps: Frames a second, of frames without times and of folders of images (by default 24).
         timestamps: Times at which frames begin to be shown, seconds, in place of `fps`. [T]. A `FrameBatch`, a decoder
@@ -140,12 +146,14 @@ def encode(
             timestamps=timestamps,
             dimension_order=dimension_order,
         ) as video,
+        nullcontext() if mask is None else opened_masks(mask, video) as masks,
         CompileAhead(PROFILES[config.profile], torch_device, backend_name) as kernels,
     ):
         _check_size(video)
+        seen = video if masks is None else MaskedFrames(video, masks)
         header = _stream_header(video, config)
         tracks = TrackWriter(video, selection)
-        frames = TwiceRead(video) if config.has_target else None
+        frames = TwiceRead(video, seen) if config.has_target else None
         control, carried_bytes = None, None
         if frames is not None:
             content = _content(video, frames, progress, cancel)
@@ -178,7 +186,7 @@ def encode(
         tracks.begin(writer)
         part.begin()
         n_gops_from_before = last_pts = 0
-        with closing(scheduler.fitted(scheduler.gops(video if frames is None else frames.again()))) as fitted_gops:
+        with closing(scheduler.fitted(scheduler.gops(seen if frames is None else frames.again()))) as fitted_gops:
             for gop, fitted in fitted_gops:
                 tracks.before_gop(writer, gop.pts[0])
                 first_byte = writer.n_bytes

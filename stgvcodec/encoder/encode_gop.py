@@ -126,7 +126,11 @@ FitCallback = Callable[[Phase, int, float, Tensor], None]
 
 
 def encode_gop(
-    frames: npt.NDArray[np.uint8], config: GopConfig, seed: int, on_step: FitCallback | None = None
+    frames: npt.NDArray[np.uint8],
+    config: GopConfig,
+    seed: int,
+    on_step: FitCallback | None = None,
+    known: npt.NDArray[np.bool_] | None = None,
 ) -> GopPayload:
     """Fit, quantise and entropy-code one GoP.
 
@@ -138,6 +142,8 @@ def encode_gop(
         config: All that the fit depends on besides the frames and the seed.
         seed: Seed of everything random.
         on_step: Called after each optimiser step.
+        known: Pixels that count, in the loss and in the figures; None: all. At others `frames` should be smooth, as
+            `media.masks.filled` makes them. [T, H, W] bool.
 
     Returns:
         The payload, as `pack_gop` writes it, and its figures.
@@ -147,7 +153,7 @@ def encode_gop(
     """
     started = time.perf_counter()
     with one_torch_thread(), _memory_named(frames, config):
-        trainer = make_trainer(frames, config, seed)
+        trainer = make_trainer(frames, config, seed, known)
         stages = fit_stages(config, trainer.spec.n_frames, has_paths=trainer.paths is not None)
         work = _Work(stages, on_step)
         target_bytes, is_rated = config.target_bytes, config.profile.quantizers.relative_lmbda > 0
@@ -162,7 +168,7 @@ def encode_gop(
         gop = finish(
             trainer,
             target_bytes,
-            measure=lambda payload: _decoded_psnr_db(payload, trainer.frames, config),
+            measure=lambda payload: _decoded_psnr_db(payload, trainer.frames, trainer.known, config),
             touch_up=lambda: trainer.run(last, None),
             fills=is_rated,
         )
@@ -176,13 +182,14 @@ def encode_gop(
     return GopPayload(gop.payload, stats)
 
 
-def _decoded_psnr_db(payload: bytes, frames: Tensor, config: GopConfig) -> tuple[float, ...]:
+def _decoded_psnr_db(payload: bytes, frames: Tensor, known: Tensor | None, config: GopConfig) -> tuple[float, ...]:
     """PSNR of each frame ([T, H, W, 3] uint8, on the device) that a decoder renders from a payload, dB."""
     n_frames, height, width, _ = frames.shape
     renderer = GopRenderer(payload, width=width, height=height, device=config.device, backend=config.backend)
     psnrs: list[float] = []
     for pictures in renderer.batches(range(n_frames)):
-        psnrs += psnr_of_frames_db(frames[len(psnrs) : len(psnrs) + len(pictures)], pictures)
+        part = slice(len(psnrs), len(psnrs) + len(pictures))
+        psnrs += psnr_of_frames_db(frames[part], pictures, None if known is None else known[part])
     return tuple(psnrs)
 
 
@@ -273,7 +280,9 @@ def _touch_up(phase: Phase) -> Phase:
     return dataclasses.replace(phase, name="touch-up", n_steps=phase.n_steps // 2, rates=rates, field_held=0.0)
 
 
-def make_trainer(frames: npt.NDArray[np.uint8], config: GopConfig, seed: int) -> GopTrainer:
+def make_trainer(
+    frames: npt.NDArray[np.uint8], config: GopConfig, seed: int, known: npt.NDArray[np.bool_] | None = None
+) -> GopTrainer:
     """Return the initialised trainer of a GoP, before its first phase; the arguments are those of `encode_gop`."""
     n_frames, height, width, _ = frames.shape
     n_initial = config.n_gaussians - _n_added(config, n_frames)
@@ -302,6 +311,7 @@ def make_trainer(frames: npt.NDArray[np.uint8], config: GopConfig, seed: int) ->
         rng=rng,
         backend=config.backend,
         paths=paths,
+        known=None if known is None else torch.from_numpy(known).to(config.device),
     )
 
 

@@ -50,7 +50,8 @@ class FittedGop:
         return cls(record["index"], GopPayload(payload, stats), results, record["frames_crc"], is_from_before=True)
 
 
-def frames_crc(frames: npt.NDArray[np.uint8], before: int = 0) -> int:
-    """Return the CRC-32 of pictures [..., H, W, 3], continued from that of the pictures before."""
+def frames_crc(frames: npt.NDArray[np.uint8], known: npt.NDArray[np.bool_] | None = None, before: int = 0) -> int:
+    """Return the CRC-32 of pictures [..., H, W, 3] and their masks, continued from that of the pictures before."""
     pixels: Any = np.ascontiguousarray(frames)  # numpy does not say that arrays have buffers
-    return zlib.crc32(pixels, before)
+    crc = zlib.crc32(pixels, before)
+    return crc if known is None else zlib.crc32(np.packbits(known).tobytes(), crc)

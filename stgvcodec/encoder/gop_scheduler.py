@@ -169,7 +169,7 @@ class GopScheduler:
         return self.config.n_gaussians or default_n_gaussians(self.preset, self._width, self._height)
 
     def _encode(self, index: int, gop: Gop, plan: GopPlan | None) -> FittedGop:
-        crc = frames_crc(gop.frames)
+        crc = frames_crc(gop.frames, gop.known)
         before = self._finished(index)
         if before is not None:
             self._take_over(before, crc, plan)
@@ -242,7 +242,7 @@ class GopScheduler:
         )
         # Each GoP has a seed of its own, so that its random numbers do not depend on the other GoPs.
         with on_device(self._device):
-            return encode_gop(gop.frames, config, seed=self.config.seed + index, on_step=on_step)
+            return encode_gop(gop.frames, config, seed=self.config.seed + index, on_step=on_step, known=gop.known)
 
     def _report(self, index: int, phase: Phase, step: int, frames_fitted: float, loss: Tensor) -> None:
         if self._is_unwanted:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from stgvcodec.encoder.fitted_gop import frames_crc
 from stgvcodec.errors import InputVideoError
@@ -22,10 +22,12 @@ class TwiceRead:
 
     Args:
         video: The video.
+        frames: Its frames, as often as they are asked for, where they are not those of `video` itself.
     """
 
-    def __init__(self, video: VideoReader) -> None:
+    def __init__(self, video: VideoReader, frames: Iterable[VideoFrame] | None = None) -> None:
         self._video = video
+        self._frames: Iterable[VideoFrame] = video if frames is None else frames
         self._n_most = _KEPT_BYTES // (3 * video.width * video.height)
         self._kept: list[VideoFrame] | None = None
         self._crcs = array("L")
@@ -39,7 +41,7 @@ class TwiceRead:
     def __iter__(self) -> Iterator[VideoFrame]:
         """Read the frames for the first time, and keep them if there are few."""
         kept: list[VideoFrame] = []
-        for frame in self._video:
+        for frame in self._frames:
             self._crcs.append(_crc(frame))
             if len(kept) <= self._n_most:
                 kept.append(frame)
@@ -69,7 +71,7 @@ class TwiceRead:
                 yield kept.pop()
             return
         n_read = 0
-        frames = iter(self._video)
+        frames = iter(self._frames)
         # Not a step is taken beyond the last frame, where the reader would repeat its warnings.
         while n_read < len(self._crcs):
             frame = next(frames, None)
@@ -87,7 +89,7 @@ class TwiceRead:
 
 
 def _crc(frame: VideoFrame) -> int:
-    return frames_crc(frame.rgb, before=frame.pts & 0xFFFFFFFF)
+    return frames_crc(frame.rgb, frame.known, before=frame.pts & 0xFFFFFFFF)
 
 
 def _file_bytes(video: VideoReader) -> int | None:

@@ -29,7 +29,15 @@ _SIGMA_PX = 1.25
 _COLOR_SHARE = 1.0 / 3.0
 
 
-def mean_residual(parameters: GopParameters, spec: GopSpec, frames: Tensor, clock: Clock, *, backend: str) -> Tensor:
+def mean_residual(
+    parameters: GopParameters,
+    spec: GopSpec,
+    frames: Tensor,
+    clock: Clock,
+    *,
+    known: Tensor | None = None,
+    backend: str,
+) -> Tensor:
     """Return what frames have beyond their pictures, for each cell of the canonical plane in the mean over frames.
 
     Args:
@@ -37,6 +45,7 @@ def mean_residual(parameters: GopParameters, spec: GopSpec, frames: Tensor, cloc
         spec: Dimensions of the GoP's model.
         frames: RGB frames of the GoP. [T, H, W, 3] uint8.
         clock: Times of the frames.
+        known: Pixels of the frames that count; the residual of others is 0. None: all. [T, H, W] bool.
         backend: Back end of the operators.
 
     Returns:
@@ -55,6 +64,8 @@ def mean_residual(parameters: GopParameters, spec: GopSpec, frames: Tensor, cloc
             at = clock.at(torch.tensor([k], device=frames.device))
             picture = render(parameters, spec, [frame_time(k, spec.n_frames)], backend=backend)
             residual = (frames[k : k + 1] / 255.0 - picture.clamp(0.0, 1.0)).permute(0, 3, 1, 2)
+            if known is not None:
+                residual = residual * known[k]
             places_px = deformed_px(movers, spec, at, backend=backend)[0]
             places = (places_px / size_px * 2.0 - 1.0).view(1, n_rows, n_columns, 2)
             total += grid_sample(_smooth(_smooth(residual)), places, align_corners=False)

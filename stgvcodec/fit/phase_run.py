@@ -40,6 +40,7 @@ class FitState:
         optimizer: Optimiser of the groups in `schedule.GROUPS`.
         backend: Back end of the operators.
         paths: Paths for phases whose target is "paths".
+        known: Pixels of the frames that count; None: all. [T, H, W] bool.
     """
 
     model: GopModel
@@ -49,6 +50,7 @@ class FitState:
     optimizer: Optimizer
     backend: str
     paths: Paths | None = None
+    known: Tensor | None = None
 
 
 class PhaseRun:
@@ -140,6 +142,7 @@ class PhaseRun:
             *gaussians,
             state.frames,
             picked,
+            known=state.known,
             dssim_weight=phase.dssim_weight,
             backend=state.backend,
             budget=PairBudget(self._capacity, self.needed_pairs),

@@ -57,6 +57,7 @@ class GopTrainer:
 
     Attributes:
         frames: RGB frames of the GoP, on the device. [T, H, W, 3] uint8.
+        known: Pixels of the frames that count; None: all. [T, H, W] bool.
         model: Model that is trained.
         spec: Dimensions of the model.
         quantizers: Quantisers of the model; each is fitted to its stream when it is switched on.
@@ -80,6 +81,7 @@ class GopTrainer:
         rng: np.random.Generator,
         backend: str,
         paths: Paths | None = None,
+        known: Tensor | None = None,
     ) -> None:
         """Take frames and an initial model.
 
@@ -92,6 +94,8 @@ class GopTrainer:
             rng: Generator that picks the frames of each step.
             backend: Back end of the operators.
             paths: Paths for phases whose target is "paths"; only these need them.
+            known: Pixels of the frames that count, in the loss and wherever quality is measured; None: all. [T, H, W]
+                bool.
         """
         self.model = model
         self.spec = spec
@@ -101,6 +105,7 @@ class GopTrainer:
         self.n_rollbacks = 0
         self.target_bits: float | None = None
         self.frames = frames
+        self.known = known
         self._clock = Clock(spec, frames.device)
         self._key_frame = key_frame
         self._rng = rng
@@ -157,7 +162,7 @@ class GopTrainer:
     def densify(self, n_new: int) -> None:
         """Add `n_new` Gaussians where the error stays when all frames are looked at together."""
         residual = mean_residual(
-            self.model.gop_parameters(), self.spec, self.frames, self._clock, backend=self._backend
+            self.model.gop_parameters(), self.spec, self.frames, self._clock, known=self.known, backend=self._backend
         )
         self.replace_gaussians(densified_gaussians(self.model.gaussians, n_new, residual, self.spec, self._rng))
 
@@ -265,7 +270,16 @@ class GopTrainer:
             self.optimizer.n_nonfinite.zero_()
 
     def _phase_run(self, phase: Phase, schedule: Schedule, first_step: int = 0) -> PhaseRun:
-        state = FitState(self.model, self.spec, self.frames, self.quantizers, self.optimizer, self._backend, self.paths)
+        state = FitState(
+            self.model,
+            self.spec,
+            self.frames,
+            self.quantizers,
+            self.optimizer,
+            self._backend,
+            self.paths,
+            self.known,
+        )
         return PhaseRun(phase, state, schedule, first_step)
 
     def _picked(self, phase: Phase) -> list[list[int]]:
@@ -310,7 +324,13 @@ class GopTrainer:
                 times = [frame_time(k, self.spec.n_frames) for k in part]
                 images = render(parameters, self.spec, times, backend=self._backend).clamp_(0.0, 1.0)
                 sources = self.frames[list(part)] / 255.0
-                mses.append((images - sources).square_().mean(dim=(1, 2, 3)))
+                squares = (images - sources).square_()
+                if self.known is None:
+                    mses.append(squares.mean(dim=(1, 2, 3)))
+                else:
+                    known = self.known[list(part)]
+                    n_samples = 3 * known.sum(dim=(1, 2)).clamp_min(1)
+                    mses.append((squares * known[..., None]).sum(dim=(1, 2, 3)) / n_samples)
         result: list[float] = torch.cat(mses).tolist()
         return result
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 import numpy as np
+import numpy.typing as npt
 
 from stgvcodec.errors import ConfigError, InputVideoError, MissingFileError
 from stgvcodec.media.atomic import PathLike
@@ -42,10 +43,12 @@ class VideoFrame:
     Attributes:
         rgb: Full-range RGB picture, contiguous. [H, W, 3] uint8.
         pts: Timestamp in the reader's time base.
+        known: Pixels that no mask tells to ignore; what `rgb` holds at others means nothing. None: all. [H, W] bool.
     """
 
     rgb: RgbImage = field(repr=False)
     pts: int
+    known: npt.NDArray[np.bool_] | None = field(default=None, repr=False)
 
 
 class VideoReader:
@@ -56,6 +59,7 @@ class VideoReader:
 
     Attributes:
         name: Name of the source in messages.
+        display_size: Width and height of a picture before crop and resize, turned as it is shown, pixels.
         width: Width of the frames after crop and resize, pixels.
         height: Height of the frames after crop and resize, pixels.
         frame_rate: Nominal frames per second.
@@ -64,6 +68,7 @@ class VideoReader:
         bits_per_sample: Bits of a sample of the source; the frames have 8, to which more are dithered.
         color: Colour tags of the source, after the rules for untagged sources; the frames are full-range RGB.
         n_frames: How many frames to expect, for a progress display; None if unknown.
+        selection: What is taken of the source, with the size that square pixels have.
         file: File that may hold sound, subtitles and metadata beside the pictures; None for images.
     """
 
@@ -85,13 +90,13 @@ class VideoReader:
             raise ConfigError(f"{self.name}: got --matrix for an RGB source, which has none; leave the option out")
         self.color = resolve_tags(first.picture, first.tags, matrix, first.name)
         display_size = self._shown_size(first)
-        self._display_size = display_size
+        self.display_size = display_size
         turned = source.sample_aspect_ratio
         if first.orientation.transpose:
             turned = 1 / turned
-        self._selection = selection.squared(*display_size, turned)
-        self.width, self.height = self._selection.output_size(*display_size)
-        crop, resize = self._selection.crop, self._selection.resize
+        self.selection = selection.squared(*display_size, turned)
+        self.width, self.height = self.selection.output_size(*display_size)
+        crop, resize = self.selection.crop, self.selection.resize
         kept = display_size if crop is None else (crop.width, crop.height)
         self.sample_aspect_ratio = turned if resize is None else resized_aspect(turned, kept, resize)
         self.bits_per_sample = bits_per_sample(first.picture)
@@ -119,7 +124,7 @@ class VideoReader:
 
         A video file is read to its end for that, without decoding it.
         """
-        if self._selection.is_cut_at_end:
+        if self.selection.is_cut_at_end:
             return 0
         duration = self._source.last_frame_duration()
         return 0 if abs(duration - 1 / (self.frame_rate * self.time_base)) < 1 else duration
@@ -130,7 +135,7 @@ class VideoReader:
             self._open_iterators.pop().close()
 
     def _frames(self) -> Generator[VideoFrame, None, None]:
-        selection = self._selection
+        selection = self.selection
         converter = ColorConverter()
         n_read = n_taken = 0
         seconds = Fraction(0)
@@ -157,20 +162,20 @@ class VideoReader:
             _log.warning("%s: has %d frames; --frames %s stops there", self.name, n_read, selection.frames_text)
 
     def _nothing_taken(self, n_read: int, seconds: Fraction) -> str:
-        if self._selection.time is not None:
+        if self.selection.time is not None:
             return (
-                f"time {self._selection.time_text}: no frame of {self.name} begins in that range; its last one begins "
+                f"time {self.selection.time_text}: no frame of {self.name} begins in that range; its last one begins "
                 f"{float(seconds):g} s after its first, or the range lies between two frames"
             )
         return (
-            f"frames {self._selection.frames_text}: got a first frame of {self._selection.first_frame}, "
+            f"frames {self.selection.frames_text}: got a first frame of {self.selection.first_frame}, "
             f"expected one of the {n_read} frames of {self.name}"
         )
 
     def _convert(self, decoded: DecodedPicture, converter: ColorConverter) -> RgbImage:
         picture = decoded.picture
         tags = resolve_tags(picture, decoded.tags, None if is_rgb(picture) else self._matrix, decoded.name)
-        crop, resize = self._selection.crop, self._selection.resize
+        crop, resize = self.selection.crop, self.selection.resize
         if has_alpha(picture):
             rgb = self._opaque(decoded, tags, converter)
         elif decoded.orientation == UPRIGHT and crop is None and not any(self._source.cropping):
@@ -180,7 +185,7 @@ class VideoReader:
             rgb = converter.to_rgb(picture, tags)
         left, top, right, bottom = self._source.cropping
         rgb = rgb[top : rgb.shape[0] - bottom, left : rgb.shape[1] - right]
-        return crop_and_resize(decoded.orientation.apply(rgb), self._selection, converter)
+        return crop_and_resize(decoded.orientation.apply(rgb), self.selection, converter)
 
     def _shown_size(self, decoded: DecodedPicture) -> tuple[int, int]:
         """Return the width and height of a picture as it is shown, pixels."""
@@ -201,10 +206,10 @@ class VideoReader:
 
     def _check_size(self, decoded: DecodedPicture) -> None:
         size = self._shown_size(decoded)
-        if size != self._display_size:
+        if size != self.display_size:
             raise InputVideoError(
-                f"{decoded.name}: got a picture of {size[0]}x{size[1]}, expected {self._display_size[0]}x"
-                f"{self._display_size[1]} throughout; bring the source to one size first, or cut it with --frames"
+                f"{decoded.name}: got a picture of {size[0]}x{size[1]}, expected {self.display_size[0]}x"
+                f"{self.display_size[1]} throughout; bring the source to one size first, or cut it with --frames"
             )
 
     def _describe(self, first: DecodedPicture) -> None:

@@ -33,18 +33,24 @@ def psnr_db(reference: npt.NDArray[np.uint8], distorted: npt.NDArray[np.uint8]) 
     return _of_sum(squares, reference.size)
 
 
-def psnr_of_frames_db(reference: Tensor, distorted: Tensor) -> tuple[float, ...]:
+def psnr_of_frames_db(reference: Tensor, distorted: Tensor, known: Tensor | None = None) -> tuple[float, ...]:
     """Measure the PSNR of frames on their device, exactly as `psnr_db` does; it waits for the device once.
 
     Args:
         reference: Original frames. [B, H, W, 3] uint8.
         distorted: Decoded frames, of the same shape, on the same device. [B, H, W, 3] uint8.
+        known: Pixels that count; None: all. [B, H, W] bool.
 
     Returns:
-        PSNR of each frame in dB; inf where it is identical to its original.
+        PSNR of each frame in dB; inf where it is identical to its original, or no pixel counts.
     """
-    sums = [(a.to(torch.int16) - b).to(torch.int32).square().sum() for a, b in zip(reference, distorted, strict=True)]
-    return tuple(_of_sum(squares, reference[0].numel()) for squares in torch.stack(sums).tolist())
+    differences = [(a.to(torch.int16) - b).to(torch.int32) for a, b in zip(reference, distorted, strict=True)]
+    counts = [reference[0].numel()] * len(differences)
+    if known is not None:
+        differences = [each * counted[..., None] for each, counted in zip(differences, known, strict=True)]
+        counts = (3 * known.sum(dim=(1, 2))).tolist()
+    sums = torch.stack([each.square().sum() for each in differences]).tolist()
+    return tuple(map(_of_sum, sums, counts))
 
 
 def _of_sum(squares: int, n_samples: int) -> float:

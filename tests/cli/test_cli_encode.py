@@ -11,12 +11,14 @@ import sys
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 from clips import moving_clip, write_folder, write_video
 
 from stgvcodec import EncodeConfig, Selection, encode, read_info
 from stgvcodec.cli.encode import gop_table, plan_text, summary
 from stgvcodec.encoder.reports import EncodePlan, EncodeReport, GopReport
+from stgvcodec.media import write_png
 from stgvcodec.progress import Progress
 from stgvcodec.tracks import TrackInfo
 
@@ -295,3 +297,18 @@ def test_an_encode_that_was_interrupted_is_continued_or_begun_anew(cli, clip: Pa
     assert json.loads(report.read_text())["n_gops_from_before"] == 0
     assert destination.read_bytes() == whole
     assert not part.exists()
+
+
+def test_masked_pixels_are_ignored(cli, clip: Path, tmp_path: Path) -> None:
+    frames = moving_clip(2)
+    picture = np.zeros(frames.shape[1:], np.uint8)
+    picture[4:20, 8:24] = 255
+    write_png(tmp_path / "mask.png", picture)
+    files = []
+    for i in range(2):
+        source = write_folder(np.where(picture, 50 * i, frames).astype(np.uint8), tmp_path / f"in{i}")
+        assert cli("encode", source, tmp_path / f"{i}.stgv", *DRAFT, "--mask", tmp_path / "mask.png").code == 0
+        files.append((tmp_path / f"{i}.stgv").read_bytes())
+    assert files[0] == files[1]
+    refused = cli("encode", clip, tmp_path / "out.stgv", *DRAFT, "--mask", tmp_path / "missing.png")
+    refused.assert_refused(3, r"missing\.png")

@@ -19,10 +19,12 @@ class Gop:
     Attributes:
         frames: RGB frames. [T, H, W, 3] uint8.
         pts: Timestamp of each frame, in the source's time base.
+        known: Pixels that no mask tells to ignore; None: all. [T, H, W] bool.
     """
 
     frames: npt.NDArray[np.uint8]
     pts: tuple[int, ...]
+    known: npt.NDArray[np.bool_] | None = None
 
 
 def split_gops(frames: Iterable[VideoFrame], gop_length: Callable[[], int], *, scene_cut: bool) -> Iterator[Gop]:
@@ -49,6 +51,11 @@ def split_gops(frames: Iterable[VideoFrame], gop_length: Callable[[], int], *, s
 
 def _taken(frames: list[VideoFrame]) -> Gop:
     """Return a GoP of these frames; the list is emptied, so that they are not in memory twice while it is fitted."""
-    gop = Gop(np.stack([frame.rgb for frame in frames]), tuple(frame.pts for frame in frames))
+    masks = [frame.known for frame in frames if frame.known is not None]
+    gop = Gop(
+        np.stack([frame.rgb for frame in frames]),
+        tuple(frame.pts for frame in frames),
+        np.stack(masks) if masks else None,
+    )
     frames.clear()
     return gop
