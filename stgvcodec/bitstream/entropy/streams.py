@@ -36,7 +36,7 @@ from stgvcodec.bitstream.entropy.models import (
 from stgvcodec.bitstream.syntax.limits import LIMITS
 from stgvcodec.bitstream.syntax.primitives import ByteReader
 from stgvcodec.errors import BitstreamError
-from stgvcodec.ops.ans import CodedArray, StreamSlots, ans_decode, decode_stream_to
+from stgvcodec.ops.ans import CodedArray, EncodedArray, StreamSlots, ans_decode, ans_encode, decode_stream_to
 
 _START_BITS = 32.0
 # So many symbols are decoded in half the time that it takes to wake a thread.
@@ -84,16 +84,15 @@ def write_words(arrays: Sequence[tuple[Model, Symbols]]) -> bytes:
     coded = [(model, model.frequencies, symbols) for model, symbols in arrays if model.frequencies is not None]
     if not coded:
         return b""
-    # A program that only decodes never needs constriction.
-    import constriction
-
-    coder = constriction.stream.stack.AnsCoder(np.array([first_state([symbols for _, _, symbols in coded])], np.uint32))
-    for model, frequencies, symbols in reversed(coded):
-        indices = symbols if model.symbols is None else np.searchsorted(model.symbols, symbols)
-        # constriction adds 1 to every entry and scales the rest to fill 2^24: for f - 1 the scale is exactly 1.
-        categorical = constriction.stream.model.Categorical((frequencies - 1).astype(np.float64), perfect=False)
-        coder.encode_reverse(indices.astype(np.int32), categorical)
-    words: bytes = coder.get_compressed().astype("<u4").tobytes()
+    arrays_of_indices = [
+        EncodedArray(
+            symbols if model.symbols is None else np.searchsorted(model.symbols, symbols).astype(np.uint8),
+            frequencies.astype(np.uint32),
+        )
+        for model, frequencies, symbols in coded
+    ]
+    state = first_state([symbols for _, _, symbols in coded])
+    words: bytes = ans_encode(arrays_of_indices, state).astype("<u4").tobytes()
     return words.rstrip(b"\0")
 
 

@@ -1,12 +1,14 @@
-"""The entropy decoder of bitstream_spec.md section 5: it decodes words to symbols, or a whole stream into memory.
+"""The entropy coder of bitstream_spec.md section 5: symbols to words, words to symbols, or a stream into memory.
 
 It needs no torch, since the file format is read without torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from functools import cache
+from importlib.util import find_spec
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +32,18 @@ class CodedArray(NamedTuple):
     n_symbols: int
     frequencies: npt.NDArray[np.uint32]
     symbols: npt.NDArray[np.uint8]
+
+
+class EncodedArray(NamedTuple):
+    """Symbols that are to be coded with the same frequencies.
+
+    Attributes:
+        indices: For each symbol, the index of its frequency. [n_symbols] uint8.
+        frequencies: Frequencies as in `CodedArray`. [n] uint32.
+    """
+
+    indices: npt.NDArray[np.uint8]
+    frequencies: npt.NDArray[np.uint32]
 
 
 class AnsResult(NamedTuple):
@@ -64,10 +78,30 @@ def ans_decode(words: npt.NDArray[np.uint32], arrays: Sequence[CodedArray], *, b
     Deterministic: yes; integers only. numba releases the GIL.
     """
     _check(words, arrays)
-    name = "numba" if backend == "auto" else backend
-    if name not in _IMPLEMENTATIONS:
-        raise BackendUnavailableError(f"backend '{backend}' does not decode ANS; choose one of auto, numba, reference")
-    return _IMPLEMENTATIONS[name](words, arrays)
+    return _coder("numba" if backend == "auto" else backend).ans_decode(words, arrays)
+
+
+def ans_encode(arrays: Sequence[EncodedArray], first_state: int, *, backend: str = "auto") -> npt.NDArray[np.uint32]:
+    """Code the arrays of a stream with one coder.
+
+    Args:
+        arrays: Symbol arrays in decoding order.
+        first_state: State from which the coder begins, where a decoder ends; 1 to 2^32 - 1.
+        backend: "numba", "reference", or "auto": the reference where it is constriction, else numba.
+
+    Returns:
+        Words in file order, of which the last is not 0. [W] uint32.
+
+    Raises:
+        ValueError: a shape or dtype differs from the above, frequencies do not sum to 2^24, or an index has no
+            frequency.
+        BackendUnavailableError: there is no such back end.
+    Deterministic: yes, the words are the same on every back end and machine. numba releases the GIL.
+    """
+    _check_encoded(arrays, first_state)
+    if backend == "auto":
+        backend = "reference" if has_constriction() else "numba"
+    return _coder(backend).ans_encode(arrays, first_state)
 
 
 class ArraySlot(NamedTuple):
@@ -232,23 +266,35 @@ def decode_conditional_to(
     return numba_conditional.decode_conditional_to(out, data, start, end, n_items, attributes.rows, families)
 
 
-def _numba(words: npt.NDArray[np.uint32], arrays: Sequence[CodedArray]) -> AnsResult:
-    from stgvcodec.ops.ans import numba_kernel
+class _Coder(Protocol):
+    """What the module of a back end has."""
 
-    return numba_kernel.ans_decode(words, arrays)
+    def ans_decode(self, words: npt.NDArray[np.uint32], arrays: Sequence[CodedArray]) -> AnsResult: ...
 
-
-def _reference(words: npt.NDArray[np.uint32], arrays: Sequence[CodedArray]) -> AnsResult:
-    from stgvcodec.ops.ans import reference
-
-    return reference.ans_decode(words, arrays)
+    def ans_encode(self, arrays: Sequence[EncodedArray], first_state: int) -> npt.NDArray[np.uint32]: ...
 
 
-# A back end is imported at its first use: `stgvcodec info` reads headers only, and numba alone costs half a second.
-_IMPLEMENTATIONS: dict[str, Callable[[npt.NDArray[np.uint32], Sequence[CodedArray]], AnsResult]] = {
-    "numba": _numba,
-    "reference": _reference,
-}
+@cache
+def has_constriction() -> bool:
+    """Whether constriction is installed; it has no wheel for Linux on arm64."""
+    return find_spec("constriction") is not None
+
+
+def _coder(backend: str) -> _Coder:
+    """The module of a back end. It is imported at its first use: `stgvcodec info` reads headers only."""
+    if backend == "numba":
+        from stgvcodec.ops.ans import numba_kernel
+
+        return numba_kernel
+    if backend != "reference":
+        raise BackendUnavailableError(f"backend '{backend}' does not code ANS; choose one of auto, numba, reference")
+    if has_constriction():
+        from stgvcodec.ops.ans import reference
+
+        return reference
+    from stgvcodec.ops.ans import integers
+
+    return integers
 
 
 def _check(words: npt.NDArray[np.uint32], arrays: Sequence[CodedArray]) -> None:
@@ -259,15 +305,36 @@ def _check(words: npt.NDArray[np.uint32], arrays: Sequence[CodedArray]) -> None:
     for i, (n_symbols, frequencies, symbols) in enumerate(arrays):
         if n_symbols < 0:
             raise ValueError(f"array {i} has {n_symbols} symbols, expected 0 at least")
-        shape = frequencies.shape
-        if frequencies.dtype != np.uint32 or frequencies.ndim != 1 or not 2 <= shape[0] <= 256:
+        _check_frequencies(i, frequencies)
+        if symbols.dtype != np.uint8 or symbols.shape != frequencies.shape:
             raise ValueError(
-                f"frequencies of array {i} are {frequencies.dtype} {list(shape)}, expected uint32 [n], 2 <= n <= 256"
+                f"symbols of array {i} are {symbols.dtype} {list(symbols.shape)}, expected uint8 "
+                f"{list(frequencies.shape)}"
             )
-        if symbols.dtype != np.uint8 or symbols.shape != shape:
+
+
+def _check_encoded(arrays: Sequence[EncodedArray], first_state: int) -> None:
+    if not 0 < first_state < 1 << 32:
+        raise ValueError(f"the first state is {first_state}, expected 1 to 2^32 - 1")
+    for i, (indices, frequencies) in enumerate(arrays):
+        if indices.dtype != np.uint8 or indices.ndim != 1:
+            raise ValueError(f"indices of array {i} are {indices.dtype} {list(indices.shape)}, expected uint8 [n]")
+        _check_frequencies(i, frequencies)
+        if int(frequencies.sum(dtype=np.uint64)) != 1 << PRECISION or not frequencies.all():
+            raise sum_error(i)
+        if len(indices) and int(indices.max()) >= len(frequencies):
             raise ValueError(
-                f"symbols of array {i} are {symbols.dtype} {list(symbols.shape)}, expected uint8 {list(shape)}"
+                f"array {i} has index {int(indices.max())}, expected indices below {len(frequencies)}, which is the "
+                "number of frequencies"
             )
+
+
+def _check_frequencies(index: int, frequencies: npt.NDArray[np.uint32]) -> None:
+    shape = frequencies.shape
+    if frequencies.dtype != np.uint32 or frequencies.ndim != 1 or not 2 <= shape[0] <= 256:
+        raise ValueError(
+            f"frequencies of array {index} are {frequencies.dtype} {list(shape)}, expected uint32 [n], 2 <= n <= 256"
+        )
 
 
 def sum_error(index: int) -> ValueError:

@@ -1,4 +1,4 @@
-"""The ANS decoder in numba: a table of buckets finds a symbol, a short scan corrects it. README.md says why."""
+"""The ANS coder in numba: a table of buckets finds a symbol, a short scan corrects it. README.md says why."""
 
 # Integers here have a width and a sign, of which annotations say nothing, and numba's stubs do not know all options.
 # mypy: disable-error-code="assignment,no-any-return,call-overload"
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from stgvcodec.ops.ans import PRECISION, AnsResult, CodedArray, sum_error
+from stgvcodec.ops.ans import PRECISION, AnsResult, CodedArray, EncodedArray, sum_error
 from stgvcodec.ops.compiled import njit
 
 # 4 KB of buckets and 1 KB of sums stay in the first cache, and few slots fall into a bucket of two symbols.
@@ -26,6 +26,7 @@ _WORD = _U(1 << 32)
 _PRECISION = _U(PRECISION)
 _SLOT_MASK = _U((1 << PRECISION) - 1)
 _SHIFT = _U(_BUCKET_SHIFT)
+_FULL = _U(64 - PRECISION)
 
 CRC_ONES = _U(0xFFFFFFFF)
 _CRC_BYTE = _U(0xFF)
@@ -65,6 +66,17 @@ def ans_decode(words: npt.NDArray[np.uint32], arrays: Sequence[CodedArray]) -> A
     state_words = np.array([state & 0xFFFFFFFF, state >> 32], np.uint32)
     n_state_words = 2 if state >> 32 else 1 if state else 0
     return AnsResult(symbols, np.concatenate([words[: int(n_left)], state_words[:n_state_words]]))
+
+
+def ans_encode(arrays: Sequence[EncodedArray], first_state: int) -> npt.NDArray[np.uint32]:
+    """Numba implementation of `stgvcodec.ops.ans.ans_encode`."""
+    counts = np.array([len(array.indices) for array in arrays], np.int64)
+    starts = np.cumsum([0, *(len(array.frequencies) for array in arrays)])
+    frequencies = np.concatenate([np.empty(0, np.uint32), *(array.frequencies for array in arrays)])
+    indices = np.concatenate([np.empty(0, np.uint8), *(array.indices for array in arrays)])
+    # A symbol adds a word at most, and the last state has two.
+    words = np.empty(len(indices) + 2, np.uint32)
+    return words[: _encode(indices, frequencies, starts, counts, _U(first_state), words)]
 
 
 def decode_stream_to(
@@ -118,6 +130,41 @@ def _decode(
         )
         first += counts[i]
     return state, n_left, len(counts)
+
+
+@kernel
+def _encode(
+    indices: npt.NDArray[np.uint8],
+    frequencies: npt.NDArray[np.uint32],
+    starts: npt.NDArray[np.int64],
+    counts: npt.NDArray[np.int64],
+    state: np.uint64,
+    words: npt.NDArray[np.uint32],
+) -> int:
+    """Fill `words` from the last symbol to the first; return the number of words."""
+    below = np.empty(ALPHABET, np.uint32)
+    n_words = 0
+    position = len(indices)
+    for i in range(len(counts) - 1, -1, -1):
+        array = frequencies[starts[i] : starts[i + 1]]
+        total = 0
+        for symbol in range(len(array)):
+            below[symbol] = total
+            total += array[symbol]
+        for _ in range(counts[i]):
+            position -= 1
+            symbol = indices[position]
+            frequency = _U(array[symbol])
+            if state >> _FULL >= frequency:
+                words[n_words] = state
+                n_words += 1
+                state = state >> _WORD_BITS
+            state = (state // frequency << _PRECISION) + _U(below[symbol]) + state % frequency
+    while state > _U(0):
+        words[n_words] = state
+        n_words += 1
+        state = state >> _WORD_BITS
+    return n_words
 
 
 @helper
