@@ -1,9 +1,10 @@
 """Writes the golden files of format 2.0 and stores what they decode to: `python tests/golden/make_golden.py`.
 
-For a file of a release that is out, its expectation must never change: later releases add files of other names. What
-the files of `FILES` show is drawn by a seed: they hold the format, not the encoder. two_gops.stgv is not made
-here: stgvcodec encoded it with the profile paper, 48x32, with uneven timestamps, a GoP of four frames and a last one of
-a single frame. worked_example.stgv is that of make_worked_example.py.
+Format 2.0 is frozen: the files that section 10 of bitstream_spec.md lists, and what they decode to, never change. Later
+versions add files of other names; this script shows how the frozen ones were made. What the files of `FILES` show is
+drawn by a seed: they hold the format, not the encoder. two_gops.stgv is not made here: stgvcodec encoded it with the
+profile paper, 48x32, with uneven timestamps, a GoP of four frames and a last one of a single frame. worked_example.stgv
+is that of make_worked_example.py.
 """
 
 from __future__ import annotations
