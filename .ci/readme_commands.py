@@ -38,7 +38,8 @@ class Command(NamedTuple):
             exec(compile(self.text, self.shown, "exec"), {"__name__": "__main__"})
             sys.stdout.flush()
         else:
-            subprocess.run(["bash", "-euo", "pipefail", "-c", self.text], check=True)
+            # None takes a tenth of this on two idle cores.
+            subprocess.run(["bash", "-euo", "pipefail", "-c", self.text], check=True, timeout=900)
 
 
 def commands(document: Path) -> list[Command]:
