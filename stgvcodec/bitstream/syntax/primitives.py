@@ -90,6 +90,10 @@ class ByteReader:
     def uint(self) -> int:
         """Read an unsigned LEB128 number below 2^64, in its shortest form."""
         start = self.position
+        # Most numbers of a file's tables take one byte.
+        if start < self.end and self.data[start] < 0x80:
+            self.position += 1
+            return self.data[start]
         value = 0
         for i in range(_UINT_MAX_BYTES):
             byte = self.u8()

@@ -212,7 +212,10 @@ class QualityControl(RateControl):
         self.target_db = target_db
         self._fit = QualityFit(gops.costs.model.quality)
         self._wanted: list[float] = []
-        self._results: list[GopResult] = []
+        # Of the GoPs that were taken into account: their number, the frames that differ from their source, and the sum
+        # of the PSNR of these, dB.
+        self._n_known = self._n_frames_known = 0
+        self._sum_db = 0.0
         self._n_tries: dict[int, int] = {}
 
     def expected_bytes(self) -> int:
@@ -235,7 +238,10 @@ class QualityControl(RateControl):
     def update(self, plan: GopPlan, result: GopResult) -> None:
         """Take a result into account; the quality that it reached corrects the quality model."""
         super().update(plan, result)
-        self._results.append(result)
+        finite = [psnr for psnr in result.psnr_db if math.isfinite(psnr)]
+        self._n_known += 1
+        self._n_frames_known += len(finite)
+        self._sum_db += math.fsum(finite)
         self._learn(plan, result)
 
     def retry_plan(self, plan: GopPlan, result: GopResult) -> GopPlan | None:
@@ -285,16 +291,12 @@ class QualityControl(RateControl):
 
     def _wanted_db(self, index: int) -> float:
         """Return the PSNR that the GoPs not yet planned need on average for the mean over all to meet the target."""
-        sum_db, n_frames = 0.0, 0
-        for result in self._results:
-            finite = [psnr for psnr in result.psnr_db if math.isfinite(psnr)]
-            sum_db += math.fsum(finite)
-            n_frames += len(finite)
+        sum_db, n_frames = self._sum_db, self._n_frames_known
         # GoPs under way are taken to reach what they were asked for.
-        for i in range(len(self._results), index):
+        for i in range(self._n_known, index):
             sum_db += self.gops.lengths[i] * self._wanted[i]
             n_frames += self.gops.lengths[i]
-        n_left = sum(self.gops.lengths[index:])
+        n_left = self.gops.n_frames - self.gops.starts[index]
         wanted = (self.target_db * (n_frames + n_left) - sum_db) / n_left
         return min(max(wanted, self.target_db - _CORRECTION_DB), self.target_db + _CORRECTION_DB)
 
