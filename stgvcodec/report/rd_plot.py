@@ -32,7 +32,7 @@ _CAPTION_CHARACTERS = 150
 _DPI = 300
 _MOST_IN_LEGEND_ROW = 4
 
-_FONT = {
+FONT = {
     "font.family": "sans-serif",
     "font.size": 8,
     "axes.titlesize": 8,
@@ -48,6 +48,7 @@ _FONT = {
     "svg.fonttype": "none",
     "svg.hashsalt": "stgvcodec",
 }
+"""Sizes of text and lines of a figure for print."""
 
 
 class Style(NamedTuple):
@@ -106,7 +107,7 @@ def draw_rd(results: Sequence[RdResult], path: Path, suffix: str) -> None:
     matplotlib = _matplotlib()
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(_FONT):
+    with matplotlib.rc_context(FONT):
         styles = series_styles(results)
         captions = _captions(results)
         n_legend_rows = -(-len(styles) // _legend_columns(len(styles)))
