@@ -86,8 +86,14 @@ class FakeFit:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __call__(
-        self, frames: np.ndarray, config: GopConfig, seed: int, on_step: Callable[..., None] | None = None
+        self,
+        frames: np.ndarray,
+        config: GopConfig,
+        seed: int,
+        on_step: Callable[..., None] | None = None,
+        known: np.ndarray | None = None,
     ) -> GopPayload:
+        assert known is None
         assert config.target_bytes is not None
         with self.lock:
             self.configs.append((seed, config))
