@@ -265,7 +265,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
                     values = [float(row[column]) for row in of_run]
                     axes.plot([row[1] / THOUSAND for row in of_run], values, marker, color=color, label=run, ls="-")
             axes.set_xlabel("thousand frames done")
-            axes.set_ylim(bottom=0)
+            axes.set_ylim(0, 1.15 * axes.get_ylim()[1])
             axes.legend()
         memory.set_title("Memory, MiB")
         speed.set_title("CPU time a frame, first 1000 = 1")
