@@ -24,9 +24,10 @@ from stgvcodec.errors import StgvError
 from stgvcodec.fit.initialization import initial_gaussians
 from stgvcodec.fit.paths import Paths, borders, follow_paths
 from stgvcodec.fit.phases import Phase, cut
+from stgvcodec.fit.quantizers import check_transmittable
 from stgvcodec.fit.trainer import GopTrainer
 from stgvcodec.metrics.psnr import psnr_of_frames_db
-from stgvcodec.model.deformation import DeformationField
+from stgvcodec.model.deformation import DeformationField, Encoding
 from stgvcodec.model.gop_model import GopModel, GopSpec
 from stgvcodec.ops.threads import one_torch_thread
 
@@ -60,6 +61,8 @@ class GopConfig:
             Gaussians.
         device: Device to fit on.
         backend: Name of the operators' back end.
+        encoding: Encoding of the deformation field; others than "spatio-temporal" are for `make_trainer` and fits in
+            float, since the bitstream has no place for them.
     """
 
     preset: Preset
@@ -71,6 +74,7 @@ class GopConfig:
     target_bytes: int | None
     device: torch.device
     backend: str
+    encoding: Encoding = "spatio-temporal"
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,9 @@ def encode_gop(
 
     Raises:
         StgvError: the device has not enough memory.
+        ConfigError: the bitstream has no place for the field's encoding.
     """
+    check_transmittable(config.encoding)
     started = time.perf_counter()
     with one_torch_thread(), _memory_named(frames, config):
         trainer = make_trainer(frames, config, seed, known)
@@ -286,7 +292,9 @@ def make_trainer(
     """Return the initialised trainer of a GoP, before its first phase; the arguments are those of `encode_gop`."""
     n_frames, height, width, _ = frames.shape
     n_initial = config.n_gaussians - _n_added(config, n_frames)
-    field_dimensions = field_spec(config.field, n_frames, has_shape_head=config.profile.has_shape_head)
+    field_dimensions = field_spec(
+        config.field, n_frames, has_shape_head=config.profile.has_shape_head, encoding=config.encoding
+    )
     spec = GopSpec(width, height, n_frames, n_initial, field_dimensions)
     rng = np.random.default_rng(seed)
     pictures = torch.from_numpy(frames).to(config.device)

@@ -13,7 +13,7 @@ import torch
 from stgvcodec.bitstream.payload.head import SHAPE_BITS, GopHeader
 from stgvcodec.bitstream.payload.pack import pack_gop
 from stgvcodec.bitstream.payload.symbols import GopSymbols
-from stgvcodec.fit.quantizers import GopQuantizers, QuantizerConfig
+from stgvcodec.fit.quantizers import GopQuantizers, QuantizerConfig, check_transmittable
 from stgvcodec.fit.trainer import GopTrainer
 from stgvcodec.model.gop_model import GopModel, GopSpec
 from stgvcodec.quant import GridQuantizer, ResidualVectorQuantizer
@@ -106,8 +106,13 @@ def symbols_of(model: GopModel, spec: GopSpec, quantizers: GopQuantizers) -> Gop
 
 
 def header_of(spec: GopSpec, quantizers: QuantizerConfig) -> GopHeader:
-    """Return the header of a GoP of these dimensions whose parameters went through these quantisers."""
+    """Return the header of a GoP of these dimensions whose parameters went through these quantisers.
+
+    Raises:
+        ConfigError: the bitstream has no place for the field's encoding.
+    """
     field = spec.field
+    check_transmittable(field.encoding)
     static, dynamic = field.static_grid, field.dynamic_grid
     has_stages = quantizers.colors == "rvq"
     return GopHeader(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from dataclasses import replace
 
 from stgvcodec.encoder.presets import FIELD_SIZES, FieldSize, Preset
-from stgvcodec.model.deformation import FieldSpec
+from stgvcodec.model.deformation import POSITION_FEATURES, Encoding, FieldSpec
 from stgvcodec.ops.hash_encode import HashGridSpec
+from stgvcodec.ops.hash_encode.spec import MAX_FEATURES_PER_LEVEL
 
 # Octaves of the time encoding, as in the paper.
 N_FREQUENCIES = 6
@@ -18,6 +21,13 @@ STILL_FIELD = FieldSpec(
     mlp_width=1,
     n_frequencies=1,
 )
+
+# Octaves of the position in place of hash encodings, as in D2GV (Liu et al. 2025, arXiv 2503.05600), and a grid with a
+# level for each.
+N_POSITION_FREQUENCIES = 10
+_OCTAVES = HashGridSpec(POSITION_FEATURES, 2, ((1, 1),) * N_POSITION_FREQUENCIES)
+# Resolutions of the levels of planes, as multiples of the coarsest.
+_PLANE_RATIOS = (1, 2, 4)
 
 # Pixels of a frame and Gaussians of a GoP in the paper: for Bunny (640x1280), and for 720p.
 _PAPER_SMALL = (640 * 1280, 20_000)
@@ -48,10 +58,55 @@ def default_field_size(preset: Preset, width: int, height: int, n_frames: int) -
     return FIELD_SIZES[-1]
 
 
-def field_spec(size: FieldSize, n_frames: int, *, has_shape_head: bool = False) -> FieldSpec:
-    """Return the dimensions of a field of this size for a GoP of `n_frames`; `STILL_FIELD` for a single frame."""
+def field_spec(
+    size: FieldSize, n_frames: int, *, has_shape_head: bool = False, encoding: Encoding = "spatio-temporal"
+) -> FieldSpec:
+    """Return the dimensions of a field of this size for a GoP of `n_frames`; `STILL_FIELD` for a single frame.
+
+    An encoding other than "spatio-temporal" has the same MLP, and parts of the hash encodings, or others in their
+    place: `N_POSITION_FREQUENCIES` octaves of the position, or planes that take as many parameters.
+    """
     if n_frames == 1:
         return STILL_FIELD
+    spec = _hashed_spec(size, n_frames, has_shape_head=has_shape_head)
+    grids = {
+        "spatio-temporal": (spec.static_grid, spec.dynamic_grid),
+        "static": (spec.static_grid, STILL_FIELD.dynamic_grid),
+        "dynamic": (STILL_FIELD.static_grid, spec.dynamic_grid),
+        "positional": (_OCTAVES, STILL_FIELD.dynamic_grid),
+    }
+    static_grid, dynamic_grid = grids[encoding] if encoding in grids else _plane_grids(spec, n_frames)
+    return replace(spec, static_grid=static_grid, dynamic_grid=dynamic_grid, encoding=encoding)
+
+
+def _plane_grids(spec: FieldSpec, n_frames: int) -> tuple[HashGridSpec, HashGridSpec]:
+    """Return grids of planes with no more parameters than the tables of `spec`, or the smallest if none are so small.
+
+    Planes over time have a vertex at each frame.
+    """
+    grids = (spec.static_grid, spec.dynamic_grid)
+    allowed = sum(grid.n_entries * grid.n_features_per_level for grid in grids)
+    n_features = min(2 * spec.dynamic_grid.n_features_per_level, MAX_FEATURES_PER_LEVEL)
+
+    def planes(base: int) -> tuple[HashGridSpec, HashGridSpec]:
+        sides = [base * ratio for ratio in _PLANE_RATIOS]
+        over_time = [(side, n_frames - 1) for side in sides]
+        return _dense_grid(n_features, [(side, side) for side in sides]), _dense_grid(n_features, over_time)
+
+    def n_values(base: int) -> int:
+        static, dynamic = planes(base)
+        return (static.n_entries + 2 * dynamic.n_entries) * n_features
+
+    return planes(next(base for base in itertools.count(1) if n_values(base + 1) > allowed))
+
+
+def _dense_grid(n_features: int, resolutions: list[tuple[int, int]]) -> HashGridSpec:
+    """Return a 2D grid in which every vertex has an entry of its own."""
+    most = max((x + 1) * (y + 1) for x, y in resolutions)
+    return HashGridSpec(n_features, (most - 1).bit_length(), tuple(resolutions))
+
+
+def _hashed_spec(size: FieldSize, n_frames: int, *, has_shape_head: bool) -> FieldSpec:
     spatial = [math.floor(size.base_resolution * size.per_level_scale**level) for level in range(size.n_levels)]
     if size.full_temporal_resolution:
         temporal = spatial

@@ -16,9 +16,8 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, grid_sample
 
 from stgvcodec.fit.optical_flow import optical_flow
-from stgvcodec.model.deformation import Moments
+from stgvcodec.model.deformation import Moments, evaluate_field
 from stgvcodec.model.gop_model import FieldParameters, GopSpec
-from stgvcodec.ops.deform import deform
 
 # Flow is estimated on pictures whose shorter side has about _SHORT_SIDE pixels, for so many pairs of frames at a time.
 _SHORT_SIDE = 160
@@ -134,17 +133,16 @@ def path_loss(
     Gradients: to the field.
     """
     black = torch.zeros(paths.means.shape[0], 3, device=paths.means.device)
-    reached, _, _ = deform(
+    reached, _, _ = evaluate_field(
         paths.means,
         black,
         field.static_table,
         field.dynamic_table,
         field.weights,
-        at.times,
-        at.gamma,
-        static_grid=spec.field.static_grid,
-        dynamic_grid=spec.field.dynamic_grid,
+        spec.field,
+        at=at,
         size_px=(spec.width, spec.height),
+        static=None,
         backend=backend,
     )
     distance = (reached - paths.px.index_select(0, picked)).square().sum(dim=2)

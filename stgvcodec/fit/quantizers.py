@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stgvcodec.bitstream.payload.contexts import color_symbols, shape_symbols
+from stgvcodec.errors import ConfigError
 from stgvcodec.fit.phases import QUANTIZED_STREAMS
 from stgvcodec.fit.rate_model import (
     Attribute,
@@ -22,7 +23,7 @@ from stgvcodec.fit.rate_model import (
     attributes_of,
     point_set_bits,
 )
-from stgvcodec.model.deformation import FieldSpec
+from stgvcodec.model.deformation import Encoding, FieldSpec
 from stgvcodec.model.gaussians import bounded_cholesky
 from stgvcodec.model.gop_model import FieldParameters, GopParameters, GopSpec
 from stgvcodec.ops.code_length import CodeLengths
@@ -106,6 +107,19 @@ class TensorSymbols(NamedTuple):
 
     symbols: NDArray[np.int8]
     scales: NDArray[np.float32]
+
+
+def check_transmittable(encoding: Encoding) -> None:
+    """Refuse fields that the bitstream has no place for.
+
+    Raises:
+        ConfigError: the encoding is not "spatio-temporal".
+    """
+    if encoding != "spatio-temporal":
+        raise ConfigError(
+            f"a field of encoding '{encoding}' cannot be quantised or packed: the bitstream has 'spatio-temporal' "
+            "only; fit it in float, with make_trainer and phases without quantisers"
+        )
 
 
 class FieldQuantizer(nn.Module):
@@ -214,6 +228,7 @@ class GopQuantizers(nn.Module):
         self._point_bits: Tensor
         self.register_buffer("_point_bits", torch.zeros(()))
         self._size = (spec.width, spec.height)
+        self._encoding = spec.field.encoding
         self.means: HalfFloatQuantizer | GridQuantizer
         self.cholesky: AffineQuantizer | LogShearQuantizer
         self.colors: ResidualVectorQuantizer | YcocgQuantizer
@@ -236,6 +251,9 @@ class GopQuantizers(nn.Module):
         """Fit the quantiser of one stream, out of `QUANTIZED_STREAMS`, to the present parameters.
 
         The call may wait for the device.
+
+        Raises:
+            ConfigError: the stream is "field", and the field's encoding is not one that the bitstream has.
         """
         if stream == "means" and isinstance(self.means, GridQuantizer):
             diagonal = bounded_cholesky(parameters.cholesky.detach())[:, ::2]
@@ -249,6 +267,7 @@ class GopQuantizers(nn.Module):
         elif stream == "colors":
             self.colors.initialize(parameters.colors.detach())
         elif stream == "field":
+            check_transmittable(self._encoding)
             self.field.initialize(parameters.field)
 
     def quantize(self, parameters: GopParameters, enabled: Collection[str]) -> tuple[GopParameters, Tensor | None]:
