@@ -1,0 +1,148 @@
+"""The fit of one GoP by a recipe, and its figures."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.paper.corruption import Source, filtered, to_fit
+from benchmarks.paper.recipes import Recipe, config_of
+from stgvcodec.encoder.encode_gop import fit_stages, make_trainer
+from stgvcodec.fit.trainer import GopTrainer, mse_to_psnr_db
+from stgvcodec.metrics.ms_ssim import ms_ssim_rgb
+from stgvcodec.model.gop_model import frame_time, gop_static_features, render
+from stgvcodec.ops.rasterize import to_uint8
+
+_FRAMES_AT_ONCE = 10
+_SPEED_REPEATS = 5
+
+
+class Figures(NamedTuple):
+    """What a row of the results has, for one GoP.
+
+    Attributes:
+        steps: Steps of the fit, of all fits where each frame has one.
+        n_gaussians: Gaussians of the GoP.
+        n_parameters: Parameters that are fitted, as the paper counts them.
+        psnr_db: Mean over frames of the RGB PSNR of float pictures, dB.
+        hidden_psnr_db: PSNR over the pixels that were masked; None if none was.
+        ms_ssim: Mean over frames of the MS-SSIM of 8-bit pictures; None if they are too small for it.
+        seconds: Wall-clock time of the fit.
+        decode_fps: Frames rendered to 8 bits a second, from parameters on the device.
+    """
+
+    steps: int
+    n_gaussians: int
+    n_parameters: int
+    psnr_db: float
+    hidden_psnr_db: float | None
+    ms_ssim: float | None
+    seconds: float
+    decode_fps: float | None
+
+
+def measure(
+    recipe: Recipe,
+    source: Source,
+    gop: range,
+    n_gaussians: int,
+    device: torch.device,
+    backend: str,
+    seed: int,
+    *,
+    tiny: bool,
+) -> Figures:
+    """Fit the frames `gop` of a clip, and compare the result with what they were before any corruption."""
+    truth, seen, known = source.part(gop)
+    if recipe.filter:
+        return _figures(truth, torch.from_numpy(filtered(seen, recipe.filter)) / 255.0, known, [], 0.0, None)
+    frames = to_fit(seen, known)
+    n_frames, height, width, _ = frames.shape
+    length = 1 if recipe.is_per_frame else n_frames
+    trainers: list[GopTrainer] = []
+    steps = 0
+    begin = time.perf_counter()
+    for first in range(0, n_frames, length):
+        config = config_of(recipe, (width, height), length, n_gaussians, device, backend, tiny=tiny)
+        own = slice(first, first + length)
+        trainer = make_trainer(frames[own], config, seed, None if known is None else known[own])
+        for stage in fit_stages(config, length, has_paths=trainer.paths is not None):
+            if stage.n_added:
+                trainer.densify(stage.n_added)
+            trainer.run(stage.phase)
+            steps += stage.phase.n_steps
+        trainers.append(trainer)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    seconds = time.perf_counter() - begin
+    pictures = torch.cat([pictures_of(trainer, backend) for trainer in trainers])
+    figures = _figures(truth, pictures.cpu(), known, trainers, seconds, decode_fps(trainers, device, backend))
+    return figures._replace(steps=steps)
+
+
+def pictures_of(trainer: GopTrainer, backend: str) -> Tensor:
+    """Float pictures of all frames of a GoP. [T, H, W, 3]."""
+    spec = trainer.spec
+    parts = []
+    with torch.no_grad():
+        for first in range(0, spec.n_frames, _FRAMES_AT_ONCE):
+            frames = range(first, min(first + _FRAMES_AT_ONCE, spec.n_frames))
+            times = [frame_time(k, spec.n_frames) for k in frames]
+            parts.append(render(trainer.model.gop_parameters(), spec, times, backend=backend).clamp_(0.0, 1.0))
+    return torch.cat(parts)
+
+
+def decode_fps(trainers: list[GopTrainer], device: torch.device, backend: str) -> float:
+    """Frames a second from parameters to 8-bit pictures on the device; the median of some runs after one that warms."""
+    seconds = []
+    with torch.no_grad():
+        ready = []
+        for trainer in trainers:
+            parameters = trainer.model.gop_parameters()
+            static = gop_static_features(parameters, trainer.spec, backend=backend)
+            ready.append((parameters, trainer.spec, static))
+        for _ in range(1 + _SPEED_REPEATS):
+            begin = time.perf_counter()
+            for parameters, spec, static in ready:
+                times = [frame_time(k, spec.n_frames) for k in range(spec.n_frames)]
+                to_uint8(render(parameters, spec, times, backend=backend, static=static))
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            seconds.append(time.perf_counter() - begin)
+    return sum(trainer.spec.n_frames for trainer in trainers) / statistics.median(seconds[1:])
+
+
+def n_parameters(trainer: GopTrainer) -> int:
+    """Parameters of a GoP: eight of each Gaussian, and the field's, which a GoP of one frame has not."""
+    spec = trainer.spec
+    return 8 * spec.n_gaussians + (spec.field.n_parameters if spec.n_frames > 1 else 0)
+
+
+def _figures(
+    truth: np.ndarray,
+    pictures: Tensor,
+    known: np.ndarray | None,
+    trainers: list[GopTrainer],
+    seconds: float,
+    fps: float | None,
+) -> Figures:
+    squares = (pictures.double() - torch.from_numpy(truth) / 255.0).square()  # [T, H, W, 3]
+    psnrs = [mse_to_psnr_db(float(square.mean())) for square in squares]
+    hidden = None if known is None else mse_to_psnr_db(float(squares[torch.from_numpy(~known)].mean()))
+    coded = to_uint8(pictures.clone()).numpy()
+    similarities = [ms_ssim_rgb(frame, picture) for frame, picture in zip(truth, coded, strict=True)]
+    return Figures(
+        steps=0,
+        n_gaussians=sum(trainer.spec.n_gaussians for trainer in trainers),
+        n_parameters=sum(map(n_parameters, trainers)),
+        psnr_db=statistics.fmean(psnrs),
+        hidden_psnr_db=hidden,
+        ms_ssim=None if None in similarities else statistics.fmean(similarities),
+        seconds=seconds,
+        decode_fps=fps,
+    )
