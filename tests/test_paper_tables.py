@@ -10,10 +10,13 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
+from clips import moving_clip
 
 from stgvcodec.encoder.model_size import field_spec
+from stgvcodec.metrics.ms_ssim import MIN_SHORT_SIDE, ms_ssim_rgb
 
 ROOT = Path(__file__).parents[1]
 MODULES = ("clips", "corruption", "measure", "recipes", "report", "results", "tables")
@@ -142,6 +145,61 @@ def test_means_over_gops_seeds_and_clips(paper, tmp_path):
         assert read.has(("paper", "cows", "0:10", "0"))
         assert not read.has(("paper", "cows", "0:10", "1"))
         assert not read.is_whole("paper", "cows")
+
+
+def test_a_line_that_a_killed_run_left_is_cut_off(paper, tmp_path):
+    path = tmp_path / "paper.csv"
+    figures = paper.measure.Figures(10, 5, 40, 30.0, None, 0.9, 2.0, 100.0)
+    conditions = (2, "64x32", "paper", "numba", "a device", 1, "abc")
+    paper.results.Results(path).add(("paper", "bunny", "0:10", "0"), figures, conditions)
+    whole = path.read_text()
+    path.write_text(whole + "paper,bunny,10:20,0,10,5")
+
+    results = paper.results.Results(path)
+    assert len(results.rows) == 1
+    results.add(("paper", "bunny", "10:20", "0"), figures, conditions)
+
+    assert path.read_text() == whole + whole.splitlines()[1].replace("0:10", "10:20") + "\n"
+    assert paper.results.Results(path).is_whole("paper", "bunny")
+
+
+def test_columns_of_another_version_are_refused(paper, tmp_path):
+    path = tmp_path / "paper.csv"
+    path.write_text("recipe,clip\n")
+
+    with pytest.raises(SystemExit, match="has other columns"):
+        paper.results.Results(path)
+
+
+def test_ms_ssim_is_that_of_the_package(paper):
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 256, (MIN_SHORT_SIDE, 180, 3), dtype=np.uint8)
+    picture = np.clip(truth / 255.0 + 0.1 * rng.standard_normal(truth.shape), 0, 1).astype(np.float32)
+    coded = np.rint(picture * 255).astype(np.uint8)
+
+    found = paper.measure.similarity(torch.from_numpy(truth), torch.from_numpy(picture))
+
+    assert 0.8 < found < 1.0
+    assert found == pytest.approx(ms_ssim_rgb(truth, coded))
+
+
+@pytest.mark.parametrize("corruption", ["squares", "white", "black", "salt and pepper"])
+def test_corruption_is_the_same_each_time_and_leaves_the_truth(paper, corruption):
+    clean = moving_clip(4)
+
+    first, second = (paper.corruption.corrupted(clean, corruption) for _ in range(2))
+
+    np.testing.assert_array_equal(first.seen, second.seen)
+    np.testing.assert_array_equal(first.clean, moving_clip(4))
+    assert (first.seen != clean).any()
+    assert (first.known is not None) == (corruption == "squares")
+    if first.known is not None:
+        np.testing.assert_array_equal(first.seen[first.known], clean[first.known])
+        assert not first.seen[~first.known].any()
+        # What a fit sees does not depend on what is hidden.
+        other = paper.corruption.corrupted(np.where(first.known[..., None], clean, 200).astype(np.uint8), corruption)
+        fitted = (paper.corruption.to_fit(source.seen, source.known) for source in (first, other))
+        np.testing.assert_array_equal(*fitted)
 
 
 def test_tiny_results_are_kept_out_of_the_repository():

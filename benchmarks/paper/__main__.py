@@ -3,6 +3,7 @@
     python -m benchmarks.paper --device cuda                                what the package's own clip is enough for
     python -m benchmarks.paper --device cuda --data DATA                    and DAVIS and UVG, as far as they are there
     python -m benchmarks.paper --device cuda --only IV V --gops 2           a part: the first two GoPs of each clip
+    python -m benchmarks.paper --only VI --recipes median uniform           a part that needs no GPU
     python -m benchmarks.paper --report                                     `paper.md` alone, from the rows there are
     python -m benchmarks.paper --tiny                                       to try it out, into a temporary folder
 
@@ -31,7 +32,7 @@ from benchmarks.paper import rate_distortion
 from benchmarks.paper.clips import CLIPS, GOP, Clip, gops, read_frames
 from benchmarks.paper.corruption import Source, corrupted
 from benchmarks.paper.measure import measure
-from benchmarks.paper.recipes import Recipe
+from benchmarks.paper.recipes import RECIPES, Recipe
 from benchmarks.paper.report import write_report
 from benchmarks.paper.results import Key, Results
 from benchmarks.paper.tables import TABLES
@@ -68,6 +69,8 @@ def all_jobs(options: argparse.Namespace) -> list[Job]:
             continue
         ranges = gops(len(read_frames(clip, path)), TINY_GOP if options.tiny else GOP)
         recipes = sorted((recipe for recipe, of in cells if of == name), key=lambda recipe: recipe.corruption)
+        if options.recipes is not None:
+            recipes = [recipe for recipe in recipes if recipe.base in options.recipes]
         jobs += [
             Job(recipe, clip, path, gop, len(ranges), seed)
             for seed in options.seeds
@@ -126,14 +129,15 @@ def run_all(options: argparse.Namespace, folder: Path) -> None:
             done = list(pool.map(lambda job: attempt(lambda: run_job(job, results, options, device, backend)), left))
         if not all(done):
             print(f"{done.count(False)} of {len(left)} rows are left for another call")
-        if rate_distortion.NAME in options.only and (options.clips is None or "bunny" in options.clips):
+        is_whole = options.recipes is None and (options.clips is None or "bunny" in options.clips)
+        if rate_distortion.NAME in options.only and is_whole:
             attempt(lambda: rate_distortion.run(folder, options.device, tiny=options.tiny))
     print(write_report(results, folder))
 
 
 def warm_up(jobs: list[Job], device: torch.device, backend: str) -> None:
-    """Fit a GoP of each clip by each recipe for a few steps, so that kernels are compiled before anything is timed."""
-    for job in {(job.recipe, job.clip): job for job in jobs if not job.recipe.corruption}.values():
+    """Fit a GoP by each recipe for a few steps, so that kernels are compiled before anything is timed."""
+    for job in {job.recipe: job for job in jobs if not job.recipe.corruption}.values():
         source = source_of(job.clip, job.path, "")
         measure(job.recipe, source, job.gop, job.clip.n_gaussians, device, backend, job.seed, tiny=True)
 
@@ -144,6 +148,7 @@ def main() -> None:
     )
     parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, metavar="TABLE", help=", ".join(NAMES))
     parser.add_argument("--clips", nargs="+", choices=tuple(CLIPS), metavar="CLIP", help=", ".join(CLIPS))
+    parser.add_argument("--recipes", nargs="+", choices=tuple(RECIPES), metavar="RECIPE", help=", ".join(RECIPES))
     parser.add_argument("--data", type=Path, help="folder with DAVIS and UVG")
     parser.add_argument("--gops", type=int, help="only the first GoPs of each clip")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])

@@ -8,13 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from pytorch_msssim import ms_ssim
 from torch import Tensor
 
 from benchmarks.paper.corruption import Source, filtered, to_fit
 from benchmarks.paper.recipes import Recipe, config_of
 from stgvcodec.encoder.encode_gop import fit_stages, make_trainer
 from stgvcodec.fit.trainer import GopTrainer, mse_to_psnr_db
-from stgvcodec.metrics.ms_ssim import ms_ssim_rgb
+from stgvcodec.metrics.ms_ssim import MIN_SHORT_SIDE
 from stgvcodec.model.gop_model import frame_time, gop_static_features, render
 from stgvcodec.ops.rasterize import to_uint8
 
@@ -31,7 +32,7 @@ class Figures(NamedTuple):
         n_parameters: Parameters that are fitted, as the paper counts them.
         psnr_db: Mean over frames of the RGB PSNR of float pictures, dB.
         hidden_psnr_db: PSNR over the pixels that were masked; None if none was.
-        ms_ssim: Mean over frames of the MS-SSIM of 8-bit pictures; None if they are too small for it.
+        ms_ssim: Mean over frames of the MS-SSIM of 8-bit pictures; None if they are too small for it, or of no fit.
         seconds: Wall-clock time of the fit.
         decode_fps: Frames rendered to 8 bits a second, from parameters on the device.
     """
@@ -81,7 +82,7 @@ def measure(
         torch.cuda.synchronize(device)
     seconds = time.perf_counter() - begin
     pictures = torch.cat([pictures_of(trainer, backend) for trainer in trainers])
-    figures = _figures(truth, pictures.cpu(), known, trainers, seconds, decode_fps(trainers, device, backend))
+    figures = _figures(truth, pictures, known, trainers, seconds, decode_fps(trainers, device, backend))
     return figures._replace(steps=steps)
 
 
@@ -131,18 +132,26 @@ def _figures(
     seconds: float,
     fps: float | None,
 ) -> Figures:
-    squares = (pictures.double() - torch.from_numpy(truth) / 255.0).square()  # [T, H, W, 3]
-    psnrs = [mse_to_psnr_db(float(square.mean())) for square in squares]
-    hidden = None if known is None else mse_to_psnr_db(float(squares[torch.from_numpy(~known)].mean()))
-    coded = to_uint8(pictures.clone()).numpy()
-    similarities = [ms_ssim_rgb(frame, picture) for frame, picture in zip(truth, coded, strict=True)]
+    """Compare pictures with the truth on their device; those that no fit made are not measured by MS-SSIM."""
+    device = pictures.device
+    truths = torch.from_numpy(truth).to(device)
+    squares = (pictures.double() - truths / 255.0).square()  # [T, H, W, 3]
+    hidden = None if known is None else mse_to_psnr_db(float(squares[torch.from_numpy(~known).to(device)].mean()))
+    is_large = min(truth.shape[1:3]) >= MIN_SHORT_SIDE
+    similarities = [similarity(*pair) for pair in zip(truths, pictures, strict=True)] if trainers and is_large else []
     return Figures(
         steps=0,
         n_gaussians=sum(trainer.spec.n_gaussians for trainer in trainers),
         n_parameters=sum(map(n_parameters, trainers)),
-        psnr_db=statistics.fmean(psnrs),
+        psnr_db=statistics.fmean(mse_to_psnr_db(float(square.mean())) for square in squares),
         hidden_psnr_db=hidden,
-        ms_ssim=None if None in similarities else statistics.fmean(similarities),
+        ms_ssim=statistics.fmean(similarities) if similarities else None,
         seconds=seconds,
         decode_fps=fps,
     )
+
+
+def similarity(truth: Tensor, picture: Tensor) -> float:
+    """MS-SSIM of a float picture [H, W, 3], rounded to 8 bits, and its source [H, W, 3] uint8."""
+    planes = [image.permute(2, 0, 1)[None].float() for image in (truth, to_uint8(picture.clone()))]
+    return float(ms_ssim(*planes, data_range=255.0, size_average=True))

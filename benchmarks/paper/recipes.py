@@ -49,6 +49,11 @@ class Recipe:
     corruption: str = ""
     filter: str = ""
 
+    @property
+    def base(self) -> str:
+        """Name of the recipe for frames without corruption."""
+        return self.name.removeprefix(f"{self.corruption}: ")
+
     def on(self, corruption: str) -> Recipe:
         """The recipe for frames with this corruption."""
         return replace(self, name=f"{corruption}: {self.name}", corruption=corruption) if corruption else self

@@ -45,6 +45,7 @@ class Results:
         self.rows: list[dict[str, str]] = []
         self._lock = threading.Lock()
         if path.exists():
+            _drop_unfinished_line(path)
             with path.open(newline="") as file:
                 reader = csv.DictReader(file)
                 if tuple(reader.fieldnames or ()) != COLUMNS:
@@ -102,6 +103,14 @@ class Results:
                 how = f"{row['device']}, {row['backend']}, {row['at_once']} at once, commit {row['commit']}"
                 steps.setdefault(f"preset `{row['preset']}` on {how}", []).append(int(row["steps"]))
         return [f"{how}, {_range(of)} steps a GoP" for how, of in sorted(steps.items())]
+
+
+def _drop_unfinished_line(path: Path) -> None:
+    """Cut off what a run that was killed while it wrote has left."""
+    text = path.read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        path.write_text(whole, encoding="utf-8")
 
 
 def _range(values: list[int]) -> str:
