@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from clips import moving_clip
+from PIL import Image
 
 from stgvcodec.encoder.model_size import field_spec
 from stgvcodec.metrics.ms_ssim import MIN_SHORT_SIDE, ms_ssim_rgb
@@ -241,6 +242,11 @@ def test_every_table_has_what_was_run_and_is_continued(paper, tmp_path):
     text = (tmp_path / "paper.md").read_text(encoding="utf-8")
     assert "--only VII --clips beauty bosphorus honeybee jockey readysteadygo shakendry yachtride --data DATA" in text
     assert "yachtride: not at hand" in done.stdout
+
+    with Image.open(tmp_path / "paper.png") as sheet:
+        assert sheet.width > 5 * paper.clips.TINY_SIZE[0]
+        assert sheet.height > 3 * paper.clips.TINY_SIZE[1]
+        assert len(set(np.asarray(sheet).reshape(-1, 3)[:, 0].tolist())) > 100
 
     # What is there is not run again, and tables are made of what is there.
     before = (tmp_path / "paper.csv").read_text()

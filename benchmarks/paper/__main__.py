@@ -1,10 +1,10 @@
-"""Run the paper's tables anew and write `paper.md`, with the paper's figures beside.
+"""Run the paper's tables anew, write `paper.md` with the paper's figures beside, and `paper.png`, a contact sheet.
 
     python -m benchmarks.paper --device cuda                                what the package's own clip is enough for
     python -m benchmarks.paper --device cuda --data DATA                    and DAVIS and UVG, as far as they are there
     python -m benchmarks.paper --device cuda --only IV V --gops 2           a part: the first two GoPs of each clip
     python -m benchmarks.paper --only VI --recipes median uniform           a part that needs no GPU
-    python -m benchmarks.paper --report                                     `paper.md` alone, from the rows there are
+    python -m benchmarks.paper --report                                     only write, from the rows there are
     python -m benchmarks.paper --tiny                                       to try it out, into a temporary folder
 
 DATA has `davis/<sequence>/` (or `davis480/`) with frames as images, and `uvg/<Name>` as images, .y4m, .mp4 or .mkv. A
@@ -28,7 +28,7 @@ from typing import NamedTuple
 import torch
 
 from benchmarks.harness import commit, device_name
-from benchmarks.paper import rate_distortion
+from benchmarks.paper import pictures, rate_distortion
 from benchmarks.paper.clips import CLIPS, GOP, Clip, gops, read_frames
 from benchmarks.paper.corruption import Source, corrupted
 from benchmarks.paper.measure import measure
@@ -92,11 +92,14 @@ def run_job(job: Job, results: Results, options: argparse.Namespace, device: tor
     with _READING:
         source = source_of(job.clip, job.path, job.recipe.corruption)
     _, height, width, _ = source.clean.shape
-    figures = measure(job.recipe, source, job.gop, job.clip.n_gaussians, device, backend, job.seed, tiny=options.tiny)
+    n_gaussians, tiny = job.clip.n_gaussians, options.tiny
+    figures, drawn = measure(job.recipe, source, job.gop, n_gaussians, device, backend, job.seed, tiny=tiny)
     preset = "" if job.recipe.filter else job.recipe.preset
     fitted = (backend, device_name(device)) if preset else ("scipy", device_name(torch.device("cpu")))
     conditions = (job.n_gops, f"{width}x{height}", preset, *fitted, options.at_once, commit())
     results.add(job.key, figures, conditions)
+    if job.gop.start == 0 and job.seed == options.seeds[0]:
+        pictures.keep(results.path.parent, job.clip.name, job.recipe.name, source.part(job.gop).clean, drawn)
     figure = f"{figures.psnr_db:.2f} dB, {figures.steps} steps, {figures.seconds:.1f} s"
     print(f"{', '.join(job.key)}: {figure}", flush=True)
 
@@ -133,6 +136,7 @@ def run_all(options: argparse.Namespace, folder: Path) -> None:
         if rate_distortion.NAME in options.only and is_whole:
             attempt(lambda: rate_distortion.run(folder, options.device, tiny=options.tiny))
     print(write_report(results, folder))
+    pictures.write_sheet(folder)
 
 
 def warm_up(jobs: list[Job], device: torch.device, backend: str) -> None:
@@ -157,7 +161,7 @@ def main() -> None:
     parser.add_argument("--at-once", type=int, default=1, help="GoPs fitted at the same time, for no good timings")
     parser.add_argument("--seconds", type=float, help="time to be done in")
     parser.add_argument("--out", type=Path, help="folder of paper.csv and paper.md (default: results)")
-    parser.add_argument("--report", action="store_true", help="only write paper.md")
+    parser.add_argument("--report", action="store_true", help="only write paper.md and paper.png")
     parser.add_argument("--tiny", action="store_true", help="few frames, tiny and hardly trained; never into results")
     options = parser.parse_args()
     results = Path(__file__).parents[2] / "results"

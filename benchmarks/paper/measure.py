@@ -57,11 +57,16 @@ def measure(
     seed: int,
     *,
     tiny: bool,
-) -> Figures:
-    """Fit the frames `gop` of a clip, and compare the result with what they were before any corruption."""
+) -> tuple[Figures, Tensor]:
+    """Fit the frames `gop` of a clip, and compare the result with what they were before any corruption.
+
+    Returns:
+        The figures, and the pictures in float. [T, H, W, 3].
+    """
     truth, seen, known = source.part(gop)
     if recipe.filter:
-        return _figures(truth, torch.from_numpy(filtered(seen, recipe.filter)) / 255.0, known, [], 0.0, None)
+        pictures = torch.from_numpy(filtered(seen, recipe.filter)) / 255.0
+        return _figures(truth, pictures, known, [], 0.0, None), pictures
     frames = to_fit(seen, known)
     n_frames, height, width, _ = frames.shape
     length = 1 if recipe.is_per_frame else n_frames
@@ -83,7 +88,7 @@ def measure(
     seconds = time.perf_counter() - begin
     pictures = torch.cat([pictures_of(trainer, backend) for trainer in trainers])
     figures = _figures(truth, pictures, known, trainers, seconds, decode_fps(trainers, device, backend))
-    return figures._replace(steps=steps)
+    return figures._replace(steps=steps), pictures
 
 
 def pictures_of(trainer: GopTrainer, backend: str) -> Tensor:
