@@ -16,7 +16,7 @@ from stgvcodec.report.contact_sheet import contact_sheet
 _SIDE_PX = 256
 _SOURCE = "source"
 # Rows of a clip: what was done to the frames, and whose pictures stand side by side behind the first.
-_FITS = ("positional, no key frame", "planes", "paper", "slow")
+_FITS = ("positional, no key frame", "paper", "slow")
 _ROWS = (("", _SOURCE), ("squares", "none"), ("white", "none"))
 
 
@@ -34,7 +34,7 @@ def keep(folder: Path, clip: str, recipe: str, truth: np.ndarray, pictures: Tens
 
 
 def write_sheet(folder: Path) -> Path | None:
-    """Write `paper.png` of the pictures that there are; None if there are none."""
+    """Write `paper.png` of the pictures that there are, black ones for others in their rows; None if there are none."""
     panels = []
     for clip in CLIPS:
         for corruption, first in _ROWS:
@@ -42,7 +42,9 @@ def write_sheet(folder: Path) -> Path | None:
             names += [RECIPES[name].on(corruption).name for name in _FITS]
             paths = [_path(folder, clip, name) for name in names]
             if any(path.exists() for path in paths[1:]):
-                panels += [(f"{clip}: {name}", _read(path)) for name, path in zip(names, paths, strict=True)]
+                blank = np.zeros_like(_read(next(path for path in paths if path.exists())))
+                pictures = [_read(path) if path.exists() else blank for path in paths]
+                panels += [(f"{clip}: {name}", picture) for name, picture in zip(names, pictures, strict=True)]
     if not panels:
         return None
     path = folder / "paper.png"
@@ -55,8 +57,8 @@ def _path(folder: Path, clip: str, name: str) -> Path:
 
 
 def _read(path: Path) -> np.ndarray:
-    """A picture, or a black one where it was not run."""
-    return np.asarray(Image.open(path)) if path.exists() else np.zeros((_SIDE_PX, _SIDE_PX, 3), np.uint8)
+    with Image.open(path) as picture:
+        return np.asarray(picture)
 
 
 def _middle(frame: np.ndarray) -> np.ndarray:
