@@ -36,6 +36,7 @@ def psnr_db(truth: np.ndarray, pictures: np.ndarray) -> float:
 
 
 def main(video: str, folder: str, preset: str = "fast", bpp: str = "0.3") -> None:
+    Path(folder).mkdir(parents=True, exist_ok=True)
     with open_video(video) as reader:
         clean = np.stack([frame.rgb for frame in reader])  # [T, H, W, 3]
         fps = reader.frame_rate

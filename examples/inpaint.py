@@ -29,6 +29,7 @@ def random_squares(shape: tuple[int, ...], n_squares: int = 5) -> np.ndarray:
 
 
 def main(video: str, folder: str, preset: str = "fast", bpp: str = "1") -> None:
+    Path(folder).mkdir(parents=True, exist_ok=True)
     with open_video(video) as reader:
         frames = np.stack([frame.rgb for frame in reader])  # [T, H, W, 3]
         fps = reader.frame_rate

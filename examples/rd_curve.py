@@ -12,6 +12,7 @@ import stgvcodec
 
 
 def main(video: str, folder: str, preset: str = "fast", bpp: str = "0.2") -> None:
+    Path(folder).mkdir(parents=True, exist_ok=True)
     print("bits a pixel   PSNR   MS-SSIM")
     for rate in (float(bpp) / 2, float(bpp), float(bpp) * 2):
         encoded = Path(folder, f"{rate}.stgv")

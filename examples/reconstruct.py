@@ -9,6 +9,7 @@ import stgvcodec
 
 
 def main(video: str, folder: str, preset: str = "fast", bpp: str = "0.2") -> None:
+    Path(folder).mkdir(parents=True, exist_ok=True)
     encoded, decoded = Path(folder, "clip.stgv"), Path(folder, "clip.mp4")
     config = stgvcodec.EncodeConfig(preset=preset, bpp_target=float(bpp))
     report = stgvcodec.encode(video, encoded, config=config)

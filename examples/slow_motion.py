@@ -19,6 +19,7 @@ def psnr_db(truth: np.ndarray, pictures: np.ndarray) -> float:
 
 
 def main(video: str, folder: str, preset: str = "fast", bpp: str = "0.5") -> None:
+    Path(folder).mkdir(parents=True, exist_ok=True)
     with open_video(video) as reader:
         frames = np.stack([frame.rgb for frame in reader])  # [T, H, W, 3]
         fps = reader.frame_rate

@@ -15,6 +15,7 @@ from stgvcodec.integrations.clip_dataset import ClipDataset
 
 
 def main(video: str, folder: str, preset: str = "fast", bpp: str = "0.2") -> None:
+    Path(folder).mkdir(parents=True, exist_ok=True)
     encoded = Path(folder, "data.stgv")
     stgvcodec.encode(video, encoded, config=stgvcodec.EncodeConfig(preset=preset, bpp_target=float(bpp)))
 

@@ -20,6 +20,7 @@ def psnr_db(truth: np.ndarray, pictures: np.ndarray) -> float:
 
 
 def main(video: str, folder: str, preset: str = "fast", bpp: str = "1") -> None:
+    Path(folder).mkdir(parents=True, exist_ok=True)
     with open_video(video) as reader:
         truth = np.stack([frame.rgb for frame in reader])  # [T, H, W, 3]
         width, height = reader.width, reader.height
