@@ -68,9 +68,9 @@ class BitstreamError(StgvError):
         self.path = path
         self._message = message
 
-    def __reduce__(self) -> tuple[Callable[..., BitstreamError], tuple[object, ...]]:
-        """Pickle what the error was made of, so that it reaches the parent of a process that raised it."""
-        return _bitstream_error, (self._message, self.section, self.offset, self.path)
+    def __reduce__(self) -> tuple[Callable[..., BitstreamError], tuple[object, ...], dict[str, object]]:
+        """Pickle what the error was made of, with its notes, for the parent of a process that raised it."""
+        return _bitstream_error, (self._message, self.section, self.offset, self.path), self.__dict__
 
     def in_file(self, path: str | None, *, base_offset: int = 0) -> BitstreamError:
         """Return the same error with the name of the file in front, and `base_offset` added to the byte offset."""
