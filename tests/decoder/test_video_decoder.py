@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import random
 from fractions import Fraction
 from pathlib import Path
@@ -217,6 +218,14 @@ def test_closing(encoded):
         with pytest.raises(ClosedDecoderError, match="the decoder is closed, as after its `with` block: open the file"):
             read()
     assert encoded.path.resolve() not in {fd.resolve() for fd in Path("/proc/self/fd").glob("*")}
+
+
+def test_a_file_that_its_caller_closed_is_said_to_be(encoded):
+    for source in (encoded.path.open("rb"), io.BytesIO(encoded.path.read_bytes())):
+        decoder = VideoDecoder(source, device="cpu")
+        source.close()
+        with pytest.raises(ClosedDecoderError, match="the file is closed, as after the decoder's `with` block: open"):
+            decoder[0]
 
 
 def test_two_decoders_side_by_side(encoded, frames):

@@ -10,7 +10,7 @@ import weakref
 from typing import BinaryIO
 
 from stgvcodec.bitstream.container.chunks import CRC_BYTES, HEADER_BYTES, Chunk, parse_chunk_header, payload_crc_matches
-from stgvcodec.errors import BitstreamError, InputVideoError, MissingFileError
+from stgvcodec.errors import BitstreamError, ClosedDecoderError, InputVideoError, MissingFileError
 
 KEEP_GOING_ADVICE = "`stgvcodec decode --keep-going` renders the GoPs that are intact"
 
@@ -68,6 +68,7 @@ class ByteSource:
         """Read up to `n_bytes` from `offset`; fewer only at the file's end.
 
         Raises:
+            ClosedDecoderError: the file is closed.
             InputVideoError: the file cannot be read any more, as where a network failed.
         """
         data = self._part_at(offset, n_bytes)
@@ -79,7 +80,10 @@ class ByteSource:
         return data
 
     def _part_at(self, offset: int, n_bytes: int) -> bytes:
-        if self._descriptor is not None and not self._file.closed:
+        if getattr(self._file, "closed", False):
+            name = self._name or "the file "
+            raise ClosedDecoderError(f"{name}is closed, as after the decoder's `with` block: open it anew")
+        if self._descriptor is not None:
             try:
                 return os.pread(self._descriptor, n_bytes, offset)
             except OSError as error:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from stgvcodec.bitstream.container.source import ByteSource
-from stgvcodec.errors import InputVideoError
+from stgvcodec.errors import ClosedDecoderError, InputVideoError
 
 DATA = np.random.default_rng(0).bytes(200_000)
 
@@ -67,6 +67,15 @@ def test_what_is_layered_over_a_file_is_read_through_its_layers(tmp_path):
 
     with gzip.open(tmp_path / "data.gz", "rb") as file:
         assert ByteSource(file).read_at(150_000, 1000) == DATA[150_000:151_000]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", range(4), ids=["path", "buffered", "raw", "memory"])
+def test_a_file_that_is_closed_is_said_to_be(path, kind):
+    source = list(sources(path))[kind]
+    source.close()
+    source._file.close()
+    with pytest.raises(ClosedDecoderError, match="is closed, as after the decoder's `with` block: open it anew"):
+        source.read_at(0, 1)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
