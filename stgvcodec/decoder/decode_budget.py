@@ -9,6 +9,7 @@ all back ends and devices refuse the same files.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -181,11 +182,13 @@ class DecodeBudget:
     def _check_memory(self, n_bytes: int, what: str) -> None:
         if n_bytes > self.max_memory:
             raise BudgetError(
-                f"{self._prefix}{what} may need {_megabytes(n_bytes)} of memory to decode, expected "
-                f"{_megabytes(self.max_memory)} at most; allow more by --max-memory if you trust the file, or render "
-                "at a smaller --scale"
+                f"{self._prefix}{what} may need {_megabytes(n_bytes, math.ceil)} of memory to decode, expected "
+                f"{_megabytes(self.max_memory, math.floor)} at most; allow more by --max-memory if you trust the file, "
+                "or render at a smaller --scale"
             )
 
 
-def _megabytes(n_bytes: int) -> str:
-    return f"{math.ceil(n_bytes / 1e6)} MB"
+def _megabytes(n_bytes: int, rounded: Callable[[float], int]) -> str:
+    """Return a size with three digits that count, so that a need and a bound that are close differ."""
+    unit = 10 ** max(0, len(str(int(n_bytes))) - 3)
+    return f"{rounded(n_bytes / unit) * unit / 1e6:.15g} MB"
