@@ -202,6 +202,9 @@ def _wait_for(path: Path) -> Path:
         MissingFileError: the folder is not there.
     """
     part = part_path(path)
+    if path.suffix == _PART and not path.exists():
+        # The encode may have finished, or will begin.
+        part, path = path, path.with_suffix("")
     has_said = False
     while True:
         if part.exists() and (not path.exists() or _is_open_part(part)):

@@ -42,8 +42,13 @@ def open_source(source: Source, *, keep_going: bool = False, follow: bool = Fals
         BitstreamError: the file is no `.stgv` file, or is damaged.
     """
     if follow:
-        if keep_going or is_url(source) or not isinstance(source, str | os.PathLike):
-            what = "with keep_going" if keep_going else "an address" if is_url(source) else type(source).__name__
+        if keep_going:
+            raise ConfigError(
+                "--follow takes a file that is being written from its beginning, and --keep-going what is left of one; "
+                "leave out one of them"
+            )
+        if is_url(source) or not isinstance(source, str | os.PathLike):
+            what = "an address" if is_url(source) else type(source).__name__
             raise ConfigError(f"to follow a file that is being written takes its path alone, got {what}")
         return Path(source), GrowingReader(source)
     if is_url(source) or is_open_file(source):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import pickle
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -224,14 +225,26 @@ def test_damage_in_a_file_that_grows_is_refused(whole, tmp_path, damage, said):
         raise AssertionError(decoder)
 
 
+def test_a_part_file_may_be_named_before_and_after_it_is_there(whole, tmp_path, caplog):
+    path = tmp_path / "a.stgv"
+    begun = threading.Timer(0.5, lambda: shutil.copy(whole, path))
+    begun.start()
+    for _ in range(2):
+        with VideoDecoder(tmp_path / "a.stgv.part", follow=True, device="cpu") as decoder:
+            decoder.wait_for_frames()
+            assert (len(decoder), decoder.is_complete) == (8, True)
+    begun.join()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{path}: is not there yet; waiting for it, or for a.stgv.part"
+    ]
+
+
 def test_what_cannot_be_followed_is_refused(whole, tmp_path):
-    for source, options in (
-        (whole.read_bytes(), {}),
-        ("https://example.com/a.stgv", {}),
-        (whole, {"keep_going": True}),
-    ):
+    for source in (whole.read_bytes(), "https://example.com/a.stgv"):
         with pytest.raises(ConfigError, match="to follow a file that is being written takes its path alone"):
-            VideoDecoder(source, follow=True, device="cpu", **options)
+            VideoDecoder(source, follow=True, device="cpu")
+    with pytest.raises(ConfigError, match="and --keep-going what is left of one; leave out one of them"):
+        VideoDecoder(whole, follow=True, keep_going=True, device="cpu")
     with pytest.raises(ConfigError, match="--fps needs the length"):
         decode(whole, tmp_path / "out.mp4", follow=True, fps=3, device="cpu")
     with pytest.raises(MissingFileError, match="nor does its folder"):
