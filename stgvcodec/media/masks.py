@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from stgvcodec.errors import ConfigError, InputVideoError
 from stgvcodec.media.colour import RgbImage
 from stgvcodec.media.opening import opened
 from stgvcodec.media.reader import VideoFrame, VideoReader
+
+logger = logging.getLogger(__name__)
 
 MaskSource: TypeAlias = "str | os.PathLike[str] | npt.NDArray[np.bool_] | npt.NDArray[np.uint8] | Tensor"
 """An image, a folder of images or a video, by its path; or an array or tensor, [H, W] or [T, H, W], bool or uint8."""
@@ -56,14 +59,12 @@ def opened_masks(source: MaskSource, video: VideoReader) -> Iterator[Masks]:
         video: The video.
 
     Raises:
-        ConfigError: frames were selected by their time, or the array is none of masks.
+        ConfigError: frames were selected by their time and have a mask each, or the array is none of masks.
         InputVideoError: the masks cannot be read, or have another size than the video.
     """
     selection = replace(video.selection.pictures_only, stream=None, square=False, keep_going=False)
-    if selection.time is not None:
-        raise ConfigError("masks belong to frames by their numbers: select frames with --frames in place of --time")
     if isinstance(source, str | os.PathLike):
-        with opened(os.fspath(source), selection=replace(selection, frames=None)) as reader:
+        with opened(os.fspath(source), selection=replace(selection, frames=None, time=None)) as reader:
             is_one = reader.n_frames == 1 and not _is_video(Path(source))
         pictures: object = os.fspath(source)
         fps = None
@@ -77,12 +78,20 @@ def opened_masks(source: MaskSource, video: VideoReader) -> Iterator[Masks]:
         planes = (array != 0).astype(np.uint8)[None] if is_one else (array != 0).astype(np.uint8)
         pictures, fps = np.repeat(255 * planes[..., None], 3, axis=3), 24.0
     if is_one:
-        selection = replace(selection, frames=None)
+        selection = replace(selection, frames=None, time=None)
+    elif selection.time is not None:
+        raise ConfigError("masks belong to frames by their numbers: select frames with --frames in place of --time")
     order = None if fps is None else "NHWC"
     with opened(pictures, selection=selection, fps=fps, dimension_order=order) as reader:  # type: ignore[arg-type]
         if reader.display_size != video.display_size:
             size, expected = ("{}x{}".format(*each.display_size) for each in (reader, video))
             raise InputVideoError(f"{reader.name}: has masks of {size}, expected {expected} as {video.name} has")
+        if not is_one and None not in (reader.n_frames, video.n_frames) and reader.n_frames != video.n_frames:
+            # Headers of video files may be wrong; what is read has the last word.
+            logger.warning(
+                "%s: has %s masks, and %s should have %s frames: the encode ends where one is missing",
+                reader.name, reader.n_frames, video.name, video.n_frames,
+            )  # fmt: skip
         yield Masks(reader, is_one=is_one)
 
 

@@ -71,6 +71,13 @@ def test_one_mask_is_that_of_every_frame(tmp_path):
         assert [frame.known.tolist() for frame in found] == [(~MASKS[0]).tolist()] * 2
 
 
+def test_one_mask_goes_with_frames_that_are_selected_by_time(tmp_path):
+    for source in (MASKS[0], write_folder(as_pictures(MASKS[:1]), tmp_path / "one")):
+        found, plain = masked(tmp_path, source, time=(None, Fraction(1, 10)))
+        assert len(found) == len(plain) == 3
+        assert all((frame.known == ~MASKS[0]).all() for frame in found)
+
+
 def test_masks_are_cropped_and_resized_with_the_frames(tmp_path):
     mask = np.zeros((32, 48), bool)
     mask[8:16, 8:16] = True
@@ -97,6 +104,13 @@ WRONG = {
 def test_masks_that_do_not_fit_are_refused(tmp_path, source, selection, error, said):
     with pytest.raises(error, match=said):
         masked(tmp_path, source, **selection)
+
+
+@pytest.mark.parametrize("n_masks", [3, 7])
+def test_a_wrong_number_of_masks_is_said_before_any_is_read(tmp_path, caplog, n_masks):
+    clip = write_folder(CLIP, tmp_path / "clip")
+    with open_video(clip) as video, opened_masks(np.zeros((n_masks, 32, 48), bool), video):
+        assert f"has {n_masks} masks, and {clip} should have 5 frames" in caplog.text
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (17, 33), (64, 64), (1, 40)])
