@@ -114,7 +114,8 @@ class VideoDecoder:
                 an encode that has not finished may be given; the decoder waits for it to be begun.
             max_memory: Most memory that decoding frame by frame may need by the headers of the file, bytes; None is
                 2 * 10^9. Batches that are returned are not counted.
-            max_work: Most Gaussians that may cover a pixel of a frame, in the mean; None is 8192.
+            max_work: Most Gaussians that may cover a pixel of a frame, in the mean; None is 8192. No frame is refused
+                that covers less than 2^30 pixels by them.
             stream_index: None or 0: a file has one video stream.
             num_ffmpeg_threads: Taken for torchcodec's sake and not used; STGV_THREADS sets the number of threads.
             seek_mode: "exact" or "approximate", which are the same: the index of a file is exact.
