@@ -84,7 +84,7 @@ class GrowingReader(StgvReader):
 
         Raises:
             BitstreamError: what was added is damaged.
-            InputVideoError: the file was replaced by another one.
+            InputVideoError: the file was cut, or was replaced by another one.
         """
         if self.is_complete:
             return False
@@ -93,6 +93,11 @@ class GrowingReader(StgvReader):
             has_ended = self._has_ended()
             self._source.remeasure()
             self.file_bytes = self._source.n_bytes
+            if self.file_bytes < self._next:
+                raise InputVideoError(
+                    f"{self.name}: was cut to {self.file_bytes} bytes while it was followed, of which {self._next} "
+                    "were read: decode it anew"
+                )
             self._take()
             if has_ended and not self.is_complete:
                 self._end()

@@ -231,7 +231,7 @@ class VideoDecoder:
 
         Raises:
             BitstreamError: what was added is damaged.
-            InputVideoError: the file was replaced by another one.
+            InputVideoError: the file was cut, or was replaced by another one.
 
         Examples:
             >>> decoder.wait_for_frames()  # the file is complete
@@ -255,6 +255,7 @@ class VideoDecoder:
         self.timestamps: Sequence[int] = self._timeline.pts
         self.damage: tuple[str, ...] = self._reader.damage
         self._n_frames = len(self.timestamps)
+        self.__dict__.pop("metadata", None)  # It is that of the frames that were there.
 
     def __len__(self) -> int:
         """Number of frames; of a file that is followed, those that are there."""

@@ -239,6 +239,27 @@ def test_a_part_file_may_be_named_before_and_after_it_is_there(whole, tmp_path, 
     ]
 
 
+def test_the_description_is_that_of_the_frames_that_are_there(whole, tmp_path):
+    path, data = tmp_path / "a.stgv", whole.read_bytes()
+    with VideoDecoder(whole, device="cpu") as decoder:
+        ends = [gop.offset + gop.n_bytes for gop in decoder._gops]
+    path.write_bytes(data[: ends[0]])
+    with VideoDecoder(path, follow=True, device="cpu") as decoder:
+        assert decoder.metadata.num_frames == len(decoder) == 2
+        path.write_bytes(data)
+        decoder.wait_for_frames()
+        assert decoder.metadata.num_frames == len(decoder) == 8
+
+
+def test_a_file_that_is_cut_while_it_is_followed_is_refused(whole, tmp_path):
+    path, data = tmp_path / "a.stgv", whole.read_bytes()
+    path.write_bytes(data[:-100])
+    with VideoDecoder(path, follow=True, device="cpu") as decoder:
+        os.truncate(path, 300)
+        with pytest.raises(InputVideoError, match=r"a\.stgv: was cut to 300 bytes while it was followed, of which \d+"):
+            decoder.wait_for_frames()
+
+
 def test_what_cannot_be_followed_is_refused(whole, tmp_path):
     for source in (whole.read_bytes(), "https://example.com/a.stgv"):
         with pytest.raises(ConfigError, match="to follow a file that is being written takes its path alone"):
