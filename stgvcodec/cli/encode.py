@@ -76,7 +76,7 @@ def encode_command(
     plays it. With -y, and without --resume, it is replaced.
     """
     check_paths("encode", source, destination)
-    output.check_json_path(json_path, source, destination)
+    output.check_json_path(json_path, source, destination, *([] if mask is None else [mask]))
     check_overwrite(source, destination, json_path, yes=yes, no=no)
     from stgvcodec.encoder.encode import encode
 

@@ -64,7 +64,7 @@ def check_json_path(path: Path | None, *others: Path) -> None:
 
     Args:
         path: File for the report; None if no report was asked for.
-        others: Input and output of the run.
+        others: Input and output of the run, and what else it reads.
 
     Raises:
         ConfigError: one of `others` has the same name.
@@ -73,7 +73,7 @@ def check_json_path(path: Path | None, *others: Path) -> None:
     if path is None:
         return
     if os.fspath(path) == STANDARD_STREAM:
-        if any(os.fspath(other) == STANDARD_STREAM for other in others[1:]):
+        if any(os.fspath(other) == STANDARD_STREAM for other in others[1:2]):
             raise ConfigError("--json -: the output of the same run goes there too; choose another name")
         return
     from stgvcodec.media.atomic import check_output_file

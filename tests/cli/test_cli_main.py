@@ -75,6 +75,7 @@ def test_python_m_runs_it_and_hands_on_the_exit_code(fresh_cli) -> None:
         (["encode", "a", "b", "--size-target", "1k", "--psnr-target", "30"], "drop one"),
         (["encode", "a", "b", "--size-target", "many"], "expected a number of bytes"),
         (["encode", "a", "b", "--json", "b"], "--json b: is the input or output of the same run"),
+        (["encode", "a", "b", "--mask", "c", "--json", "c"], "--json c: is the input or output of the same run"),
     ],
     ids=lambda value: " ".join(value[1:]) if isinstance(value, list) else "",
 )
