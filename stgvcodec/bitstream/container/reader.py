@@ -198,7 +198,13 @@ class StgvReader:
         if chunk is None or chunk.type != ChunkType.FILE_HEADER:
             message = "damaged or cut short, so that nothing can be decoded; fetch the file again"
             raise BitstreamError(message, section="file header", offset=len(MAGIC))
-        self.header = StreamHeader.from_bytes(self._source.payload(chunk, "file header"), chunk.payload_offset)
+        try:
+            payload = self._source.payload(chunk, "file header")
+        except BitstreamError as error:
+            # Without a file header --keep-going, which is advised elsewhere, has nothing to decode by.
+            message = "damaged or cut short, so that nothing can be decoded; fetch the file again"
+            raise BitstreamError(message, section="file header", offset=error.offset) from error
+        self.header = StreamHeader.from_bytes(payload, chunk.payload_offset)
         return chunk
 
     def _open_index(self, header_chunk: Chunk) -> tuple[list[Chunk], list[GopEntry]]:

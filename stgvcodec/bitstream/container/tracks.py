@@ -331,8 +331,9 @@ class TrackReader:
             if not self._keep_going:
                 raise
             # Packets may be read more than once.
-            if str(error) not in self.damage:
-                self.damage.append(str(error))
+            fault = str(error).removesuffix(f"; {KEEP_GOING_ADVICE}")
+            if fault not in self.damage:
+                self.damage.append(fault)
 
 
 def _error(chunk: Chunk, message: str) -> BitstreamError:

@@ -126,6 +126,15 @@ def test_every_cut_is_refused():
             opened(data[:length])
 
 
+def test_a_damaged_file_header_is_not_said_to_be_rescued():
+    data = bytearray(make_file())
+    data[30] ^= 1
+    for keep_going in (False, True):
+        with pytest.raises(BitstreamError, match=r"nothing can be decoded.*fetch the file again") as caught:
+            opened(bytes(data), keep_going=keep_going)
+        assert "--keep-going" not in str(caught.value)
+
+
 def end_payload(data):
     size = int.from_bytes(data[-8:-4], "little")
     return data[len(data) - size + 14 : -4]

@@ -224,6 +224,7 @@ def test_bad_tracks_are_refused_or_passed_over(chunks, message, n_left):
     assert len(list(tracks.packets({0, 4}))) == n_left
     (note,) = tracks.damage
     assert re.search(message, note)
+    assert "--keep-going" not in note
 
 
 def test_a_damaged_chunk_of_packets_costs_only_itself():
