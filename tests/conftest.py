@@ -25,8 +25,11 @@ from stgvcodec.encoder.encode import encode
 from stgvcodec.encoder.presets import PRESETS
 from stgvcodec.encoder.reports import EncodeReport
 
-# What is started in the background, such as these tests by CI, often ignores SIGINT, and what it starts inherits that.
+# What is started in the background, such as these tests by CI or by nohup, often ignores signals, and what it starts
+# inherits that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # They are uneven on purpose, and do not begin at zero.
 PTS = (80, 120, 200, 210, 330, 350, 390)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
 from dataclasses import dataclass
 from fractions import Fraction
@@ -24,6 +25,8 @@ from stgvcodec.media.writer import check_suffix, open_writer
 from stgvcodec.model.gop_model import scaled_size
 from stgvcodec.progress import CancelToken, Progress, ProgressCallback, raise_if_set
 from stgvcodec.tracks import TrackInfo
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,8 @@ def decode(
         max_memory=max_memory,
         max_work=max_work,
     ) as decoder:
+        if follow and decoder.is_complete:
+            logger.warning("%s: is complete already, and decoded as it is; is it the file that is written now?", source)
         batches = as_they_come(decoder, selection, cancel)
         batch = next(batches, None)
         if len(decoder) == 0:

@@ -206,8 +206,8 @@ class GopScheduler:
         """Bring the rate control to where it was when the GoP had been finished."""
         if before.frames_crc != crc:
             raise ConfigError(
-                f"{self._name}: the frames of GoP {before.index} are not those with which the encode was begun; "
-                "continue it with the same source, or start anew with -y"
+                f"{self._name}: the frames of GoP {before.index}, or their masks, are not those with which the encode "
+                "was begun; continue it with the same source, or start anew with -y"
             )
         results = iter(before.results)
         self._retried(before.index, plan, lambda _: next(results))

@@ -110,6 +110,11 @@ def test_a_file_that_is_copied_is_decoded_as_it_grows(whole, tmp_path, n_pieces)
         assert image.read_bytes() == (tmp_path / "out" / image.name).read_bytes()
 
 
+def test_a_file_that_is_complete_is_decoded_and_said_to_be(whole, tmp_path, caplog):
+    assert decode(whole, tmp_path / "out", follow=True, device="cpu").n_frames == 8
+    assert "is complete already" in caplog.text
+
+
 def part_of(whole: Path, n_gops: int) -> bytes:
     """The bytes of a part file with some GoPs, as an encode leaves them."""
     with VideoDecoder(whole, device="cpu") as decoder:

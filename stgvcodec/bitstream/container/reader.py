@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Iterable, Mapping
 from types import TracebackType
@@ -230,6 +231,8 @@ def _magic_fault(magic: bytes) -> str:
     if len(magic) < len(MAGIC) and MAGIC.startswith(magic):
         return f"cut short: the file has {len(magic)} bytes; fetch it again"
     got, expected = magic.hex(" "), MAGIC.hex(" ")
+    if len(magic) == len(MAGIC) and sum(map(operator.ne, magic, MAGIC)) == 1:
+        return f"damaged: the file begins with {got}, expected {expected}; {KEEP_GOING_ADVICE}"
     return f"not a .stgv file: it begins with {got}, expected {expected}; give a file that `stgvcodec encode` wrote"
 
 

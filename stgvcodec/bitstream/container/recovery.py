@@ -143,7 +143,10 @@ def scan(source: ByteSource) -> Recovered:
             "no GoP is intact, so that nothing can be decoded; fetch the file again", section="file", offset=0
         )
     if end_at is None:
-        notes.append(f"byte {source.n_bytes}: the end chunk is missing or damaged")
+        last = result.gops[-1].first_frame + result.gops[-1].n_frames - 1
+        notes.append(
+            f"byte {source.n_bytes}: the end chunk is missing or damaged, so that frames behind {last} may be missing"
+        )
     elif end_at < source.n_bytes:
         notes.append(f"byte {end_at}: {source.n_bytes - end_at} bytes follow the end chunk")
     header = result.header

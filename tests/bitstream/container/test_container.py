@@ -245,6 +245,7 @@ def test_index_with_a_chunk_that_is_not_there_is_refused_on_reading():
 
 BAD_FILES = {
     "empty": (lambda: b"", "the file is empty"),
+    "a byte of the magic": (lambda: b"\x89STF" + make_file()[4:], "damaged: the file begins with .* --keep-going"),
     "not ours": (lambda: b"\x89PNG\r\n\x1a\n" + bytes(100), "not a .stgv file"),
     "short magic": (lambda: make_file()[:5], "cut short: the file has 5 bytes"),
     "CRLF to LF": (lambda: make_file().replace(b"\r\n", b"\n"), "text mode"),

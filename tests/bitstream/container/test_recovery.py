@@ -38,7 +38,11 @@ def test_intact_file_has_no_damage():
 
 
 DAMAGE = {
-    "unfinished": (DATA[:END], [0, 1, 2], [f"byte {END}: the end chunk is missing or damaged"]),
+    "unfinished": (
+        DATA[:END],
+        [0, 1, 2],
+        [f"byte {END}: the end chunk is missing or damaged, so that frames behind 12 may be missing"],
+    ),
     "index": (
         flipped(END + 20),
         [0, 1, 2],
