@@ -58,6 +58,7 @@ class GrowingReader(StgvReader):
     def _open(self) -> tuple[list[Chunk], list[GopEntry]]:
         """Wait for the file header; GoPs are taken by `grow`."""
         self.is_complete = False
+        self._source.is_growing = True
         # What waits for data has read them before it is closed.
         self._replaced: StgvReader | None = None
         while True:

@@ -200,6 +200,16 @@ def test_what_an_encode_leaves_that_ends_early_is_decoded_and_said(whole, tmp_pa
     assert said in report.damage[0]
 
 
+def test_a_file_whose_time_changes_before_its_size_is_the_same(whole, tmp_path):
+    """As it does for a moment while bytes are appended."""
+    part = tmp_path / "a.stgv.part"
+    part.write_bytes(part_of(whole, 2))
+    with part.open("rb") as writer, VideoDecoder(part, follow=True, device="cpu") as decoder:
+        fcntl.flock(writer, fcntl.LOCK_EX)
+        os.utime(part, ns=(1, 1))
+        assert decoder[0:4].shape[0] == 4
+
+
 def test_another_file_in_its_place_is_refused(whole, encoded, tmp_path):
     part = tmp_path / "a.stgv.part"
     part.write_bytes(part_of(whole, 2))

@@ -28,6 +28,10 @@ class ByteSource:
         source: A path, or a binary file that can seek.
         owned: Whether a binary file that was opened by the caller is closed too.
 
+    Attributes:
+        n_bytes: Size of the file when it was opened, or when `remeasure` was called.
+        is_growing: Whether bytes are expected to be appended while it is open.
+
     Raises:
         MissingFileError: there is no such file.
         InputVideoError: the file cannot be opened or cannot seek.
@@ -57,6 +61,7 @@ class ByteSource:
         self.n_bytes = self._file.seek(0, io.SEEK_END)
         self._descriptor = _descriptor(self._file) if hasattr(os, "pread") else None
         self._name = name
+        self.is_growing = False
         self._modified_ns = None if self._descriptor is None else os.fstat(self._descriptor).st_mtime_ns
 
     def close(self) -> None:
@@ -120,7 +125,9 @@ class ByteSource:
         if self._descriptor is None or self._file.closed:
             return
         state = os.fstat(self._descriptor)
-        has_grown = state.st_size > self.n_bytes and not is_faulty
+        # The time of a file changes a moment before its size does.
+        least = self.n_bytes if self.is_growing else self.n_bytes + 1
+        has_grown = state.st_size >= least and not is_faulty
         if (state.st_size, state.st_mtime_ns) != (self.n_bytes, self._modified_ns) and not has_grown:
             raise InputVideoError(
                 f"{self._name}was changed since it was opened, from {self.n_bytes} bytes to {state.st_size} or in what "
