@@ -59,7 +59,7 @@ class GrowingReader(StgvReader):
         """Wait for the file header; GoPs are taken by `grow`."""
         self.is_complete = False
         self._source.is_growing = True
-        # What waits for data has read them before it is closed.
+        # The file that was followed, once the complete one has taken its place.
         self._replaced: StgvReader | None = None
         while True:
             begun = self._source.chunk_at(len(MAGIC))
@@ -106,7 +106,6 @@ class GrowingReader(StgvReader):
 
     def _take(self) -> None:
         chunks: list[Chunk] = []
-        gops: list[GopEntry] = []
         for chunk in self._added():
             if chunk.type == ChunkType.END:
                 self._go_on_in(StgvReader(str(self.name)))
@@ -116,12 +115,10 @@ class GrowingReader(StgvReader):
                 continue
             chunks.append(chunk)
             if chunk.type == ChunkType.GOP:
-                before = gops[-1] if gops else self.gops[-1] if self.gops else None
-                gops.append(self._read_gop(chunk, None if before is None else before.timing))
+                entry = self._read_gop(chunk, self.gops[-1].timing if self.gops else None)
                 # What comes before the next GoP waits for it.
-                self.chunks, self.gops = (*self.chunks, *chunks), (*self.gops, *gops)
-                chunks, gops = [], []
-                self._next = chunk.end
+                self.chunks, self.gops = (*self.chunks, *chunks), (*self.gops, entry)
+                chunks, self._next = [], chunk.end
 
     def _added(self) -> Iterator[Chunk]:
         offset = self._next
