@@ -48,7 +48,7 @@ def test_frames_go_through_pipes_from_ffmpeg_to_ffmpeg(tmp_path, ffmpeg):
 def test_frames_go_through_a_pipe_while_they_are_encoded(tmp_path):
     write_folder(moving_clip(6), tmp_path / "in")
     encode = f"{STGVCODEC} encode in a.stgv --preset draft --gaussians 30 --gop 2 --device cpu -q"
-    done = shell(f"{encode} & {STGVCODEC} decode a.stgv - --follow --device cpu; wait %1", tmp_path)
+    done = shell(f"{encode} & {STGVCODEC} decode a.stgv - --follow --device cpu; wait $!", tmp_path)
     assert done.returncode == 0, done.stderr
     assert b"waiting for it, or for a.stgv.part" in done.stderr
     assert shell(f"{STGVCODEC} decode a.stgv - --device cpu", tmp_path).stdout == done.stdout
