@@ -8,16 +8,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from stgvcodec.bitstream.container.chunks import (
-    HEADER_BYTES,
-    MAGIC,
-    Chunk,
-    ChunkType,
-    PrivateType,
-    is_critical,
-    is_known,
-)
-from stgvcodec.bitstream.container.index import GopEntry, GopTiming
+from stgvcodec.bitstream.container.chunks import HEADER_BYTES, MAGIC, Chunk, ChunkType, PrivateType
+from stgvcodec.bitstream.container.index import GopEntry, GopTiming, chunk_fault
 from stgvcodec.bitstream.container.reader import StgvReader
 from stgvcodec.bitstream.payload.head import read_header
 from stgvcodec.bitstream.syntax.primitives import ByteReader
@@ -130,10 +122,8 @@ class GrowingReader(StgvReader):
                 return
             if chunk.end > self._source.n_bytes:
                 return
-            if chunk.type == ChunkType.FILE_HEADER or (is_critical(chunk.type) and not is_known(chunk.type)):
-                raise BitstreamError(
-                    f"a {chunk.name} that is not known here: use a newer stgvcodec", section="file", offset=offset
-                )
+            if chunk.type != ChunkType.END and (fault := chunk_fault(chunk)):
+                raise BitstreamError(fault, section="file", offset=offset)
             yield chunk
             offset = chunk.end
 

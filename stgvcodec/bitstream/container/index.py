@@ -220,7 +220,7 @@ def read_end_chunk(
         entry_start = reader.position
         entry = read_elements(reader, INDEX_ENTRY)
         chunk = Chunk(entry["chunk_type"], offset, entry["payload_bytes"])
-        if fault := _chunk_fault(chunk):
+        if fault := chunk_fault(chunk):
             raise reader.error(fault, at=entry_start)
         offset = chunk.end
         if offset > end_chunk.offset:
@@ -266,7 +266,8 @@ def _read_gop(reader: ByteReader, payload_bytes: int, number: int, before: GopTi
     return n_gaussians, timing
 
 
-def _chunk_fault(chunk: Chunk) -> str | None:
+def chunk_fault(chunk: Chunk) -> str | None:
+    """Say why a chunk may not lie between the file header and the end chunk; None where it may."""
     if chunk.type in (ChunkType.FILE_HEADER, ChunkType.END):
         return f"a second {chunk.name} at byte {chunk.offset}, expected one in a file"
     if is_critical(chunk.type) and not is_known(chunk.type):

@@ -212,8 +212,8 @@ class QualityControl(RateControl):
         self.target_db = target_db
         self._fit = QualityFit(gops.costs.model.quality)
         self._wanted: list[float] = []
-        # Of the GoPs that were taken into account: their number, the frames that differ from their source, and the sum
-        # of the PSNR of these, dB.
+        # These count the GoPs that were taken into account and their frames that differ from their source, and add up
+        # the PSNR of those frames, dB.
         self._n_known = self._n_frames_known = 0
         self._sum_db = 0.0
         self._n_tries: dict[int, int] = {}
