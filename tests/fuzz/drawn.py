@@ -37,9 +37,7 @@ from stgvcodec.bitstream.entropy.models import (
 )
 from stgvcodec.bitstream.entropy.streams import write_words
 from stgvcodec.bitstream.payload.head import join_head
-from stgvcodec.bitstream.payload.memory_layout import memory_layout
-from stgvcodec.bitstream.payload.morton_order import morton_codes, split_gaps
-from stgvcodec.bitstream.payload.symbol_arrays import codebook_symbols, field_symbols, float_symbols
+from stgvcodec.bitstream.payload.pack import arranged
 from stgvcodec.bitstream.payload.symbols import LOG_SCALE_MAX, LOG_SCALE_MIN, ORDERED_HALF_MAX, ORDERED_HALF_MIN
 from stgvcodec.bitstream.syntax.limits import LIMITS, SCALE_MAX, SCALE_MIN
 
@@ -78,24 +76,11 @@ def drawn_file(rng: Generator) -> bytes:
 
 def drawn_payload(symbols: GopSymbols, rng: Generator) -> bytes:
     """The payload of a GoP, each array of which has any model that can hold it."""
-    symbols.validate()
-    header = symbols.header
-    layout = memory_layout(header)
-    codes = morton_codes(symbols.points)
-    order = np.argsort(codes, kind="stable")
-    buckets, low_bits = split_gaps(codes[order])
-    block = np.zeros(layout.n_bytes, np.uint8)
-    layout.sections["shapes"].of(block)[:] = symbols.shapes[order]
-    layout.sections["colors"].of(block)[:] = symbols.colors[order]
-    arrays = {
-        "side_info": [*float_symbols(symbols.side_info_bytes()), *codebook_symbols(symbols.codebooks)],
-        "points": [buckets],
-        "field": field_symbols(header, symbols.static_table, symbols.dynamic_table, symbols.mlp),
-    }
+    layout, block, arrays, low_bits = arranged(symbols)
     coded = {name: drawn_stream(layout.arrays[name], of_stream, rng) for name, of_stream in arrays.items()}
     coded["point_bits"] = low_bits
     coded.update({name: drawn_conditional(block, found, rng) for name, found in layout.attributes.items()})
-    return join_head(header, coded)
+    return join_head(symbols.header, coded)
 
 
 def drawn_stream(arrays: Sequence[SymbolArray], symbols: Sequence[np.ndarray], rng: Generator) -> bytes:

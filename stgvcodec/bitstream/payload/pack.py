@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +35,22 @@ from stgvcodec.bitstream.syntax.tables import STREAMS
 from stgvcodec.errors import BitstreamError
 
 
+class Arranged(NamedTuple):
+    """The symbols of a GoP in the order and the arrays in which its streams have them.
+
+    Attributes:
+        layout: Layout of the GoP.
+        attributes: Shapes and colours as they lie in memory. [layout.n_bytes] uint8.
+        arrays: Symbols of the arrays of each plain stream, by the stream's name.
+        low_bits: The stream point_bits.
+    """
+
+    layout: MemoryLayout
+    attributes: npt.NDArray[np.uint8]
+    arrays: dict[str, list[npt.NDArray[np.uint8]]]
+    low_bits: bytes
+
+
 def pack_gop(symbols: GopSymbols) -> bytes:
     """Code a GoP: its header, the lengths of its streams, and the streams.
 
@@ -42,6 +59,20 @@ def pack_gop(symbols: GopSymbols) -> bytes:
 
     Returns:
         The payload for `StgvWriter.add_gop`; the same symbols give the same bytes.
+
+    Raises:
+        ValueError: the symbols do not fit their header or the format's limits.
+    """
+    layout, attributes, arrays, low_bits = arranged(symbols)
+    coded = encode_streams(layout.arrays, arrays)
+    coded["point_bits"] = low_bits
+    for name, attribute_set in layout.attributes.items():
+        coded[name] = encode_conditional(attributes, attribute_set)
+    return join_head(symbols.header, coded)
+
+
+def arranged(symbols: GopSymbols) -> Arranged:
+    """Put the symbols of a GoP into the order and the arrays in which its streams have them.
 
     Raises:
         ValueError: the symbols do not fit their header or the format's limits.
@@ -60,11 +91,7 @@ def pack_gop(symbols: GopSymbols) -> bytes:
         "points": [buckets],
         "field": field_symbols(header, symbols.static_table, symbols.dynamic_table, symbols.mlp),
     }
-    coded = encode_streams(layout.arrays, arrays)
-    coded["point_bits"] = low_bits
-    for name, attribute_set in layout.attributes.items():
-        coded[name] = encode_conditional(attributes, attribute_set)
-    return join_head(header, coded)
+    return Arranged(layout, attributes, arrays, low_bits)
 
 
 class _Points:
