@@ -97,7 +97,9 @@ def run_job(job: Job, results: Results, options: argparse.Namespace, device: tor
     preset = "" if job.recipe.filter else job.recipe.preset
     fitted = (backend, device_name(device)) if preset else ("scipy", device_name(torch.device("cpu")))
     conditions = (job.n_gops, f"{width}x{height}", preset, *fitted, options.at_once, commit())
-    results.add(job.key, figures, conditions)
+    # Times that others had a share in say nothing.
+    shared = {"seconds": None, "decode_fps": None} if options.at_once > 1 else {}
+    results.add(job.key, figures._replace(**shared), conditions)
     if job.gop.start == 0 and job.seed == options.seeds[0]:
         pictures.keep(results.path.parent, job.clip.name, job.recipe.name, source.part(job.gop).clean, drawn)
     figure = f"{figures.psnr_db:.2f} dB, {figures.steps} steps, {figures.seconds:.1f} s"

@@ -33,8 +33,8 @@ class Figures(NamedTuple):
         psnr_db: Mean over frames of the RGB PSNR of float pictures, dB.
         hidden_psnr_db: PSNR over the pixels that were masked; None if none was.
         ms_ssim: Mean over frames of the MS-SSIM of 8-bit pictures; None if they are too small for it, or of no fit.
-        seconds: Wall-clock time of the fit.
-        decode_fps: Frames rendered to 8 bits a second, from parameters on the device.
+        seconds: Wall-clock time of the fit; None if others were fitted at the same time.
+        decode_fps: Frames rendered to 8 bits a second, from parameters on the device; None likewise, or of no fit.
     """
 
     steps: int
@@ -43,7 +43,7 @@ class Figures(NamedTuple):
     psnr_db: float
     hidden_psnr_db: float | None
     ms_ssim: float | None
-    seconds: float
+    seconds: float | None
     decode_fps: float | None
 
 

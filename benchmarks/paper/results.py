@@ -118,10 +118,10 @@ def _range(values: list[int]) -> str:
 
 
 def _of_gops(rows: list[dict[str, str]], measure: str) -> float:
-    """A sum, a speed over all frames, or a mean over frames."""
+    """A sum, of which GoPs that were not run have a share too, a speed over all frames, or a mean over frames."""
     values, lengths = [float(row[measure]) for row in rows], [n_frames(row["frames"]) for row in rows]
     if measure in SUMS:
-        return sum(values)
+        return statistics.fmean(values) * int(rows[0]["clip_gops"])
     if measure == "decode_fps":
         return sum(lengths) / sum(length / value for length, value in zip(lengths, values, strict=True))
     return sum(length * value for length, value in zip(lengths, values, strict=True)) / sum(lengths)
