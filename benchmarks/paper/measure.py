@@ -83,8 +83,7 @@ def measure(
             trainer.run(stage.phase)
             steps += stage.phase.n_steps
         trainers.append(trainer)
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    wait_for(device)
     seconds = time.perf_counter() - begin
     pictures = torch.cat([pictures_of(trainer, backend) for trainer in trainers])
     figures = _figures(truth, pictures, known, trainers, seconds, decode_fps(trainers, device, backend))
@@ -117,10 +116,15 @@ def decode_fps(trainers: list[GopTrainer], device: torch.device, backend: str) -
             for parameters, spec, static in ready:
                 times = [frame_time(k, spec.n_frames) for k in range(spec.n_frames)]
                 to_uint8(render(parameters, spec, times, backend=backend, static=static))
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
+            wait_for(device)
             seconds.append(time.perf_counter() - begin)
     return sum(trainer.spec.n_frames for trainer in trainers) / statistics.median(seconds[1:])
+
+
+def wait_for(device: torch.device) -> None:
+    """Wait for this thread's stream alone: others may be capturing graphs, which waiting for the device would break."""
+    if device.type == "cuda":
+        torch.cuda.current_stream(device).synchronize()
 
 
 def n_parameters(trainer: GopTrainer) -> int:
