@@ -87,8 +87,8 @@ class Preset:
 
 
 FINE_RATES = LearningRates(means=0.03, cholesky=0.02, colors=2e-3, hash_tables=2e-3, mlp=4e-4, shape_head=1e-4)
-# The paper gives one rate for the Gaussians (through tanh) and one for hash tables and MLP; fine-tuning divides both by
-# ten.
+# The paper gives one rate for the Gaussians (through tanh), and one for hash tables and MLP, which falls to a tenth.
+# That the Gaussians' falls alike is what its figures ask for (docs/decisions/0025). Fine-tuning goes on from there.
 _PAPER_RATES = LearningRates(means=7e-3, cholesky=7e-3, colors=7e-3, hash_tables=1.6e-4, mlp=1.6e-4)
 _PAPER_FINE_RATES = LearningRates(means=7e-4, cholesky=7e-4, colors=7e-4, hash_tables=1.6e-5, mlp=1.6e-5)
 
@@ -163,15 +163,8 @@ PRESETS = {
             name="paper",
             gop=10,
             phases=(
-                Phase("key-frame", frames="key", n_steps=10_000, rates=_PAPER_RATES, final_rate=1.0),
-                Phase(
-                    "joint",
-                    frames="all",
-                    n_steps=60_000,
-                    rates=_PAPER_RATES,
-                    final_rate=0.1,
-                    gaussian_final_rate=1.0,
-                ),
+                Phase("key-frame", frames="key", n_steps=10_000, rates=_PAPER_RATES),
+                Phase("joint", frames="all", n_steps=60_000, rates=_PAPER_RATES),
             ),
             finetuning=finetuning_phases(10_000, _PAPER_FINE_RATES),
             key_frame="first",

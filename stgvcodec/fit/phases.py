@@ -51,7 +51,6 @@ class Phase:
         final_rate: Ratio of the rates at the last step to those at the first; they fall exponentially.
         frames_per_step: Frames rendered a step ("all" only).
         quantized: Streams that run through their quantisers, out of `QUANTIZED_STREAMS`.
-        gaussian_final_rate: `final_rate` of the Gaussians' parameters; None if it is that of the others.
         dssim_weight: Share of D-SSIM in the loss, 0 to 1; the rest is the squared error.
         field_held: Share of the steps, at the beginning, in which the field keeps what it is.
         target: "pictures" if the loss compares pictures; "paths" ("all" only) if the field alone is trained, to take
@@ -65,7 +64,6 @@ class Phase:
     final_rate: float = 0.1
     frames_per_step: int = 1
     quantized: tuple[str, ...] = ()
-    gaussian_final_rate: float | None = None
     dssim_weight: float = 0.0
     field_held: float = 0.0
     target: Literal["pictures", "paths"] = "pictures"
@@ -138,26 +136,17 @@ def cut(phase: Phase, shares: Sequence[float]) -> tuple[Phase, ...]:
     """
     if not shares:
         return (phase,)
-    of_gaussians = phase.final_rate if phase.gaussian_final_rate is None else phase.gaussian_final_rate
     steps = [0, *(round(share * phase.n_steps) for share in shares), phase.n_steps]
     parts = []
     for i, (first, end) in enumerate(pairwise(steps), start=1):
         begin, share = (n / max(phase.n_steps, 1) for n in (first, end - first))
-        gaussian_rate = of_gaussians**begin
         held = (phase.field_held - begin) / share if share else 0.0
-        rates = replace(
-            phase.rates.scaled(phase.final_rate**begin),
-            means=phase.rates.means * gaussian_rate,
-            cholesky=phase.rates.cholesky * gaussian_rate,
-            colors=phase.rates.colors * gaussian_rate,
-        )
         part = replace(
             phase,
             name=f"{phase.name} {i}/{len(steps) - 1}",
             n_steps=end - first,
-            rates=rates,
+            rates=phase.rates.scaled(phase.final_rate**begin),
             final_rate=phase.final_rate**share,
-            gaussian_final_rate=of_gaussians**share,
             field_held=min(max(held, 0.0), 1.0),
         )
         parts.append(part)

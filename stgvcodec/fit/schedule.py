@@ -72,11 +72,8 @@ def make_schedule(phase: Phase, picked: Sequence[Sequence[int]], clock: Clock) -
     progress = torch.arange(phase.n_steps, dtype=torch.float64) / max(phase.n_steps - 1, 1)
     columns = []
     for group in GROUPS:
-        final = phase.final_rate
-        if group in GAUSSIAN_GROUPS and phase.gaussian_final_rate is not None:
-            final = phase.gaussian_final_rate
         rate = phase.rates.steps if group in STEP_GROUPS.values() else getattr(phase.rates, group)
-        column = rate * final**progress
+        column = rate * phase.final_rate**progress
         if group in FIELD_GROUPS:
             column[: round(phase.field_held * phase.n_steps)] = 0.0
         columns.append(column)
