@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,16 +68,13 @@ def all_jobs(options: argparse.Namespace) -> list[Job]:
         if path is None:
             print(f"{name}: not at hand, looked for {' or '.join(clip.places)} under --data")
             continue
-        ranges = gops(len(read_frames(clip, path)), TINY_GOP if options.tiny else GOP)
+        n_frames = len(read_frames(clip, path))
         recipes = sorted((recipe for recipe, of in cells if of == name), key=lambda recipe: recipe.corruption)
         if options.recipes is not None:
             recipes = [recipe for recipe in recipes if recipe.base in options.recipes]
-        jobs += [
-            Job(recipe, clip, path, gop, len(ranges), seed)
-            for seed in options.seeds
-            for recipe in recipes
-            for gop in ranges[: options.gops]
-        ]
+        for seed, recipe in product(options.seeds, recipes):
+            ranges = gops(n_frames, recipe.n_frames * TINY_GOP // GOP if options.tiny else recipe.n_frames)
+            jobs += [Job(recipe, clip, path, gop, len(ranges), seed) for gop in ranges[: options.gops]]
     return jobs
 
 
@@ -100,7 +98,7 @@ def run_job(job: Job, results: Results, options: argparse.Namespace, device: tor
     # Times that others had a share in say nothing.
     shared = {"seconds": None, "decode_fps": None} if options.at_once > 1 else {}
     results.add(job.key, figures._replace(**shared), conditions)
-    if job.gop.start == 0 and job.seed == options.seeds[0]:
+    if job.gop.start == 0 and job.seed == options.seeds[0] and not source.is_halved:
         pictures.keep(results.path.parent, job.clip.name, job.recipe.name, source.part(job.gop).clean, drawn)
     figure = f"{figures.psnr_db:.2f} dB, {figures.steps} steps, {figures.seconds:.1f} s"
     print(f"{', '.join(job.key)}: {figure}", flush=True)

@@ -1,4 +1,4 @@
-"""What Tables III and VI do to the frames before they are fitted, and the classical filters of Table VI."""
+"""What is done to the frames before they are fitted, table by table, and the classical filters of Table VI."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
+from benchmarks.paper.interpolation import ENLARGEMENTS, HALVED, reduced
 from examples.denoise import noisy
 from examples.inpaint import random_squares
 from stgvcodec.media.masks import filled
@@ -19,27 +20,37 @@ class Source(NamedTuple):
 
     Attributes:
         clean: Frames as they were. [T, H, W, 3] uint8.
-        seen: Frames as they are given; masked pixels are black. [T, H, W, 3] uint8.
-        known: Pixels that are not masked; None if none is. [T, H, W] bool.
+        seen: Frames as they are given; masked pixels are black. [T, h, w, 3] uint8.
+        known: Pixels that are not masked; None if none is. [T, h, w] bool.
+        is_halved: Whether every second frame is given, and those between them are compared.
     """
 
     clean: np.ndarray
     seen: np.ndarray
-    known: np.ndarray | None
+    known: np.ndarray | None = None
+    is_halved: bool = False
 
     def part(self, frames: range) -> Source:
+        """What a fit of these frames is given, and what it is compared with."""
         part = slice(frames.start, frames.stop)
-        return Source(self.clean[part], self.seen[part], None if self.known is None else self.known[part])
+        clean, seen = self.clean[part], self.seen[part]
+        if self.is_halved:
+            return Source(clean[1:-1:2], seen[::2], is_halved=True)
+        return Source(clean, seen, None if self.known is None else self.known[part])
 
 
 def corrupted(clean: np.ndarray, corruption: str) -> Source:
     """Corrupt a whole clip [T, H, W, 3], always in the same way."""
     if not corruption:
-        return Source(clean, clean, None)
+        return Source(clean, clean)
+    if corruption in ENLARGEMENTS:
+        return Source(clean, reduced(clean, ENLARGEMENTS[corruption]))
+    if corruption == HALVED:
+        return Source(clean, clean, is_halved=True)
     if corruption == "squares":
         known = ~random_squares(clean.shape[:3])
         return Source(clean, np.where(known[..., None], clean, 0).astype(np.uint8), known)
-    return Source(clean, noisy(clean, corruption), None)
+    return Source(clean, noisy(clean, corruption))
 
 
 def to_fit(seen: np.ndarray, known: np.ndarray | None) -> np.ndarray:

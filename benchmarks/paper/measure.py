@@ -12,14 +12,14 @@ from pytorch_msssim import ms_ssim
 from torch import Tensor
 
 from benchmarks.paper.corruption import Source, filtered, to_fit
-from benchmarks.paper.recipes import Recipe, config_of
+from benchmarks.paper.interpolation import interpolated
+from benchmarks.paper.recipes import PARAMETERS_OF_A_GAUSSIAN, Recipe, config_of
 from stgvcodec.encoder.encode_gop import fit_stages, make_trainer
 from stgvcodec.fit.trainer import GopTrainer, mse_to_psnr_db
 from stgvcodec.metrics.ms_ssim import MIN_SHORT_SIDE
 from stgvcodec.model.gop_model import frame_time, gop_static_features, render
 from stgvcodec.ops.rasterize import to_uint8
 
-_FRAMES_AT_ONCE = 10
 _SPEED_REPEATS = 5
 
 
@@ -60,15 +60,19 @@ def measure(
 ) -> tuple[Figures, Tensor]:
     """Fit the frames `gop` of a clip, and compare the result with what they were before any corruption.
 
+    Smaller pictures are fitted with fewer Gaussians, as many for each pixel.
+
     Returns:
         The figures, and the pictures in float. [T, H, W, 3].
     """
-    truth, seen, known = source.part(gop)
+    truth, seen, known, is_halved = source.part(gop)
     if recipe.filter:
         pictures = torch.from_numpy(filtered(seen, recipe.filter)) / 255.0
         return _figures(truth, pictures, known, [], 0.0, None), pictures
     frames = to_fit(seen, known)
     n_frames, height, width, _ = frames.shape
+    size = (truth.shape[2], truth.shape[1])
+    n_gaussians = round(n_gaussians * width * height / (size[0] * size[1]))
     length = 1 if recipe.is_per_frame else n_frames
     trainers: list[GopTrainer] = []
     steps = 0
@@ -85,21 +89,21 @@ def measure(
         trainers.append(trainer)
     wait_for(device)
     seconds = time.perf_counter() - begin
-    pictures = torch.cat([pictures_of(trainer, backend) for trainer in trainers])
+    with torch.no_grad():
+        drawn = [
+            interpolated(
+                trainer.model.gop_parameters(),
+                trainer.spec,
+                recipe.interpolation,
+                size,
+                is_halved=is_halved,
+                backend=backend,
+            )
+            for trainer in trainers
+        ]
+    pictures = torch.cat(drawn)
     figures = _figures(truth, pictures, known, trainers, seconds, decode_fps(trainers, device, backend))
     return figures._replace(steps=steps), pictures
-
-
-def pictures_of(trainer: GopTrainer, backend: str) -> Tensor:
-    """Float pictures of all frames of a GoP. [T, H, W, 3]."""
-    spec = trainer.spec
-    parts = []
-    with torch.no_grad():
-        for first in range(0, spec.n_frames, _FRAMES_AT_ONCE):
-            frames = range(first, min(first + _FRAMES_AT_ONCE, spec.n_frames))
-            times = [frame_time(k, spec.n_frames) for k in frames]
-            parts.append(render(trainer.model.gop_parameters(), spec, times, backend=backend).clamp_(0.0, 1.0))
-    return torch.cat(parts)
 
 
 def decode_fps(trainers: list[GopTrainer], device: torch.device, backend: str) -> float:
@@ -128,9 +132,9 @@ def wait_for(device: torch.device) -> None:
 
 
 def n_parameters(trainer: GopTrainer) -> int:
-    """Parameters of a GoP: eight of each Gaussian, and the field's, which a GoP of one frame has not."""
+    """Parameters of a GoP: the Gaussians', and the field's, which a GoP of one frame has not."""
     spec = trainer.spec
-    return 8 * spec.n_gaussians + (spec.field.n_parameters if spec.n_frames > 1 else 0)
+    return PARAMETERS_OF_A_GAUSSIAN * spec.n_gaussians + (spec.field.n_parameters if spec.n_frames > 1 else 0)
 
 
 def _figures(

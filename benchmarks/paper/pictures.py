@@ -17,7 +17,7 @@ _SIDE_PX = 256
 _SOURCE = "source"
 # Rows of a clip: what was done to the frames, and whose pictures stand side by side behind the first.
 _FITS = ("positional, no key frame", "paper", "slow")
-_ROWS = (("", _SOURCE), ("squares", "none"), ("white", "none"))
+_ROWS = (("", _SOURCE), ("squares", "none"), ("white", "none"), ("x3", "slow, bicubic"))
 
 
 def folder_of(results: Path) -> Path:
