@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 import warnings
 from contextlib import AbstractContextManager, nullcontext
@@ -23,6 +24,23 @@ logger = logging.getLogger(__name__)
 _DRIVER_FILE = Path("/proc/driver/nvidia/version")
 # Values to which people who want no GPU set CUDA_VISIBLE_DEVICES.
 _HIDDEN = ("", "-1", "NoDevFiles")
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU that torch sees.
+
+    Attributes:
+        name: Name of the model.
+        capability: Compute capability, (major, minor).
+        memory_bytes: Memory of the device, bytes.
+        triton_obstacle: Why the back end "triton" does not run on it; None where it does.
+    """
+
+    name: str
+    capability: tuple[int, int]
+    memory_bytes: int
+    triton_obstacle: str | None
 
 
 @dataclass(frozen=True)
@@ -70,6 +88,38 @@ def resolve_device(requested: str, backend: str) -> tuple[torch.device, str]:
         elif obstacle.is_fault:
             _warn_once(obstacle.reason)
     return device, resolve_backend(backend, device)
+
+
+def gpu_obstacle() -> str | None:
+    """Return what keeps torch from using a GPU, as a clause; None where nothing does."""
+    obstacle = _gpu_obstacle()
+    return None if obstacle is None else obstacle.reason
+
+
+def visible_gpus() -> tuple[Gpu, ...]:
+    """Return the GPUs that torch sees, also those that it cannot use."""
+    if not torch.cuda.is_available():
+        return ()
+    found = []
+    for number in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(number)
+        reason = None
+        try:
+            resolve_backend("triton", torch.device("cuda", number))
+        except BackendUnavailableError as error:
+            reason = str(error).removesuffix("; use --backend auto")
+        found.append(Gpu(properties.name, (properties.major, properties.minor), properties.total_memory, reason))
+    return tuple(found)
+
+
+def nvidia_driver() -> str | None:
+    """Return the version of the NVIDIA driver; None where the system does not say one."""
+    try:
+        line = _first_line(_DRIVER_FILE.read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        return None
+    found = re.search(r"\d+\.\d+(\.\d+)*", line)
+    return found[0] if found else None
 
 
 def on_device(device: torch.device) -> AbstractContextManager[None]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -225,3 +226,26 @@ def test_this_gpu_works():
     device_module._gpu_obstacle.cache_clear()
 
     assert resolve_device("auto", "auto")[0].type == "cuda"
+
+
+def test_gpus_are_listed_with_what_keeps_triton_from_them(machine, monkeypatch):
+    properties = SimpleNamespace(name="Test GPU", major=7, minor=5, total_memory=1 << 30)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda number: properties)
+    machine.gpu((7, 5), ["sm_75"])
+    (gpu,) = device_module.visible_gpus()
+    assert (gpu.name, gpu.capability, gpu.memory_bytes) == ("Test GPU", (7, 5), 1 << 30)
+    assert gpu.triton_obstacle == "backend 'triton' needs a GPU of compute capability 8.0, this one has 7.5"
+
+    machine.without_gpu()
+    machine.forget()
+    assert device_module.visible_gpus() == ()
+    assert device_module.gpu_obstacle() == "torch finds no usable CUDA GPU here"
+
+
+def test_the_driver_says_its_version(monkeypatch, tmp_path):
+    file = tmp_path / "version"
+    monkeypatch.setattr(device_module, "_DRIVER_FILE", file)
+    assert device_module.nvidia_driver() is None
+    file.write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  570.86.15  Mon Jan  6 2025\nGCC version: 12\n")
+    assert device_module.nvidia_driver() == "570.86.15"

@@ -12,6 +12,7 @@ from stgvcodec.cli.compare import compare_command
 from stgvcodec.cli.conformance import conformance_command
 from stgvcodec.cli.decode import decode_command
 from stgvcodec.cli.demo import demo_command
+from stgvcodec.cli.doctor import doctor_command
 from stgvcodec.cli.encode import encode_command
 from stgvcodec.cli.exits import exit_code_of, open_standard_streams, raised_signals
 from stgvcodec.cli.info import info_command
@@ -45,6 +46,7 @@ for _command in (
     rd_command,
     conformance_command,
     demo_command,
+    doctor_command,
 ):
     commands.add_command(_command)
 

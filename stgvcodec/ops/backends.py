@@ -6,11 +6,13 @@ import importlib.util
 import os
 import shutil
 from collections.abc import Collection, Mapping
+from functools import cache
 from typing import TypeVar
 
 import torch
 
 from stgvcodec.errors import BackendUnavailableError
+from stgvcodec.ops.kernel_cache import TRITON_VARIABLE, triton_cache
 
 BACKENDS = ("auto", "reference", "numba", "triton")
 
@@ -58,6 +60,13 @@ def is_interpreted() -> bool:
     return os.environ.get("TRITON_INTERPRET") == "1"
 
 
+@cache
+def _triton_folder(_named: str | None) -> str | None:
+    """Return the folder of Triton's kernels if it cannot be written; operators ask for their back end in every call."""
+    folder = triton_cache()
+    return None if folder.is_writable else str(folder.path)
+
+
 def _obstacle(name: str, device: torch.device) -> str | None:
     if device.type not in _DEVICES.get(name, (device.type,)) and not (name == "triton" and is_interpreted()):
         return f"runs on {' or '.join(_DEVICES[name])}, not on {device.type}"
@@ -70,4 +79,10 @@ def _obstacle(name: str, device: torch.device) -> str | None:
             return f"needs a GPU of compute capability {needed}, this one has {found}"
         if not (os.environ.get("CC") or any(map(shutil.which, ("cc", "gcc", "clang")))):
             return "needs a C compiler, with which Triton builds its launchers, and finds none; install gcc"
+        folder = _triton_folder(os.environ.get(TRITON_VARIABLE))
+        if folder is not None:
+            return (
+                f"needs a folder that it can write for its kernels, and cannot write {folder}; name one that you alone "
+                f"can write by {TRITON_VARIABLE}"
+            )
     return None

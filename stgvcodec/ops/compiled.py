@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -26,7 +28,8 @@ def njit(*, cache: bool = False, **options: Any) -> Callable[[Callable[..., Any]
 
     def compile_(function: Callable[..., Any]) -> Any:
         try:
-            return numba.njit(cache=cache, **options)(function)
+            with _without_relative_folders():
+                return numba.njit(cache=cache, **options)(function)
         except RuntimeError as error:
             # The message of numba 0.61 to 0.66; there is no class for it.
             if not cache or "no locator available" not in str(error):
@@ -35,6 +38,27 @@ def njit(*, cache: bool = False, **options: Any) -> Callable[[Callable[..., Any]
             return numba.njit(**options)(function)
 
     return compile_
+
+
+@contextmanager
+def _without_relative_folders() -> Iterator[None]:
+    """Keep numba from the folder "~" below the current one, which it makes for a user who has no home.
+
+    The current folder may be anybody's, and what numba finds in its cache it runs.
+    """
+    cache_home = os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache"))  # noqa: PTH111
+    if os.path.isabs(cache_home):  # noqa: PTH117
+        yield
+        return
+    before = os.environ.get("XDG_CACHE_HOME")
+    os.environ["XDG_CACHE_HOME"] = os.devnull
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["XDG_CACHE_HOME"]
+        else:
+            os.environ["XDG_CACHE_HOME"] = before
 
 
 @lru_cache(maxsize=1)

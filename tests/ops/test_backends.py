@@ -56,6 +56,15 @@ def test_an_old_gpu_is_named_and_auto_takes_the_reference(monkeypatch):
         resolve_backend("triton", CUDA)
 
 
+def test_a_folder_for_kernels_that_cannot_be_written_is_named(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "file" / "cache"))
+
+    assert resolve_backend("auto", CUDA) == "reference"
+    with pytest.raises(BackendUnavailableError, match=r"cannot write .*file/cache; name one .* by TRITON_CACHE_DIR"):
+        resolve_backend("triton", CUDA)
+
+
 def test_no_compiler_is_named_and_auto_takes_the_reference(monkeypatch):
     monkeypatch.delenv("CC")
     monkeypatch.setattr(shutil, "which", lambda name: None)
