@@ -16,6 +16,7 @@ from stgvcodec.cli.doctor import doctor_command
 from stgvcodec.cli.encode import encode_command
 from stgvcodec.cli.exits import exit_code_of, open_standard_streams, raised_signals
 from stgvcodec.cli.info import info_command
+from stgvcodec.cli.play import play_command
 from stgvcodec.cli.rd import rd_command
 from stgvcodec.cli.verbosity import Verbosity, logging_to_stderr
 from stgvcodec.cli.verify import verify_command
@@ -40,6 +41,7 @@ def commands(context: click.Context) -> None:
 for _command in (
     encode_command,
     decode_command,
+    play_command,
     info_command,
     verify_command,
     compare_command,

@@ -85,19 +85,17 @@ def source_options(command: _Command) -> _Command:
 def rendering_options(command: _Command) -> _Command:
     """Add --scale, --size, --roi, --fps and --repeat; the command gets `rendering`."""
     options = (
-        click.option(
-            "--scale", type=float, default=1.0, metavar="F", help="Render at F times the size; nothing is resampled."
-        ),
-        click.option("--size", metavar="WxH", help="Render at this size in place of a scale."),
+        *_RENDERED_SIZE,
         click.option("--roi", metavar="X,Y,W,H", help="Keep this part of the picture, pixels of what is rendered."),
-        click.option(
-            "--fps",
-            metavar="RATE",
-            help="Frames a second, rendered for each time also between frames.  [default: the frames, at their times]",
-        ),
+        _RENDERED_RATE,
         click.option("--repeat", is_flag=True, help="With --fps, repeat and leave out frames instead."),
     )
     return _gathered(command, "rendering", options, _rendering)
+
+
+def playing_options(command: _Command) -> _Command:
+    """Add --scale, --size and --fps; the command gets `rendering`."""
+    return _gathered(command, "rendering", (*_RENDERED_SIZE, _RENDERED_RATE), _played)
 
 
 def budget_options(command: _Command) -> _Command:
@@ -215,6 +213,17 @@ def config_options(command: _Command) -> _Command:
     return _gathered(command, "config", options, _config)
 
 
+_RENDERED_SIZE = (
+    click.option(
+        "--scale", type=float, default=1.0, metavar="F", help="Render at F times the size; nothing is resampled."
+    ),
+    click.option("--size", metavar="WxH", help="Render at this size in place of a scale."),
+)
+_RENDERED_RATE = click.option(
+    "--fps",
+    metavar="RATE",
+    help="Frames a second, rendered for each time also between frames.  [default: the frames, at their times]",
+)
 _FRAMES = click.option("--frames", metavar="A:B", help="Frames A to B - 1, counted from 0; either end may be left out.")
 _TIME = click.option(
     "--time",
@@ -259,6 +268,11 @@ def _rendering(*, scale: float, size: str | None, roi: str | None, fps: str | No
         "fps": None if fps is None else parse_rate(fps),
         "repeat": repeat,
     }
+
+
+def _played(*, scale: float, size: str | None, fps: str | None) -> dict[str, Any]:
+    rendering = _rendering(scale=scale, size=size, roi=None, fps=fps, repeat=False)
+    return {name: rendering[name] for name in ("scale", "size", "fps")}
 
 
 def _budget(*, max_memory: str | None, max_work: float | None) -> dict[str, Any]:

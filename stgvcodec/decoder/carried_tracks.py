@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterator
 from fractions import Fraction
+from itertools import count
 from pathlib import Path
 
 from stgvcodec.decoder.growing_file import POLL_SECONDS
@@ -69,9 +70,15 @@ class CarriedTracks:
         """Damaged parts that were skipped, each with the reason."""
         return tuple(self._reader.damage)
 
-    def muxer(self) -> TrackMuxer:
-        """Return what puts all of it into the output."""
-        return TrackMuxer(self._tracks, self._packets(), self._tags)
+    def muxer(self, repeated_every: Fraction | None = None) -> TrackMuxer:
+        """Return what puts all of it into the output.
+
+        Args:
+            repeated_every: Seconds after which the frames begin anew, without end, and the packets with them; None
+                where they do not.
+        """
+        packets = self._packets() if repeated_every is None else self._repeated(repeated_every)
+        return TrackMuxer(self._tracks, packets, self._tags)
 
     def wait(self, cancel: CancelToken | None) -> None:
         """Wait until a file that is being written has the packets for the frames.
@@ -99,6 +106,21 @@ class CarriedTracks:
             if plays_within(packet, self._tracks[number].time_base, self._start, self._end()):
                 self._counters[number].add(packet)
                 yield number, packet
+
+    def _repeated(self, seconds: Fraction) -> Iterator[tuple[int, TrackPacket]]:
+        header = self._decoder.header
+        start = self._decoder.pts(0) * header.time_base if self._start is None else self._start
+        for n_before in count():
+            n_packets = 0
+            for number, packet in filter(None, self._packets()):
+                begins = packet.pts * self._tracks[number].time_base
+                # What is played across the end of a round would come after the first packets of the next one.
+                if begins < start + seconds and (begins >= start or n_before == 0):
+                    n_packets += 1
+                    shift = round(n_before * seconds / self._tracks[number].time_base)
+                    yield number, packet._replace(pts=packet.pts + shift)
+            if not n_packets:
+                return
 
     def _end(self) -> Fraction | None:
         """Return when the first frame that is left out at the end begins; None where none is, or none is there yet."""

@@ -9,12 +9,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
-from stgvcodec.decoder.arguments import chosen_scale
 from stgvcodec.decoder.carried_tracks import CarriedTracks
-from stgvcodec.decoder.shown_frames import Shown, as_they_are, as_they_come, at_rate
+from stgvcodec.decoder.pictures import Pictures, nothing_taken
+from stgvcodec.decoder.shown_frames import as_they_are, as_they_come, at_rate
 from stgvcodec.decoder.video_decoder import VideoDecoder
 from stgvcodec.errors import BitstreamError, ConfigError, naming_memory
 from stgvcodec.media.atomic import refuse_same_file
@@ -22,7 +19,6 @@ from stgvcodec.media.colour import ColorTags
 from stgvcodec.media.output_formats import CodecOptions
 from stgvcodec.media.selection import Crop, Selection, resized_aspect
 from stgvcodec.media.writer import check_suffix, open_writer
-from stgvcodec.model.gop_model import scaled_size
 from stgvcodec.progress import CancelToken, Progress, ProgressCallback, raise_if_set
 from stgvcodec.tracks import TrackInfo
 
@@ -153,14 +149,14 @@ def decode(
         if len(decoder) == 0:
             raise BitstreamError(f"{source}: no intact GoP is left to render", section="file")
         if batch is None:
-            raise ConfigError(_nothing_taken(source, selection, decoder))
+            raise ConfigError(nothing_taken(source, selection, decoder))
         header = decoder.header
         carried = CarriedTracks(decoder, batch.start, selection, destination)
         if fps is None:
             shown = as_they_are(decoder, selection, batch, batches)
         else:
             shown = at_rate(decoder, batch, fps, repeat=repeat)
-        pictures = _Pictures(decoder, shown, scale=scale, size=size, roi=roi)
+        pictures = Pictures(decoder, shown, scale=scale, size=size, roi=roi)
         width, height = pictures.size
         ratio = header.sample_aspect_ratio
         if size is not None:
@@ -201,56 +197,3 @@ def decode(
             device=str(decoder.device),
             backend=decoder.backend,
         )
-
-
-class _Pictures:
-    """Renders what is shown, one picture after the other, and counts the seconds that this takes.
-
-    `size` is the width and height of what is kept of each, which is known before any is rendered.
-    """
-
-    def __init__(
-        self,
-        decoder: VideoDecoder,
-        shown: Shown,
-        *,
-        scale: float,
-        size: tuple[int, int] | None,
-        roi: Crop | None,
-    ) -> None:
-        self.seconds = 0.0
-        height_width = None if size is None else (size[1], size[0])
-        if shown.times is not None:
-            self._frames = decoder.iter_pictures(map(float, shown.times), scale=scale, size=height_width)
-        else:
-            self._frames = (
-                frame
-                for batch in shown.rendered
-                for frame in decoder.iter_frames(batch, scale=scale, size=height_width)
-            )
-        self._roi = roi
-        header = decoder.header
-        self.size = scaled_size(header.width, header.height, chosen_scale(scale, height_width, header))
-        if roi is not None:
-            roi.place(*self.size)
-            self.size = roi.width, roi.height
-
-    def next(self) -> npt.NDArray[np.uint8]:
-        """Return the next frame. [H, W, 3] uint8."""
-        before = time.perf_counter()
-        rgb: npt.NDArray[np.uint8] = next(self._frames).cpu().numpy()
-        self.seconds += time.perf_counter() - before
-        if self._roi is None:
-            return rgb
-        x, y = self._roi.place(rgb.shape[1], rgb.shape[0])
-        return np.ascontiguousarray(rgb[y : y + self._roi.height, x : x + self._roi.width])
-
-
-def _nothing_taken(source: str | Path, selection: Selection, decoder: VideoDecoder) -> str:
-    if selection.time is None:
-        return f"frames {selection.frames_text}: {source} has only {len(decoder)} frames"
-    last = (decoder.pts(len(decoder) - 1) - decoder.pts(0)) * decoder.header.time_base
-    return (
-        f"time {selection.time_text}: no frame of {source} begins in that range; its last one begins {float(last):g} s "
-        "after its first, or the range lies between two frames"
-    )

@@ -10,7 +10,7 @@ import pytest
 from stgvcodec import __version__
 from stgvcodec.cli import commands
 
-COMMANDS = ("compare", "conformance", "decode", "demo", "doctor", "encode", "info", "rd", "verify")
+COMMANDS = ("compare", "conformance", "decode", "demo", "doctor", "encode", "info", "play", "rd", "verify")
 
 
 def test_version(cli) -> None:
