@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import posixpath
 import re
+import textwrap
 from pathlib import Path
 
+import click
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 import stgvcodec
+from stgvcodec.cli import commands
 
 ROOT = Path(__file__).parent.parent
 
@@ -31,6 +34,7 @@ FROM_ROOT = (
 )
 """Files outside `docs/` that the site shows, under their paths in the repository."""
 
+_HELP_WIDTH = 100
 _FENCE = re.compile(r"^ *```.*?^ *```", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(?P<bang>!?)\[(?P<label>[^\[\]]*)\]\((?P<target>[^()\s]+)\)")
 _PAIR_OF_BRACKETS = re.compile(r"`[^`\n]*`|\]\[")
@@ -47,6 +51,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Turn links between files of the repository into links between pages, outside of code blocks."""
+    if page.file.src_uri == "command_line.md":
+        markdown = f"{markdown}\n{_commands()}"
     if page.file.src_uri == "api.md":
         _check_public_names(markdown)
     if page.file.src_uri == "decisions/README.md":
@@ -57,6 +63,17 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         parts += [_with_site_links(markdown[end : fence.start()], page.file, files), fence[0]]
         end = fence.end()
     return "".join([*parts, _with_site_links(markdown[end:], page.file, files)])
+
+
+def _commands() -> str:
+    """Return the help of every command as Markdown, with the options under their headings."""
+    program = click.Context(commands, info_name="stgvcodec", terminal_width=_HELP_WIDTH, **commands.context_settings)
+    parts = []
+    for name, command in sorted(commands.commands.items()):
+        context = click.Context(command, info_name=name, parent=program)
+        usage, _, rest = command.get_help(context).partition("\n\n")
+        parts.append(f"## {name}\n\n```text\n{usage}\n\n{textwrap.dedent(rest).rstrip()}\n```\n")
+    return "\n".join(parts)
 
 
 def _check_public_names(markdown: str) -> None:

@@ -9,6 +9,7 @@ import click
 
 from stgvcodec._version import __version__
 from stgvcodec.cli.compare import compare_command
+from stgvcodec.cli.completion import answered_shell, completion_command
 from stgvcodec.cli.conformance import conformance_command
 from stgvcodec.cli.decode import decode_command
 from stgvcodec.cli.demo import demo_command
@@ -49,6 +50,7 @@ for _command in (
     conformance_command,
     demo_command,
     doctor_command,
+    completion_command,
 ):
     commands.add_command(_command)
 
@@ -64,6 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     open_standard_streams()
     verbosity = Verbosity()
+    if answered_shell(commands):
+        return 0
     given = sys.argv[1:] if arguments is None else list(arguments)
     try:
         # click's own `main` is not called: it has other ideas of how errors, signals and closed pipes end a run.

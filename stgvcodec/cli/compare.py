@@ -10,6 +10,7 @@ import click
 from stgvcodec.cli import options, output
 from stgvcodec.cli.pipes import spooled
 from stgvcodec.cli.progress import shown_progress
+from stgvcodec.cli.sections import SectionedCommand
 from stgvcodec.cli.verbosity import Verbosity, verbosity_options
 
 if TYPE_CHECKING:
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
     from stgvcodec.media.selection import Selection
 
 
-@click.command("compare", short_help="Measure one video against another.")
-@click.argument("reference", metavar="REFERENCE", type=options.PATH)
-@click.argument("distorted", metavar="DISTORTED", type=options.PATH)
+@click.command("compare", cls=SectionedCommand, short_help="Measure one video against another.")
+@click.argument("reference", metavar="REFERENCE", type=options.ANY_VIDEO_PATH)
+@click.argument("distorted", metavar="DISTORTED", type=options.ANY_VIDEO_PATH)
 @options.selection_options
 @options.matrix_option
 @options.budget_options

@@ -12,6 +12,7 @@ from stgvcodec.cli.hints import check_paths
 from stgvcodec.cli.overwriting import check_overwrite, overwrite_options
 from stgvcodec.cli.pipes import spooled
 from stgvcodec.cli.progress import shown_progress
+from stgvcodec.cli.sections import SectionedCommand
 from stgvcodec.cli.verbosity import Verbosity, verbosity_options
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from stgvcodec.media.selection import Selection
 
 
-@click.command("decode", short_help="Decode a .stgv file into a video.")
-@click.argument("source", metavar="INPUT", type=options.PATH)
+@click.command("decode", cls=SectionedCommand, short_help="Decode a .stgv file into a video.")
+@click.argument("source", metavar="INPUT", type=options.ENCODED_PATH)
 @click.argument("destination", metavar="OUTPUT", type=options.PATH)
 @options.rendering_options
 @click.option(

@@ -16,6 +16,7 @@ import click
 from stgvcodec.cli import options, output
 from stgvcodec.cli.compare import quality
 from stgvcodec.cli.progress import shown_progress
+from stgvcodec.cli.sections import SectionedCommand
 from stgvcodec.cli.verbosity import Verbosity, verbosity_options
 from stgvcodec.errors import OutputError
 
@@ -70,11 +71,11 @@ class DemoReport:
     seconds: float
 
 
-@click.command("demo", short_help="Encode, decode and measure the shipped clip.")
+@click.command("demo", cls=SectionedCommand, short_help="Encode, decode and measure the shipped clip.")
 @click.option(
     "--output",
     "folder",
-    type=options.PATH,
+    type=options.FOLDER_PATH,
     default=Path("stgv-demo"),
     show_default=True,
     metavar="DIR",

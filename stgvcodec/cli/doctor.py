@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from stgvcodec.cli import options, output
+from stgvcodec.cli.sections import SectionedCommand
 from stgvcodec.cli.verbosity import Verbosity, verbosity_options
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 _CHOSEN_BY = {"package": "the package's own folder", "user": "the user's cache folder"}
 
 
-@click.command("doctor", short_help="Say what works on this machine, and what mends the rest.")
+@click.command("doctor", cls=SectionedCommand, short_help="Say what works on this machine, and what mends the rest.")
 @click.option(
     "--quick",
     is_flag=True,

@@ -15,6 +15,7 @@ from stgvcodec.cli.hints import check_paths
 from stgvcodec.cli.overwriting import check_overwrite, overwrite_options
 from stgvcodec.cli.pipes import piped_out, spooled
 from stgvcodec.cli.progress import shown_progress
+from stgvcodec.cli.sections import SectionedCommand
 from stgvcodec.cli.verbosity import Verbosity, verbosity_options
 
 if TYPE_CHECKING:
@@ -23,16 +24,17 @@ if TYPE_CHECKING:
     from stgvcodec.media.selection import Selection
 
 
-@click.command("encode", short_help="Encode a video into a .stgv file.")
-@click.argument("source", metavar="INPUT", type=options.PATH)
-@click.argument("destination", metavar="OUTPUT", type=options.PATH)
+@click.command("encode", cls=SectionedCommand, short_help="Encode a video into a .stgv file.")
+@click.argument("source", metavar="INPUT", type=options.VIDEO_PATH)
+@click.argument("destination", metavar="OUTPUT", type=options.ENCODED_PATH)
 @options.config_options
 @options.source_options
 @click.option(
     "--mask",
     type=options.PATH,
     metavar="MASKS",
-    help="An image, a folder of images or a video; pixels that are not 0 are ignored, and filled in by decoding.",
+    help="An image, a folder of images or a video; pixels that are not 0 are ignored, and filled in by decoding.  "
+    "[default: none]",
 )
 @options.image_rate_option
 @options.matrix_option
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
 @click.option(
     "--jobs",
     type=click.IntRange(1, 64),
-    help="GoPs fitted at the same time; by default 4 on a GPU with Triton, else 1.",
+    help="GoPs fitted at the same time.  [default: 4 on a GPU with Triton, else 1]",
 )
 @click.option(
     "--resume", is_flag=True, help="Continue an encode that was interrupted, from OUTPUT.part; if there is none, start."

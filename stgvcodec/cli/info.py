@@ -11,6 +11,7 @@ import click
 from stgvcodec.cli import options, output
 from stgvcodec.cli.hints import check_address
 from stgvcodec.cli.pipes import spooled
+from stgvcodec.cli.sections import SectionedCommand
 from stgvcodec.cli.verbosity import Verbosity, verbosity_options
 from stgvcodec.decoder.decode_budget import DEFAULT_MAX_MEMORY, DEFAULT_MAX_WORK
 
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from stgvcodec.decoder.stream_info import GopInfo, StreamInfo
 
 
-@click.command("info", short_help="Say what a .stgv file holds.")
-@click.argument("file", metavar="FILE", type=options.PATH)
+@click.command("info", cls=SectionedCommand, short_help="Say what a .stgv file holds.")
+@click.argument("file", metavar="FILE", type=options.ENCODED_PATH)
 @options.json_flag
 @verbosity_options
 def info_command(verbosity: Verbosity, file: Path, *, as_json: bool) -> None:

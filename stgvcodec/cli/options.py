@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
+
+from stgvcodec.cli.completion import SUFFIXES
 
 if TYPE_CHECKING:
     from stgvcodec.encoder.config import EncodeConfig
@@ -36,7 +39,24 @@ _Value = TypeVar("_Value")
 
 
 class _PathType(click.Path):
-    """A path that the file system can have; what its file has to be is for others to say."""
+    """A path that the file system can have; what its file has to be is for others to say.
+
+    Args:
+        suffixes: Suffixes of the files that shells complete, beside folders; None for any file.
+        folders_only: Whether shells complete folders alone.
+    """
+
+    def __init__(self, suffixes: tuple[str, ...] | None = None, *, folders_only: bool = False) -> None:
+        super().__init__(path_type=Path)
+        self._suffixes, self._folders_only = suffixes, folders_only
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Ask the shell for files of these suffixes."""
+        if self._folders_only:
+            return [CompletionItem(incomplete, type="dir")]
+        if self._suffixes is None:
+            return [CompletionItem(incomplete, type="file")]
+        return [CompletionItem("|".join(self._suffixes), type=SUFFIXES)]
 
     def convert(
         self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
@@ -50,7 +70,18 @@ class _PathType(click.Path):
         return path
 
 
-PATH = _PathType(path_type=Path)
+# FFmpeg reads more; these are those that are typed.
+_VIDEOS = (
+    *("mp4", "mkv", "mov", "avi", "webm", "y4m", "m4v", "mpg", "mpeg", "ts", "m2ts", "mts", "mxf", "wmv", "flv", "ogv"),
+    *("3gp", "gif"),
+)
+_ENCODED = ("stgv",)
+PATH = _PathType()
+VIDEO_PATH = _PathType(_VIDEOS)
+ENCODED_PATH = _PathType(_ENCODED)
+ANY_VIDEO_PATH = _PathType((*_VIDEOS, *_ENCODED))
+VIDEO_OR_JSON_PATH = _PathType((*_VIDEOS, "json"))
+FOLDER_PATH = _PathType(folders_only=True)
 
 
 def device_options(command: _Command) -> _Command:
@@ -86,7 +117,11 @@ def rendering_options(command: _Command) -> _Command:
     """Add --scale, --size, --roi, --fps and --repeat; the command gets `rendering`."""
     options = (
         *_RENDERED_SIZE,
-        click.option("--roi", metavar="X,Y,W,H", help="Keep this part of the picture, pixels of what is rendered."),
+        click.option(
+            "--roi",
+            metavar="X,Y,W,H",
+            help="Keep this part of the picture, pixels of what is rendered.  [default: all of it]",
+        ),
         _RENDERED_RATE,
         click.option("--repeat", is_flag=True, help="With --fps, repeat and leave out frames instead."),
     )
@@ -126,7 +161,10 @@ def codec_options(command: _Command) -> _Command:
             "container takes.  [default: as OUTPUT's suffix says]",
         ),
         click.option(
-            "--crf", type=int, metavar="N", help="Constant rate factor, 0 the best.  [default: hardly any loss]"
+            "--crf",
+            type=int,
+            metavar="N",
+            help="Constant rate factor of the codec, 0 the best.  [default: hardly any loss]",
         ),
         click.option(
             "--pix-fmt",
@@ -143,7 +181,7 @@ def matrix_option(command: _Command) -> _Command:
     return click.option(
         "--matrix",
         type=click.Choice(MATRICES),
-        help="Read YUV sources with this colour matrix. By default as they are tagged, untagged ones as BT.601.",
+        help="Read YUV sources with this colour matrix. [default: as they are tagged, untagged ones as BT.601]",
     )(command)
 
 
@@ -165,7 +203,9 @@ def image_rate_option(command: _Command) -> _Command:
 
 def json_file_option(command: _Command) -> _Command:
     """Add --json FILE; the command gets `json_path`."""
-    return click.option("--json", "json_path", type=PATH, metavar="FILE", help="Write the report to FILE.")(command)
+    return click.option(
+        "--json", "json_path", type=PATH, metavar="FILE", help="Write the report to FILE.  [default: none]"
+    )(command)
 
 
 def json_flag(command: _Command) -> _Command:
@@ -182,32 +222,63 @@ def config_options(command: _Command) -> _Command:
             type=click.Choice(PROFILES),
             help="Quantisers and entropy models.  [default: compact; paper with --preset paper]",
         ),
-        click.option("--bpp-target", type=float, metavar="BPP", help="Rate of the pictures, bits a pixel and frame."),
-        click.option("--size-target", metavar="BYTES", help="File size to reach, bytes; k, M, G: 10^3, 10^6, 10^9."),
+        click.option(
+            "--bpp-target",
+            type=float,
+            metavar="BPP",
+            help="Rate of the pictures, bits a pixel and frame.  [default: none]",
+        ),
+        click.option(
+            "--size-target",
+            metavar="BYTES",
+            help="File size to reach, bytes; k, M, G: 10^3, 10^6, 10^9.  [default: none]",
+        ),
         click.option(
             "--psnr-target",
             type=float,
             metavar="DB",
-            help="Mean PSNR of RGB to reach; the first and the last GoP may be fitted twice.",
+            help="Mean PSNR of RGB to reach, dB; the first and the last GoP may be fitted twice.  [default: none]",
         ),
-        click.option("--gaussians", "n_gaussians", type=int, metavar="N", help="Gaussians in each GoP."),
-        click.option("--gop", type=int, metavar="N", help="Most frames in a GoP."),
-        click.option("--key-frame", type=click.Choice(KEY_FRAMES), help="Frame from which a GoP's Gaussians start."),
+        click.option(
+            "--gaussians",
+            "n_gaussians",
+            type=int,
+            metavar="N",
+            help="Gaussians in each GoP, in place of a target.  [default: one for 40 pixels of a frame; what "
+            "a target needs, where there is one; by the paper with --preset paper]",
+        ),
+        click.option(
+            "--gop",
+            type=int,
+            metavar="N",
+            help="Most frames in a GoP.  [default: 10, and up to 64 with a target, as the content allows]",
+        ),
+        click.option(
+            "--key-frame",
+            type=click.Choice(KEY_FRAMES),
+            help="Frame from which a GoP's Gaussians start; auto: the one closest to all others.  "
+            "[default: middle; first with --preset paper]",
+        ),
         click.option(
             "--init",
             "initialization",
             type=click.Choice(INITIALIZATIONS),
-            help="Start Gaussians from the picture, or at random.",
+            help="Start Gaussians from the picture, or at random.  [default: content; random with --preset paper]",
         ),
         click.option("--no-scene-cut", is_flag=True, help="Let GoPs run across scene cuts."),
         click.option("--seed", type=int, metavar="N", help="Seed of everything random.  [default: 0]"),
-        click.option("--color-stages", type=int, metavar="N", help="Stages of the colour quantiser."),
+        click.option(
+            "--color-stages",
+            type=int,
+            metavar="N",
+            help="Stages of the colour quantiser of --profile paper.  [default: 3; 2 with --preset paper]",
+        ),
         click.option(
             "--color-codebook",
             "color_codebook_size",
             type=int,
             metavar="N",
-            help="Codewords of each of its stages.",
+            help="Codewords of each of its stages.  [default: 32; 8 with --preset paper]",
         ),
     )
     return _gathered(command, "config", options, _config)
@@ -215,23 +286,36 @@ def config_options(command: _Command) -> _Command:
 
 _RENDERED_SIZE = (
     click.option(
-        "--scale", type=float, default=1.0, metavar="F", help="Render at F times the size; nothing is resampled."
+        "--scale",
+        type=float,
+        default=1.0,
+        metavar="F",
+        help="Render at F times the size; nothing is resampled.  [default: 1]",
     ),
-    click.option("--size", metavar="WxH", help="Render at this size in place of a scale."),
+    click.option(
+        "--size", metavar="WxH", help="Render at this size in place of a scale, pixels.  [default: that of the video]"
+    ),
 )
 _RENDERED_RATE = click.option(
     "--fps",
     metavar="RATE",
     help="Frames a second, rendered for each time also between frames.  [default: the frames, at their times]",
 )
-_FRAMES = click.option("--frames", metavar="A:B", help="Frames A to B - 1, counted from 0; either end may be left out.")
+_FRAMES = click.option(
+    "--frames", metavar="A:B", help="Frames A to B - 1, counted from 0; either end may be left out.  [default: all]"
+)
 _TIME = click.option(
     "--time",
     metavar="A:B",
-    help="Frames that begin from A to before B, seconds from the first; A-B with clock times such as 0:59.5-1:02.",
+    help="Frames that begin from A to before B, seconds from the first; A-B with clock times such as 0:59.5-1:02.  "
+    "[default: all]",
 )
-_CROP = click.option("--crop", metavar="WxH[+X+Y]", help="Part of the picture, centred without an offset.")
-_RESIZE = click.option("--resize", metavar="WxH", help="Resize to this size, after any crop.")
+_CROP = click.option(
+    "--crop", metavar="WxH[+X+Y]", help="Part of the picture, pixels; centred without an offset.  [default: all of it]"
+)
+_RESIZE = click.option(
+    "--resize", metavar="WxH", help="Resize to this size, pixels, after any crop.  [default: that of the source]"
+)
 _SQUARE = click.option(
     "--square", is_flag=True, help="Resample pixels that are not square, in their width, in place of keeping the ratio."
 )

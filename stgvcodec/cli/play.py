@@ -12,6 +12,7 @@ import click
 from stgvcodec.cli import options, output
 from stgvcodec.cli.hints import check_address
 from stgvcodec.cli.pipes import STANDARD_STREAM, spooled
+from stgvcodec.cli.sections import SectionedCommand
 from stgvcodec.cli.verbosity import Verbosity, verbosity_options
 from stgvcodec.errors import ConfigError, StgvError
 
@@ -21,8 +22,8 @@ TERMINAL = "terminal"
 PLAYERS = ("auto", "mpv", "ffplay", TERMINAL)
 
 
-@click.command("play", short_help="Play a .stgv file in a window or in the terminal.")
-@click.argument("file", metavar="FILE", type=options.PATH)
+@click.command("play", cls=SectionedCommand, short_help="Play a .stgv file in a window or in the terminal.")
+@click.argument("file", metavar="FILE", type=options.ENCODED_PATH)
 @click.option(
     "--player",
     type=click.Choice(PLAYERS),

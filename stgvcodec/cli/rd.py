@@ -9,6 +9,7 @@ import click
 
 from stgvcodec.cli import options, output
 from stgvcodec.cli.progress import shown_progress
+from stgvcodec.cli.sections import SectionedCommand
 from stgvcodec.cli.verbosity import Verbosity, verbosity_options
 from stgvcodec.errors import ConfigError
 
@@ -24,8 +25,8 @@ NO_ANCHORS = "none"
 DEFAULT_RATES = "0.05,0.1,0.2,0.4"
 
 
-@click.command("rd", short_help="Draw rate-distortion curves beside classical codecs.")
-@click.argument("inputs", metavar="INPUT...", nargs=-1, type=options.PATH)
+@click.command("rd", cls=SectionedCommand, short_help="Draw rate-distortion curves beside classical codecs.")
+@click.argument("inputs", metavar="INPUT...", nargs=-1, type=options.VIDEO_OR_JSON_PATH)
 @click.option(
     "--bpp", "rates", default=DEFAULT_RATES, show_default=True, metavar="LIST", help="Rates, bits a pixel and frame."
 )
@@ -44,14 +45,24 @@ DEFAULT_RATES = "0.05,0.1,0.2,0.4"
     help="Profiles of this codec, one curve each.  [default: compact; paper with --preset paper]",
 )
 @click.option("--preset", type=click.Choice(options.PRESETS), help="Effort of the fit.  [default: medium]")
-@click.option("--gop", type=int, metavar="N", help="Most frames in a GoP.")
+@click.option("--gop", type=int, metavar="N", help="Most frames in a GoP.  [default: up to 64, as the content allows]")
 @click.option("--seed", type=int, metavar="N", help="Seed of everything random.  [default: 0]")
 @options.selection_options
 @options.matrix_option
 @options.device_options
-@click.option("--jobs", type=click.IntRange(1, 64), help="GoPs fitted at the same time, as for encode.")
-@click.option("--note", metavar="TEXT", help="What a reader should know; goes into the JSON and under the figure.")
-@click.option("-o", "--output", "figure", type=options.PATH, metavar="FIGURE", help="Figure: .png, .pdf or .svg.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 64),
+    help="GoPs fitted at the same time.  [default: 4 on a GPU with Triton, else 1]",
+)
+@click.option(
+    "--note",
+    metavar="TEXT",
+    help="What a reader should know; goes into the JSON and under the figure.  [default: none]",
+)
+@click.option(
+    "-o", "--output", "figure", type=options.PATH, metavar="FIGURE", help="Figure: .png, .pdf or .svg.  [default: none]"
+)
 @click.option(
     "--json",
     "json_path",
@@ -59,7 +70,13 @@ DEFAULT_RATES = "0.05,0.1,0.2,0.4"
     metavar="FILE",
     help="All points, written one by one and continued by a further run.  [default: FIGURE with .json]",
 )
-@click.option("--table", "table_path", type=options.PATH, metavar="FILE", help="Tables of all points, in Markdown.")
+@click.option(
+    "--table",
+    "table_path",
+    type=options.PATH,
+    metavar="FILE",
+    help="Tables of all points, in Markdown.  [default: none]",
+)
 @click.option(
     "--against",
     metavar="LIST",

@@ -10,6 +10,7 @@ import click
 
 from stgvcodec.cli import options, output
 from stgvcodec.cli.pipes import spooled
+from stgvcodec.cli.sections import SectionedCommand
 from stgvcodec.cli.verbosity import Verbosity, verbosity_options
 from stgvcodec.errors import BitstreamError, InputVideoError
 
@@ -41,8 +42,8 @@ class Verdict:
     n_frames: int | None = None
 
 
-@click.command("verify", short_help="Check .stgv files without rendering them.")
-@click.argument("files", metavar="FILE...", type=options.PATH, nargs=-1, required=True)
+@click.command("verify", cls=SectionedCommand, short_help="Check .stgv files without rendering them.")
+@click.argument("files", metavar="FILE...", type=options.ENCODED_PATH, nargs=-1, required=True)
 @options.json_flag
 @verbosity_options
 def verify_command(verbosity: Verbosity, files: tuple[Path, ...], *, as_json: bool) -> None:

@@ -5,12 +5,26 @@ import re
 import subprocess
 import sys
 
+import click
 import pytest
 
 from stgvcodec import __version__
 from stgvcodec.cli import commands
+from stgvcodec.cli.sections import SECTIONS
 
-COMMANDS = ("compare", "conformance", "decode", "demo", "doctor", "encode", "info", "play", "rd", "verify")
+COMMANDS = (
+    "compare",
+    "completion",
+    "conformance",
+    "decode",
+    "demo",
+    "doctor",
+    "encode",
+    "info",
+    "play",
+    "rd",
+    "verify",
+)
 
 
 def test_version(cli) -> None:
@@ -81,3 +95,29 @@ def test_python_m_runs_it_and_hands_on_the_exit_code(fresh_cli) -> None:
 )
 def test_wrong_use_is_one_line_and_exit_code_2(cli, arguments: list[str], said: str) -> None:
     cli(*arguments).assert_refused(2, re.escape(said))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_every_option_under_a_heading_in_order(cli, command: str) -> None:
+    shown = cli(command, "--help").out
+    assert "\nOptions:\n" not in shown
+    headings = [line[:-1] for line in shown.splitlines() if line.endswith(":") and not line.startswith((" ", "Usage"))]
+    assert headings == [title for title in SECTIONS if title in headings]
+    for parameter in commands.commands[command].params:
+        if parameter.param_type_name == "option":
+            assert sum(parameter.name in names for names in SECTIONS.values()) == 1, parameter.name
+            assert parameter.opts[-1] in shown
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_value_has_its_default_said(cli, command: str) -> None:
+    context = click.Context(commands.commands[command])
+    for parameter in commands.commands[command].params:
+        if isinstance(parameter, click.Option) and not parameter.is_flag and not parameter.count:
+            _, text = parameter.get_help_record(context) or ("", "")
+            assert "default: " in text, parameter.name
+
+
+def test_no_section_names_an_option_that_no_command_has() -> None:
+    there = {parameter.name for command in commands.commands.values() for parameter in command.params}
+    assert {name for names in SECTIONS.values() for name in names} - there == {"help"}
