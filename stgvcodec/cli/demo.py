@@ -120,7 +120,7 @@ def demo_command(verbosity: Verbosity, folder: Path, *, device: str, backend: st
             comparison: Comparison = compare(
                 clip, stgv, selection=selection, device=device, backend=backend, progress=progress
             )
-        _write_picture(picture, clip, selection, stgv, device, backend)
+        _write_picture(picture, clip, selection, encoded, device, backend)
     n_bytes = stgv.stat().st_size
     report = DemoReport(
         stgv=stgv,
@@ -191,14 +191,23 @@ def _compile_timer() -> Iterator[list[float]]:
         yield seconds
 
 
-def _write_picture(picture: Path, clip: Path, selection: Selection, stgv: Path, device: str, backend: str) -> None:
+def _write_picture(
+    picture: Path, clip: Path, selection: Selection, encoded: EncodeReport, device: str, backend: str
+) -> None:
     from stgvcodec.decoder.video_decoder import VideoDecoder
     from stgvcodec.media import open_video, write_png
+    from stgvcodec.metrics import psnr_db
     from stgvcodec.report.explain import explain_frame
 
-    with open_video(clip, selection=selection) as frames, VideoDecoder(stgv, device=device, backend=backend) as decoder:
+    with (
+        open_video(clip, selection=selection) as frames,
+        VideoDecoder(encoded.path, device=device, backend=backend) as decoder,
+    ):
         index = min(PICTURED_FRAME, len(decoder) - 1)
         source = next(frame.rgb for i, frame in enumerate(frames) if i == index)
         decoded = decoder[index].permute(1, 2, 0).cpu().numpy()
         means_px, cholesky_px, _ = (tensor.detach().cpu().numpy() for tensor in decoder.gaussians_at(index))
-        write_png(picture, explain_frame(source, decoded, means_px, cholesky_px, magnification=MAGNIFICATION))
+        n_bytes = round(encoded.file_bytes / encoded.n_frames)
+        caption = f"{output.decibel(psnr_db(source, decoded))}, {output.number(n_bytes)} bytes a frame"
+        sheet = explain_frame(source, decoded, means_px, cholesky_px, magnification=MAGNIFICATION, caption=caption)
+        write_png(picture, sheet)

@@ -78,7 +78,7 @@ def components() -> tuple[Component, ...]:
         _package("av", "av", _av_detail, remedy="pip install 'av>=16,<19'"),
         _constriction(),
         _package("pytorch-msssim", "pytorch_msssim", remedy="pip install 'pytorch-msssim>=1.0'"),
-        _package("pillow", "PIL.Image", remedy="pip install 'pillow>=10'"),
+        _package("pillow", "PIL.Image", remedy="pip install 'pillow>=10.1'"),
         _triton(),
     )
 

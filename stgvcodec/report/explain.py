@@ -45,6 +45,7 @@ def explain_frame(
     *,
     magnification: int = 1,
     gain: float = 8.0,
+    caption: str = "",
 ) -> npt.NDArray[np.uint8]:
     """Draw four labelled panels, two by two: source and decoded frame, their error and the Gaussians' 1-sigma outlines.
 
@@ -58,6 +59,7 @@ def explain_frame(
         cholesky_px: Lower factors (l1, l2, l3) of the Gaussians' covariances, pixels. [N, 3] float.
         magnification: Whole number by which pictures are enlarged, pixel by pixel; outlines stay one pixel wide.
         gain: Amplification of the error, grey levels shown per level of error.
+        caption: What is said of the decoded frame beside its name, such as its PSNR and its bytes.
 
     Returns:
         Contact sheet of the four panels. [H', W', 3] uint8.
@@ -81,10 +83,10 @@ def explain_frame(
     )
     return contact_sheet(
         [
-            ("source", enlarge(source)),
-            ("decoded", enlarge(decoded)),
-            (f"error x{gain:g}", enlarge(error)),
-            (f"{len(means)} gaussians, 1 sigma", outlines),
+            (f"source, {width}x{height}", enlarge(source)),
+            (f"decoded, {caption}" if caption else "decoded", enlarge(decoded)),
+            (f"error, {gain:g} times", enlarge(error)),
+            (f"{len(means):,}".replace(",", " ") + " Gaussians, at one standard deviation", outlines),
         ],
         n_columns=2,
     )
