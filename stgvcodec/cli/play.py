@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
 from stgvcodec.cli import options, output
+from stgvcodec.cli.exits import Interrupted
 from stgvcodec.cli.hints import check_address
 from stgvcodec.cli.pipes import STANDARD_STREAM, spooled
 from stgvcodec.cli.sections import SectionedCommand
@@ -68,7 +71,11 @@ def play_command(
     from stgvcodec.decoder.video_decoder import VideoDecoder
 
     title = "standard input" if os.fspath(file) == STANDARD_STREAM else output.name(Path(file.name))
-    with spooled(file) as readable, VideoDecoder(readable, **budget, device=device, backend=backend) as decoder:
+    with (
+        _nothing_to_remove(),
+        spooled(file) as readable,
+        VideoDecoder(readable, **budget, device=device, backend=backend) as decoder,
+    ):
         if chosen == TERMINAL:
             from stgvcodec.cli.terminal_player import TerminalPlayer
 
@@ -81,6 +88,16 @@ def play_command(
 
         command = player_command(chosen, program, title)
         play(decoder, command, start=Fraction(start), loop=loop, audio=not no_audio, **rendering)
+
+
+@contextlib.contextmanager
+def _nothing_to_remove() -> Iterator[None]:
+    """Let a signal say that playing has ended, where other commands say what became of their output."""
+    try:
+        yield
+    except Interrupted as interrupted:
+        interrupted.add_note("playing has ended")
+        raise
 
 
 def chosen_player(wanted: str) -> tuple[str, str]:
