@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stgvcodec.cli import options, output
+from stgvcodec.cli import options, output, paths
 from stgvcodec.cli.pipes import spooled
 from stgvcodec.cli.progress import shown_progress
 from stgvcodec.cli.sections import SectionedCommand
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 @click.command("compare", cls=SectionedCommand, short_help="Measure one video against another.")
-@click.argument("reference", metavar="REFERENCE", type=options.ANY_VIDEO_PATH)
-@click.argument("distorted", metavar="DISTORTED", type=options.ANY_VIDEO_PATH)
+@click.argument("reference", metavar="REFERENCE", type=paths.ANY_VIDEO_PATH)
+@click.argument("distorted", metavar="DISTORTED", type=paths.ANY_VIDEO_PATH)
 @options.selection_options
 @options.matrix_option
 @options.budget_options

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stgvcodec.cli import options, output
+from stgvcodec.cli import options, output, paths
 from stgvcodec.cli.sections import SectionedCommand
 from stgvcodec.cli.verbosity import Verbosity, verbosity_options
 from stgvcodec.errors import StgvError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.command(
     "conformance", cls=SectionedCommand, short_help="Hold this machine's back ends to files with known frames."
 )
-@click.argument("folder", metavar="DIR", type=options.FOLDER_PATH)
+@click.argument("folder", metavar="DIR", type=paths.FOLDER_PATH)
 @options.json_flag
 @verbosity_options
 def conformance_command(verbosity: Verbosity, folder: Path, *, as_json: bool) -> None:

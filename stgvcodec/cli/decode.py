@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stgvcodec.cli import options, output
+from stgvcodec.cli import options, output, paths
 from stgvcodec.cli.hints import check_paths
 from stgvcodec.cli.overwriting import check_overwrite, overwrite_options
 from stgvcodec.cli.pipes import spooled
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 
 @click.command("decode", cls=SectionedCommand, short_help="Decode a .stgv file into a video.")
-@click.argument("source", metavar="INPUT", type=options.ENCODED_PATH)
-@click.argument("destination", metavar="OUTPUT", type=options.PATH)
+@click.argument("source", metavar="INPUT", type=paths.ENCODED_PATH)
+@click.argument("destination", metavar="OUTPUT", type=paths.PATH)
 @options.rendering_options
 @click.option(
     "--keep-going", is_flag=True, help="Render a damaged file, and the nearest intact frame for one that is lost."

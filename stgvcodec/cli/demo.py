@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stgvcodec.cli import options, output
+from stgvcodec.cli import options, output, paths
 from stgvcodec.cli.compare import quality
 from stgvcodec.cli.progress import shown_progress
 from stgvcodec.cli.sections import SectionedCommand
@@ -78,7 +78,7 @@ class DemoReport:
 @click.option(
     "--output",
     "folder",
-    type=options.FOLDER_PATH,
+    type=paths.FOLDER_PATH,
     default=Path("stgv-demo"),
     show_default=True,
     metavar="DIR",

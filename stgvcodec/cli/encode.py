@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stgvcodec.cli import options, output
+from stgvcodec.cli import options, output, paths
 from stgvcodec.cli.hints import check_paths
 from stgvcodec.cli.overwriting import check_overwrite, overwrite_options
 from stgvcodec.cli.pipes import piped_out, spooled
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 
 @click.command("encode", cls=SectionedCommand, short_help="Encode a video into a .stgv file.")
-@click.argument("source", metavar="INPUT", type=options.VIDEO_PATH)
-@click.argument("destination", metavar="OUTPUT", type=options.ENCODED_PATH)
+@click.argument("source", metavar="INPUT", type=paths.VIDEO_PATH)
+@click.argument("destination", metavar="OUTPUT", type=paths.ENCODED_PATH)
 @options.config_options
 @options.source_options
 @click.option(
     "--mask",
-    type=options.PATH,
+    type=paths.PATH,
     metavar="MASKS",
     help="An image, a folder of images or a video; pixels that are not 0 are ignored, and filled in by decoding.  "
     "[default: none]",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from stgvcodec.cli import options, output
+from stgvcodec.cli import options, output, paths
 from stgvcodec.cli.hints import check_address
 from stgvcodec.cli.pipes import spooled
 from stgvcodec.cli.sections import SectionedCommand
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command("info", cls=SectionedCommand, short_help="Say what a .stgv file holds.")
-@click.argument("file", metavar="FILE", type=options.ENCODED_PATH)
+@click.argument("file", metavar="FILE", type=paths.ENCODED_PATH)
 @options.json_flag
 @verbosity_options
 def info_command(verbosity: Verbosity, file: Path, *, as_json: bool) -> None:

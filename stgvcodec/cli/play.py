@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from stgvcodec.cli import options, output
+from stgvcodec.cli import options, output, paths
 from stgvcodec.cli.exits import Interrupted
 from stgvcodec.cli.hints import check_address
 from stgvcodec.cli.pipes import STANDARD_STREAM, spooled
@@ -26,7 +26,7 @@ PLAYERS = ("auto", "mpv", "ffplay", TERMINAL)
 
 
 @click.command("play", cls=SectionedCommand, short_help="Play a .stgv file in a window or in the terminal.")
-@click.argument("file", metavar="FILE", type=options.ENCODED_PATH)
+@click.argument("file", metavar="FILE", type=paths.ENCODED_PATH)
 @click.option(
     "--player",
     type=click.Choice(PLAYERS),

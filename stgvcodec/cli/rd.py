@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stgvcodec.cli import options, output
+from stgvcodec.cli import options, output, paths
 from stgvcodec.cli.progress import shown_progress
 from stgvcodec.cli.sections import SectionedCommand
 from stgvcodec.cli.verbosity import Verbosity, verbosity_options
@@ -26,7 +26,7 @@ DEFAULT_RATES = "0.05,0.1,0.2,0.4"
 
 
 @click.command("rd", cls=SectionedCommand, short_help="Draw rate-distortion curves beside classical codecs.")
-@click.argument("inputs", metavar="INPUT...", nargs=-1, type=options.VIDEO_OR_JSON_PATH)
+@click.argument("inputs", metavar="INPUT...", nargs=-1, type=paths.VIDEO_OR_JSON_PATH)
 @click.option(
     "--bpp", "rates", default=DEFAULT_RATES, show_default=True, metavar="LIST", help="Rates, bits a pixel and frame."
 )
@@ -61,19 +61,19 @@ DEFAULT_RATES = "0.05,0.1,0.2,0.4"
     help="What a reader should know; goes into the JSON and under the figure.  [default: none]",
 )
 @click.option(
-    "-o", "--output", "figure", type=options.PATH, metavar="FIGURE", help="Figure: .png, .pdf or .svg.  [default: none]"
+    "-o", "--output", "figure", type=paths.PATH, metavar="FIGURE", help="Figure: .png, .pdf or .svg.  [default: none]"
 )
 @click.option(
     "--json",
     "json_path",
-    type=options.PATH,
+    type=paths.PATH,
     metavar="FILE",
     help="All points, written one by one and continued by a further run.  [default: FIGURE with .json]",
 )
 @click.option(
     "--table",
     "table_path",
-    type=options.PATH,
+    type=paths.PATH,
     metavar="FILE",
     help="Tables of all points, in Markdown.  [default: none]",
 )

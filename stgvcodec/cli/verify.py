@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from stgvcodec.cli import options, output
+from stgvcodec.cli import options, output, paths
 from stgvcodec.cli.pipes import spooled
 from stgvcodec.cli.sections import SectionedCommand
 from stgvcodec.cli.verbosity import Verbosity, verbosity_options
@@ -43,7 +43,7 @@ class Verdict:
 
 
 @click.command("verify", cls=SectionedCommand, short_help="Check .stgv files without rendering them.")
-@click.argument("files", metavar="FILE...", type=options.ENCODED_PATH, nargs=-1, required=True)
+@click.argument("files", metavar="FILE...", type=paths.ENCODED_PATH, nargs=-1, required=True)
 @options.json_flag
 @verbosity_options
 def verify_command(verbosity: Verbosity, files: tuple[Path, ...], *, as_json: bool) -> None:

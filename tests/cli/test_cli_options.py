@@ -4,7 +4,7 @@ import click
 import pytest
 
 from stgvcodec import EncodeConfig, Selection, device
-from stgvcodec.cli import options
+from stgvcodec.cli import options, paths
 from stgvcodec.cli.encode import encode_command
 from stgvcodec.encoder import config, presets
 from stgvcodec.media import MATRICES, Crop
@@ -122,4 +122,4 @@ def test_options_keep_the_order_in_which_they_are_declared() -> None:
 
 def test_a_name_that_no_file_can_have_is_refused() -> None:
     with pytest.raises(click.BadParameter, match="the name is too long; choose a shorter one"):
-        options.PATH.convert("a" * 300, None, None)
+        paths.PATH.convert("a" * 300, None, None)
