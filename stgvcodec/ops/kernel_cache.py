@@ -68,7 +68,7 @@ def triton_cache() -> KernelCache:
     named = os.environ.get(TRITON_VARIABLE)
     # Without a home this stays "~", as it does in Triton, where a Path would raise.
     home = os.environ.get("TRITON_HOME") or os.path.expanduser("~")  # noqa: PTH111
-    path = Path(named) if named else Path(home) / ".triton" / "cache"
+    path = Path(named).absolute() if named else Path(home) / ".triton" / "cache"
     return KernelCache("triton", path, can_be_made(path), TRITON_VARIABLE if named else "user")
 
 

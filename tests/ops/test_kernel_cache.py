@@ -29,10 +29,11 @@ def test_numba_without_a_folder(monkeypatch) -> None:
     ("environment", "path", "chosen_by"),
     [
         ({"TRITON_CACHE_DIR": "/a/b"}, "/a/b", "TRITON_CACHE_DIR"),
+        ({"TRITON_CACHE_DIR": "here"}, str(Path("here").absolute()), "TRITON_CACHE_DIR"),
         ({"TRITON_HOME": "/c"}, "/c/.triton/cache", "user"),
         ({"HOME": "/d"}, "/d/.triton/cache", "user"),
     ],
-    ids=["folder", "home of triton", "home"],
+    ids=["folder", "relative folder", "home of triton", "home"],
 )
 def test_triton_keeps_kernels_where_triton_says(monkeypatch, environment, path, chosen_by) -> None:
     for name in ("TRITON_CACHE_DIR", "TRITON_HOME"):
