@@ -238,8 +238,9 @@ TABLES = {
         Table(
             "between",
             "Temporal interpolation",
-            "Every second frame is fitted, in GoPs of 10, and those between are rendered at their times; PSNR is of "
-            "these alone. Repetition shows the frame before, blending its mean with the next. "
+            "Every second frame is fitted, in GoPs of 10, and those between are rendered as the decoder renders them, "
+            "each Gaussian half-way between its two places; PSNR is of these alone. Repetition shows the frame before, "
+            "blending its mean with the next. "
             f"{_SIZES} {_V1} The paper has no such table.",
             (
                 Row("frames of `slow`, repeated", "slow, repetition"),
