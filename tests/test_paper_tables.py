@@ -155,6 +155,28 @@ def test_means_over_gops_seeds_and_clips(paper, tmp_path):
         assert not read.is_whole("paper", "cows")
 
 
+def test_ablations_compare_the_gops_that_all_rows_have(paper, tmp_path):
+    results = paper.results.Results(tmp_path / "paper.csv")
+    figures = paper.measure.Figures(10, 5, 40, 30.0, None, 0.9, 2.0, 100.0)
+    for recipe, frames, psnr in (
+        ("paper", "0:10", 30.0),
+        ("paper", "10:20", 40.0),
+        ("positional", "0:10", 29.0),
+    ):
+        conditions = (2, "64x32", "paper", "numba", "a device", 1, "abc")
+        results.add((recipe, "bunny", frames, "0"), figures._replace(psnr_db=psnr), conditions)
+
+    paper.report.write_report(results, tmp_path)
+
+    found = sections(tmp_path / "paper.md")
+    ablation = {cells[0]: cells[1] for cells in found[paper.tables.TABLES["V"].title]}
+    assert ablation["spatio-temporal"] == "30.00 (1 of 2)"
+    assert ablation["positional"] == "29.00 (1 of 2)"
+    assert ablation["plane-based"] == ""
+    whole = {cells[0]: cells[1] for cells in found[paper.tables.TABLES["II"].title]}
+    assert whole["STGV: preset `paper`"] == "35.00"
+
+
 def test_a_line_that_a_killed_run_left_is_cut_off(paper, tmp_path):
     path = tmp_path / "paper.csv"
     figures = paper.measure.Figures(10, 5, 40, 30.0, None, 0.9, 2.0, 100.0)
