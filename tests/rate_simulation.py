@@ -22,6 +22,7 @@ from stgvcodec.encoder import gop_scheduler
 from stgvcodec.encoder.encode_gop import GopConfig, GopPayload, GopStats
 from stgvcodec.encoder.lookahead.content import Content
 from stgvcodec.encoder.reports import EncodePlan, EncodeReport
+from stgvcodec.encoder.step_costs import StepCosts
 from stgvcodec.media import VideoFrame
 
 WIDTH, HEIGHT = 640, 360
@@ -92,6 +93,7 @@ class FakeFit:
         seed: int,
         on_step: Callable[..., None] | None = None,
         known: np.ndarray | None = None,
+        costs: StepCosts | None = None,
     ) -> GopPayload:
         assert known is None
         assert config.target_bytes is not None

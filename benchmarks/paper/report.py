@@ -16,7 +16,8 @@ _INTRODUCTION = """# The paper's tables
 `python -m benchmarks.paper` makes this file of the rows of `paper.csv`, which were measured; the paper's own figures
 (Lin et al. 2026, arXiv 2604.10910v1) stand in the columns "paper". A cell without a figure was not run, and the command
 below its table fills it. Where "n of m" stands behind a figure, only so many GoPs of the clip were fitted; where "+-"
-does, the figure is a mean over several seeds with its standard deviation.
+does, the figure is a mean over several seeds with its standard deviation. Rows of ablations (Tables IV and V, Fig. 9)
+are compared over the GoPs that all of them have.
 """
 
 
@@ -35,11 +36,12 @@ def _section(table: Table, results: Results) -> str:
     header = [MEASURES[measures.pop()][0] if len(measures) == 1 else ""]
     for column, has_paper in columns:
         header += [column.name if header[0] else column.title, *(["paper"] if has_paper else [])]
+    compared = {column: _shared(table, column, results) for column in table.columns if table.is_ablation}
     lines = [_line(header), _line(["---"] * len(header))]
     for row in table.rows:
         cells = [row.label]
         for column, has_paper in columns:
-            cells.append(_own(row, column, results))
+            cells.append(_own(row, column, results, compared.get(column)))
             if has_paper:
                 number = published.get(_key(table, row, column))
                 cells.append("" if number is None else _number(number, column.measure))
@@ -52,10 +54,17 @@ def _section(table: Table, results: Results) -> str:
     return "\n".join([f"## {table.title}\n", f"{wrapped(table.caption)}\n", *lines, *notes, ""])
 
 
-def _own(row: Row, column: Column, results: Results) -> str:
+def _shared(table: Table, column: Column, results: Results) -> dict[str, set[str]]:
+    """The GoPs of each clip of a column that all rows have which have any."""
+    recipes = [RECIPES[row.recipe].on(column.corruption).name for row in table.rows if row.recipe is not None]
+    found = {clip: [frames for name in recipes if (frames := results.frames(name, clip))] for clip in column.clips}
+    return {clip: set.intersection(*frames) if frames else set() for clip, frames in found.items()}
+
+
+def _own(row: Row, column: Column, results: Results, frames: dict[str, set[str]] | None) -> str:
     if row.recipe is None:
         return ""
-    value = results.mean(RECIPES[row.recipe].on(column.corruption).name, column.clips, column.measure)
+    value = results.mean(RECIPES[row.recipe].on(column.corruption).name, column.clips, column.measure, frames)
     return "" if value is None else _shown(value, column.measure)
 
 

@@ -68,9 +68,22 @@ class Results:
                 writer.writerow(row)
             self.rows.append(row)
 
-    def value(self, recipe: str, clip: str, measure: str) -> Value | None:
-        """A measure of a clip by a recipe, over all GoPs and seeds that were run; None if there is no such row."""
-        rows = [row for row in self.rows if (row["recipe"], row["clip"]) == (recipe, clip) and row[measure]]
+    def frames(self, recipe: str, clip: str) -> set[str]:
+        """Ranges of the GoPs of a clip that were run by a recipe, with any seed."""
+        return {row["frames"] for row in self.rows if (row["recipe"], row["clip"]) == (recipe, clip)}
+
+    def value(self, recipe: str, clip: str, measure: str, frames: set[str] | None = None) -> Value | None:
+        """A measure of a clip by a recipe, over all GoPs and seeds that were run; None if there is no such row.
+
+        Of `frames`, if they are given, only these GoPs are taken.
+        """
+        rows = [
+            row
+            for row in self.rows
+            if (row["recipe"], row["clip"]) == (recipe, clip)
+            and row[measure]
+            and (frames is None or row["frames"] in frames)
+        ]
         if not rows:
             return None
         by_seed: dict[str, list[dict[str, str]]] = {}
@@ -85,9 +98,12 @@ class Results:
         value = self.value(recipe, clip, "psnr_db")
         return value is not None and value.n_gops == value.n_all
 
-    def mean(self, recipe: str, clips: tuple[str, ...], measure: str) -> Value | None:
-        """The mean of a measure over clips; None if one of them has no row."""
-        found = [value for clip in clips if (value := self.value(recipe, clip, measure)) is not None]
+    def mean(
+        self, recipe: str, clips: tuple[str, ...], measure: str, frames: dict[str, set[str]] | None = None
+    ) -> Value | None:
+        """The mean of a measure over clips, of each over its `frames` if they are given; None if one has no row."""
+        values = [self.value(recipe, clip, measure, None if frames is None else frames[clip]) for clip in clips]
+        found = [value for value in values if value is not None]
         if len(found) < len(clips):
             return None
         if len(found) == 1:

@@ -56,13 +56,17 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table or figure of the paper, `name` being its number there and on the command line."""
+    """A table or figure of the paper, `name` being its number there and on the command line.
+
+    Rows of an ablation are compared over the GoPs that all of them have.
+    """
 
     name: str
     title: str
     caption: str
     rows: tuple[Row, ...]
     columns: tuple[Column, ...]
+    is_ablation: bool = False
 
     def cells(self) -> list[tuple[Recipe, str]]:
         """Recipe and clip of all cells that are to be run, each once, clip by clip."""
@@ -171,6 +175,7 @@ TABLES = {
                 Row("preset `slow`, key frame nearest to all", "slow, auto"),
             ),
             _across(("bunny", *_DAVIS, UVG_MEAN), "psnr_db"),
+            is_ablation=True,
         ),
         Table(
             "V",
@@ -184,6 +189,7 @@ TABLES = {
                 Row("spatio-temporal", "paper", "Spatio-Temporal"),
             ),
             _across(("bunny", *_DAVIS, UVG_MEAN), "psnr_db"),
+            is_ablation=True,
         ),
         Table(
             "VI",
@@ -238,8 +244,9 @@ TABLES = {
         Table(
             "between",
             "Temporal interpolation",
-            "Every second frame is fitted, in GoPs of 10, and those between are rendered at their times; PSNR is of "
-            "these alone. Repetition shows the frame before, blending its mean with the next. "
+            "Every second frame is fitted, in GoPs of 10, and those between are rendered as the decoder renders them, "
+            "each Gaussian half-way between its two places; PSNR is of these alone. Repetition shows the frame before, "
+            "blending its mean with the next. "
             f"{_SIZES} {_V1} The paper has no such table.",
             (
                 Row("frames of `slow`, repeated", "slow, repetition"),
@@ -261,6 +268,7 @@ TABLES = {
                 Row("twice", "2 of the Gaussians"),
             ),
             _across(("bunny", "blackswan"), "psnr_db", "n_parameters"),
+            is_ablation=True,
         ),
     )
 }

@@ -15,7 +15,7 @@ from stgvcodec.cli.decode import decode_command
 from stgvcodec.cli.demo import demo_command
 from stgvcodec.cli.doctor import doctor_command
 from stgvcodec.cli.encode import encode_command
-from stgvcodec.cli.exits import exit_code_of, open_standard_streams, raised_signals
+from stgvcodec.cli.exits import Interrupted, exit_code_of, leave, open_standard_streams, raised_signals
 from stgvcodec.cli.info import info_command
 from stgvcodec.cli.play import play_command
 from stgvcodec.cli.rd import rd_command
@@ -81,5 +81,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as finished:
         return finished.exit_code
     except BaseException as error:
-        return exit_code_of(error, traceback_wanted=verbosity.level > 0, arguments=given)
+        exit_code = exit_code_of(error, traceback_wanted=verbosity.level > 0, arguments=given)
+        return leave(exit_code) if arguments is None and isinstance(error, Interrupted) else exit_code
     return 0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stgvcodec.cli import options, output, paths
+from stgvcodec.cli.exits import interruptible
 from stgvcodec.cli.hints import check_paths
 from stgvcodec.cli.overwriting import check_overwrite, overwrite_options
 from stgvcodec.cli.pipes import spooled
@@ -69,7 +70,7 @@ def decode_command(
     check_overwrite(source, destination, json_path, yes=yes, no=no)
     from stgvcodec.decoder.decode_file import decode
 
-    with spooled(source) as readable, shown_progress("decoding", verbosity) as progress:
+    with spooled(source) as readable, shown_progress("decoding", verbosity) as progress, interruptible() as cancel:
         report = decode(
             readable,
             destination,
@@ -82,6 +83,7 @@ def decode_command(
             device=device,
             backend=backend,
             progress=progress,
+            cancel=cancel,
         )
     output.write_json(json_path, report)
     for what in report.damage:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from stgvcodec.cli import options, output, paths
+from stgvcodec.cli.exits import interruptible
 from stgvcodec.cli.hints import check_paths
 from stgvcodec.cli.overwriting import check_overwrite, overwrite_options
 from stgvcodec.cli.pipes import piped_out, spooled
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from stgvcodec.encoder.config import EncodeConfig
     from stgvcodec.encoder.reports import EncodePlan, EncodeReport
     from stgvcodec.media.selection import Selection
+
+# Less compiling than this is not worth a word; nor are tenths of a second in what is only expected.
+_LEAST_COMPILING = 4.0
+_WHOLE_SECONDS = 60.0
 
 
 @click.command("encode", cls=SectionedCommand, short_help="Encode a video into a .stgv file.")
@@ -86,6 +91,7 @@ def encode_command(
         spooled(source) as readable,
         piped_out(destination) as written,
         shown_progress("encoding", verbosity) as progress,
+        interruptible() as cancel,
     ):
         report = encode(
             readable,
@@ -100,6 +106,7 @@ def encode_command(
             jobs=jobs,
             progress=progress,
             plan=None if verbosity.level < 0 else print_plan,
+            cancel=cancel,
             # An answer on the terminal is about OUTPUT alone.
             resume=True if resume else False if yes else None,
         )
@@ -136,7 +143,17 @@ def plan_text(plan: EncodePlan) -> str:
         carried = f", {output.number(plan.carried_bytes)} of them beside the pictures" if plan.carried_bytes else ""
         size = f"{n_bytes} bytes{carried}, {plan.expected_bpp:.4f} bits a pixel"
         lines.append(f"      target {_target(plan)}; {size} expected")
+    if plan.compile_seconds >= _LEAST_COMPILING:
+        lines.append(f"      kernels were compiled in {output.duration(plan.compile_seconds)}, once on this machine")
+    if plan.expected_seconds is not None:
+        draft = "" if plan.draft_seconds is None else f"; --preset draft would take about {_about(plan.draft_seconds)}"
+        lines.append(f"      about {_about(plan.expected_seconds)} here{draft}")
+    lines += [f"      lost: {what}" for what in plan.lost]
     return "\n".join(lines)
+
+
+def _about(seconds: float) -> str:
+    return output.duration(seconds) if seconds >= _WHOLE_SECONDS else f"{max(1, round(seconds))} s"
 
 
 def _target(targets: EncodePlan | EncodeReport) -> str:
@@ -170,6 +187,8 @@ def summary(report: EncodeReport) -> str:
         ("Gaussians", output.number(n_gaussians)),
         ("time", f"{output.duration(report.seconds)} on {report.device}, {report.backend}"),
     ]
+    if report.compile_seconds >= _LEAST_COMPILING:
+        pairs.append(("compiling", f"{output.duration(report.compile_seconds)} before that, once on this machine"))
     if target := _target(report):
         missed = "" if report.shortfall is None else f"; {report.shortfall}"
         pairs.insert(0, ("target", f"{target}, reached {_off_target(report)}{missed}"))

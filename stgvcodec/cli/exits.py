@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import errno
 import os
@@ -15,11 +16,14 @@ from types import FrameType
 import click
 
 from stgvcodec.cli.hints import usage_hint
-from stgvcodec.errors import OutputError, StgvError
+from stgvcodec.errors import CancelledError, OutputError, StgvError
 
 EXIT_USAGE = 2
 EXIT_UNEXPECTED = 70
 EXIT_BROKEN_PIPE = 128 + 13
+# Work has so long to end by a flag before it is interrupted, and the flag is looked at so often.
+_GRACE_SECONDS = 3.0
+_WATCH_SECONDS = 0.1
 _DESTINATION_ERRORS = (errno.ENOSPC, errno.EROFS, errno.EFBIG)
 
 _SIGNALS = {
@@ -55,32 +59,110 @@ def open_standard_streams() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
 
 
+class _Asked:
+    """What signals have asked of this process so far.
+
+    Work that reads a flag is told by the flag at first, and ends where it can; an exception comes if it does not end
+    soon, or with a second signal. Other work gets the exception at once. While outputs are closed behind an exception,
+    one more signal changes nothing, and the next one ends the process.
+    """
+
+    def __init__(self) -> None:
+        self.numbers: list[int] = []
+        self.flag: threading.Event | None = None
+        self._is_raised = False
+        self._n_ignored = 0
+
+    def take(self, signum: int, _: FrameType | None) -> None:
+        """Handle a signal."""
+        self.numbers.append(signum)
+        if self.flag is not None and not self.flag.is_set():
+            self.flag.set()
+            return
+        if not self._is_raised:
+            self._is_raised = True
+            raise Interrupted(self.numbers[0])
+        self._n_ignored += 1
+        if self._n_ignored > 1:
+            signal.signal(signum, signal.SIG_DFL)
+            signal.raise_signal(signum)
+
+
+_asked = _Asked()
+
+
 @contextlib.contextmanager
 def raised_signals() -> Iterator[None]:
-    """Turn SIGINT, SIGTERM and SIGHUP into `Interrupted` inside the block; a second one ends the process at once.
+    """Turn SIGINT, SIGTERM and SIGHUP into `Interrupted` inside the block, or set the flag of `interruptible` first.
 
     A signal that the parent process chose to ignore (nohup) stays ignored. Outside the main thread nothing changes,
     since Python allows handlers only there.
     """
+    global _asked
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     before = {number: signal.getsignal(number) for number in _SIGNALS.values()}
     caught = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]
-
-    def handle(signum: int, _: FrameType | None) -> None:
-        for number in caught:
-            signal.signal(number, signal.SIG_DFL)
-        raise Interrupted(signum)
-
+    _asked = _Asked()
     for number in caught:
-        signal.signal(number, handle)
+        signal.signal(number, _asked.take)
     try:
         yield
     finally:
         for number in caught:
             signal.signal(number, before[number])
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[threading.Event]:
+    """Give work that looks at a flag again and again the time to end by it when a signal comes.
+
+    Yields:
+        The flag, to be handed on as `cancel`. The `CancelledError` that comes of it leaves as `Interrupted`.
+    """
+    asked, flag = _asked, threading.Event()
+    asked.flag = flag
+    ended = threading.Event()
+    threading.Thread(target=_insist, args=(asked, flag, ended), daemon=True).start()
+    try:
+        yield flag
+    except CancelledError as error:
+        if not asked.numbers:
+            raise
+        interrupted = Interrupted(asked.numbers[0])
+        for note in getattr(error, "__notes__", []):
+            interrupted.add_note(note)
+        raise interrupted from error
+    finally:
+        asked.flag = None
+        ended.set()
+
+
+def _insist(asked: _Asked, flag: threading.Event, ended: threading.Event) -> None:
+    """Ask again where the flag was not looked at for a while, as in reading from a pipe that nobody writes to."""
+    while not flag.is_set():
+        if ended.wait(_WATCH_SECONDS):
+            return
+    if ended.wait(_GRACE_SECONDS):
+        return
+    main = threading.main_thread().ident
+    if hasattr(signal, "pthread_kill") and main is not None:
+        signal.pthread_kill(main, asked.numbers[0])
+    else:
+        _thread.interrupt_main(signal.Signals(asked.numbers[0]))
+
+
+def leave(exit_code: int) -> int:
+    """Return the exit code, or end the process with it where threads would hold it up, as compilers do for seconds."""
+    others = (thread for thread in threading.enumerate() if thread is not threading.current_thread())
+    if any(not thread.daemon for thread in others):
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(exit_code)
+    return exit_code
 
 
 def exit_code_of(error: BaseException, *, traceback_wanted: bool, arguments: Sequence[str] = ()) -> int:

@@ -62,20 +62,26 @@ class PlainProgress:
         self._title = title
         self._clock = clock
         self._started = clock()
+        self._left = TimeLeft()
         self._next = self._started
         self._interval = _FIRST_INTERVAL_SECONDS
+        self._stage = ""
 
     def __call__(self, progress: Progress) -> None:
         """Take note of a step of progress."""
         now = self._clock()
-        if now < self._next:
+        left = self._left.after(progress.fraction, now)
+        # What comes before the work itself, and its beginning, are said at once.
+        stage = progress.phase.partition(":")[0] if not progress.fraction else self._title
+        if now < self._next and stage == self._stage:
             return
+        self._stage = stage
         if now > self._started:
             self._interval = min(_LONGEST_INTERVAL_SECONDS, self._interval * _INTERVAL_GROWTH)
         self._next = now + self._interval
-        click.echo(f"{self._title}: {', '.join(self._parts(progress, now))}", err=True)
+        click.echo(f"{self._title}: {', '.join(self._parts(progress, left))}", err=True)
 
-    def _parts(self, progress: Progress, now: float) -> Iterator[str]:
+    def _parts(self, progress: Progress, left: float | None) -> Iterator[str]:
         if progress.phase != self._title:
             yield progress.phase
         if progress.n_steps:
@@ -89,7 +95,6 @@ class PlainProgress:
         share = _share(progress)
         if share is not None:
             yield f"{100 * share:.0f} %"
-        left = seconds_left(now - self._started, share)
         if left is not None:
             yield f"{duration(left)} left"
 
@@ -105,7 +110,7 @@ class LiveProgress:
             display: A running display, with the columns of `_live_display`.
         """
         self._display = display
-        self._started = time.monotonic()
+        self._left = TimeLeft()
         self._next = 0.0
         self._phase = ""
         self._task: TaskID = display.add_task(title, total=None, step="", quality="", left="")
@@ -113,11 +118,11 @@ class LiveProgress:
     def __call__(self, progress: Progress) -> None:
         """Take note of a step of progress."""
         now = time.monotonic()
+        left = self._left.after(progress.fraction, now)
         if now < self._next and progress.phase == self._phase:
             return
         self._next, self._phase = now + _LIVE_INTERVAL_SECONDS, progress.phase
         share = _share(progress)
-        left = seconds_left(now - self._started, share)
         if progress.n_steps:
             step = f"step {progress.step}/{progress.n_steps}"
         elif progress.n_frames is not None:
@@ -135,19 +140,33 @@ class LiveProgress:
         )
 
 
-def seconds_left(elapsed_seconds: float, share: float | None) -> float | None:
-    """Estimate the time left, if the rest goes as fast as what is done.
+class TimeLeft:
+    """Estimates the time left, if the rest of the work goes as fast as what is done of it.
 
-    Args:
-        elapsed_seconds: Time that the work took so far.
-        share: Part of the work that is done, in [0, 1]; None while unknown.
-
-    Returns:
-        Seconds; None as long as there is too little to go by.
+    What comes before the work, such as compiling, counts neither as time nor as work.
     """
-    if share is None or share < _ESTIMATE_AFTER_FRACTION or elapsed_seconds < _ESTIMATE_AFTER_SECONDS:
-        return None
-    return elapsed_seconds * (1 - share) / share
+
+    def __init__(self) -> None:
+        self._began: tuple[float, float] | None = None
+
+    def after(self, fraction: float | None, now: float) -> float | None:
+        """Take note of a moment.
+
+        Args:
+            fraction: Part of the work that is done, in [0, 1]; None while unknown.
+            now: Seconds since any fixed moment.
+
+        Returns:
+            Seconds left; None as long as there is too little to go by.
+        """
+        if not fraction:
+            return None
+        if self._began is None:
+            self._began = (now, fraction)
+        elapsed, done = now - self._began[0], fraction - self._began[1]
+        if done < _ESTIMATE_AFTER_FRACTION or elapsed < _ESTIMATE_AFTER_SECONDS:
+            return None
+        return elapsed * max(0.0, 1 - fraction) / done
 
 
 def _share(progress: Progress) -> float | None:

@@ -19,7 +19,7 @@ from stgvcodec.device import on_device
 from stgvcodec.errors import StgvError, is_out_of_memory
 from stgvcodec.model.deformation import Moments, deform
 from stgvcodec.model.gaussians import Scale, axis_scales, bounded_cholesky, scale_splats
-from stgvcodec.model.gop_model import GopSpec, gop_static_features, output_size
+from stgvcodec.model.gop_model import GopSpec, between, gop_static_features, output_size
 from stgvcodec.ops.rasterize import PairBudget, rasterize_uint8
 from stgvcodec.ops.threads import one_torch_thread, run_chunks
 
@@ -271,7 +271,7 @@ class GopRenderer:
             with torch.no_grad(), on_device(self._device), self._own_threads():
                 splats = self._deformed(indices, scale)
                 return rasterize_uint8(
-                    *(splats if share is None else _between(*splats, share)),
+                    *(splats if share is None else between(*splats, share)),
                     height=height,
                     width=width,
                     backend=self._backend,
@@ -344,10 +344,3 @@ class GopRenderer:
         device = self.parameters.means.device
         picked = torch.tensor(indices, pin_memory=device.type == "cuda").to(device, non_blocking=True)
         return Moments(*(tensor.index_select(0, picked) for tensor in self._times))
-
-
-def _between(means: Tensor, cholesky: Tensor, colors: Tensor, share: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Interpolate the Gaussians of two frames, [2, N, ...] -> [1, N, ...]; factors [N, 3] are those of both frames."""
-    # Rows of a factor between two are no longer than the longer of theirs, so that bounds on extents hold.
-    means, colors = (torch.lerp(each[:1], each[1:], share) for each in (means, colors))
-    return means, cholesky if cholesky.dim() == 2 else torch.lerp(cholesky[:1], cholesky[1:], share), colors

@@ -44,7 +44,9 @@ _FROM_DISK_SECONDS = 4.0
 
 
 class CompileAhead:
-    """Compiles in threads what the fits of a profile will need. It is a context, at whose end the threads have ended.
+    """Compiles in threads what the fits of a profile will need.
+
+    It is a context, at whose end the threads have ended; where an exception ends it they still finish their kernels.
 
     Args:
         profile: Profile of the fits.
@@ -69,9 +71,9 @@ class CompileAhead:
         self._pool.submit(_logged, _compile_coder, torch.device("cpu"))
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Wait for the threads."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Wait for the threads, but not where an exception is on its way: nothing can interrupt a compiler."""
+        self._pool.shutdown(wait=kind is None, cancel_futures=True)
 
     def start(self, fields: Iterable[FieldSpec]) -> None:
         """Start to compile for fields of these dimensions."""

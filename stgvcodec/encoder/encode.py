@@ -7,10 +7,11 @@ import logging
 import math
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 from stgvcodec._version import __version__
@@ -103,7 +104,8 @@ def encode(
         jobs: GoPs that are fitted at the same time; by default several on a GPU with the triton back end, else one.
         progress: Called several times a second, from any thread. An exception that it raises ends the encode and comes
             back from here.
-        plan: Called once with the plan, before the first fit.
+        plan: Called once with the plan, when kernels are compiled and before the first fit. A few steps on the first
+            frames, which are taken where there is `plan` or `progress`, have told what it will take.
         cancel: A `threading.Event` or the like, which is looked at in every step of a fit; when it is set, the encode
             ends with CancelledError. A file that was there stays.
         resume: What to do with the part file of an encode that was interrupted: True continues it, to the file that it
@@ -175,18 +177,31 @@ def encode(
             hold=part.hold,
         )
         kernels.start(scheduler.field_specs())
-        planned = replace(scheduler.encode_plan(), carried_bytes=carried_bytes)
-        # A source without frames has no plan; reading it, below, says what is wrong.
-        if plan is not None and planned.n_frames != 0:
-            plan(planned)
+        planned = replace(scheduler.encode_plan(), carried_bytes=carried_bytes, lost=_lost(video, tracks))
+        cut = scheduler.gops(seen if frames is None else frames.again())
+        first = list(islice(cut, 1))
+        if not first:
+            raise InputVideoError(f"{video.name}: no frames to encode; expected at least one")
+        before_waiting = time.perf_counter()
         kernels.finish(lambda: _report_compiling(progress, planned, cancel))
+        compile_seconds = time.perf_counter() - before_waiting
+        if plan is not None or progress is not None:
+            scheduler.calibrate(first[0])
+            planned = replace(
+                planned,
+                compile_seconds=compile_seconds,
+                expected_seconds=scheduler.expected_seconds(),
+                draft_seconds=scheduler.draft_seconds(),
+            )
+        if plan is not None:
+            plan(planned)
         gops: list[GopReport] = []
         psnrs: list[float] = []
         writer = StgvWriter(part, header)
         tracks.begin(writer)
         part.begin()
         n_gops_from_before = last_pts = 0
-        with closing(scheduler.fitted(scheduler.gops(seen if frames is None else frames.again()))) as fitted_gops:
+        with closing(scheduler.fitted(_rejoined(first, cut))) as fitted_gops:
             for gop, fitted in fitted_gops:
                 tracks.before_gop(writer, gop.pts[0])
                 first_byte = writer.n_bytes
@@ -200,8 +215,6 @@ def encode(
                 last_pts = gop.pts[-1]
                 # Frames of this GoP are not kept while the next one is read.
                 del gop
-        if not gops:
-            raise InputVideoError(f"{video.name}: no frames to encode; expected at least one")
         tracks.finish(writer, last_pts)
         writer.finish()
         file_bytes = part.finish()
@@ -225,7 +238,8 @@ def encode(
         tracks=tracks.infos(),
         left_out=tracks.left_out,
         gops=tuple(gops),
-        seconds=part.seconds_before + time.perf_counter() - started,
+        seconds=part.seconds_before + time.perf_counter() - started - compile_seconds,
+        compile_seconds=compile_seconds,
         device=str(torch_device),
         backend=backend_name,
         size_target=config.size_target,
@@ -278,6 +292,18 @@ def _report_compiling(progress: ProgressCallback | None, planned: EncodePlan, ca
     if progress is not None:
         phase = "compiling kernels, once on this machine"
         progress(Progress(phase, frames_done=0, n_frames=planned.n_frames, fraction=0.0))
+
+
+def _rejoined(first: list[Gop], others: Iterator[Gop]) -> Iterator[Gop]:
+    """Yield the GoP that was taken out, which is not kept in the list, and the others."""
+    yield first.pop()
+    yield from others
+
+
+def _lost(video: VideoReader, tracks: TrackWriter) -> tuple[str, ...]:
+    """Say what of the source will not be in the file."""
+    depth = (f"{video.bits_per_sample} bits a sample: dithered to 8",) if video.bits_per_sample > 8 else ()
+    return (*depth, *tracks.left_out)
 
 
 def _check_size(video: VideoReader) -> None:

@@ -20,6 +20,7 @@ from stgvcodec.encoder.model_size import field_spec
 from stgvcodec.encoder.presets import FieldSize, Preset
 from stgvcodec.encoder.profiles import Profile
 from stgvcodec.encoder.size_control import finish, resize_to, set_target_bits
+from stgvcodec.encoder.step_costs import StepCosts
 from stgvcodec.errors import StgvError
 from stgvcodec.fit.initialization import initial_gaussians
 from stgvcodec.fit.paths import Paths, borders, follow_paths
@@ -135,6 +136,7 @@ def encode_gop(
     seed: int,
     on_step: FitCallback | None = None,
     known: npt.NDArray[np.bool_] | None = None,
+    costs: StepCosts | None = None,
 ) -> GopPayload:
     """Fit, quantise and entropy-code one GoP.
 
@@ -148,6 +150,7 @@ def encode_gop(
         on_step: Called after each optimiser step.
         known: Pixels that count, in the loss and in the figures; None: all. At others `frames` should be smooth, as
             `media.masks.filled` makes them. [T, H, W] bool.
+        costs: What the parts of the fit cost, by which `on_step` is told the share of the work that is done.
 
     Returns:
         The payload, as `pack_gop` writes it, and its figures.
@@ -158,10 +161,10 @@ def encode_gop(
     """
     check_transmittable(config.encoding)
     started = time.perf_counter()
-    with one_torch_thread(), _memory_named(frames, config):
+    with one_torch_thread(), memory_named(frames, config):
         trainer = make_trainer(frames, config, seed, known)
         stages = fit_stages(config, trainer.spec.n_frames, has_paths=trainer.paths is not None)
-        work = _Work(stages, on_step)
+        work = _Work(stages, costs or StepCosts(), on_step)
         target_bytes, is_rated = config.target_bytes, config.profile.quantizers.relative_lmbda > 0
         for stage in stages:
             if stage.n_added:
@@ -200,7 +203,8 @@ def _decoded_psnr_db(payload: bytes, frames: Tensor, known: Tensor | None, confi
 
 
 @contextmanager
-def _memory_named(frames: npt.NDArray[np.uint8], config: GopConfig) -> Iterator[None]:
+def memory_named(frames: npt.NDArray[np.uint8], config: GopConfig) -> Iterator[None]:
+    """Say of a device whose memory does not do what would make do with less."""
     try:
         yield
     except torch.OutOfMemoryError as error:
@@ -212,22 +216,18 @@ def _memory_named(frames: npt.NDArray[np.uint8], config: GopConfig) -> Iterator[
 
 
 class _Work:
-    """Counts the work done over all stages of a fit."""
+    """Counts the work done over all stages of a fit, by the time that it costs."""
 
-    def __init__(self, stages: tuple[Stage, ...], on_step: FitCallback | None) -> None:
-        self._n_steps = sum(stage.phase.n_steps * self._frames_a_step(stage.phase) for stage in stages)
-        self._done = 0
+    def __init__(self, stages: tuple[Stage, ...], costs: StepCosts, on_step: FitCallback | None) -> None:
+        self._costs = costs
+        self._all = costs.fit_seconds(stage.phase for stage in stages)
+        self._done = costs.setup_seconds
         self._on_step = on_step
 
     def step(self, phase: Phase, step: int, loss: Tensor) -> None:
-        self._done += self._frames_a_step(phase)
+        self._done += self._costs.step_seconds(phase)
         if self._on_step is not None:
-            self._on_step(phase, step, self._done / self._n_steps, loss)
-
-    @staticmethod
-    def _frames_a_step(phase: Phase) -> int:
-        # A step on paths renders no frame.
-        return phase.frames_per_step if phase.target == "pictures" else 1
+            self._on_step(phase, step, min(1.0, self._done / self._all), loss)
 
 
 def fit_stages(config: GopConfig, n_frames: int, *, has_paths: bool) -> tuple[Stage, ...]:

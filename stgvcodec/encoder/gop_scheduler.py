@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
@@ -12,22 +12,28 @@ import torch
 from torch import Tensor
 
 from stgvcodec.device import on_device
+from stgvcodec.encoder.calibration import calibrate
 from stgvcodec.encoder.config import EncodeConfig
-from stgvcodec.encoder.encode_gop import GopConfig, GopPayload, encode_gop
+from stgvcodec.encoder.encode_gop import GopConfig, GopPayload, encode_gop, fit_stages
 from stgvcodec.encoder.fitted_gop import FittedGop, frames_crc
 from stgvcodec.encoder.lookahead.gop_splitter import Gop, split_gops
 from stgvcodec.encoder.model_size import default_field_size, default_n_gaussians, field_spec
-from stgvcodec.encoder.presets import PRESETS
+from stgvcodec.encoder.presets import PRESETS, FieldSize, Preset
 from stgvcodec.encoder.profiles import PROFILES
 from stgvcodec.encoder.rate_control.controllers import GopPlan, GopResult, RateControl
+from stgvcodec.encoder.rate_control.cost_model import MIN_GAUSSIANS
 from stgvcodec.encoder.rate_control.planner import encode_plan
 from stgvcodec.encoder.reports import EncodePlan
+from stgvcodec.encoder.step_costs import StepCosts
 from stgvcodec.errors import ConfigError
 from stgvcodec.fit.phases import Phase
 from stgvcodec.fit.trainer import mse_to_psnr_db
 from stgvcodec.media.reader import VideoFrame, VideoReader
 from stgvcodec.model.deformation import FieldSpec
 from stgvcodec.progress import PROGRESS_INTERVAL_SECONDS, CancelToken, Progress, ProgressCallback, raise_if_set
+
+# GoPs that are fitted at the same time on a GPU are done so many times as fast as one after the other, however many.
+_GAIN_AT_ONCE = 1.5
 
 
 class _Unwanted(Exception):
@@ -84,6 +90,7 @@ class GopScheduler:
         self._last_progress = 0.0
         self._is_unwanted = False
         self._gop = config.gop or self.preset.gop
+        self._costs = StepCosts()
 
     def encode_plan(self) -> EncodePlan:
         """Return what the encode is about to do."""
@@ -105,6 +112,37 @@ class GopScheduler:
             expected_bytes=None,
             expected_bpp=None,
         )
+
+    def calibrate(self, gop: Gop) -> None:
+        """Measure on the first GoP what fits cost here, for `expected_seconds` and for the shares of progress."""
+        self._costs = calibrate(
+            gop.frames, self._typical_config(self.preset, len(gop.pts)), self.config.seed, gop.known
+        )
+
+    def expected_seconds(self, preset: Preset | None = None) -> float | None:
+        """Return the time that all fits take, with this preset or another; None while the frames are not counted.
+
+        `calibrate` comes first.
+        """
+        preset = preset or self.preset
+        if not self._n_frames:
+            return None
+        if self._rate is None:
+            gop = self.config.gop or preset.gop
+            lengths = [gop] * (self._n_frames // gop) + [self._n_frames % gop] * (self._n_frames % gop > 0)
+        else:
+            lengths = list(self._rate.gops.lengths)
+        seconds = 0.0
+        for length, number in Counter(lengths).items():
+            stages = fit_stages(self._typical_config(preset, length), length, has_paths=self._costs.path_seconds > 0)
+            seconds += number * self._costs.fit_seconds(stage.phase for stage in stages)
+        n_at_once = min(self._n_at_once, len(lengths))
+        return seconds / (min(n_at_once, _GAIN_AT_ONCE) if self._device.type == "cuda" else 1)
+
+    def draft_seconds(self) -> float | None:
+        """Return the time that all fits would take with preset "draft"; None with it, or if its steps are others."""
+        is_like_it = self.preset.field is None and self.preset.name != "draft"
+        return self.expected_seconds(PRESETS["draft"]) if is_like_it else None
 
     def field_specs(self) -> set[FieldSpec]:
         """Return dimensions of fields that GoPs are about to have, as far as they are known before the first fit."""
@@ -226,23 +264,39 @@ class GopScheduler:
             field = default_field_size(self.preset, self._width, self._height, n_frames)
         else:
             n_gaussians, field, target_bytes = plan.n_gaussians, plan.field, plan.target_bytes
-        config = GopConfig(
-            preset=self.preset,
+        config = self._gop_config(self.preset, n_gaussians, field, target_bytes)
+        # Each GoP has a seed of its own, so that its random numbers do not depend on the other GoPs.
+        with on_device(self._device):
+            return encode_gop(
+                gop.frames, config, seed=self.config.seed + index, on_step=on_step, known=gop.known, costs=self._costs
+            )
+
+    def _typical_config(self, preset: Preset, n_frames: int) -> GopConfig:
+        """Return the configuration of a GoP of average bytes and this length."""
+        if self._rate is None:
+            n_gaussians = self.config.n_gaussians or default_n_gaussians(preset, self._width, self._height)
+            field = default_field_size(preset, self._width, self._height, n_frames)
+            return self._gop_config(preset, n_gaussians, field, None)
+        gops = self._rate.gops
+        target_bytes = max(self._rate.expected_bytes() / gops.n_frames * n_frames, 1.0)
+        field, n_gaussians = gops.costs.dimensions(target_bytes, n_frames)
+        return self._gop_config(preset, max(n_gaussians, MIN_GAUSSIANS), field, round(target_bytes))
+
+    def _gop_config(self, preset: Preset, n_gaussians: int, field: FieldSize, target_bytes: int | None) -> GopConfig:
+        return GopConfig(
+            preset=preset,
             n_gaussians=n_gaussians,
             field=field,
-            key_frame=self.config.key_frame or self.preset.key_frame,
-            initialization=self.config.initialization or self.preset.initialization,
+            key_frame=self.config.key_frame or preset.key_frame,
+            initialization=self.config.initialization or preset.initialization,
             profile=PROFILES[self.config.profile].with_codebooks(
-                self.config.color_stages or self.preset.color_stages,
-                self.config.color_codebook_size or self.preset.color_codebook_size,
+                self.config.color_stages or preset.color_stages,
+                self.config.color_codebook_size or preset.color_codebook_size,
             ),
             target_bytes=target_bytes,
             device=self._device,
             backend=self._backend,
         )
-        # Each GoP has a seed of its own, so that its random numbers do not depend on the other GoPs.
-        with on_device(self._device):
-            return encode_gop(gop.frames, config, seed=self.config.seed + index, on_step=on_step, known=gop.known)
 
     def _report(self, index: int, phase: Phase, step: int, frames_fitted: float, loss: Tensor) -> None:
         if self._is_unwanted:

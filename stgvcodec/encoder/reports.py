@@ -25,6 +25,11 @@ class EncodePlan:
         expected_bytes: Expected size of the pictures, all headers included; None where it is not planned.
         expected_bpp: Expected bits per pixel and frame; None where they are not planned.
         carried_bytes: Bytes of the file that sound, subtitles and metadata take; None where they are not planned.
+        expected_seconds: Time that the fits take on the device, by a few steps on the first frames; None while the
+            number of frames is unknown.
+        draft_seconds: The same with preset "draft"; None with this preset, and with one of another kind.
+        compile_seconds: Time that was waited for kernels to be compiled, once on a machine.
+        lost: What of the source will not be in the file, each with the reason.
     """
 
     bpp_target: float | None
@@ -38,6 +43,10 @@ class EncodePlan:
     expected_bytes: int | None
     expected_bpp: float | None
     carried_bytes: int | None = None
+    expected_seconds: float | None = None
+    draft_seconds: float | None = None
+    compile_seconds: float = 0.0
+    lost: tuple[str, ...] = ()
 
 
 PlanCallback = Callable[[EncodePlan], None]
@@ -87,7 +96,8 @@ class EncodeReport:
         tracks: Tracks of sound and subtitles that were carried along.
         left_out: Streams beside the pictures that were wanted but could not be carried, each with the reason.
         gops: A report for each GoP.
-        seconds: Wall-clock time of the encode; of one that was continued, that until its last finished GoP included.
+        seconds: Wall-clock time of the encode without `compile_seconds`; of one that was continued, that until its last
+            finished GoP included.
         device: Device that the fits ran on, e.g. "cpu".
         backend: Back end of the operators, e.g. "numba".
         size_target: Bytes that were asked for; None without such a target.
@@ -96,6 +106,7 @@ class EncodeReport:
         shortfall: Reason why a target was not reached; None if it was, or there was none.
         source_bits: Bits of a sample of the source; more than the 8 that are coded were dithered.
         n_gops_from_before: GoPs that were taken from the part file of an interrupted encode.
+        compile_seconds: Time that the encode waited for kernels to be compiled, once on a machine.
     """
 
     path: Path
@@ -119,3 +130,4 @@ class EncodeReport:
     shortfall: str | None = None
     source_bits: int = 8
     n_gops_from_before: int = 0
+    compile_seconds: float = 0.0

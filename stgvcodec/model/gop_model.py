@@ -167,6 +167,25 @@ def deformed_px(
     return means_px, *scale_splats(cholesky, colors, scale)
 
 
+def between(means: Tensor, cholesky: Tensor, colors: Tensor, share: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Interpolate the Gaussians of two frames: each is on the straight line between its two places.
+
+    The field itself is fitted at frames alone and swings in between.
+
+    Args:
+        means: Centres in both frames. [2, N, 2].
+        cholesky: Factors in both frames, [2, N, 3], or those that both share, [N, 3].
+        colors: Colours in both frames. [2, N, 3].
+        share: Share of the way to the second frame, in [0, 1].
+
+    Returns:
+        The Gaussians of one picture, as `rasterize` takes them.
+    """
+    # Rows of a factor between two are no longer than the longer of theirs, so that bounds on extents hold.
+    means, colors = (torch.lerp(each[:1], each[1:], share) for each in (means, colors))
+    return means, cholesky if cholesky.dim() == 2 else torch.lerp(cholesky[:1], cholesky[1:], share), colors
+
+
 def canonical_px(parameters: GopParameters, spec: GopSpec) -> tuple[Tensor, Tensor, Tensor]:
     """Return the Gaussians of one undeformed frame: means [1, N, 2] and factors [N, 3] in pixels, colours [1, N, 3]."""
     means_px = to_pixels(parameters.means[None], (spec.width, spec.height))

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ import stgvcodec.cli.exits as exits
 from stgvcodec.errors import (
     BackendUnavailableError,
     BitstreamError,
+    CancelledError,
     ConfigError,
     InputVideoError,
     OutputError,
@@ -71,6 +75,100 @@ def test_a_signal_becomes_an_exception_and_a_line(capsys, name: str) -> None:
     assert signal.getsignal(number) == before
     assert exits.exit_code_of(caught.value, traceback_wanted=True) == 128 + number
     assert capsys.readouterr().err == f"stgvcodec: error: interrupted by {name}; unfinished output was removed\n"
+
+
+def run(work: Callable[[threading.Event], None], *, reads_flag: bool) -> None:
+    """Run a piece of work as a command does; without a flag of its own it gets one that nobody sets."""
+    flagged = exits.interruptible() if reads_flag else contextlib.nullcontext(threading.Event())
+    with exits.raised_signals(), flagged as flag:
+        work(flag)
+
+
+def test_work_that_reads_a_flag_ends_by_it(capsys) -> None:
+    def work(flag: threading.Event) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        assert flag.is_set()
+        error = CancelledError("cancelled by the caller")
+        error.add_note("2 finished GoPs are kept")
+        raise error
+
+    with pytest.raises(exits.Interrupted) as caught:
+        run(work, reads_flag=True)
+    assert exits.exit_code_of(caught.value, traceback_wanted=False) == 128 + signal.SIGTERM
+    assert capsys.readouterr().err == "stgvcodec: error: interrupted by SIGTERM; 2 finished GoPs are kept\n"
+
+
+def test_what_its_caller_cancelled_stays_cancelled() -> None:
+    def work(_: threading.Event) -> None:
+        raise CancelledError("enough")
+
+    with pytest.raises(CancelledError):
+        run(work, reads_flag=True)
+
+
+def test_work_that_does_not_look_at_its_flag_is_interrupted(monkeypatch) -> None:
+    def work(_: threading.Event) -> None:
+        signal.raise_signal(signal.SIGINT)
+        time.sleep(600)
+
+    monkeypatch.setattr(exits, "_GRACE_SECONDS", 0.05)
+    with pytest.raises(exits.Interrupted):
+        run(work, reads_flag=True)
+
+
+def test_a_second_signal_does_not_wait_for_the_flag() -> None:
+    def work(_: threading.Event) -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(exits.Interrupted) as caught:
+        run(work, reads_flag=True)
+    assert caught.value.exit_code == 128 + signal.SIGINT
+
+
+@pytest.mark.parametrize("reads_flag", [True, False])
+def test_outputs_are_closed_whatever_comes_meanwhile(*, reads_flag: bool) -> None:
+    closed = []
+
+    def work(_: threading.Event) -> None:
+        try:
+            for _ in range(2 if reads_flag else 1):
+                signal.raise_signal(signal.SIGINT)
+        finally:
+            signal.raise_signal(signal.SIGINT)
+            closed.append("output")
+
+    with pytest.raises(exits.Interrupted):
+        run(work, reads_flag=reads_flag)
+    assert closed == ["output"]
+
+
+def test_what_will_not_be_closed_is_ended_by_one_more() -> None:
+    script = (
+        "import signal\n"
+        "from stgvcodec.cli import exits\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "with exits.raised_signals():\n"
+        "    try:\n"
+        "        signal.raise_signal(signal.SIGINT)\n"
+        "    finally:\n"
+        "        while True:\n"
+        "            signal.raise_signal(signal.SIGINT)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -signal.SIGINT
+
+
+@pytest.mark.parametrize("is_daemon", [True, False], ids=["none", "a compiler"])
+def test_a_thread_does_not_hold_up_an_interrupted_process(is_daemon: bool) -> None:
+    script = (
+        "import sys, threading, time\n"
+        "from stgvcodec.cli.exits import leave\n"
+        f"threading.Thread(target=time.sleep, args=(3600,), daemon={is_daemon}).start()\n"
+        "print('said')\n"
+        "sys.exit(leave(130))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (130, "said\n")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from stgvcodec.cli.progress import LiveProgress, PlainProgress, seconds_left, shown_progress
+from stgvcodec.cli.progress import LiveProgress, PlainProgress, TimeLeft, shown_progress
 from stgvcodec.cli.verbosity import Verbosity
 from stgvcodec.progress import Progress
 
@@ -27,12 +27,14 @@ class Terminal(io.StringIO):
 def test_a_plain_line_says_phase_step_quality_share_and_time_left(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
     progress = PlainProgress("encoding", clock=clock)
-    clock.now += 30
+    progress(Progress("gop 0: joint", frames_done=0, n_frames=40, fraction=0.01))
+    capsys.readouterr()
+    clock.now += 32
     progress(Progress("gop 1: joint", frames_done=10, n_frames=40, step=20, n_steps=50, psnr_db=27.123, fraction=0.25))
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err == (
-        "encoding: gop 1: joint, step 20/50, 10 of 40 frames done, 27.12 dB, 25 %, 1 min 30 s left\n"
+        "encoding: gop 1: joint, step 20/50, 10 of 40 frames done, 27.12 dB, 25 %, 1 min 40 s left\n"
     )
 
 
@@ -58,13 +60,35 @@ def test_plain_lines_come_at_growing_intervals_up_to_a_minute(capsys: pytest.Cap
     assert gaps[-1] == 60
 
 
+def test_what_comes_before_the_work_is_said_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    progress = PlainProgress("encoding", clock=clock)
+    for phase, fraction in (
+        ("looking ahead: frame 1", 0.0),
+        ("looking ahead: frame 2", 0.0),
+        ("compiling kernels, once on this machine", 0.0),
+        ("compiling kernels, once on this machine", 0.0),
+        ("gop 0: joint", 0.1),
+        ("gop 1: joint", 0.2),
+    ):
+        clock.now += 0.1
+        progress(Progress(phase, frames_done=0, n_frames=1, fraction=fraction))
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(": ")[1].split(",")[0] for line in lines] == ["looking ahead", "compiling kernels", "gop 0"]
+
+
 @pytest.mark.parametrize(
-    ("elapsed", "share", "left"),
-    [(30.0, 0.25, 90.0), (30.0, 1.0, 0.0), (30.0, None, None), (30.0, 0.0, None), (1.0, 0.5, None)],
-    ids=["a quarter done", "all done", "unknown", "nothing done", "too early"],
+    ("elapsed", "fraction", "left"),
+    [(30.0, 0.3, 105.0), (30.0, 1.0, 0.0), (30.0, None, None), (30.0, 0.0, None), (1.0, 0.5, None)],
+    ids=["a part done", "all done", "unknown", "nothing done", "too early"],
 )
-def test_time_left(elapsed: float, share: float | None, left: float | None) -> None:
-    assert seconds_left(elapsed, share) == left
+def test_time_left(elapsed: float, fraction: float | None, left: float | None) -> None:
+    """What comes before the first share of the work, here an hour, has no part in it."""
+    time_left = TimeLeft()
+    assert time_left.after(0.0, 0.0) is None
+    assert time_left.after(0.1, 3600.0) is None
+    found = time_left.after(fraction, 3600.0 + elapsed)
+    assert found == (None if left is None else pytest.approx(left))
 
 
 def test_quiet_shows_nothing() -> None:

@@ -230,10 +230,10 @@ def test_a_failing_gop_ends_the_others_that_are_under_way(tmp_path, monkeypatch)
     monkeypatch.setitem(PRESETS, "endless", endless)
     encode_gop = gop_scheduler.encode_gop
 
-    def failing(frames, config, seed, on_step, known):
+    def failing(frames, config, seed, on_step, known, costs):
         if seed == 1:
             raise OutputError("no")
-        return encode_gop(frames, config, seed, on_step, known)
+        return encode_gop(frames, config, seed, on_step, known, costs)
 
     monkeypatch.setattr(gop_scheduler, "encode_gop", failing)
     config = EncodeConfig(preset="endless", n_gaussians=20, gop=2, scene_cut=False)

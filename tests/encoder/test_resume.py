@@ -89,12 +89,12 @@ def fits(monkeypatch) -> Fits:
     seen = Fits()
     encode_gop = gop_scheduler.encode_gop
 
-    def watched(frames, config, seed, on_step, known):
+    def watched(frames, config, seed, on_step, known, costs):
         # The seed is the index.
         if seed == seen.stop:
             raise Stopped
         seen.begun.append(seed)
-        return encode_gop(frames, config, seed, on_step, known)
+        return encode_gop(frames, config, seed, on_step, known, costs)
 
     monkeypatch.setattr(gop_scheduler, "encode_gop", watched)
     return seen
@@ -433,11 +433,11 @@ def test_a_gop_that_is_finished_before_its_turn_is_kept(plain, tmp_path, monkeyp
     held = threading.Event()
     counted, hold = gop_scheduler.encode_gop, encoder.PartFile.hold
 
-    def first_waits(frames, config, seed, on_step, known):
+    def first_waits(frames, config, seed, on_step, known, costs):
         if seed == 0:
             held.wait(60)
             raise StgvError("the first one fails")
-        return counted(frames, config, seed, on_step, known)
+        return counted(frames, config, seed, on_step, known, costs)
 
     def told(part, gop) -> None:
         hold(part, gop)

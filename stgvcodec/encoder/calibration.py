@@ -1,0 +1,88 @@
+"""A few steps of each kind, on the first frames of the video itself, say how long its encode will take on a device."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from stgvcodec.device import on_device
+from stgvcodec.encoder.encode_gop import GopConfig, fit_stages, make_trainer, memory_named
+from stgvcodec.encoder.step_costs import StepCosts
+from stgvcodec.fit.phases import Phase
+from stgvcodec.fit.trainer import GopTrainer
+from stgvcodec.ops.threads import one_torch_thread
+
+# Steps before those that are timed, and timed: the first of a phase is not like the others, above all on a GPU, where
+# it is recorded as a graph.
+_N_STEPS = {"cpu": (1, 2), "cuda": (10, 50)}
+
+
+def calibrate(
+    frames: npt.NDArray[np.uint8], config: GopConfig, seed: int, known: npt.NDArray[np.bool_] | None = None
+) -> StepCosts:
+    """Measure what the parts of a fit cost, by the beginning of one and a few steps of each kind.
+
+    Args:
+        frames: RGB frames of a GoP. [T, H, W, 3] uint8.
+        config: Configuration of the fit.
+        seed: Seed of everything random.
+        known: Pixels that count; None: all. [T, H, W] bool.
+
+    Returns:
+        The costs. Phases of a kind that the preset has not cost what a rendered frame costs.
+
+    Raises:
+        StgvError: the device has not enough memory.
+    """
+    begin = time.perf_counter()
+    with one_torch_thread(), on_device(config.device), memory_named(frames, config), _no_log():
+        trainer = make_trainer(frames, config, seed, known)
+        setup_seconds = time.perf_counter() - begin
+        stages = fit_stages(config, trainer.spec.n_frames, has_paths=trainer.paths is not None)
+        phases = [stage.phase for stage in stages]
+        on_paths = [phase for phase in phases if phase.target == "paths"]
+        plain = [phase for phase in phases if phase.target == "pictures" and not phase.quantized]
+        quantized = [phase for phase in phases if phase.quantized]
+        path_seconds = _step_seconds(trainer, on_paths[-1]) if on_paths else 0.0
+        n_added = sum(stage.n_added for stage in stages)
+        if n_added:
+            trainer.densify(n_added)
+        frame_seconds = _step_seconds(trainer, plain[-1]) if plain else 0.0
+        quantized_seconds = _step_seconds(trainer, quantized[-1]) if quantized else frame_seconds
+    return StepCosts(setup_seconds, path_seconds, frame_seconds or quantized_seconds, quantized_seconds)
+
+
+@contextlib.contextmanager
+def _no_log() -> Iterator[None]:
+    """Keep silent about fits that are not those of the encode."""
+    log = logging.getLogger("stgvcodec.fit")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
+
+
+def _step_seconds(trainer: GopTrainer, phase: Phase) -> float:
+    """Return the time of a step of a phase, for each frame that it renders."""
+    n_before, n_timed = _N_STEPS[trainer.frames.device.type]
+    times: list[float] = []
+
+    def on_step(_: Phase, step: int, loss: Tensor) -> None:
+        if step in (n_before, n_before + n_timed):
+            # Fetching the loss waits for the step.
+            float(loss)
+            times.append(time.perf_counter())
+
+    trainer.run(replace(phase, n_steps=n_before + n_timed, field_held=0.0), on_step)
+    # A device without room for a step's frames takes fewer at once, in more steps.
+    seconds = (times[-1] - times[0]) / n_timed
+    return seconds / (phase.frames_per_step if phase.target == "pictures" else 1)
