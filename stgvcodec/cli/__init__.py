@@ -17,6 +17,7 @@ from stgvcodec.cli.doctor import doctor_command
 from stgvcodec.cli.encode import encode_command
 from stgvcodec.cli.exits import Interrupted, exit_code_of, leave, open_standard_streams, raised_signals
 from stgvcodec.cli.info import info_command
+from stgvcodec.cli.inspect import inspect_command
 from stgvcodec.cli.play import play_command
 from stgvcodec.cli.rd import rd_command
 from stgvcodec.cli.verbosity import Verbosity, logging_to_stderr
@@ -44,6 +45,7 @@ for _command in (
     decode_command,
     play_command,
     info_command,
+    inspect_command,
     verify_command,
     compare_command,
     rd_command,

@@ -25,7 +25,8 @@ from stgvcodec.errors import BitstreamError
 
 # The search for a header begins with few bytes, since the next chunk mostly begins where the last one ended.
 _FIRST_BLOCK_BYTES, _BLOCK_BYTES = 1 << 10, 1 << 20
-_MAX_PASSES = 8
+MAX_PASSES = 8
+"""Bytes that may be checked over the bytes of the file, since chunks of a hostile file may lie in one another."""
 
 
 @dataclass
@@ -184,11 +185,11 @@ def _gop_fault(timing: GopTiming, n_frames: int, result: Recovered) -> str | Non
 def _intact_chunks(source: ByteSource, start: int, notes: list[str]) -> Iterator[Chunk]:
     """Yield every chunk whose two CRCs hold, front to back; describe in `notes` what lies between them."""
     # a hostile file may hold many headers that each claim most of it: bound the bytes that are checked
-    budget = _MAX_PASSES * source.n_bytes
+    budget = MAX_PASSES * source.n_bytes
     position = damage_start = start
     reason = "no chunk begins here"
     fault: str | None
-    while (chunk := _next_header(source, position)) is not None:
+    while (chunk := next_header(source, position)) is not None:
         if chunk.end > source.n_bytes:
             fault = f"the {chunk.name} is cut short: it ends at byte {chunk.end}, the file at {source.n_bytes}"
         elif budget < chunk.n_bytes:
@@ -221,7 +222,7 @@ def _payload_fault(source: ByteSource, chunk: Chunk) -> str | None:
     return None
 
 
-def _next_header(source: ByteSource, position: int) -> Chunk | None:
+def next_header(source: ByteSource, position: int) -> Chunk | None:
     """Find the first intact chunk header at or behind a position."""
     n_searched = _FIRST_BLOCK_BYTES
     while position < source.n_bytes:

@@ -206,8 +206,8 @@ def decode_conditional_slowly(
     models: list[list[Model | int]] = []
     for attribute in attributes.attributes:
         is_coded = attribute.alphabet > 1
-        thresholds.append(_read_thresholds(reader, attribute) if is_coded and attribute.context_of else [])
-        models.append([_read_class(reader, attribute) for _ in range(len(thresholds[-1]) + 1)] if is_coded else [0])
+        thresholds.append(read_thresholds(reader, attribute) if is_coded and attribute.context_of else [])
+        models.append([read_class(reader, attribute) for _ in range(len(thresholds[-1]) + 1)] if is_coded else [0])
     has_coder = any(isinstance(model, Model) for of_attribute in models for model in of_attribute)
     words_start = reader.position
     words = take_words(reader, has_coder)
@@ -231,7 +231,12 @@ def decode_conditional_slowly(
         raise wrong_state(reader, words_start)
 
 
-def _read_thresholds(reader: ByteReader, attribute: Attribute) -> list[int]:
+def read_thresholds(reader: ByteReader, attribute: Attribute) -> list[int]:
+    """Read the thresholds between the classes of an attribute that has context symbols.
+
+    Raises:
+        BitstreamError: there are too many, or they do not rise.
+    """
     start = reader.position
     n = reader.u8()
     if n >= _MAX_CLASSES:
@@ -242,8 +247,12 @@ def _read_thresholds(reader: ByteReader, attribute: Attribute) -> list[int]:
     return thresholds
 
 
-def _read_class(reader: ByteReader, attribute: Attribute) -> Model | int:
-    """Read the model of a class, or the symbol of all its items where it is constant."""
+def read_class(reader: ByteReader, attribute: Attribute) -> Model | int:
+    """Read the model of a class, or the symbol of all its items where it is constant.
+
+    Raises:
+        BitstreamError: the model is not valid here.
+    """
     if reader.remaining and reader.data[reader.position] == _RAW_BYTE:
         raise reader.error(f"{attribute.name}: model byte {_RAW_BYTE} is not defined in a conditional stream")
     decoded = read_model(reader, SymbolArray(attribute.name, 1, attribute.alphabet))

@@ -92,6 +92,11 @@ def join_gaps_slowly(buckets: Symbols, reader: ByteReader, buckets_at: int) -> n
     beyond = np.flatnonzero((values > 1 << _CODE_BITS) | (codes >= 1 << _CODE_BITS))
     if len(beyond):
         raise _points_error(reader, buckets_at, f"the Morton code of point {beyond[0]} does not fit {_CODE_BITS} bits")
+    return join_codes(codes)
+
+
+def join_codes(codes: npt.NDArray[np.int64]) -> npt.NDArray[np.uint16]:
+    """Return the points (x, y) of Morton codes below 2^32: the inverse of `morton_codes`. [N, 2] uint16."""
     even = np.stack([codes, codes >> 1], axis=1) & _SPREAD[-1][1]
     for (shift, _), mask in zip(_SPREAD[::-1], (0x33333333, 0x0F0F0F0F, 0x00FF00FF, 0x0000FFFF), strict=True):
         even = (even | even >> shift) & mask

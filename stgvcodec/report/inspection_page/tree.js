@@ -1,0 +1,47 @@
+// The bytes of the file as a tree, whose branches are made when they are opened.
+
+function hexadecimal(n) {
+  return n.toString(16).padStart(6, "0");
+}
+
+function treeRow(node) {
+  const size = DATA.file.bytes || 1;
+  const badge = node.crc === undefined ? null : el("span", { class: `badge ${node.crc ? "ok" : "bad"}` }, node.crc ? "CRC ok" : "CRC bad");
+  const section = node.section ? el("span", { class: "section", title: `bitstream_spec.md, section ${node.section}` },
+    `\u00a7${node.section} ${DATA.sections[node.section] || ""}`) : null;
+  const isBad = node.crc === false || node.name === "magic";
+  return el("span", { class: "row" },
+    el("span", { class: "what" }, node.name, node.value === undefined ? null : el("span", { class: "value" }, ` ${node.value}`), badge, section),
+    el("span", { class: "at" }, hexadecimal(node.first)),
+    el("span", { class: "size" }, count(node.bytes), el("span", { class: "share", style: { width: `${(100 * node.bytes) / size}%` } })),
+    node.note ? el("span", { class: isBad ? "note" : "info" }, node.note) : null);
+}
+
+function branch(node) {
+  if (!node.children) return el("div", { class: "leaf" }, treeRow(node));
+  const details = el("details", {}, el("summary", {}, treeRow(node)));
+  let isMade = false;
+  details.addEventListener("toggle", () => {
+    if (isMade) return;
+    isMade = true;
+    details.append(...node.children.map(branch));
+  });
+  return details;
+}
+
+function drawTree() {
+  const head = el("div", { class: "leaf" }, el("span", { class: "row" }, el("strong", { class: "what" }, "piece"),
+    el("span", { class: "at" }, "offset"), el("span", { class: "size" }, "bytes")));
+  // Of many chunks those that follow are shown when they are asked for.
+  const most = 200;
+  const more = (from) => {
+    const nodes = DATA.tree.slice(from, from + most).map(branch);
+    const rest = DATA.tree.length - from - most;
+    if (rest > 0) {
+      const button = el("button", { type: "button", on: { click: () => button.replaceWith(...more(from + most)) } }, `${count(rest)} more`);
+      nodes.push(button);
+    }
+    return nodes;
+  };
+  fill(byId("tree"), head, ...more(0));
+}
