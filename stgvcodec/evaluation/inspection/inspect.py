@@ -12,7 +12,6 @@ import numpy as np
 
 from stgvcodec.bitstream.container.overhead import video_bytes
 from stgvcodec.bitstream.payload.anatomy import payload_anatomy
-from stgvcodec.bitstream.payload.head import payload_stream_bytes
 from stgvcodec.bitstream.payload.pack import unpack_gop
 from stgvcodec.bitstream.syntax.pieces import Piece
 from stgvcodec.bitstream.syntax.sections import SECTIONS
@@ -228,13 +227,7 @@ class _Gathering:
         return self._data(shown)
 
     def _timeline(self, slot: GopSlot) -> dict[str, Any]:
-        streams: dict[str, int] = {}
-        reader = self.opened.reader
-        if slot.place is not None and reader is not None:
-            try:
-                streams = payload_stream_bytes(reader.read_gop(slot.place))
-            except StgvError as error:
-                slot.fault = slot.fault or str(error)
+        streams = slot.streams
         key = "container" if streams else "damaged"
         gop: dict[str, Any] = {"offset": slot.offset, "bytes": slot.n_bytes}
         gop["streams"] = {**streams, key: slot.n_bytes - sum(streams.values())}

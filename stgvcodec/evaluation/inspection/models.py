@@ -52,7 +52,8 @@ def _group(name: str, arrays: Sequence[ModelledSymbols]) -> dict[str, object]:
         counts += own
         expected += by_model
         if len(arrays) > 1 and len(array.symbols):
-            classes.append({"contexts": array.contexts, "model": array.described, **_figures([array], own, by_model)})
+            contexts = list(array.contexts or ())
+            classes.append({"contexts": contexts, "model": array.described, **_figures([array], own, by_model)})
     model = arrays[0].described if len(arrays) == 1 else f"{len(arrays)} classes, each with its model"
     return {
         "name": name,

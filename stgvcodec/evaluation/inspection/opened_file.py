@@ -12,6 +12,8 @@ from stgvcodec.bitstream.container.chunks import ChunkType
 from stgvcodec.bitstream.container.index import GopEntry
 from stgvcodec.bitstream.container.reader import StgvReader
 from stgvcodec.bitstream.container.source import ByteSource
+from stgvcodec.bitstream.syntax.pieces import Piece
+from stgvcodec.bitstream.syntax.tables import STREAMS
 from stgvcodec.decoder.video_decoder import VideoDecoder
 from stgvcodec.errors import BitstreamError
 
@@ -25,6 +27,7 @@ class GopSlot:
         n_bytes: Size of the chunk, bytes.
         entry: Frames and timestamps of the GoP; None where nothing says them.
         place: Index of the GoP in the reader's list; None where it cannot be read.
+        streams: Bytes of each stream, head as "side_info", as `payload_stream_bytes` counts; empty where unknown.
         fault: Why the GoP cannot be decoded; empty where it can.
     """
 
@@ -32,6 +35,7 @@ class GopSlot:
     n_bytes: int
     entry: GopEntry | None
     place: int | None
+    streams: dict[str, int]
     fault: str = ""
 
 
@@ -97,5 +101,14 @@ def open_file(path: Path, stack: ExitStack, **options: Any) -> OpenedFile:
         if chunk is not None and chunk.type == ChunkType.GOP:
             place = places.get(chunk.offset)
             fault = "" if place is not None else piece.note or "it cannot be decoded without the rest of the file"
-            opened.slots.append(GopSlot(chunk.offset, chunk.n_bytes, entries.get(chunk.offset), place, fault))
+            entry = entries.get(chunk.offset)
+            opened.slots.append(GopSlot(chunk.offset, chunk.n_bytes, entry, place, _stream_bytes(piece), fault))
     return opened
+
+
+def _stream_bytes(gop: Piece) -> dict[str, int]:
+    sizes = {piece.name: piece.n_bytes for piece in gop.children}
+    if not set(STREAMS) <= set(sizes):
+        return {}
+    head = sizes["GOP_HEADER"] + sizes["STREAM_LENGTHS"]
+    return {name: sizes[name] + (head if name == "side_info" else 0) for name in STREAMS}

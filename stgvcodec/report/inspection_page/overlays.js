@@ -8,7 +8,7 @@ function drawMap(c, scale, picture) {
   const top = mapTop(picture);
   for (let row = 0; row < rows; row += 1) {
     for (let column = 0; column < columns; column += 1) {
-      c.fillStyle = ramp(found[row * columns + column] / top, 0.8);
+      c.fillStyle = ramp(found[row * columns + column] / top, 0.7);
       // A little larger, so that no seams are seen between the cells.
       c.fillRect(column * cell * scale, row * cell * scale, cell * scale + 0.5, cell * scale + 0.5);
     }

@@ -57,7 +57,7 @@ function drawOverlay() {
     const { gain, long } = drawMotion(c, scale, picture, view.since, width, height);
     const since = view.since === "before" ? "the frame before" : "where they are transmitted";
     caption.push(view.since === "before" && picture.k === 0
-      ? "It is the first frame of its GoP: there is no frame before it."
+      ? "It is the first frame of its GoP, so that there is no frame before it; choose another, or since \u201cas transmitted\u201d."
       : `Mean motion of the Gaussians since ${since}, arrows \u00d7${gain}; the longest is ${long.toFixed(2)} pixels.`);
     drawChosen(c, scale, picture);
   } else {
@@ -81,7 +81,7 @@ function pictureControls(redraw) {
   const views = Object.entries(VIEWS).filter(([name]) => DATA.pictures.some((picture) => picture[name]));
   const overlays = [["none", "none"], ["map", "bits"], ["ellipses", "Gaussians"], ["motion", "motion"]];
   fill(byId("picture-controls"),
-    el("span", { class: "group", role: "group", "aria-label": "Overlay" }, "overlay", ...overlays.map(([name, text]) => pressable(
+    el("span", { class: "group", role: "group", "aria-label": "Overlay" }, el("span", { class: "label" }, "overlay"), ...overlays.map(([name, text]) => pressable(
       text, state.overlay === name, () => {
         state.overlay = name;
         redraw();

@@ -55,9 +55,12 @@ function drawTimeline() {
   c.fillStyle = color("--muted");
   c.textAlign = "left";
   c.fillText("bytes a GoP", 2, 11);
-  c.fillText(`frame ${count(DATA.gops.length && DATA.gops[0].first ? DATA.gops[0].first : 0)}`, frame.left, height - 6);
+  const known = DATA.gops.filter((gop) => gop.first !== undefined);
+  const isKnown = known.length === DATA.gops.length;
+  const last = known.at(-1);
+  c.fillText(isKnown ? `frame ${count(known[0].first)}` : "GoP 0", frame.left, height - 6);
   c.textAlign = "right";
-  c.fillText(count(gopStarts.at(-1) - 1), width - frame.right, height - 6);
+  c.fillText(isKnown ? count(last.first + last.frames - 1) : count(DATA.gops.length - 1), width - frame.right, height - 6);
   drawPsnr(c, width, frame, floor, x);
 }
 
