@@ -71,6 +71,10 @@ def inspect_command(
     check_address(file, "stgvcodec inspect - -o page.html")
     check_overwrite(file, page, yes=yes, no=no)
     from stgvcodec.evaluation.inspection.inspect import inspect
+    from stgvcodec.media.atomic import refuse_same_file
+
+    if source is not None:
+        refuse_same_file(source, page)
 
     with spooled(file) as readable, shown_progress("inspecting", verbosity) as progress:
         report = inspect(

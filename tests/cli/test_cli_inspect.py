@@ -45,6 +45,15 @@ def test_wrong_arguments_are_refused(cli, encoded: Path, tmp_path: Path, argumen
     assert not (tmp_path / "page.html").exists()
 
 
+def test_a_page_never_takes_the_place_of_its_source(cli, encoded: Path, clip: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "source.png"
+    copy.write_bytes((clip / "000.png").read_bytes())
+    kept = copy.read_bytes()
+    cli("inspect", encoded, "--source", copy, "-o", copy, "-y").assert_refused(2, "would overwrite the input")
+    cli("inspect", encoded, "-o", encoded, "-y").assert_refused(2, "would overwrite the input")
+    assert copy.read_bytes() == kept
+
+
 def test_a_file_that_is_none_is_refused(cli, clip: Path, tmp_path: Path) -> None:
     cli("inspect", clip / "000.png", "-o", tmp_path / "page.html").assert_refused(4, "not a .stgv file")
 

@@ -108,4 +108,12 @@ function ramp(share, alpha = 1) {
   return `rgba(${mixed.join(",")},${alpha})`;
 }
 
-const RAMP_STYLE = `linear-gradient(to right, ${[0, 0.25, 0.5, 0.75, 1].map((share) => ramp(share)).join(",")})`;
+// Lines on a dark ground leave out the darkest colours.
+function lineRamp(share, alpha = 1) {
+  return ramp(0.3 + 0.7 * Math.min(Math.max(share, 0), 1), alpha);
+}
+
+function legend(colors) {
+  const stops = [0, 0.25, 0.5, 0.75, 1].map((share) => colors(share)).join(",");
+  return el("span", { class: "ramp", style: { background: `linear-gradient(to right, ${stops})` } });
+}

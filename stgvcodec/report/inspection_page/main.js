@@ -8,9 +8,9 @@ function drawHead() {
   byId("summary").textContent = file.width
     ? `Format ${file.version}, profile ${file.profile}, written by ${file.tool}`
     : "Nothing of this file can be decoded; its bytes are below.";
-  const carried = file.carriedBytes ? [["sound and the like", bytes(file.carriedBytes)]] : [];
+  const carried = file.carriedBytes ? [["carried along", bytes(file.carriedBytes)]] : [];
   const pairs = file.width ? [
-    ["size", bytes(file.bytes)], ["rate", `${file.bpp.toFixed(4)} bpp`], ["picture", `${file.width}\u00d7${file.height}`],
+    ["size", bytes(file.bytes)], ["rate", `${file.bpp.toFixed(3)} bpp`], ["picture", `${file.width}\u00d7${file.height}`],
     ["frames", `${count(file.frames)} in ${plural(DATA.gops.length, "GoP")}`], ["frames a second", String(file.rate)], ...carried,
     ...(DATA.hasSource ? [["PSNR", decibel(DATA.psnr)]] : []), ["state", isDamaged ? "damaged" : "intact"],
   ] : [["size", bytes(file.bytes)], ["state", "damaged"]];

@@ -46,7 +46,7 @@ function drawEllipses(c, scale, picture, width, height) {
   c.lineWidth = gaussians.n > 6000 && scale < 2 ? 0.6 : 1;
   for (let i = 0; i < gaussians.n; i += 1) {
     if (Number.isNaN(places.x[i]) || Number.isNaN(places.l1[i])) continue;
-    c.strokeStyle = ramp((gaussians.total[i] - low) / (high - low || 1), 0.75);
+    c.strokeStyle = lineRamp((gaussians.total[i] - low) / (high - low || 1), 0.8);
     outline(c, scale, places, i, 1);
   }
 }
@@ -104,7 +104,7 @@ function drawMotion(c, scale, picture, since, width, height) {
   for (const { x, y, dx, dy } of arrows) {
     const size = Math.hypot(dx, dy);
     const [endX, endY] = [(x + dx * gain) * scale, (y + dy * gain) * scale];
-    c.strokeStyle = ramp(0.35 + 0.65 * (long ? size / long : 0));
+    c.strokeStyle = lineRamp(long ? size / long : 0);
     c.fillStyle = c.strokeStyle;
     c.lineWidth = 1.6;
     c.beginPath();

@@ -42,7 +42,7 @@ function drawOverlay() {
   if (state.overlay === "map") {
     drawMap(c, scale, picture);
     const { cell, total, outside } = picture.map;
-    caption.push("Bits of the Gaussians, spread over where they lie: ", el("span", { class: "ramp", style: { background: RAMP_STYLE } }),
+    caption.push("Bits of the Gaussians, spread over where they lie: ", legend(ramp),
       ` 0 to ${mapTop(picture).toFixed(0)} bits a cell of ${cell}\u00d7${cell} pixels; ${count(total / 8)} B in all, `
       + `${percent(outside / total)} of them outside the picture. They serve all frames of the GoP.`);
   } else if (state.overlay === "ellipses") {
@@ -51,7 +51,7 @@ function drawOverlay() {
     const [low, high] = [0.02, 0.98].map((share) => gaussians.sorted[Math.floor(share * (gaussians.n - 1))]);
     const part = gaussians.stride > 1 ? `one in ${gaussians.stride} of ${count(gaussians.all)}` : count(gaussians.n);
     caption.push(`${part} Gaussians, outlines at one standard deviation, by what each costs: `,
-      el("span", { class: "ramp", style: { background: RAMP_STYLE } }), ` ${low.toFixed(0)} to ${high.toFixed(0)} bits. Click one.`);
+      legend(lineRamp), ` ${low.toFixed(0)} to ${high.toFixed(0)} bits. Click one.`);
     drawChosen(c, scale, picture);
   } else if (state.overlay === "motion") {
     const { gain, long } = drawMotion(c, scale, picture, view.since, width, height);

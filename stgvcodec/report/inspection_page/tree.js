@@ -4,27 +4,29 @@ function hexadecimal(n) {
   return n.toString(16).padStart(6, "0");
 }
 
-function treeRow(node) {
+// A section that is that of the piece around is not said again.
+function treeRow(node, around) {
   const size = DATA.file.bytes || 1;
   const badge = node.crc === undefined ? null : el("span", { class: `badge ${node.crc ? "ok" : "bad"}` }, node.crc ? "CRC ok" : "CRC bad");
-  const section = node.section ? el("span", { class: "section", title: `bitstream_spec.md, section ${node.section}` },
+  const section = node.section && node.section !== around ? el("span", { class: "section", title: `bitstream_spec.md, section ${node.section}` },
     `\u00a7${node.section} ${DATA.sections[node.section] || ""}`) : null;
+  const name = node.rest ? `${plural(node.rest, "chunk")} more, not listed` : node.name;
   const isBad = node.crc === false || node.name === "magic";
   return el("span", { class: "row" },
-    el("span", { class: "what" }, node.name, node.value === undefined ? null : el("span", { class: "value" }, ` ${node.value}`), badge, section),
+    el("span", { class: "what" }, name, node.value === undefined ? null : el("span", { class: "value" }, ` ${node.value}`), badge, section),
     el("span", { class: "at" }, hexadecimal(node.first)),
     el("span", { class: "size" }, count(node.bytes), el("span", { class: "share", style: { width: `${(100 * node.bytes) / size}%` } })),
     node.note ? el("span", { class: isBad ? "note" : "info" }, node.note) : null);
 }
 
-function branch(node) {
-  if (!node.children) return el("div", { class: "leaf" }, treeRow(node));
-  const details = el("details", {}, el("summary", {}, treeRow(node)));
+function branch(node, around) {
+  if (!node.children) return el("div", { class: "leaf" }, treeRow(node, around));
+  const details = el("details", {}, el("summary", {}, treeRow(node, around)));
   let isMade = false;
   details.addEventListener("toggle", () => {
     if (isMade) return;
     isMade = true;
-    details.append(...node.children.map(branch));
+    details.append(...node.children.map((child) => branch(child, node.section)));
   });
   return details;
 }
@@ -35,7 +37,7 @@ function drawTree() {
   // Of many chunks those that follow are shown when they are asked for.
   const most = 200;
   const more = (from) => {
-    const nodes = DATA.tree.slice(from, from + most).map(branch);
+    const nodes = DATA.tree.slice(from, from + most).map((node) => branch(node));
     const rest = DATA.tree.length - from - most;
     if (rest > 0) {
       const button = el("button", { type: "button", on: { click: () => button.replaceWith(...more(from + most)) } }, `${count(rest)} more`);

@@ -18,7 +18,7 @@ function drawWorth() {
     return el("tr", { class: row.part ? "part" : null },
       el("td", {}, row.part ? null : el("span", { class: "swatch", style: { background: stream } }), name),
       el("td", {}, count(row.bytes)),
-      el("td", {}, db === null ? "none" : db.toFixed(2)),
+      el("td", {}, db === null ? "identical" : db.toFixed(2)),
       el("td", { class: "track" }, el("span", { class: "bar", style: { width: `${(100 * Math.max(db ?? 0, 0)) / most}%`, background: stream } })),
       el("td", {}, !bySource || db === null || !row.bytes ? "" : (db / (row.bytes / 1000)).toFixed(2)),
       el("td", { class: "text wide" }, row.instead));

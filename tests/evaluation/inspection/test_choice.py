@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import doctest
+
 import pytest
 
+from stgvcodec.evaluation.inspection import choice
 from stgvcodec.evaluation.inspection.choice import by_halves, chosen_frames, spread
 
 
@@ -26,3 +29,8 @@ def test_no_more_frames_are_chosen_than_asked_for(frames, most, n_chosen):
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 8, 100])
 def test_halves_are_an_order_of_all(n):
     assert sorted(by_halves(n)) == list(range(n))
+
+
+def test_examples():
+    result = doctest.testmod(choice)
+    assert (result.failed, result.attempted) == (0, 3)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import doctest
 import io
 import json
 import math
@@ -242,6 +243,29 @@ def test_what_has_no_room_is_left_out_and_said(encoded, monkeypatch):
     assert all(detail["n"] == math.ceil(detail["all"] / detail["stride"]) for detail in details)
     assert re.search("2 of 4 pictures", " ".join(data["leftOut"]))
     assert re.search(r"GoP 0: of its \d+ Gaussians one in \d+ can be clicked", " ".join(data["leftOut"]))
+
+
+def test_a_tree_of_many_chunks_counts_those_that_are_not_listed(encoded, monkeypatch):
+    whole = inspection(encoded.path, n_pictures=1, device="cpu")["tree"]
+    monkeypatch.setattr("stgvcodec.evaluation.inspection.byte_tree._MOST_NODES", 2)
+    tree = inspection(encoded.path, n_pictures=1, device="cpu")["tree"]
+    assert [node["name"] for node in tree] == ["magic", "FILE_HEADER", "", "END"]
+    assert tree[2]["rest"] == len(whole) - 3
+    assert sum(node["bytes"] for node in tree) == encoded.path.stat().st_size
+
+
+def test_a_file_beyond_the_budget_is_shown_without_pictures(encoded):
+    data = inspection(encoded.path, max_memory=1000, device="cpu")
+    assert all("memory" in gop["fault"] for gop in data["gops"])
+    assert sum(data["gops"][0]["streams"].values()) == data["gops"][0]["bytes"]
+    assert data["pictures"] == []
+
+
+def test_examples(encoded, tmp_path, monkeypatch):
+    (tmp_path / "clip.stgv").write_bytes(encoded.path.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    result = doctest.testmod(inspect_module)
+    assert (result.failed, result.attempted) == (0, 6)
 
 
 def test_numbers_out_of_sight_are_marked():
