@@ -84,10 +84,12 @@ def background(page) -> tuple[int, ...]:
 
 def n_colors(page, canvas: str) -> int:
     """Different colours that are drawn on a canvas."""
+    # It is copied to be read, since a canvas that is drawn on and read by turns makes Chromium complain.
     script = f"""() => {{
       const canvas = document.querySelector({canvas!r});
-      const data = new Uint32Array(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.buffer);
-      return new Set(data).size;
+      const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d", {{ willReadFrequently: true }});
+      copy.drawImage(canvas, 0, 0);
+      return new Set(new Uint32Array(copy.getImageData(0, 0, canvas.width, canvas.height).data.buffer)).size;
     }}"""
     return page.evaluate(script)
 
