@@ -6,6 +6,7 @@ import io
 import json
 import math
 import re
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from PIL import Image
 from stgvcodec import VideoDecoder, compare, read_info
 from stgvcodec.bitstream import StgvReader
 from stgvcodec.errors import BitstreamError, ConfigError, MissingFileError, OutputError
+from stgvcodec.evaluation.inspection import gathering
 from stgvcodec.evaluation.inspection import inspect as inspect_module
 from stgvcodec.evaluation.inspection.gaussians import bits_map
 from stgvcodec.evaluation.inspection.inspect import inspect, inspection
@@ -184,6 +186,23 @@ def test_a_damaged_gop_is_shown_as_damaged(encoded, tmp_path):
     assert data["framesDb"] == [[k, pytest.approx(intact.per_frame[k].psnr_db, abs=1e-3)] for k in (4, 5, 6)]
 
 
+def test_streams_that_are_malformed_behind_their_crc_are_said(encoded, tmp_path):
+    with StgvReader(encoded.path) as reader:
+        first, second = reader.gops
+    data = bytearray(encoded.path.read_bytes())
+    end = first.offset + first.n_bytes - 4
+    data[end - 1] ^= 1  # the last byte of the field's coder
+    data[end : end + 4] = zlib.crc32(data[first.offset + 14 : end]).to_bytes(4, "little")
+    path = tmp_path / "malformed.stgv"
+    path.write_bytes(data)
+    told = inspection(path, source=encoded.source, device="cpu")
+
+    assert "GoP field" in told["gops"][0]["fault"]
+    assert told["gops"][0]["streams"]["field"] > 0
+    assert {shown["gop"] for shown in told["pictures"]} == {1}
+    assert [frame for frame, _ in told["framesDb"]] == list(range(second.first_frame, 7))
+
+
 @pytest.mark.parametrize("at", [2, 20, 40, 100, 600, -40, -3])
 def test_any_damage_makes_a_page(encoded, tmp_path, at):
     data = bytearray(encoded.path.read_bytes())
@@ -233,8 +252,8 @@ def test_a_source_that_ends_early_is_said(encoded, clip, tmp_path):
 def test_what_has_no_room_is_left_out_and_said(encoded, monkeypatch):
     whole = inspection(encoded.path, n_pictures=4, device="cpu")
     sizes = [len(shown["decoded"]) for shown in whole["pictures"]]
-    monkeypatch.setattr(inspect_module, "_PICTURE_BYTES", sizes[0] + sizes[-1] + 1)
-    monkeypatch.setattr(inspect_module, "_GAUSSIAN_BYTES", 2 * 20 * 96)
+    monkeypatch.setattr(gathering, "_PICTURE_BYTES", sizes[0] + sizes[-1] + 1)
+    monkeypatch.setattr(gathering, "_GAUSSIAN_BYTES", 2 * 20 * 96)
     data = inspection(encoded.path, n_pictures=4, device="cpu")
 
     assert [shown["frame"] for shown in data["pictures"]] == [0, 6]
