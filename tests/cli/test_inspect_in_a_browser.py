@@ -191,11 +191,12 @@ def test_overlays_models_and_bytes_answer(opened, page_file):
 
         gop = page.locator("#tree > details", has_text="GOP").last
         gop.locator("summary").first.click()
+        shapes = gop.locator("details", has_text="\u00a74.5 shapes and colors").first
+        shapes.wait_for()
         assert "CRC ok" in gop.inner_text()
-        assert "\u00a74.5 shapes and colors" in gop.inner_text()
-        shapes = gop.locator("details", has_text="shapes and colors").first
         shapes.locator("summary").first.click()
-        assert "model of log scale of l1" in shapes.inner_text()
+        # Branches are made when they are opened, a moment after the click.
+        shapes.get_by_text("model of log scale of l1").wait_for()
 
 
 @pytest.mark.parametrize("cut", [None, 2000, 60], ids=["flipped bit", "cut in a GoP", "cut in the file header"])

@@ -4,13 +4,19 @@ const DATA = JSON.parse(byId("inspection").textContent);
 
 const STREAMS = ["field", "colors", "shapes", "point_bits", "points", "side_info", "container", "damaged"];
 const STREAM_COLORS = {
-  field: "#009e73", colors: "#d55e00", shapes: "#e69f00", point_bits: "#56b4e9", points: "#0072b2", side_info: "#cc79a7",
+  field: "#009e73", colors: "#d55e00", shapes: "#e69f00", point_bits: "#56b4e9", points: "#0072b2",
+  side_info: "#cc79a7",
   container: "#8a8f94", damaged: "#b3261e",
 };
 const STREAM_MEANINGS = {
-  field: "motion, change of colour and shape", colors: "colours of the Gaussians", shapes: "sizes and slants of the Gaussians",
-  point_bits: "places of the Gaussians, low bits", points: "places of the Gaussians", side_info: "headers, scales and offsets",
-  container: "chunk framing and timestamps", damaged: "cannot be decoded",
+  field: "motion, change of colour and shape",
+  colors: "colours of the Gaussians",
+  shapes: "sizes and slants of the Gaussians",
+  point_bits: "places of the Gaussians, low bits",
+  points: "places of the Gaussians",
+  side_info: "headers, scales and offsets",
+  container: "chunk framing and timestamps",
+  damaged: "cannot be decoded",
 };
 
 const VIEWS = { decoded: "decoded", source: "source", error: `error \u00d7${DATA.errorGain}` };
@@ -34,12 +40,18 @@ function gaussiansOf(gop) {
   if (!detail) return null;
   if (!unpackedGaussians.has(gop)) {
     const g = detail.gaussians;
-    const bits = columnsOf(unpack(g.bits, Uint16Array), g.n).map((column) => Float32Array.from(column, (b) => b / g.bitsUnit));
+    const codes = columnsOf(unpack(g.bits, Uint16Array), g.n);
+    const bits = codes.map((column) => Float32Array.from(column, (code) => code / g.bitsUnit));
     const total = new Float32Array(g.n);
     for (const column of bits) for (let i = 0; i < g.n; i += 1) total[i] += column[i];
     unpackedGaussians.set(gop, {
-      ...g, bits, total, sorted: Float32Array.from(total).sort(), symbols: columnsOf(unpack(g.symbols, Uint16Array), g.n),
-      points: columnsOf(unpack(g.points, Uint16Array), g.n), parameters: columnsOf(unpack(g.parameters, Float32Array), g.n),
+      ...g,
+      bits,
+      total,
+      sorted: Float32Array.from(total).sort(),
+      symbols: columnsOf(unpack(g.symbols, Uint16Array), g.n),
+      points: columnsOf(unpack(g.points, Uint16Array), g.n),
+      parameters: columnsOf(unpack(g.parameters, Float32Array), g.n),
     });
   }
   return unpackedGaussians.get(gop);

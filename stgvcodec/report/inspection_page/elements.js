@@ -58,7 +58,19 @@ function table(heads, rows, caption) {
 }
 
 function pressable(label, isPressed, handler, attributes = {}) {
-  return el("button", { type: "button", "aria-pressed": String(isPressed), on: { click: handler }, ...attributes }, label);
+  return button(label, handler, { "aria-pressed": String(isPressed), ...attributes });
+}
+
+function button(label, handler, attributes = {}) {
+  return el("button", { type: "button", on: { click: handler }, ...attributes }, label);
+}
+
+function cell(content, kind, id) {
+  return el("td", { class: kind, id }, content);
+}
+
+function bar(share, background) {
+  return el("span", { class: "bar", style: { width: `${100 * share}%`, background: background || "" } });
 }
 
 function choice(label, options, chosen, handler, id) {

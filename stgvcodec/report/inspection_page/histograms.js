@@ -71,21 +71,26 @@ function each(bits, n) {
 
 function modelFigures(stream, array, shown) {
   if (!shown) {
-    facts(byId("model-figures"), [["bits", count(stream.symbolBits)], ["coded", "as they are: low bits of the gaps between points"]]);
+    const how = "as they are: low bits of the gaps between points";
+    facts(byId("model-figures"), [["bits", count(stream.symbolBits)], ["coded", how]]);
     return;
   }
   const excess = shown.bits + shown.modelBits - shown.entropyBits;
+  const share = `${excess >= 0 ? "+" : "\u2212"}${percent(Math.abs(excess) / (shown.entropyBits || 1))}`;
   facts(byId("model-figures"), [
     ["symbols", `${count(shown.n)} of an alphabet of ${array.alphabet}`],
     ["model", shown.model],
     ["entropy", `${each(shown.entropyBits, shown.n)} bits a symbol`],
     ["spent", `${each(shown.bits, shown.n)} bits a symbol`],
     ["model itself", `${(shown.modelBits / 8).toFixed(1)} B`],
-    [excess >= 0 ? "above entropy, model included" : "below entropy, by contexts", `${excess >= 0 ? "+" : "\u2212"}${percent(Math.abs(excess) / (shown.entropyBits || 1))}`],
+    [excess >= 0 ? "above entropy, model included" : "below entropy, by contexts", share],
   ]);
   histogram.setAttribute("aria-label", `Histogram of ${array.name}: ${count(shown.n)} symbols from ${shown.low} to `
-    + `${shown.low + shown.counts.length - 1}, coded by ${shown.model}; ${each(shown.bits, shown.n)} bits a symbol spent, entropy ${each(shown.entropyBits, shown.n)}`);
+    + `${shown.low + shown.counts.length - 1}, coded by ${shown.model}; `
+    + `${each(shown.bits, shown.n)} bits a symbol spent, entropy ${each(shown.entropyBits, shown.n)}`);
 }
+
+const named = (things) => things.map(({ name }) => [name, name]);
 
 function modelControls(redraw) {
   const detail = shownDetail();
@@ -99,19 +104,22 @@ function modelControls(redraw) {
   };
   const classes = array && array.classes.length ? [["all", "all contexts"], ...array.classes.map(({ contexts, n }, i) =>
     [i, `${contexts[0]} to ${contexts[1]} (${count(n)})`])] : null;
-  byId("models-lead").textContent = `GoP ${detail.gop}${detail.gop === state.gop ? "" : " (the page has no models of the chosen GoP)"}. `
-    + "Bars count the symbols that were coded; the line is what their model expects. Bits are -log2 of the model's probability.";
+  const other = detail.gop === state.gop ? "" : " (the page has no models of the chosen GoP)";
+  byId("models-lead").textContent = `GoP ${detail.gop}${other}. Bars count the symbols that were coded; the line is `
+    + "what their model expects. Bits are -log2 of the model's probability.";
   fill(byId("model-controls"),
-    choice("stream", detail.streams.map(({ name }) => [name, name]), stream.name, set("stream"), "stream-choice"),
-    array ? choice("symbols", stream.arrays.map(({ name }) => [name, name]), array.name, set("array"), "array-choice") : null,
+    choice("stream", named(detail.streams), stream.name, set("stream"), "stream-choice"),
+    array ? choice("symbols", named(stream.arrays), array.name, set("array"), "array-choice") : null,
     classes ? choice("context", classes, state.classOf, set("classOf"), "class-choice") : null);
   const rows = stream.arrays.map((one, i) => el("tr", { class: one === array ? "chosen" : null },
-    el("td", {}, el("button", { type: "button", class: "link", id: `array-${i}`, on: { click: () => set("array")(one.name) } }, one.name)),
-    el("td", {}, count(one.n)), el("td", {}, each(one.entropyBits, one.n)), el("td", {}, each(one.bits, one.n)),
-    el("td", {}, count(one.bits / 8)), el("td", {}, (one.modelBits / 8).toFixed(1)), el("td", { class: "text wide" }, one.model)));
+    cell(button(one.name, () => set("array")(one.name), { class: "link", id: `array-${i}` })), cell(count(one.n)),
+    cell(each(one.entropyBits, one.n)), cell(each(one.bits, one.n)), cell(count(one.bits / 8)),
+    cell((one.modelBits / 8).toFixed(1)), cell(one.model, "text wide")));
   const coder = 8 * stream.bytes - stream.symbolBits - stream.modelBits;
-  rows.push(el("tr", { class: "total" }, el("td", {}, `${stream.name}, ${count(stream.bytes)} B`), el("td", {}, ""), el("td", {}, ""), el("td", {}, ""),
-    el("td", {}, count(stream.symbolBits / 8)), el("td", {}, (stream.modelBits / 8).toFixed(1)), el("td", { class: "text wide" }, `coder's ends and roundings: ${(coder / 8).toFixed(1)} B`)));
-  fill(byId("arrays"), stream.arrays.length ? table([["symbols"], ["number"], ["entropy, bits"], ["spent, bits"], ["B"], ["model, B"], ["model", "text wide"]], rows,
-    `Symbols of the stream ${stream.name}`) : null);
+  rows.push(el("tr", { class: "total" }, cell(`${stream.name}, ${count(stream.bytes)} B`), cell(""), cell(""), cell(""),
+    cell(count(stream.symbolBits / 8)), cell((stream.modelBits / 8).toFixed(1)),
+    cell(`coder's ends and roundings: ${(coder / 8).toFixed(1)} B`, "text wide")));
+  const heads = [["symbols"], ["number"], ["entropy, bits"], ["spent, bits"], ["B"], ["model, B"],
+    ["model", "text wide"]];
+  fill(byId("arrays"), stream.arrays.length ? table(heads, rows, `Symbols of the stream ${stream.name}`) : null);
 }

@@ -10,14 +10,20 @@ function drawHead() {
     : "Nothing of this file can be decoded; its bytes are below.";
   const carried = file.carriedBytes ? [["carried along", bytes(file.carriedBytes)]] : [];
   const pairs = file.width ? [
-    ["size", bytes(file.bytes)], ["rate", `${file.bpp.toFixed(3)} bpp`], ["picture", `${file.width}\u00d7${file.height}`],
-    ["frames", `${count(file.frames)} in ${plural(DATA.gops.length, "GoP")}`], ["frames a second", String(file.rate)], ...carried,
+    ["size", bytes(file.bytes)],
+    ["rate", `${file.bpp.toFixed(3)} bpp`],
+    ["picture", `${file.width}\u00d7${file.height}`],
+    ["frames", `${count(file.frames)} in ${plural(DATA.gops.length, "GoP")}`],
+    ["frames a second", String(file.rate)],
+    ...carried,
     ...(DATA.hasSource ? [["PSNR", decibel(DATA.psnr)]] : []), ["state", isDamaged ? "damaged" : "intact"],
   ] : [["size", bytes(file.bytes)], ["state", "damaged"]];
   facts(byId("figures"), pairs);
-  const list = (title, lines, kind) => lines.length ? el("div", { class: kind }, title, el("ul", {}, ...lines.map((line) => el("li", {}, line)))) : null;
+  const items = (lines) => el("ul", {}, ...lines.map((line) => el("li", {}, line)));
+  const list = (title, lines, kind) => (lines.length ? el("div", { class: kind }, title, items(lines)) : null);
   const faults = DATA.gops.flatMap((gop, i) => (gop.fault ? [`GoP ${i}: ${gop.fault}`] : []));
-  fill(byId("notes"), list("Damage", [...DATA.damage, ...faults], "warning"), list("Left out of this page", DATA.leftOut, "aside"));
+  const damage = list("Damage", [...DATA.damage, ...faults], "warning");
+  fill(byId("notes"), damage, list("Left out of this page", DATA.leftOut, "aside"));
 }
 
 function drawChoices() {

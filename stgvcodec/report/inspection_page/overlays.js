@@ -2,17 +2,22 @@
 
 const ARROW_CELLS = 28;
 
+// A picture of one pixel a cell, enlarged: cells that were drawn one by one would have seams.
 function drawMap(c, scale, picture) {
   const { cell, columns, rows } = picture.map;
   const found = mapOf(picture);
   const top = mapTop(picture);
-  for (let row = 0; row < rows; row += 1) {
-    for (let column = 0; column < columns; column += 1) {
-      c.fillStyle = ramp(found[row * columns + column] / top, 0.7);
-      // A little larger, so that no seams are seen between the cells.
-      c.fillRect(column * cell * scale, row * cell * scale, cell * scale + 0.5, cell * scale + 0.5);
-    }
+  const small = el("canvas", { width: columns, height: rows });
+  const cells = small.getContext("2d");
+  for (let i = 0; i < found.length; i += 1) {
+    cells.fillStyle = ramp(found[i] / top);
+    cells.fillRect(i % columns, Math.floor(i / columns), 1, 1);
   }
+  c.save();
+  c.imageSmoothingEnabled = false;
+  c.globalAlpha = 0.7;
+  c.drawImage(small, 0, 0, columns * cell * scale, rows * cell * scale);
+  c.restore();
 }
 
 // The ramp ends where 99% of the cells are below, so that one cell does not leave all others dark.
@@ -114,13 +119,15 @@ function drawMotion(c, scale, picture, since, width, height) {
     const angle = Math.atan2(dy, dx);
     const head = Math.min(6, 0.5 * size * gain * scale);
     c.beginPath();
-    for (const turn of [0, 2.5, -2.5]) c.lineTo(endX + head * Math.cos(angle + turn), endY + head * Math.sin(angle + turn));
+    for (const turn of [0, 2.5, -2.5].map((radians) => angle + radians)) {
+      c.lineTo(endX + head * Math.cos(turn), endY + head * Math.sin(turn));
+    }
     c.fill();
   }
   return { gain, long };
 }
 
-// Gaussians at a place of the picture, the smallest first: those within whose 1-sigma outline it lies, else the nearest.
+// Gaussians at a place of the picture, the smallest first: those in whose 1-sigma outline it lies, else the nearest.
 function gaussiansAt(picture, px, py) {
   const { n, x, y, l1, l2, l3 } = placesOf(picture);
   const hit = [];

@@ -49,7 +49,7 @@ function drawOverlay() {
     drawEllipses(c, scale, picture, width, height);
     const gaussians = gaussiansOf(picture.gop);
     const [low, high] = [0.02, 0.98].map((share) => gaussians.sorted[Math.floor(share * (gaussians.n - 1))]);
-    const part = gaussians.stride > 1 ? `one in ${gaussians.stride} of ${count(gaussians.all)}` : count(gaussians.n);
+    const part = gaussians.stride > 1 ? `One in ${gaussians.stride} of ${count(gaussians.all)}` : count(gaussians.n);
     caption.push(`${part} Gaussians, outlines at one standard deviation, by what each costs: `,
       legend(lineRamp), ` ${low.toFixed(0)} to ${high.toFixed(0)} bits. Click one.`);
     drawChosen(c, scale, picture);
@@ -57,12 +57,12 @@ function drawOverlay() {
     const { gain, long } = drawMotion(c, scale, picture, view.since, width, height);
     const since = view.since === "before" ? "the frame before" : "where they are transmitted";
     caption.push(view.since === "before" && picture.k === 0
-      ? "It is the first frame of its GoP, so that there is no frame before it; choose another, or since \u201cas transmitted\u201d."
+      ? "It is the first frame of its GoP, with none before it; choose another, or since \u201cas transmitted\u201d."
       : `Mean motion of the Gaussians since ${since}, arrows \u00d7${gain}; the longest is ${long.toFixed(2)} pixels.`);
     drawChosen(c, scale, picture);
   } else {
     drawChosen(c, scale, picture);
-    if (DATA.file.pictures) caption.push(`Pictures are kept ${DATA.file.pictures}; figures are those of the exact frames.`);
+    caption.push(`Pictures are kept ${DATA.file.pictures}; figures are those of the exact frames.`);
   }
   fill(byId("picture-caption"), ...caption);
 }
@@ -80,15 +80,17 @@ function pictureControls(redraw) {
   };
   const views = Object.entries(VIEWS).filter(([name]) => DATA.pictures.some((picture) => picture[name]));
   const overlays = [["none", "none"], ["map", "bits"], ["ellipses", "Gaussians"], ["motion", "motion"]];
+  const buttons = overlays.map(([name, text]) => pressable(text, state.overlay === name, () => {
+    state.overlay = name;
+    redraw();
+  }, { id: `overlay-${name}` }));
+  const moments = [["before", "the frame before"], ["sent", "as transmitted"]];
+  const label = el("span", { class: "label" }, "overlay");
   fill(byId("picture-controls"),
-    el("span", { class: "group", role: "group", "aria-label": "Overlay" }, el("span", { class: "label" }, "overlay"), ...overlays.map(([name, text]) => pressable(
-      text, state.overlay === name, () => {
-        state.overlay = name;
-        redraw();
-      }, { id: `overlay-${name}` }))),
+    el("span", { class: "group", role: "group", "aria-label": "Overlay" }, label, ...buttons),
     DATA.hasSource ? choice("left", views, view.left, set("left"), "left-view") : null,
     DATA.hasSource ? choice("right", views, view.right, set("right"), "right-view") : null,
-    state.overlay === "motion" ? choice("since", [["before", "the frame before"], ["sent", "as transmitted"]], view.since, set("since"), "since") : null,
+    state.overlay === "motion" ? choice("since", moments, view.since, set("since"), "since") : null,
     choice("zoom", [[1, "fit"], [2, "\u00d72"], [4, "\u00d74"], [8, "\u00d78"]], view.zoom, set("zoom"), "zoom"));
 }
 
@@ -103,41 +105,55 @@ function gaussianCard(redraw) {
     redraw();
   };
   const number = el("input", {
-    id: "gaussian-number", type: "number", min: 0, max: gaussians.n - 1, value: own ?? "", placeholder: "number", "aria-label": "Number of the Gaussian",
-    on: { change: (event) => event.target.value !== "" && pick(Number(event.target.value)) },
+    id: "gaussian-number",
+    type: "number",
+    min: 0,
+    max: gaussians.all - 1,
+    step: gaussians.stride,
+    value: own === null ? "" : own * gaussians.stride,
+    placeholder: "number",
+    "aria-label": "Number of the Gaussian",
+    on: { change: ({ target }) => target.value !== "" && pick(Math.round(Number(target.value) / gaussians.stride)) },
   });
   const controls = el("div", { class: "controls" },
-    el("button", { type: "button", id: "previous-gaussian", "aria-label": "Previous Gaussian", on: { click: () => pick((own ?? 1) - 1) } }, "\u2190"), number,
-    el("button", { type: "button", id: "next-gaussian", "aria-label": "Next Gaussian", on: { click: () => pick((own ?? -1) + 1) } }, "\u2192"));
+    button("\u2190", () => pick((own ?? 1) - 1), { id: "previous-gaussian", "aria-label": "Previous Gaussian" }),
+    number,
+    button("\u2192", () => pick((own ?? -1) + 1), { id: "next-gaussian", "aria-label": "Next Gaussian" }));
   if (own === null) {
     return fill(card, el("h3", {}, "Gaussian"), controls,
-      el("p", {}, `Choose the overlay \u201cGaussians\u201d and click an outline. In the mean a Gaussian costs ${gaussians.meanBits.toFixed(1)} bits.`));
+      el("p", {}, "Choose the overlay \u201cGaussians\u201d and click an outline. "
+        + `In the mean a Gaussian costs ${gaussians.meanBits.toFixed(1)} bits.`));
   }
   const most = greatest(gaussians.bits, (column) => column[own]);
-  const rows = gaussians.columns.map((name, column) => el("tr", {}, el("td", {}, name),
-    el("td", {}, name === "low bits" ? "" : String(gaussians.symbols[column][own])), el("td", {}, gaussians.bits[column][own].toFixed(2)),
-    el("td", { class: "track" }, el("span", { class: "bar", style: { width: `${(100 * gaussians.bits[column][own]) / most}%` } }))));
-  rows.push(el("tr", { class: "total" }, el("td", {}, "all"), el("td", {}, ""), el("td", { id: "gaussian-bits" }, gaussians.total[own].toFixed(2)), el("td", {}, "")));
+  const rows = gaussians.columns.map((name, column) => {
+    const bits = gaussians.bits[column][own];
+    const symbol = name === "low bits" ? "" : String(gaussians.symbols[column][own]);
+    return el("tr", {}, cell(name), cell(symbol), cell(bits.toFixed(2)), cell(bar(bits / most), "track"));
+  });
+  const total = cell(gaussians.total[own].toFixed(2), null, "gaussian-bits");
+  rows.push(el("tr", { class: "total" }, cell("all"), cell(""), total, cell("")));
   const value = (i) => significant(gaussians.parameters[i][own]);
   const places = placesOf(picture);
   const [fromX, fromY] = sentPlace(gaussians, own);
   const [dx, dy] = [places.x[own] - fromX, places.y[own] - fromY];
-  const here = Number.isNaN(places.x[own]) ? "not drawn" : `${places.x[own].toFixed(2)}, ${places.y[own].toFixed(2)} px`;
+  const isDrawn = !Number.isNaN(dx);
+  const here = isDrawn ? `${places.x[own].toFixed(2)}, ${places.y[own].toFixed(2)} px` : "not drawn";
   const values = [
     ["point x, y", `${gaussians.points[0][own]}, ${gaussians.points[1][own]}`],
     ["mean \u03bc", `${value(0)}, ${value(1)}`],
     ["l1, l2, l3", `${value(2)}, ${value(3)}, ${value(4)} px`],
     ["colour R, G, B", `${value(5)}, ${value(6)}, ${value(7)}`],
     ["in this frame", here],
-    ["moved by", Number.isNaN(dx) ? "" : `${dx.toFixed(2)}, ${dy.toFixed(2)} px`],
+    ["moved by", isDrawn ? `${dx.toFixed(2)}, ${dy.toFixed(2)} px` : ""],
     ["l1, l2, l3 here", [places.l1, places.l2, places.l3].map((l) => significant(l[own])).join(", ") + " px"],
   ];
   const stored = own * gaussians.stride;
+  const order = `${view.at + 1} of ${view.hits.length} outlines here, the smallest first; click again for the next.`;
   return fill(card, el("h3", { id: "gaussian-name" }, `Gaussian ${count(stored)} of ${count(gaussians.all)}`), controls,
-    view.hits.length > 1 ? el("p", { class: "caption" }, `${view.at + 1} of ${view.hits.length} outlines at this place, the smallest first; click again for the next.`) : null,
+    view.hits.length > 1 ? el("p", { class: "caption" }, order) : null,
     table([["symbol"], ["value"], ["bits"], ["", "track"]], rows, "Symbols of the Gaussian"),
     el("table", { id: "gaussian-values", "aria-label": "Parameters of the Gaussian" }, el("tbody", {},
-      ...values.map(([name, text]) => el("tr", {}, el("td", {}, name), el("td", {}, text))))));
+      ...values.map(([name, text]) => el("tr", {}, cell(name), cell(text))))));
 }
 
 function startPicture(redraw) {
@@ -145,7 +161,8 @@ function startPicture(redraw) {
   overlay.addEventListener("click", (event) => {
     const picture = currentPicture();
     const box = overlay.getBoundingClientRect();
-    const [px, py] = [((event.clientX - box.left) / box.width) * DATA.file.width, ((event.clientY - box.top) / box.height) * DATA.file.height];
+    const px = ((event.clientX - box.left) / box.width) * DATA.file.width;
+    const py = ((event.clientY - box.top) / box.height) * DATA.file.height;
     const hits = gaussiansAt(picture, px, py);
     if (!hits.length || !gaussiansOf(picture.gop)) return;
     const same = hits.length === view.hits.length && hits.every((hit, i) => hit === view.hits[i]);

@@ -60,7 +60,8 @@ function drawTimeline() {
   const last = known.at(-1);
   c.fillText(isKnown ? `frame ${count(known[0].first)}` : "GoP 0", frame.left, height - 6);
   c.textAlign = "right";
-  c.fillText(isKnown ? count(last.first + last.frames - 1) : count(DATA.gops.length - 1), width - frame.right, height - 6);
+  const end = isKnown ? last.first + last.frames - 1 : DATA.gops.length - 1;
+  c.fillText(count(end), width - frame.right, height - 6);
   drawPsnr(c, width, frame, floor, x);
 }
 
@@ -69,7 +70,8 @@ function drawPsnr(c, width, frame, floor, x) {
   if (!found.length) return;
   const starts = new Map();
   DATA.gops.forEach((gop, i) => {
-    for (let k = 0; k < (gop.frames || 0); k += 1) if (gop.first !== undefined) starts.set(gop.first + k, gopStarts[i] + k + 0.5);
+    const n = gop.first === undefined ? 0 : gop.frames;
+    for (let k = 0; k < n; k += 1) starts.set(gop.first + k, gopStarts[i] + k + 0.5);
   });
   let low = Infinity;
   let high = -Infinity;
@@ -98,7 +100,9 @@ function drawPsnr(c, width, frame, floor, x) {
   c.lineWidth = 1;
   c.fillStyle = color("--ink");
   c.textAlign = "left";
-  for (const tick of ticks(low, high, 4)) c.fillText(Number(tick.toFixed(2)).toString(), width - frame.right + 6, y(tick) + 4);
+  for (const tick of ticks(low, high, 4)) {
+    c.fillText(Number(tick.toFixed(2)).toString(), width - frame.right + 6, y(tick) + 4);
+  }
   c.textAlign = "right";
   c.fillText("PSNR, dB", width - 2, 11);
 }
@@ -109,18 +113,18 @@ function streamTable() {
   const frames = gop.first === undefined ? "frames unknown" :
     `frames ${count(gop.first)} to ${count(gop.first + gop.frames - 1)}, ${plural(gop.gaussians, "Gaussian")}`;
   const measured = gop.psnr === null || gop.psnr === undefined ? "" : `, ${decibel(gop.psnr)}`;
+  const each = (n) => (gop.gaussians ? ((8 * n) / gop.gaussians).toFixed(2) : "");
   const rows = STREAMS.filter((stream) => gop.streams[stream]).map((stream) => el("tr", {},
     el("td", {}, el("span", { class: "swatch", style: { background: STREAM_COLORS[stream] } }), stream),
-    el("td", {}, count(gop.streams[stream])),
-    el("td", {}, percent(gop.streams[stream] / gop.bytes)),
-    el("td", {}, gop.gaussians ? ((8 * gop.streams[stream]) / gop.gaussians).toFixed(2) : ""),
-    el("td", { class: "text wide" }, STREAM_MEANINGS[stream])));
-  rows.push(el("tr", { class: "total" }, el("td", {}, "GoP"), el("td", {}, count(gop.bytes)), el("td", {}, "100\u202f%"),
-    el("td", {}, gop.gaussians ? ((8 * gop.bytes) / gop.gaussians).toFixed(2) : ""), el("td", { class: "wide" }, "")));
+    cell(count(gop.streams[stream])), cell(percent(gop.streams[stream] / gop.bytes)), cell(each(gop.streams[stream])),
+    cell(STREAM_MEANINGS[stream], "text wide")));
+  rows.push(el("tr", { class: "total" }, cell("GoP"), cell(count(gop.bytes)), cell("100\u202f%"), cell(each(gop.bytes)),
+    cell("", "wide")));
+  const heads = [["stream"], ["bytes"], ["share"], ["bits a Gaussian"], ["what it holds", "text wide"]];
   fill(byId("streams"),
     el("p", { id: "gop-facts" }, el("strong", {}, `GoP ${state.gop}`), `: ${frames}${measured}`),
     gop.fault ? el("p", { class: "warning" }, gop.fault) : null,
-    table([["stream"], ["bytes"], ["share"], ["bits a Gaussian"], ["what it holds", "text wide"]], rows, `Bytes of GoP ${state.gop}`));
+    table(heads, rows, `Bytes of GoP ${state.gop}`));
   timeline.setAttribute("aria-valuenow", state.gop);
   timeline.setAttribute("aria-valuetext", `GoP ${state.gop}, ${frames}, ${count(gop.bytes)} bytes${measured}`);
 }

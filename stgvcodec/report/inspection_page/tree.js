@@ -7,15 +7,19 @@ function hexadecimal(n) {
 // A section that is that of the piece around is not said again.
 function treeRow(node, around) {
   const size = DATA.file.bytes || 1;
-  const badge = node.crc === undefined ? null : el("span", { class: `badge ${node.crc ? "ok" : "bad"}` }, node.crc ? "CRC ok" : "CRC bad");
-  const section = node.section && node.section !== around ? el("span", { class: "section", title: `bitstream_spec.md, section ${node.section}` },
-    `\u00a7${node.section} ${DATA.sections[node.section] || ""}`) : null;
+  const verdict = node.crc ? "ok" : "bad";
+  const badge = node.crc === undefined ? null : el("span", { class: `badge ${verdict}` }, `CRC ${verdict}`);
+  const title = `bitstream_spec.md, section ${node.section}`;
+  const section = node.section && node.section !== around
+    ? el("span", { class: "section", title }, `\u00a7${node.section} ${DATA.sections[node.section] || ""}`) : null;
+  const value = node.value === undefined ? null : el("span", { class: "value" }, ` ${node.value}`);
+  const share = el("span", { class: "share", style: { width: `${(100 * node.bytes) / size}%` } });
   const name = node.rest ? `${plural(node.rest, "chunk")} more, not listed` : node.name;
   const isBad = node.crc === false || node.name === "magic";
   return el("span", { class: "row" },
-    el("span", { class: "what" }, name, node.value === undefined ? null : el("span", { class: "value" }, ` ${node.value}`), badge, section),
+    el("span", { class: "what" }, name, value, badge, section),
     el("span", { class: "at" }, hexadecimal(node.first)),
-    el("span", { class: "size" }, count(node.bytes), el("span", { class: "share", style: { width: `${(100 * node.bytes) / size}%` } })),
+    el("span", { class: "size" }, count(node.bytes), share),
     node.note ? el("span", { class: isBad ? "note" : "info" }, node.note) : null);
 }
 
@@ -40,8 +44,7 @@ function drawTree() {
     const nodes = DATA.tree.slice(from, from + most).map((node) => branch(node));
     const rest = DATA.tree.length - from - most;
     if (rest > 0) {
-      const button = el("button", { type: "button", on: { click: () => button.replaceWith(...more(from + most)) } }, `${count(rest)} more`);
-      nodes.push(button);
+      nodes.push(button(`${count(rest)} more`, (event) => event.target.replaceWith(...more(from + most))));
     }
     return nodes;
   };
