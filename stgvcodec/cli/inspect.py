@@ -24,7 +24,7 @@ N_PICTURES = 8
 
 @click.command("inspect", short_help="Make a page that shows where a file's bytes go.")
 @click.argument("file", metavar="FILE", type=options.PATH)
-@click.option("-o", "--output", "page", type=options.PATH, required=True, metavar="PAGE", help="HTML file to write.")
+@click.option("-o", "--output", "page", type=options.PATH, required=True, metavar="OUTPUT", help="HTML file to write.")
 @click.option(
     "--source",
     type=options.PATH,
@@ -64,7 +64,7 @@ def inspect_command(
     """Make one HTML page that shows where the bytes of the .stgv file FILE go and what they are worth.
 
     The page needs no network and no other file. It has the bytes of each GoP by stream, frames with the bits that each
-    part of them takes, every Gaussian with its symbols and their bits, motion, histograms with the models that code
+    part of them takes, Gaussians with their symbols and the bits of each, motion, histograms with the models that code
     them, decibels lost without each stream, and every byte with its section of the specification. Damaged files are
     shown as far as they go. FILE may be - or a named pipe.
     """

@@ -21,6 +21,7 @@ COMMANDS = (
     "doctor",
     "encode",
     "info",
+    "inspect",
     "play",
     "rd",
     "verify",
