@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stgvcodec.cli import options, output
+from stgvcodec.cli import options, output, paths
 from stgvcodec.cli.hints import check_address
 from stgvcodec.cli.overwriting import check_overwrite, overwrite_options
 from stgvcodec.cli.pipes import spooled
 from stgvcodec.cli.progress import shown_progress
+from stgvcodec.cli.sections import SectionedCommand
 from stgvcodec.cli.verbosity import Verbosity, verbosity_options
 
 if TYPE_CHECKING:
@@ -22,12 +23,12 @@ if TYPE_CHECKING:
 N_PICTURES = 8
 
 
-@click.command("inspect", short_help="Make a page that shows where a file's bytes go.")
-@click.argument("file", metavar="FILE", type=options.PATH)
-@click.option("-o", "--output", "page", type=options.PATH, required=True, metavar="OUTPUT", help="HTML file to write.")
+@click.command("inspect", cls=SectionedCommand, short_help="Make a page that shows where a file's bytes go.")
+@click.argument("file", metavar="FILE", type=paths.ENCODED_PATH)
+@click.option("-o", "--output", "page", type=paths.PATH, required=True, metavar="OUTPUT", help="HTML file to write.")
 @click.option(
     "--source",
-    type=options.PATH,
+    type=paths.VIDEO_PATH,
     metavar="VIDEO",
     help="What was encoded: adds PSNR, the source, the error, and decibels lost. Give --frames, --crop and --resize as "
     "for the encode.",

@@ -16,13 +16,13 @@ SECTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             *("color_stages", "color_codebook_size", "seed"),
         ),
         "Frames and picture": (
-            *("frames", "time", "crop", "resize", "square", "mask", "matrix", "stream"),
+            *("source", "pictures", "frames", "time", "crop", "resize", "square", "mask", "matrix", "stream"),
             *("scale", "size", "roi", "fps", "repeat", "keep_going", "follow"),
         ),
         "Sound, subtitles and metadata": ("no_audio", "no_subtitles", "no_metadata"),
         "Player": ("player", "start", "loop"),
         "Output": (
-            *("codec", "crf", "pixel_format", "folder", "figure", "table_path", "note", "json_path", "as_json"),
+            *("codec", "crf", "pixel_format", "folder", "page", "figure", "table_path", "note", "json_path", "as_json"),
             *("resume", "yes", "no"),
         ),
         "Files from strangers": ("max_memory", "max_work"),
