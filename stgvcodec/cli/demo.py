@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.resources
-import importlib.util
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,7 +51,7 @@ class DemoReport:
         psnr_db: PSNR of the file against the source; None if they are identical.
         ms_ssim: MS-SSIM of the file against the source; None where frames are too small for it.
         encode_seconds: Wall-clock time of encoding.
-        jit_seconds: Part of the encoding time that went into compiling kernels; 0 when all came from the cache.
+        compile_seconds: Time before that in which the encode waited for kernels to be compiled, once on a machine.
         decode_seconds: Wall-clock time of the decoding process, start of Python and imports included.
         render_seconds: Part of the decoding time from bytes to frames.
         seconds: Wall-clock time of the whole demo.
@@ -68,7 +65,7 @@ class DemoReport:
     psnr_db: float | None
     ms_ssim: float | None
     encode_seconds: float
-    jit_seconds: float
+    compile_seconds: float
     decode_seconds: float
     render_seconds: float
     seconds: float
@@ -108,7 +105,7 @@ def demo_command(verbosity: Verbosity, folder: Path, *, device: str, backend: st
 
     selection = Selection.parse(frames=FRAMES, resize=RESIZE).pictures_only
     with importlib.resources.as_file(importlib.resources.files("stgvcodec") / CLIP) as clip:
-        with shown_progress("encoding", verbosity) as progress, _compile_timer() as compiling:
+        with shown_progress("encoding", verbosity) as progress:
             encoded = encode(
                 clip,
                 stgv,
@@ -136,7 +133,7 @@ def demo_command(verbosity: Verbosity, folder: Path, *, device: str, backend: st
         psnr_db=comparison.psnr_db,
         ms_ssim=comparison.ms_ssim,
         encode_seconds=encoded.seconds,
-        jit_seconds=sum(compiling),
+        compile_seconds=encoded.compile_seconds,
         decode_seconds=decoded.process_seconds,
         render_seconds=decoded.render_seconds,
         seconds=time.perf_counter() - started,
@@ -188,7 +185,7 @@ def summary(report: DemoReport) -> str:
         ("PSNR", output.decibel(report.psnr_db)),
         ("MS-SSIM", quality(report.ms_ssim)),
         ("encoding", f"{output.duration(report.encode_seconds)} on {encoded.device}, {encoded.backend}"),
-        ("compiling", f"{output.duration(report.jit_seconds)} of it"),
+        ("compiling", f"{output.duration(report.compile_seconds)} before that, once on a machine"),
         ("decoding", f"{output.duration(report.decode_seconds)} in a new process"),
         ("rendering", f"{output.duration(report.render_seconds)} of it, {rendering_rate:.1f} frames a second"),
         ("in all", output.duration(report.seconds)),
@@ -202,19 +199,6 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be made as a folder: {error.strerror}; choose another --output") from error
-
-
-@contextlib.contextmanager
-def _compile_timer() -> Iterator[list[float]]:
-    """Collect the seconds that numba spends compiling inside the block; kernels from its cache cost none."""
-    seconds: list[float] = []
-    if importlib.util.find_spec("numba") is None:
-        yield seconds
-        return
-    from numba.core.event import install_timer
-
-    with install_timer("numba:compile", seconds.append):
-        yield seconds
 
 
 def _write_picture(

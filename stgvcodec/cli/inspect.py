@@ -31,7 +31,7 @@ N_PICTURES = 8
     type=paths.VIDEO_PATH,
     metavar="VIDEO",
     help="What was encoded: adds PSNR, the source, the error, and decibels lost. Give --frames, --crop and --resize as "
-    "for the encode.",
+    "for the encode.  [default: none]",
 )
 @click.option(
     "--pictures",
