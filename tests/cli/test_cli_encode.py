@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -240,6 +241,15 @@ def test_a_target_below_the_smallest_file_names_the_minimum(cli, clip: Path, tmp
     assert list(tmp_path.iterdir()) == []
 
 
+def iter_until(lines: Iterable[str], beginning: str) -> Iterator[str]:
+    """Yield lines up to the first that begins like this."""
+    for line in lines:
+        yield line
+        if line.startswith(beginning):
+            return
+    pytest.fail(f"no line begins with {beginning!r}")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_signal_ends_it_and_leaves_what_was_there(clip: Path, tmp_path: Path, name: str) -> None:
@@ -249,12 +259,11 @@ def test_a_signal_ends_it_and_leaves_what_was_there(clip: Path, tmp_path: Path, 
     process = subprocess.Popen([*command, "--gaussians", "50"], stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     with process.stderr:
-        # Two lines of the plan, then progress. Before the first GoP is finished there is nothing to keep.
-        assert process.stderr.readline().startswith("plan: ")
-        process.stderr.readline()
-        while (line := process.stderr.readline()).startswith("encoding: compiling"):
-            pass
-        assert line.startswith("encoding: gop 0")
+        # What is compiled, the plan, then progress. Before the first GoP is finished there is nothing to keep.
+        said = list(iter_until(process.stderr, "encoding: gop 0"))
+        plan = said.index(next(line for line in said if line.startswith("plan: ")))
+        assert all(line.startswith("encoding: compiling") for line in said[:plan])
+        assert any(re.fullmatch(r" +about .* here\n", line) for line in said[plan:])
         assert list(tmp_path.iterdir()) == [destination]
         os.kill(process.pid, getattr(signal, name))
         rest = process.stderr.read()
