@@ -131,7 +131,7 @@ def test_together_they_have_each_mode_and_each_kind_of_header():
 
 def test_together_they_have_each_entropy_model_and_classes_of_contexts(monkeypatch):
     models, n_classes = set(), set()
-    read_model, read_thresholds = streams.read_model, conditional._read_thresholds
+    read_model, read_thresholds = streams.read_model, conditional.read_thresholds
 
     def seen_model(reader, array):
         if array.alphabet > 1:
@@ -147,7 +147,7 @@ def test_together_they_have_each_entropy_model_and_classes_of_contexts(monkeypat
 
     monkeypatch.setattr(streams, "read_model", seen_model)
     monkeypatch.setattr(conditional, "read_model", seen_model)
-    monkeypatch.setattr(conditional, "_read_thresholds", seen_thresholds)
+    monkeypatch.setattr(conditional, "read_thresholds", seen_thresholds)
     for _, payload in gops_of():
         assert symbols_sha256(unpack_gop_slowly(payload)) == symbols_sha256(unpack_gop(payload))
     assert models == {(0, 0), (0, 1), (1, False), (1, True), (2, False), (3, False)}
