@@ -21,7 +21,9 @@ from stgvcodec.ops.threads import one_torch_thread
 
 # Steps before those that are timed, and timed: the first of a phase is not like the others, above all on a GPU, where
 # it is recorded as a graph.
-_N_STEPS = {"cpu": (1, 2), "cuda": (10, 50)}
+_N_STEPS = {"cpu": (2, 8), "cuda": (10, 50)}
+# Corrections of the size draw all frames so often, to keep the best.
+_N_DRAWN_FOR_A_SIZE = 4
 
 
 def calibrate(
@@ -51,12 +53,18 @@ def calibrate(
         plain = [phase for phase in phases if phase.target == "pictures" and not phase.quantized]
         quantized = [phase for phase in phases if phase.quantized]
         path_seconds = _step_seconds(trainer, on_paths[-1]) if on_paths else 0.0
-        n_added = sum(stage.n_added for stage in stages)
-        if n_added:
-            trainer.densify(n_added)
+        additions = [stage.n_added for stage in stages if stage.n_added]
+        if additions:
+            begin = time.perf_counter()
+            trainer.densify(sum(additions))
+            setup_seconds += len(additions) * (time.perf_counter() - begin)
         frame_seconds = _step_seconds(trainer, plain[-1]) if plain else 0.0
         quantized_seconds = _step_seconds(trainer, quantized[-1]) if quantized else frame_seconds
-    return StepCosts(setup_seconds, path_seconds, frame_seconds or quantized_seconds, quantized_seconds)
+        begin = time.perf_counter()
+        trainer.psnr_db()
+        n_drawn = 1 if config.target_bytes is None else _N_DRAWN_FOR_A_SIZE
+        finish_seconds = n_drawn * (time.perf_counter() - begin)
+    return StepCosts(setup_seconds, path_seconds, frame_seconds or quantized_seconds, quantized_seconds, finish_seconds)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -164,7 +164,7 @@ def encode_gop(
     with one_torch_thread(), memory_named(frames, config):
         trainer = make_trainer(frames, config, seed, known)
         stages = fit_stages(config, trainer.spec.n_frames, has_paths=trainer.paths is not None)
-        work = _Work(stages, costs or StepCosts(), on_step)
+        work = _Work(costs or StepCosts(), timed_phases(stages, config), on_step)
         target_bytes, is_rated = config.target_bytes, config.profile.quantizers.relative_lmbda > 0
         for stage in stages:
             if stage.n_added:
@@ -218,9 +218,9 @@ def memory_named(frames: npt.NDArray[np.uint8], config: GopConfig) -> Iterator[N
 class _Work:
     """Counts the work done over all stages of a fit, by the time that it costs."""
 
-    def __init__(self, stages: tuple[Stage, ...], costs: StepCosts, on_step: FitCallback | None) -> None:
+    def __init__(self, costs: StepCosts, phases: Iterable[Phase], on_step: FitCallback | None) -> None:
         self._costs = costs
-        self._all = costs.fit_seconds(stage.phase for stage in stages)
+        self._all = costs.fit_seconds(phases)
         self._done = costs.setup_seconds
         self._on_step = on_step
 
@@ -273,6 +273,12 @@ def fit_stages(config: GopConfig, n_frames: int, *, has_paths: bool) -> tuple[St
     finetuning = config.profile.finetuning(finetuning)
     stages += [Stage(phase, meets_size=phase is finetuning[0]) for phase in finetuning]
     return tuple(stages)
+
+
+def timed_phases(stages: tuple[Stage, ...], config: GopConfig) -> tuple[Phase, ...]:
+    """Return the phases whose time a fit takes; one that has a size to meet mostly needs a touch-up."""
+    phases = tuple(stage.phase for stage in stages)
+    return phases if config.target_bytes is None else (*phases, _touch_up(phases[-1]))
 
 
 def _n_added(config: GopConfig, n_frames: int) -> int:

@@ -14,14 +14,14 @@ from torch import Tensor
 from stgvcodec.device import on_device
 from stgvcodec.encoder.calibration import calibrate
 from stgvcodec.encoder.config import EncodeConfig
-from stgvcodec.encoder.encode_gop import GopConfig, GopPayload, encode_gop, fit_stages
+from stgvcodec.encoder.encode_gop import GopConfig, GopPayload, encode_gop, fit_stages, timed_phases
 from stgvcodec.encoder.fitted_gop import FittedGop, frames_crc
 from stgvcodec.encoder.lookahead.gop_splitter import Gop, split_gops
 from stgvcodec.encoder.model_size import default_field_size, default_n_gaussians, field_spec
 from stgvcodec.encoder.presets import PRESETS, FieldSize, Preset
 from stgvcodec.encoder.profiles import PROFILES
 from stgvcodec.encoder.rate_control.controllers import GopPlan, GopResult, RateControl
-from stgvcodec.encoder.rate_control.cost_model import MIN_GAUSSIANS
+from stgvcodec.encoder.rate_control.cost_model import MIN_GAUSSIANS, SURPLUS
 from stgvcodec.encoder.rate_control.planner import encode_plan
 from stgvcodec.encoder.reports import EncodePlan
 from stgvcodec.encoder.step_costs import StepCosts
@@ -134,8 +134,9 @@ class GopScheduler:
             lengths = list(self._rate.gops.lengths)
         seconds = 0.0
         for length, number in Counter(lengths).items():
-            stages = fit_stages(self._typical_config(preset, length), length, has_paths=self._costs.path_seconds > 0)
-            seconds += number * self._costs.fit_seconds(stage.phase for stage in stages)
+            config = self._typical_config(preset, length)
+            stages = fit_stages(config, length, has_paths=self._costs.path_seconds > 0)
+            seconds += number * self._costs.fit_seconds(timed_phases(stages, config))
         n_at_once = min(self._n_at_once, len(lengths))
         return seconds / (min(n_at_once, _GAIN_AT_ONCE) if self._device.type == "cuda" else 1)
 
@@ -280,7 +281,9 @@ class GopScheduler:
         gops = self._rate.gops
         target_bytes = max(self._rate.expected_bytes() / gops.n_frames * n_frames, 1.0)
         field, n_gaussians = gops.costs.dimensions(target_bytes, n_frames)
-        return self._gop_config(preset, max(n_gaussians, MIN_GAUSSIANS), field, round(target_bytes))
+        # A fit begins with more Gaussians than its bytes pay for, and loses them half-way.
+        n_gaussians = max(round((1 + SURPLUS) / 2 * n_gaussians), MIN_GAUSSIANS)
+        return self._gop_config(preset, n_gaussians, field, round(target_bytes))
 
     def _gop_config(self, preset: Preset, n_gaussians: int, field: FieldSize, target_bytes: int | None) -> GopConfig:
         return GopConfig(

@@ -13,16 +13,18 @@ class StepCosts:
     """Time that the parts of a fit take; the defaults are true in proportion only.
 
     Attributes:
-        setup_seconds: Time from the frames to the first step.
+        setup_seconds: Time from the frames to the first step, and of adding Gaussians later.
         path_seconds: Time of a step on paths, which renders no frame.
         frame_seconds: Time of a step for each frame that it renders.
         quantized_seconds: The same where parameters run through their quantisers.
+        finish_seconds: Time of drawing all frames at the end, to measure them.
     """
 
     setup_seconds: float = 20.0
     path_seconds: float = 0.3
     frame_seconds: float = 1.0
     quantized_seconds: float = 1.4
+    finish_seconds: float = 5.0
 
     def step_seconds(self, phase: Phase) -> float:
         """Return the time of one step of a phase."""
@@ -32,4 +34,5 @@ class StepCosts:
 
     def fit_seconds(self, phases: Iterable[Phase]) -> float:
         """Return the time of a fit that has these phases."""
-        return self.setup_seconds + sum(phase.n_steps * self.step_seconds(phase) for phase in phases)
+        steps = sum(phase.n_steps * self.step_seconds(phase) for phase in phases)
+        return self.setup_seconds + steps + self.finish_seconds

@@ -20,7 +20,7 @@ from stgvcodec.encoder.step_costs import StepCosts
 from stgvcodec.fit.phases import Phase
 from stgvcodec.fit.trainer import GopTrainer
 
-COSTS = StepCosts(setup_seconds=40.0, path_seconds=0.1, frame_seconds=1.0, quantized_seconds=3.0)
+COSTS = StepCosts(setup_seconds=40.0, path_seconds=0.1, frame_seconds=1.0, quantized_seconds=3.0, finish_seconds=7.0)
 
 
 class FakeClock:
@@ -76,7 +76,7 @@ def test_a_fit_is_as_long_as_its_parts():
         Phase("b", frames="all", n_steps=20, frames_per_step=2),
         Phase("c", frames="all", n_steps=5, quantized=("means",)),
     ]
-    assert COSTS.fit_seconds(phases) == 40.0 + 10 * 0.1 + 20 * 2 * 1.0 + 5 * 3.0
+    assert COSTS.fit_seconds(phases) == 40.0 + 10 * 0.1 + 20 * 2 * 1.0 + 5 * 3.0 + 7.0
 
 
 def test_the_time_left_is_right_from_a_tenth_on(monkeypatch):
@@ -91,7 +91,7 @@ def test_the_time_left_is_right_from_a_tenth_on(monkeypatch):
         kinds.add((phase.target, bool(phase.quantized)))
         said.append((clock.now, share, time_left.after(share, clock.now)))
 
-    costs = dataclasses.replace(COSTS, setup_seconds=0.0)
+    costs = dataclasses.replace(COSTS, setup_seconds=0.0, finish_seconds=0.0)
     encode_gop(frames, config, 0, on_step, None, costs)
 
     assert kinds == {("paths", False), ("pictures", False), ("pictures", True)}
