@@ -29,6 +29,7 @@ from stgvcodec.errors import ConfigError
 from stgvcodec.fit.phases import Phase
 from stgvcodec.fit.trainer import mse_to_psnr_db
 from stgvcodec.media.reader import VideoFrame, VideoReader
+from stgvcodec.metrics import mean_psnr_db
 from stgvcodec.model.deformation import FieldSpec
 from stgvcodec.progress import PROGRESS_INTERVAL_SECONDS, CancelToken, Progress, ProgressCallback, raise_if_set
 
@@ -198,8 +199,13 @@ class GopScheduler:
             self._n_frames_from_before += len(gop.pts) if fitted.is_from_before else 0
             self._frames_fitted.pop(index, None)
             self._n_gops_done += 1
+            fraction = self._fraction()
         if self._rate is not None:
             self._rate.update(self._plans.pop(index), _result_of(fitted.payload))
+        if self._progress is not None:
+            psnr_db = mean_psnr_db(fitted.payload.stats.psnr_db)
+            phase = f"gop {index}: finished"
+            self._progress(Progress(phase, self.n_frames_done, self._n_frames, psnr_db=psnr_db, fraction=fraction))
 
     def _plan(self, index: int) -> GopPlan | None:
         return None if self._rate is None else self._rate.plan(index)

@@ -274,7 +274,7 @@ def test_progress_runs_from_start_to_end(clip_folder, tmp_path, profile):
     assert [progress.frames_done for progress in seen] == sorted(progress.frames_done for progress in seen)
     names = {progress.phase.partition(": ")[2] for progress in seen}
     finetuning = PROFILES[profile].finetuning(PRESETS["tiny"].finetuning)
-    assert names == {phase.name for phase in (*PRESETS["tiny"].phases, *finetuning)}
+    assert names == {"finished", *(phase.name for phase in (*PRESETS["tiny"].phases, *finetuning))}
     assert all(progress.psnr_db is not None and progress.step <= progress.n_steps for progress in seen)
 
 

@@ -89,7 +89,7 @@ def test_figures_are_of_the_decoded_frames(config):
 
 @pytest.mark.parametrize("target_bytes", [None, 900], ids=["free", "target"])
 def test_steps_are_counted_to_the_end(config, target_bytes):
-    """Steps that follow a missed target are not counted: whether there will be any is not known before."""
+    """Steps that follow a missed target are not reported: whether there will be any is not known before."""
     config = dataclasses.replace(config, target_bytes=target_bytes)
     seen = []
 
@@ -101,7 +101,8 @@ def test_steps_are_counted_to_the_end(config, target_bytes):
     ]
     shares = [share for _, _, share in seen]
     assert shares == sorted(shares)
-    assert shares[-1] == pytest.approx(1.0)
+    # What follows the last step has a share too.
+    assert 0.5 < shares[-1] < 1.0
 
 
 def densified(config: GopConfig, share: float = 0.3) -> GopConfig:
@@ -164,7 +165,8 @@ def phase_names(frames: np.ndarray, config: GopConfig) -> set[str]:
 
     encode_gop(frames, config, 0, on_step)
     assert shares == sorted(shares)
-    assert shares[-1] == pytest.approx(1.0)
+    # What follows the last step has a share too.
+    assert 0.5 < shares[-1] < 1.0
     return names
 
 
