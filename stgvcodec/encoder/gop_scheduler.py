@@ -106,7 +106,7 @@ class GopScheduler:
             n_frames=self._n_frames,
             gop_lengths=(),
             longest_gop=length,
-            n_gaussians=self._n_gaussians(),
+            n_gaussians=self._n_gaussians(self.preset),
             n_field_parameters=field_spec(
                 field, length, has_shape_head=PROFILES[self.config.profile].has_shape_head
             ).n_parameters,
@@ -210,8 +210,8 @@ class GopScheduler:
     def _plan(self, index: int) -> GopPlan | None:
         return None if self._rate is None else self._rate.plan(index)
 
-    def _n_gaussians(self) -> int:
-        return self.config.n_gaussians or default_n_gaussians(self.preset, self._width, self._height)
+    def _n_gaussians(self, preset: Preset) -> int:
+        return self.config.n_gaussians or default_n_gaussians(preset, self._width, self._height)
 
     def _encode(self, index: int, gop: Gop, plan: GopPlan | None) -> FittedGop:
         crc = frames_crc(gop.frames, gop.known)
@@ -267,11 +267,9 @@ class GopScheduler:
             self._report(index, phase, step, share * n_frames, loss)
 
         if plan is None:
-            n_gaussians, target_bytes = self._n_gaussians(), None
-            field = default_field_size(self.preset, self._width, self._height, n_frames)
+            config = self._typical_config(self.preset, n_frames)
         else:
-            n_gaussians, field, target_bytes = plan.n_gaussians, plan.field, plan.target_bytes
-        config = self._gop_config(self.preset, n_gaussians, field, target_bytes)
+            config = self._gop_config(self.preset, plan.n_gaussians, plan.field, plan.target_bytes)
         # Each GoP has a seed of its own, so that its random numbers do not depend on the other GoPs.
         with on_device(self._device):
             return encode_gop(
@@ -281,9 +279,8 @@ class GopScheduler:
     def _typical_config(self, preset: Preset, n_frames: int) -> GopConfig:
         """Return the configuration of a GoP of average bytes and this length."""
         if self._rate is None:
-            n_gaussians = self.config.n_gaussians or default_n_gaussians(preset, self._width, self._height)
             field = default_field_size(preset, self._width, self._height, n_frames)
-            return self._gop_config(preset, n_gaussians, field, None)
+            return self._gop_config(preset, self._n_gaussians(preset), field, None)
         gops = self._rate.gops
         target_bytes = max(self._rate.expected_bytes() / gops.n_frames * n_frames, 1.0)
         field, n_gaussians = gops.costs.dimensions(target_bytes, n_frames)
