@@ -21,9 +21,8 @@ from stgvcodec.errors import CancelledError, OutputError, StgvError
 EXIT_USAGE = 2
 EXIT_UNEXPECTED = 70
 EXIT_BROKEN_PIPE = 128 + 13
-# Work has so long to end by a flag before it is interrupted, and the flag is looked at so often.
+# Work has so long to end by a flag before it is interrupted.
 _GRACE_SECONDS = 3.0
-_WATCH_SECONDS = 0.1
 _DESTINATION_ERRORS = (errno.ENOSPC, errno.EROFS, errno.EFBIG)
 
 _SIGNALS = {
@@ -70,6 +69,7 @@ class _Asked:
     def __init__(self) -> None:
         self.numbers: list[int] = []
         self.flag: threading.Event | None = None
+        self.reminder: threading.Timer | None = None
         self._is_raised = False
         self._n_ignored = 0
 
@@ -78,6 +78,9 @@ class _Asked:
         self.numbers.append(signum)
         if self.flag is not None and not self.flag.is_set():
             self.flag.set()
+            self.reminder = threading.Timer(_GRACE_SECONDS, _ask_again, (signum,))
+            self.reminder.daemon = True
+            self.reminder.start()
             return
         if not self._is_raised:
             self._is_raised = True
@@ -124,8 +127,6 @@ def interruptible() -> Iterator[threading.Event]:
     """
     asked, flag = _asked, threading.Event()
     asked.flag = flag
-    ended = threading.Event()
-    threading.Thread(target=_insist, args=(asked, flag, ended), daemon=True).start()
     try:
         yield flag
     except CancelledError as error:
@@ -137,21 +138,17 @@ def interruptible() -> Iterator[threading.Event]:
         raise interrupted from error
     finally:
         asked.flag = None
-        ended.set()
+        if asked.reminder is not None:
+            asked.reminder.cancel()
 
 
-def _insist(asked: _Asked, flag: threading.Event, ended: threading.Event) -> None:
-    """Ask again where the flag was not looked at for a while, as in reading from a pipe that nobody writes to."""
-    while not flag.is_set():
-        if ended.wait(_WATCH_SECONDS):
-            return
-    if ended.wait(_GRACE_SECONDS):
-        return
+def _ask_again(signum: int) -> None:
+    """Repeat a signal whose flag was not looked at for a while, as in reading from a pipe that nobody writes to."""
     main = threading.main_thread().ident
     if hasattr(signal, "pthread_kill") and main is not None:
-        signal.pthread_kill(main, asked.numbers[0])
+        signal.pthread_kill(main, signum)
     else:
-        _thread.interrupt_main(signal.Signals(asked.numbers[0]))
+        _thread.interrupt_main(signal.Signals(signum))
 
 
 def leave(exit_code: int) -> int:
