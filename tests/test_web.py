@@ -1,7 +1,8 @@
-"""The decoder in JavaScript, by its own tests, which Node runs."""
+"""The decoder and the renderers in JavaScript, by their own tests, which Node runs."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,13 +10,28 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).with_name("web")
+CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(shutil.which("node") is None, reason="there is no Node")]
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("node") is None, reason="there is no Node")
+def counts_of(*paths: Path) -> dict[str, int]:
+    """Runs tests of Node, all of which must pass, and returns its counts of them."""
+    done = subprocess.run(["node", "--test", *paths], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    lines = (line[2:].split() for line in done.stdout.splitlines() if line.startswith("# "))
+    return {line[0]: int(line[1]) for line in lines if line[0] in ("pass", "fail", "skipped")}
+
+
 def test_the_decoder_in_javascript_agrees():
-    command = ["node", "--test", f"{TESTS}/"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    counts = dict(line[2:].split(" ") for line in done.stdout.splitlines() if line.startswith(("# pass ", "# fail ")))
-    assert (done.returncode, counts["fail"]) == (0, "0"), done.stdout[-4000:]
-    assert int(counts["pass"]) > 70
+    counts = counts_of(*sorted(TESTS.glob("*.test.mjs")))
+    assert counts["pass"] > 70
+    assert counts["fail"] == 0
+
+
+@pytest.mark.skipif(not (TESTS / "node_modules").is_dir(), reason="its tools are missing: npm ci --prefix tests/web")
+@pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no {CHROMIUM}")
+def test_the_renderers_in_a_browser_agree():
+    counts = counts_of(TESTS / "browser")
+    assert counts["pass"] > 7
+    assert (counts["fail"], counts["skipped"]) == (0, 0)

@@ -61,7 +61,7 @@ test('gaps', () => {
     const bits = Uint8Array.from({ length: Math.ceil(low.length / 8) }, (_, i) =>
       parseInt(low.slice(8 * i, 8 * i + 8).padEnd(8, '0'), 2),
     );
-    const { x, y } = decodePoints(...pointStreams([Number(bucket)], bits), 1, 1);
+    const { x, y } = decodePoints(...pointStreams([Number(bucket)], bits), 1, 1, new Float32Array(1));
     let z = 0n;
     for (let i = 0n; i < 16n; i++) {
       z |= (((BigInt(x[0]) >> i) & 1n) << (2n * i)) | (((BigInt(y[0]) >> i) & 1n) << (2n * i + 1n));
@@ -69,17 +69,25 @@ test('gaps', () => {
     assert.equal(z, BigInt(gap));
   }
   for (const bucket of [1, 2, 3, 5, 7]) {
-    assert.throws(() => decodePoints(...pointStreams([bucket], new Uint8Array(0)), 1, 1), /bucket/);
+    assert.throws(
+      () => decodePoints(...pointStreams([bucket], new Uint8Array(0)), 1, 1, new Float32Array(1)),
+      /bucket/,
+    );
   }
   for (const bucket of [129, 130, 131]) {
-    assert.throws(() => decodePoints(...pointStreams([bucket], new Uint8Array(4)), 1, 1), /Morton/);
+    assert.throws(
+      () => decodePoints(...pointStreams([bucket], new Uint8Array(4)), 1, 1, new Float32Array(1)),
+      /Morton/,
+    );
   }
 });
 
 test('points', () => {
   for (const [points, buckets, bits] of specTable('Point test values')) {
     const pairs = points.split(' ').map((pair) => pair.split(',').map(Number));
-    const decode = (bytes, mode = 1) => decodePoints(...pointStreams(numbers(buckets), bytes), pairs.length, mode);
+    const costs = new Float32Array(pairs.length);
+    const decode = (bytes, mode = 1) =>
+      decodePoints(...pointStreams(numbers(buckets), bytes), pairs.length, mode, costs);
     const { x, y } = decode(bytesOf(bits));
     assert.deepEqual(
       pairs,
@@ -176,11 +184,13 @@ test('conditional streams', () => {
   for (const [context, stream, symbols] of specTable('Conditional test values')) {
     const known = { other: Uint8Array.from(numbers(context)) };
     const attribute = { name: 'x', alphabet: 4, context: ['other'] };
-    decodeConditional(reader(...bytesOf(stream)), known.other.length, [attribute], known);
+    const { length } = known.other;
+    decodeConditional(reader(...bytesOf(stream)), length, [attribute], known, new Float32Array(length));
     assert.deepEqual(Array.from(known.x), numbers(symbols));
   }
   const one = { name: 'x', alphabet: 4, context: ['other'] };
-  const decode = (...bytes) => decodeConditional(reader(...bytes), 1, [one], { other: Uint8Array.of(0) });
+  const decode = (...bytes) =>
+    decodeConditional(reader(...bytes), 1, [one], { other: Uint8Array.of(0) }, new Float32Array(1));
   assert.throws(() => decode(16), /expected 0 to 15/);
   assert.throws(() => decode(1, 0), /expected 1 to 255/);
   assert.throws(() => decode(2, 5, 5), /expected 6 to 255/);

@@ -14,6 +14,7 @@ const { fround } = Math;
  * @property {Float32Array[]} staticTables the 2D levels, [entries][features]
  * @property {Float32Array[]} dynamicTables the 3D levels, [entries][features]
  * @property {Record<string, Float32Array>} tensors of the MLP by name, row after row
+ * @property {Float32Array} bits [N]: what the symbols of each Gaussian cost, as GopSymbols has it
  */
 
 /**
@@ -78,6 +79,7 @@ export function dequantize(symbols) {
     tensors: Object.fromEntries(
       header.tensors.map(({ name }, i) => [name, scaleField(symbols.tensors[i], sideInfo.mlpScales[i], bias)]),
     ),
+    bits: symbols.bits,
   };
 }
 

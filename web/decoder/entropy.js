@@ -88,9 +88,29 @@ function readCoder(reader, coded) {
 }
 
 /**
- * A symbol array of a plain stream: n symbols of an alphabet of A.
+ * Adds what symbols cost in an ideal coder, -log2 of their probabilities.
  *
- * @typedef {{ name: string, n: number, alphabet: number }} SymbolArray
+ * @param {Model} model of the symbols
+ * @param {number} alphabet A
+ * @param {Uint8Array} symbols
+ * @param {Float32Array} bits [N] is added to
+ * @param {Uint32Array} [gaussians] the Gaussian of each symbol, by default that of the same number
+ */
+function addCosts(model, alphabet, symbols, bits, gaussians) {
+  if (model.kind === 'constant') return;
+  const costs = Float32Array.from({ length: alphabet }, (_, s) =>
+    model.kind === 'raw'
+      ? Math.ceil(Math.log2(alphabet))
+      : 24 - Math.log2(model.cumulative[s + 1] - model.cumulative[s]),
+  );
+  for (let i = 0; i < symbols.length; i++) bits[gaussians ? gaussians[i] : i] += costs[symbols[i]];
+}
+
+/**
+ * A symbol array of a plain stream: n symbols of an alphabet of A. Where it has a symbol for each Gaussian, their costs
+ * may be added to `bits`.
+ *
+ * @typedef {{ name: string, n: number, alphabet: number, bits?: Float32Array }} SymbolArray
  */
 
 /**
@@ -106,12 +126,12 @@ export function decodePlain(reader, arrays) {
     reader,
     models.some((model) => model.kind === 'ans'),
   );
-  const result = arrays.map(({ n }, i) => {
+  const result = arrays.map(({ n, alphabet, bits }, i) => {
     const model = models[i];
-    if (model.kind === 'raw') return model.symbols;
-    const symbols = new Uint8Array(n);
+    const symbols = model.kind === 'raw' ? model.symbols : new Uint8Array(n);
     if (model.kind === 'constant') symbols.fill(model.symbol);
-    else coder?.decode(model, symbols);
+    else if (model.kind === 'ans') coder?.decode(model, symbols);
+    if (bits) addCosts(model, alphabet, symbols, bits);
     return symbols;
   });
   coder?.finish();
@@ -131,14 +151,15 @@ export function decodePlain(reader, arrays) {
  * @param {number} n N, symbols of each attribute
  * @param {Attribute[]} attributes
  * @param {Record<string, Uint8Array>} known symbols decoded before, by name; those of this stream are added
+ * @param {Float32Array} bits [N], to which the costs of the symbols are added
  */
-export function decodeConditional(reader, n, attributes, known) {
+export function decodeConditional(reader, n, attributes, known, bits) {
   const models = attributes.map((attribute) => readClasses(reader, n, attribute));
   const coder = readCoder(
     reader,
     models.some((classes) => classes.models.some((model) => model.kind === 'ans')),
   );
-  attributes.forEach(({ name, context }, a) => {
+  attributes.forEach(({ name, alphabet, context }, a) => {
     const symbols = new Uint8Array(n);
     const { thresholds, models: classModels } = models[a];
     // An attribute with one class needs no order, one with A = 1 has no model at all.
@@ -157,6 +178,7 @@ export function decodeConditional(reader, n, attributes, known) {
       if (model.kind === 'ans') coder?.decode(model, coded);
       else if (model.kind === 'constant') coded.fill(model.symbol);
       if (order) for (let i = start; i < end; i++) symbols[order.gaussians[i]] = coded[i - start];
+      addCosts(model, alphabet, coded, bits, order?.gaussians.subarray(start, end));
       start = end;
     });
     known[name] = symbols;

@@ -5,7 +5,7 @@
 const { fround } = Math;
 
 /**
- * @param {number} k frame of the GoP, 0 to T - 1; times between frames are allowed
+ * @param {number} k frame of the GoP, 0 to T - 1
  * @param {number} nFrames T
  * @returns {number} t, 0 to 1
  */
@@ -162,15 +162,6 @@ export class Field {
     this.points = lookupPoints(parameters.means);
     /** f_s of all Gaussians. */
     this.staticFeatures = lookUp(parameters.header.static, parameters.staticTables, this.points, 0);
-  }
-
-  /** @returns {number} multiply-additions that `at` takes */
-  get work() {
-    const { header } = this.parameters;
-    // A feature of the 3D encoding takes eight, and as many to find its entries.
-    return (
-      header.nGaussians * header.tensors.reduce((sum, { rows, columns }) => sum + rows * columns, 16 * header.nInputs)
-    );
   }
 
   /**

@@ -9,7 +9,6 @@ import { DEFAULT_BUDGET } from './budget.js';
 import { readListedChunk } from './chunks.js';
 import { readFileHeader, readIndex } from './container.js';
 import { dequantize } from './dequantize.js';
-import { timeOf } from './field.js';
 import { checkSameTiming, readTiming, timestamps } from './gops.js';
 import { parsePayload } from './payload.js';
 import { ByteReader } from './reader.js';
@@ -29,6 +28,24 @@ export { readSequentially } from './sequential.js';
 /** @typedef {import('./gops.js').GopEntry} GopEntry */
 /** @typedef {import('./gops.js').GopTiming} GopTiming */
 /** @typedef {import('./splat.js').Picture} Picture */
+
+/**
+ * What a renderer needs of a GoP: plain objects and typed arrays, which a worker can send.
+ *
+ * @typedef {object} Gop
+ * @property {import('./dequantize.js').GopParameters} parameters
+ * @property {{ width: number, height: number }} size of the coded pictures, pixels
+ */
+
+/**
+ * @param {Gop} gop
+ * @returns {ArrayBuffer[]} its memory, which postMessage can hand over instead of copying
+ */
+export function transferables({ parameters }) {
+  const { means, factors, colors, staticTables, dynamicTables, tensors, bits } = parameters;
+  const arrays = [means, factors, colors, ...staticTables, ...dynamicTables, ...Object.values(tensors), bits];
+  return arrays.map(({ buffer }) => /** @type {ArrayBuffer} */ (buffer));
+}
 
 /**
  * Parses the payload of a GOP chunk whose CRCs hold (section 3.3).
@@ -134,13 +151,20 @@ export class Video {
 
   /**
    * @param {number} gop number of a GoP
+   * @returns {Promise<Gop>} its parameters, for a renderer of ../render/
+   */
+  async readGop(gop) {
+    const { width, height } = this.header;
+    return { parameters: dequantize(await this.decodeGop(gop)), size: { width, height } };
+  }
+
+  /**
+   * @param {number} gop number of a GoP
    * @returns {Promise<GopRenderer>} which renders its frames, and the times between them
    */
   loadGop(gop) {
     if (this.loaded.gop === gop && this.loaded.renderer) return this.loaded.renderer;
-    const renderer = this.decodeGop(gop).then(
-      (symbols) => new GopRenderer(dequantize(symbols), this.header, this.budget),
-    );
+    const renderer = this.readGop(gop).then(({ parameters, size }) => new GopRenderer(parameters, size, this.budget));
     this.loaded = { gop, renderer };
     // A download that failed may be tried again.
     renderer.catch(() => {
@@ -157,7 +181,7 @@ export class Video {
   async renderFrame(frame, options = {}) {
     const { gop, k } = this.index.gops.locate(frame);
     const renderer = await this.loadGop(gop);
-    return renderer.renderAt(timeOf(k, this.gop(gop).nFrames), options.scale);
+    return renderer.renderAt(k, options.scale);
   }
 
   /** @returns {Promise<import('./tracks.js').Track[]>} the tracks of sound and subtitles */

@@ -77,6 +77,7 @@ import { ByteReader } from './reader.js';
  * @property {Uint8Array[]} staticTables the 2D levels, [entries][features], each q + 2^(b-1)
  * @property {Uint8Array[]} dynamicTables the 3D levels, likewise
  * @property {Uint8Array[]} tensors the tensors of the MLP, likewise
+ * @property {Float32Array} bits [N]: what the symbols of each Gaussian cost in an ideal coder, models not counted
  */
 
 /**
@@ -192,8 +193,9 @@ export function parsePayload(reader, expected, maxMemory) {
     },
   );
   const sideInfo = decodeSideInfo(sideInfoStream, header);
-  const { x, y } = decodePoints(pointsStream, pointBitsStream, header.nGaussians, header.pointMode);
-  const { shapes, colors } = decodeAttributes(shapesStream, colorsStream, header);
+  const bits = new Float32Array(header.nGaussians);
+  const { x, y } = decodePoints(pointsStream, pointBitsStream, header.nGaussians, header.pointMode, bits);
+  const { shapes, colors } = decodeAttributes(shapesStream, colorsStream, header, bits);
   const alphabet = 2 ** header.weightBits;
   const levelArrays = (/** @type {Encoding} */ encoding, /** @type {string} */ name) =>
     encoding.levels.map((level, i) => ({ name: `${name} level ${i}`, n: level.entries * encoding.features, alphabet }));
@@ -214,6 +216,7 @@ export function parsePayload(reader, expected, maxMemory) {
     staticTables: field.slice(0, nStatic),
     dynamicTables: field.slice(nStatic, nGrids),
     tensors: field.slice(nGrids),
+    bits,
   };
 }
 
@@ -288,9 +291,10 @@ function decodeSideInfo(stream, header) {
  * @param {ByteReader} shapesStream
  * @param {ByteReader} colorsStream
  * @param {GopHeader} header
+ * @param {Float32Array} bits [N], to which the costs of the symbols are added
  * @returns {{ shapes: Uint8Array[], colors: Uint8Array[] }}
  */
-function decodeAttributes(shapesStream, colorsStream, header) {
+function decodeAttributes(shapesStream, colorsStream, header, bits) {
   /** @type {Record<string, Uint8Array>} */
   const known = {};
   const n = header.nGaussians;
@@ -305,6 +309,7 @@ function decodeAttributes(shapesStream, colorsStream, header) {
       header.shapeMode ? { name: 's', alphabet, context: ['b'] } : { name: 'l2', alphabet, context: size },
     ],
     known,
+    bits,
   );
   const shapes = (header.shapeMode ? ['a', 'b', 's'] : ['l1', 'l2', 'l3']).map((name) => known[name]);
   const attributes = header.colorMode
@@ -318,6 +323,6 @@ function decodeAttributes(shapesStream, colorsStream, header) {
         alphabet: header.codebookSize,
         context: m ? [`stage ${m - 1}`] : size,
       }));
-  decodeConditional(colorsStream, n, attributes, known);
+  decodeConditional(colorsStream, n, attributes, known, bits);
   return { shapes, colors: attributes.map(({ name }) => known[name]) };
 }

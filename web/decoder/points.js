@@ -23,10 +23,11 @@ function evenBits(z) {
  * @param {ByteReader} bitStream point_bits
  * @param {number} n N
  * @param {0 | 1} pointMode
+ * @param {Float32Array} costs [N], to which the bits of each point are added
  * @returns {{ x: Uint16Array, y: Uint16Array }} [N] each
  */
-export function decodePoints(stream, bitStream, n, pointMode) {
-  const [buckets] = decodePlain(stream, [{ name: 'buckets', n, alphabet: ALPHABET }]);
+export function decodePoints(stream, bitStream, n, pointMode, costs) {
+  const [buckets] = decodePlain(stream, [{ name: 'buckets', n, alphabet: ALPHABET, bits: costs }]);
   const bits = new BitReader(bitStream.bytes, bitStream.where('bits'));
   const x = new Uint16Array(n);
   const y = new Uint16Array(n);
@@ -39,6 +40,7 @@ export function decodePoints(stream, bitStream, n, pointMode) {
     const e = bucket >> 2;
     // For e < 2 the bucket holds all bits of the number behind its first one in its upper mantissa bit.
     const v = e < 2 ? (e === 0 ? 1 : 2 + ((bucket >> 1) & 1)) : (4 + (bucket & 3)) * 2 ** (e - 2) + bits.bits(e - 2);
+    costs[i] += Math.max(0, e - 2);
     z += v - 1;
     if (z >= 2 ** 32) refuse('points', `found the Morton code ${z} of Gaussian ${i}, expected less than 2^32`);
     x[i] = evenBits(z);

@@ -1,6 +1,6 @@
-import { DEFAULT_BUDGET, FREE_WORK, checkMemory } from './budget.js';
+import { DEFAULT_BUDGET, FREE_WORK, checkFieldWork, checkMemory } from './budget.js';
 import { BudgetError } from './errors.js';
-import { Field } from './field.js';
+import { Field, timeOf } from './field.js';
 import { MAX_DRAWN } from './limits.js';
 
 /** @typedef {import('./dequantize.js').GopParameters} GopParameters */
@@ -25,7 +25,7 @@ const BAND = 2 ** 23;
  * @param {number} scale
  * @returns {number} pixels at another size, halves rounded to even
  */
-function scaledLength(length, scale) {
+export function scaledLength(length, scale) {
   const exact = length * scale;
   const below = Math.floor(exact);
   const rest = exact - below;
@@ -75,7 +75,40 @@ export function changeShape(factor, d1, ds, d3) {
 }
 
 /**
- * The Gaussians of one frame that are drawn, in pixels of the picture.
+ * @param {GopParameters} parameters
+ * @param {Changes} changes of a frame
+ * @param {{ width: number, height: number }} size of the coded pictures, pixels
+ * @returns {Float32Array} [N][8]: m_x, m_y, l1, l2, l3, c'_R, c'_G, c'_B in pixels of the coded size
+ */
+export function gaussiansOf(parameters, changes, { width, height }) {
+  const { header, factors } = parameters;
+  const numbers = new Float32Array(8 * header.nGaussians);
+  const factor = new Float64Array(3);
+  for (let i = 0, at = 0; i < header.nGaussians; i++, at += 8) {
+    for (let j = 0; j < 3; j++) factor[j] = factors[3 * i + j];
+    if (header.lowPass > 0) lowPass(factor, header.lowPass);
+    if (changes.shapes)
+      changeShape(factor, changes.shapes[3 * i], changes.shapes[3 * i + 1], changes.shapes[3 * i + 2]);
+    numbers[at] = ((changes.means[2 * i] + 1) / 2) * width;
+    numbers[at + 1] = ((changes.means[2 * i + 1] + 1) / 2) * height;
+    numbers.set(factor, at + 2);
+    for (let c = 0; c < 3; c++) numbers[at + 5 + c] = changes.colors[3 * i + c];
+  }
+  return numbers;
+}
+
+/**
+ * @param {Float32Array} from numbers of all Gaussians in a frame
+ * @param {Float32Array} to those in the next frame
+ * @param {number} share of the way from one to the other, 0 to 1
+ * @returns {Float32Array} those between the frames (section 7.1)
+ */
+export function betweenFrames(from, to, share) {
+  return from.map((number, i) => number + share * (to[i] - number));
+}
+
+/**
+ * The Gaussians that are drawn, in pixels of the viewport.
  *
  * @typedef {object} Splats
  * @property {number} count
@@ -83,24 +116,16 @@ export function changeShape(factor, d1, ds, d3) {
  */
 
 /**
- * @param {GopParameters} parameters
- * @param {Changes} changes of the frame
- * @param {number} width W, pixels of the coded size
- * @param {number} height H
- * @param {number} scale z
+ * @param {Float32Array} gaussians [N][8], of gaussiansOf
+ * @param {{ scale: number, x: number, y: number }} viewport
  * @returns {Splats}
  */
-export function placeSplats(parameters, changes, width, height, scale) {
-  const { header, factors } = parameters;
-  const numbers = new Float32Array(8 * header.nGaussians);
+export function placeSplats(gaussians, { scale, x, y }) {
+  const numbers = new Float32Array(gaussians.length);
   const factor = new Float64Array(3);
   let count = 0;
-  for (let i = 0; i < header.nGaussians; i++) {
-    for (let j = 0; j < 3; j++) factor[j] = factors[3 * i + j];
-    if (header.lowPass > 0) lowPass(factor, header.lowPass);
-    if (changes.shapes)
-      changeShape(factor, changes.shapes[3 * i], changes.shapes[3 * i + 1], changes.shapes[3 * i + 2]);
-    for (let j = 0; j < 3; j++) factor[j] *= scale;
+  for (let i = 0; i < gaussians.length; i += 8) {
+    for (let j = 0; j < 3; j++) factor[j] = gaussians[i + 2 + j] * scale;
     let gain = 1;
     if (scale < 1) {
       const area = factor[0] * factor[2];
@@ -108,10 +133,10 @@ export function placeSplats(parameters, changes, width, height, scale) {
       gain = area / (factor[0] * factor[2]);
     }
     const at = 8 * count;
-    numbers[at] = ((changes.means[2 * i] + 1) / 2) * (scale * width);
-    numbers[at + 1] = ((changes.means[2 * i + 1] + 1) / 2) * (scale * height);
+    numbers[at] = (gaussians[i] - x) * scale;
+    numbers[at + 1] = (gaussians[i + 1] - y) * scale;
     numbers.set(factor, at + 2);
-    for (let c = 0; c < 3; c++) numbers[at + 5 + c] = changes.colors[3 * i + c] * gain;
+    for (let c = 0; c < 3; c++) numbers[at + 5 + c] = gaussians[i + 5 + c] * gain;
     // The place is reused by the next Gaussian where this one is not drawn. The comparison fails for NaN.
     let drawn = numbers[at + 2] >= 2 ** -20 && numbers[at + 4] >= 2 ** -20;
     for (let j = 0; j < 8; j++) drawn = drawn && Math.abs(numbers[at + j]) <= MAX_DRAWN;
@@ -249,7 +274,7 @@ export function drawSplats(splats, width, height, maxWork = DEFAULT_BUDGET.work)
   return { width, height, data };
 }
 
-/** Renders the frames of one GoP. */
+/** Renders the frames of one GoP, and the times between them. */
 export class GopRenderer {
   /**
    * @param {GopParameters} parameters
@@ -257,27 +282,49 @@ export class GopRenderer {
    * @param {Readonly<import('./budget.js').Budget>} [budget]
    */
   constructor(parameters, size, budget = DEFAULT_BUDGET) {
+    checkFieldWork(parameters.header, size, budget);
     this.parameters = parameters;
     this.size = size;
     this.budget = budget;
     this.field = new Field(parameters);
+    /** The frames that were computed last, at most two: time goes back and forth between two of them. */
+    this.frames = /** @type {Map<number, Float32Array>} */ (new Map());
   }
 
   /**
-   * @param {number} t time in the GoP, 0 (its first frame) to 1 (its last frame)
+   * @param {number} k frame of the GoP, 0 to T - 1
+   * @returns {Float32Array} [N][8], as gaussiansOf says
+   */
+  gaussiansOfFrame(k) {
+    const known = this.frames.get(k);
+    if (known) return known;
+    const [oldest] = this.frames.keys();
+    if (this.frames.size > 1) this.frames.delete(oldest);
+    const changes = this.field.at(timeOf(k, this.parameters.header.nFrames));
+    const gaussians = gaussiansOf(this.parameters, changes, this.size);
+    this.frames.set(k, gaussians);
+    return gaussians;
+  }
+
+  /**
+   * @param {number} time in frames of the GoP, 0 to T - 1; between frames Gaussians go straight from one to the next
+   * @returns {Float32Array} [N][8], as gaussiansOf says
+   */
+  gaussiansAt(time) {
+    const k = Math.floor(time);
+    const from = this.gaussiansOfFrame(k);
+    return time === k ? from : betweenFrames(from, this.gaussiansOfFrame(k + 1), time - k);
+  }
+
+  /**
+   * @param {number} time in frames of the GoP, 0 to T - 1
    * @param {number} [scale] z, size of the picture over the coded size
    * @returns {Picture}
    */
-  renderAt(t, scale = 1) {
+  renderAt(time, scale = 1) {
     const { width, height } = scaledSize(this.size.width, this.size.height, scale);
     checkMemory(`a picture of ${width} x ${height} pixels`, 4 * width * height, this.budget.memory);
-    // A multiply-addition takes a small part of the time of a covered pixel, so that 16 of them count as one.
-    const work = this.field.work;
-    if (work > 16 * FREE_WORK && work > 16 * this.budget.work * this.size.width * this.size.height) {
-      throw new BudgetError('work of the frame', `the network takes ${work} multiply-additions, more than the budget`);
-    }
-    const changes = this.field.at(t);
-    const splats = placeSplats(this.parameters, changes, this.size.width, this.size.height, scale);
+    const splats = placeSplats(this.gaussiansAt(time), { scale, x: 0, y: 0 });
     return drawSplats(splats, width, height, this.budget.work);
   }
 }

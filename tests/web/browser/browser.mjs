@@ -1,0 +1,60 @@
+/**
+ * A headless Chromium of the system with a page from a server at 127.0.0.1, for tests of what Node does not have.
+ */
+import { createServer } from 'node:http';
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { extname, join, normalize } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('../../..', import.meta.url));
+const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
+const TYPES = { '.js': 'text/javascript', '.mjs': 'text/javascript', '.html': 'text/html' };
+
+const playwright = await import('playwright-core').catch(() => null);
+
+/** Why there is no browser here, for the `skip` of tests; false where there is one. */
+export const noBrowser = !playwright
+  ? 'playwright-core is missing: npm ci --prefix tests/web'
+  : !existsSync(CHROMIUM) && `there is no ${CHROMIUM}`;
+
+const QUIET = ['--no-sandbox', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
+
+/** Graphics in software, the same on every machine. */
+const SOFTWARE = ['--use-angle=swiftshader', '--enable-unsafe-swiftshader'];
+const SOFTWARE_WEBGPU = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader'];
+
+/** Serves the files of the repository, an empty page at /. */
+async function serve(request, response) {
+  const path = normalize(decodeURIComponent(new URL(request.url, 'http://localhost').pathname));
+  response.setHeader('Content-Type', TYPES[extname(path)] ?? 'application/octet-stream');
+  if (path === '/') return response.setHeader('Content-Type', 'text/html').end('<!doctype html><title>test</title>');
+  try {
+    response.end(await readFile(join(root, path)));
+  } catch {
+    response.writeHead(404).end();
+  }
+}
+
+/**
+ * Opens an empty page.
+ *
+ * @param {string[]} [flags] of Chromium
+ * @returns {Promise<{ page: import('playwright-core').Page, close: () => Promise<void> }>}
+ */
+export async function openPage(flags = [...SOFTWARE, ...SOFTWARE_WEBGPU]) {
+  const server = createServer(serve).listen(0, '127.0.0.1');
+  await new Promise((resolve) => server.once('listening', resolve));
+  const browser = await playwright.chromium.launch({
+    executablePath: CHROMIUM,
+    args: [...QUIET, '--no-first-run', ...flags],
+  });
+  const page = await browser.newPage();
+  await page.goto(`http://127.0.0.1:${server.address().port}/`);
+  const close = async () => {
+    await browser.close();
+    server.closeAllConnections();
+    server.close();
+  };
+  return { page, close };
+}

@@ -1,0 +1,100 @@
+/**
+ * Draws pictures of decoded GoPs into a canvas, on the best that a device has.
+ *
+ *     const renderer = await createRenderer(canvas);
+ *     const gop = await video.readGop(0);
+ *     await renderer.draw({ gop, time: 0, size: { width: 1280, height: 640 } });
+ */
+import { DEFAULT_BUDGET } from '../decoder/budget.js';
+import { CpuBackend } from './cpu.js';
+import { planShot } from './view.js';
+
+/** @typedef {import('../decoder/index.js').Gop} Gop */
+/** @typedef {import('./view.js').View} View */
+/** @typedef {import('./view.js').ViewKind} ViewKind */
+/** @typedef {import('./view.js').DrawRequest} DrawRequest */
+/** @typedef {'WebGPU' | 'WebGL2' | 'CPU'} RendererName */
+
+/**
+ * What draws for a Renderer.
+ *
+ * @typedef {object} Backend
+ * @property {(shot: import('./view.js').Shot) => Promise<void>} draw
+ * @property {() => Promise<Uint8Array>} readPixels
+ * @property {() => void} destroy
+ */
+
+/** The kinds of renderers from the best one on. */
+const BACKENDS = [CpuBackend];
+
+/**
+ * A canvas can be drawn into by renderers of one kind only as long as it lives.
+ *
+ * @param {HTMLCanvasElement | OffscreenCanvas} canvas
+ * @param {object} [options]
+ * @param {RendererName} [options.prefer] the best kind that is tried; by default WebGPU
+ * @param {Partial<import('../decoder/budget.js').Budget>} [options.budget] see ../decoder/budget.js
+ * @returns {Promise<Renderer>}
+ */
+export async function createRenderer(canvas, { prefer, budget } = {}) {
+  const first = prefer ? BACKENDS.findIndex(({ title }) => title === prefer) : 0;
+  const reasons = [];
+  for (const Kind of BACKENDS.slice(Math.max(0, first))) {
+    try {
+      const backend = await Kind.create(canvas, { ...DEFAULT_BUDGET, ...budget });
+      return new Renderer(/** @type {RendererName} */ (Kind.title), reasons.join('; '), backend);
+    } catch (error) {
+      reasons.push(`${Kind.title}: ${/** @type {Error} */ (error).message}`);
+    }
+  }
+  throw new Error(`nothing can draw here: ${reasons.join('; ')}`);
+}
+
+/** Draws into one canvas. Calls are carried out one after the other. */
+export class Renderer {
+  /**
+   * @param {RendererName} name
+   * @param {string} why
+   * @param {Backend} backend
+   */
+  constructor(name, why, backend) {
+    /** What draws. */
+    this.name = name;
+    /** What kept better kinds from drawing, in words; empty where nothing did. */
+    this.why = why;
+    this.backend = backend;
+    /** The end of the calls so far. @type {Promise<unknown>} */
+    this.queue = Promise.resolve();
+  }
+
+  /**
+   * @template T
+   * @param {() => Promise<T>} call
+   * @returns {Promise<T>}
+   */
+  enqueue(call) {
+    const result = this.queue.then(call);
+    this.queue = result.catch(() => {});
+    return result;
+  }
+
+  /**
+   * Draws a picture. The canvas gets the size that is asked for.
+   *
+   * @param {DrawRequest} request
+   * @returns {Promise<void>} fulfilled when the next picture may be drawn
+   */
+  draw(request) {
+    return this.enqueue(async () => this.backend.draw(planShot(request)));
+  }
+
+  /** @returns {Promise<Uint8Array>} [height][width][4]: R, G, B, A of the last picture, as it is shown */
+  readPixels() {
+    return this.enqueue(() => this.backend.readPixels());
+  }
+
+  /** Frees what the renderer holds. */
+  destroy() {
+    this.backend.destroy();
+  }
+}
