@@ -18,8 +18,8 @@ from stgvcodec.bitstream.container.chunks import ChunkType
 from stgvcodec.bitstream.container.index import GopEntry, GopTiming
 from stgvcodec.bitstream.container.writer import StgvWriter
 from stgvcodec.encoder import encode as encoder
-from stgvcodec.encoder import gop_scheduler
 from stgvcodec.encoder.encode_gop import GopConfig, GopPayload, GopStats
+from stgvcodec.encoder.engines import gop_job
 from stgvcodec.encoder.lookahead.content import Content
 from stgvcodec.encoder.reports import EncodePlan, EncodeReport
 from stgvcodec.encoder.step_costs import StepCosts
@@ -133,7 +133,7 @@ def simulated(
     monkeypatch.setattr(encoder, "opened", lambda *_, **__: FakeVideo(content.n_frames, file=file))
     monkeypatch.setattr(encoder, "measure_content", lambda frames, *_: content if list(frames) else None)
     monkeypatch.setattr(encoder, "StgvWriter", TrustingWriter)
-    monkeypatch.setattr(gop_scheduler, "encode_gop", fit)
+    monkeypatch.setattr(gop_job, "encode_gop", fit)
     return encode(
         "fake",
         folder / "a.stgv",

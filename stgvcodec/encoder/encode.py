@@ -21,6 +21,7 @@ from stgvcodec.bitstream.syntax.limits import LIMITS
 from stgvcodec.device import resolve_device
 from stgvcodec.encoder.compile_ahead import CompileAhead
 from stgvcodec.encoder.config import EncodeConfig
+from stgvcodec.encoder.engines.threads import Threads
 from stgvcodec.encoder.fitted_gop import FittedGop
 from stgvcodec.encoder.gop_scheduler import GopScheduler
 from stgvcodec.encoder.lookahead.content import Content, measure_content
@@ -170,7 +171,7 @@ def encode(
             control,
             torch_device,
             backend_name,
-            n_at_once,
+            Threads(n_at_once),
             progress,
             cancel,
             finished=part.finished,

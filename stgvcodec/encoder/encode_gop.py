@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from stgvcodec.decoder.gop_renderer import GopRenderer
+from stgvcodec.encoder.config import EncodeConfig
 from stgvcodec.encoder.model_size import field_spec
-from stgvcodec.encoder.presets import FieldSize, Preset
-from stgvcodec.encoder.profiles import Profile
+from stgvcodec.encoder.presets import PRESETS, FieldSize, Preset
+from stgvcodec.encoder.profiles import PROFILES, Profile
 from stgvcodec.encoder.size_control import finish, resize_to, set_target_bits
 from stgvcodec.encoder.step_costs import StepCosts
 from stgvcodec.errors import StgvError
@@ -76,6 +77,44 @@ class GopConfig:
     device: torch.device
     backend: str
     encoding: Encoding = "spatio-temporal"
+
+    @classmethod
+    def planned(
+        cls,
+        config: EncodeConfig,
+        n_gaussians: int,
+        field: FieldSize,
+        target_bytes: int | None,
+        *,
+        device: torch.device,
+        backend: str,
+        preset: Preset | None = None,
+    ) -> GopConfig:
+        """Return the configuration of a GoP from the options of its encode and the dimensions that were planned for it.
+
+        Args:
+            config: Options of the encode.
+            n_gaussians: Canonical Gaussians to fit.
+            field: Size of the deformation field.
+            target_bytes: Size that the payload is to reach; None without a target.
+            device: Device to fit on.
+            backend: Name of the operators' back end.
+            preset: Preset in place of that of the options.
+        """
+        preset = preset or PRESETS[config.preset]
+        return cls(
+            preset=preset,
+            n_gaussians=n_gaussians,
+            field=field,
+            key_frame=config.key_frame or preset.key_frame,
+            initialization=config.initialization or preset.initialization,
+            profile=PROFILES[config.profile].with_codebooks(
+                config.color_stages or preset.color_stages, config.color_codebook_size or preset.color_codebook_size
+            ),
+            target_bytes=target_bytes,
+            device=device,
+            backend=backend,
+        )
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,19 @@
-"""The scheduler fits GoPs, several at a time, plans them one after the other, and hands them out in order."""
+"""The scheduler plans GoPs in order, lets an engine fit them, several at a time, and hands them out in order."""
 
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import partial
 
 import torch
-from torch import Tensor
 
-from stgvcodec.device import on_device
 from stgvcodec.encoder.calibration import calibrate
 from stgvcodec.encoder.config import EncodeConfig
-from stgvcodec.encoder.encode_gop import GopConfig, GopPayload, encode_gop, fit_stages, timed_phases
+from stgvcodec.encoder.encode_gop import GopConfig, GopPayload, fit_stages, timed_phases
+from stgvcodec.encoder.engines.gop_job import Engine, FitProgress, GopJob
 from stgvcodec.encoder.fitted_gop import FittedGop, frames_crc
 from stgvcodec.encoder.lookahead.gop_splitter import Gop, split_gops
 from stgvcodec.encoder.model_size import default_field_size, default_n_gaussians, field_spec
@@ -26,12 +25,10 @@ from stgvcodec.encoder.rate_control.planner import encode_plan
 from stgvcodec.encoder.reports import EncodePlan
 from stgvcodec.encoder.step_costs import StepCosts
 from stgvcodec.errors import ConfigError
-from stgvcodec.fit.phases import Phase
-from stgvcodec.fit.trainer import mse_to_psnr_db
 from stgvcodec.media.reader import VideoFrame, VideoReader
 from stgvcodec.metrics import mean_psnr_db
 from stgvcodec.model.deformation import FieldSpec
-from stgvcodec.progress import PROGRESS_INTERVAL_SECONDS, CancelToken, Progress, ProgressCallback, raise_if_set
+from stgvcodec.progress import CancelToken, Progress, ProgressCallback, raise_if_set
 
 # GoPs that are fitted at the same time on a GPU are done so many times as fast as one after the other, however many.
 _GAIN_AT_ONCE = 1.5
@@ -51,7 +48,7 @@ class GopScheduler:
         control: RateControl | None,
         device: torch.device,
         backend: str,
-        n_at_once: int,
+        engine: Engine,
         progress: ProgressCallback | None,
         cancel: CancelToken | None = None,
         *,
@@ -64,9 +61,9 @@ class GopScheduler:
             config: Options of the encode.
             video: The source.
             control: The rate control; None without a target.
-            device: Device to fit on.
+            device: Device to fit on, or the first of several.
             backend: Name of the operators' back end.
-            n_at_once: GoPs that are fitted at the same time.
+            engine: What fits GoPs.
             progress: Called several times a second, from any thread.
             cancel: Token that ends the encode.
             finished: Returns the GoP of an index if an interrupted encode has finished it; it is not fitted again then.
@@ -83,12 +80,11 @@ class GopScheduler:
         self._rate = control
         self._plans: dict[int, GopPlan] = {}
         self._device, self._backend = device, backend
-        self._n_at_once = n_at_once
+        self._engine = engine
         self._progress = progress
         self._cancel = cancel
         self._lock = threading.Lock()
         self._frames_fitted: dict[int, float] = {}  # GoP under way -> its frames x share of its work done
-        self._last_progress = 0.0
         self._is_unwanted = False
         self._gop = config.gop or self.preset.gop
         self._costs = StepCosts()
@@ -138,7 +134,7 @@ class GopScheduler:
             config = self._typical_config(preset, length)
             stages = fit_stages(config, length, has_paths=self._costs.path_seconds > 0)
             seconds += number * self._costs.fit_seconds(timed_phases(stages, config))
-        n_at_once = min(self._n_at_once, len(lengths))
+        n_at_once = min(self._engine.n_at_once, len(lengths))
         return seconds / (min(n_at_once, _GAIN_AT_ONCE) if self._device.type == "cuda" else 1)
 
     def draft_seconds(self) -> float | None:
@@ -169,22 +165,23 @@ class GopScheduler:
         """Fit and code GoPs; those that were finished before are taken as they are.
 
         Yields:
-            Each GoP with what came of it, in order. A GoP is planned when the one `n_at_once` before it has been
+            Each GoP with what came of it, in order. A GoP is planned when the one `n_planned` before it has been
             yielded and taken into account by `done`, whatever finishes first, so that the same input gives the same
             plans.
         """
-        if self._n_at_once == 1:
+        n_planned = self._engine.n_planned
+        if n_planned == 1:
             for index, gop in enumerate(gops):
                 yield gop, self._encode(index, gop, self._plan(index))
             return
         under_way: deque[tuple[Gop, Future[FittedGop]]] = deque()
-        with ThreadPoolExecutor(self._n_at_once) as pool:
+        with ThreadPoolExecutor(n_planned) as pool:
             try:
                 for index, gop in enumerate(gops):
                     while under_way and self._rate is not None and self._rate.needs_all_before(index):
                         yield _first_finished(under_way)
                     under_way.append((gop, pool.submit(self._encode, index, gop, self._plan(index))))
-                    if len(under_way) == self._n_at_once:
+                    if len(under_way) == n_planned:
                         yield _first_finished(under_way)
                 while under_way:
                     yield _first_finished(under_way)
@@ -262,19 +259,20 @@ class GopScheduler:
 
     def _fit(self, index: int, gop: Gop, plan: GopPlan | None) -> GopPayload:
         n_frames = len(gop.pts)
-
-        def on_step(phase: Phase, step: int, share: float, loss: Tensor) -> None:
-            self._report(index, phase, step, share * n_frames, loss)
-
         if plan is None:
             config = self._typical_config(self.preset, n_frames)
         else:
             config = self._gop_config(self.preset, plan.n_gaussians, plan.field, plan.target_bytes)
         # Each GoP has a seed of its own, so that its random numbers do not depend on the other GoPs.
-        with on_device(self._device):
-            return encode_gop(
-                gop.frames, config, seed=self.config.seed + index, on_step=on_step, known=gop.known, costs=self._costs
-            )
+        job = GopJob(index, gop.frames, gop.known, config, self.config.seed + index, self._costs)
+        tell = None if self._progress is None else partial(self._report, index, n_frames)
+        return self._engine.fit(job, tell, self._check)
+
+    def _check(self) -> None:
+        """End a fit whose caller, or whose encode, does not want it any more."""
+        if self._is_unwanted:
+            raise _Unwanted
+        raise_if_set(self._cancel)
 
     def _typical_config(self, preset: Preset, n_frames: int) -> GopConfig:
         """Return the configuration of a GoP of average bytes and this length."""
@@ -289,46 +287,33 @@ class GopScheduler:
         return self._gop_config(preset, n_gaussians, field, round(target_bytes))
 
     def _gop_config(self, preset: Preset, n_gaussians: int, field: FieldSize, target_bytes: int | None) -> GopConfig:
-        return GopConfig(
-            preset=preset,
-            n_gaussians=n_gaussians,
-            field=field,
-            key_frame=self.config.key_frame or preset.key_frame,
-            initialization=self.config.initialization or preset.initialization,
-            profile=PROFILES[self.config.profile].with_codebooks(
-                self.config.color_stages or preset.color_stages,
-                self.config.color_codebook_size or preset.color_codebook_size,
-            ),
-            target_bytes=target_bytes,
+        return GopConfig.planned(
+            self.config,
+            n_gaussians,
+            field,
+            target_bytes,
             device=self._device,
             backend=self._backend,
+            preset=preset,
         )
 
-    def _report(self, index: int, phase: Phase, step: int, frames_fitted: float, loss: Tensor) -> None:
-        if self._is_unwanted:
-            raise _Unwanted
-        raise_if_set(self._cancel)
-        if self._progress is None:
-            return
-        now = time.monotonic()
+    def _report(self, index: int, n_frames: int, fit: FitProgress) -> None:
+        assert self._progress is not None
         with self._lock:
             # A GoP that is fitted once more does not take back what was shown as done.
-            self._frames_fitted[index] = max(self._frames_fitted.get(index, 0.0), frames_fitted)
+            self._frames_fitted[index] = max(self._frames_fitted.get(index, 0.0), fit.share * n_frames)
             # Only the first of the GoPs under way is shown.
             if index != self._n_gops_done:
                 return
-            if now - self._last_progress < PROGRESS_INTERVAL_SECONDS and step < phase.n_steps:
-                return
-            self._last_progress = now
             fraction = self._fraction()
         self._progress(
             Progress(
-                phase=f"gop {index}: {phase.name}",
+                phase=f"gop {index}: {fit.phase}",
                 frames_done=self.n_frames_done,
                 n_frames=self._n_frames,
-                step=step,
-                n_steps=phase.n_steps,
-                psnr_db=mse_to_psnr_db(float(loss)) if phase.target == "pictures" else None,
+                step=fit.step,
+                n_steps=fit.n_steps,
+                psnr_db=fit.psnr_db,
                 fraction=fraction,
             )
         )

@@ -15,7 +15,7 @@ from stgvcodec import EncodeConfig, Selection, VideoDecoder, decode, encode
 from stgvcodec.bitstream import ChunkType, StgvReader
 from stgvcodec.decoder.gop_renderer import GopRenderer
 from stgvcodec.decoder.stream_info import read_info
-from stgvcodec.encoder import gop_scheduler
+from stgvcodec.encoder.engines import gop_job
 from stgvcodec.encoder.presets import PRESETS
 from stgvcodec.encoder.reports import EncodeReport
 from stgvcodec.errors import BitstreamError, ConfigError, InputVideoError
@@ -172,7 +172,7 @@ def test_damage_of_tracks_is_known_before_the_first_fit(carried, tmp_path, monke
         raise AssertionError("a GoP was fitted")
 
     monkeypatch.setattr(SourceTracks, "packets", unreadable)
-    monkeypatch.setattr(gop_scheduler, "encode_gop", fitted)
+    monkeypatch.setattr(gop_job, "encode_gop", fitted)
     for options in ({"n_gaussians": 20}, {"bpp_target": 8.0}):
         with pytest.raises(InputVideoError, match="sound is damaged"):
             encode(carried.source, tmp_path / "a.stgv", config=EncodeConfig(preset="tiny", **options), device="cpu")

@@ -11,7 +11,7 @@ from clips import files_under, moving_clip, write_folder
 
 from stgvcodec import EncodeConfig, Selection, VideoDecoder, encode
 from stgvcodec.encoder import encode as encoder
-from stgvcodec.encoder import gop_scheduler
+from stgvcodec.encoder.engines import gop_job
 from stgvcodec.encoder.presets import PRESETS
 from stgvcodec.errors import (
     BackendUnavailableError,
@@ -228,14 +228,14 @@ def test_a_failing_gop_ends_the_others_that_are_under_way(tmp_path, monkeypatch)
     folder = write_folder(moving_clip(6), tmp_path / "clip")
     endless = dataclasses.replace(PRESETS["tiny"], name="endless", phases=(Phase("joint", "all", 10**6),))
     monkeypatch.setitem(PRESETS, "endless", endless)
-    encode_gop = gop_scheduler.encode_gop
+    encode_gop = gop_job.encode_gop
 
     def failing(frames, config, seed, on_step, known, costs):
         if seed == 1:
             raise OutputError("no")
         return encode_gop(frames, config, seed, on_step, known, costs)
 
-    monkeypatch.setattr(gop_scheduler, "encode_gop", failing)
+    monkeypatch.setattr(gop_job, "encode_gop", failing)
     config = EncodeConfig(preset="endless", n_gaussians=20, gop=2, scene_cut=False)
     with pytest.raises(OutputError, match="no"):
         encode(folder, tmp_path / "a.stgv", config=config, jobs=3)

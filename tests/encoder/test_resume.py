@@ -17,7 +17,7 @@ from track_clips import write_with_tracks
 
 from stgvcodec import EncodeConfig, Selection, VideoDecoder, encode
 from stgvcodec.encoder import encode as encoder
-from stgvcodec.encoder import gop_scheduler
+from stgvcodec.encoder.engines import gop_job
 from stgvcodec.encoder.reports import EncodeReport
 from stgvcodec.errors import ConfigError, OutputError, StgvError
 from stgvcodec.media import durable
@@ -87,7 +87,7 @@ class Fits:
 @pytest.fixture
 def fits(monkeypatch) -> Fits:
     seen = Fits()
-    encode_gop = gop_scheduler.encode_gop
+    encode_gop = gop_job.encode_gop
 
     def watched(frames, config, seed, on_step, known, costs):
         # The seed is the index.
@@ -96,7 +96,7 @@ def fits(monkeypatch) -> Fits:
         seen.begun.append(seed)
         return encode_gop(frames, config, seed, on_step, known, costs)
 
-    monkeypatch.setattr(gop_scheduler, "encode_gop", watched)
+    monkeypatch.setattr(gop_job, "encode_gop", watched)
     return seen
 
 
@@ -431,7 +431,7 @@ def test_a_folder_that_is_moved_keeps_what_was_finished(plain, tmp_path):
 def test_a_gop_that_is_finished_before_its_turn_is_kept(plain, tmp_path, monkeypatch, fits):
     """With two at once the second is finished while the first is held up, and then the encode ends."""
     held = threading.Event()
-    counted, hold = gop_scheduler.encode_gop, encoder.PartFile.hold
+    counted, hold = gop_job.encode_gop, encoder.PartFile.hold
 
     def first_waits(frames, config, seed, on_step, known, costs):
         if seed == 0:
@@ -444,7 +444,7 @@ def test_a_gop_that_is_finished_before_its_turn_is_kept(plain, tmp_path, monkeyp
         held.set()
 
     with monkeypatch.context() as patch:
-        patch.setattr(gop_scheduler, "encode_gop", first_waits)
+        patch.setattr(gop_job, "encode_gop", first_waits)
         patch.setattr(encoder.PartFile, "hold", told)
         with pytest.raises(StgvError, match="the first one fails"):
             plain.run(tmp_path / "a.stgv", jobs=2)

@@ -10,7 +10,7 @@ from clips import noisy_clip, write_folder
 from fits import TINY
 
 from stgvcodec import EncodeConfig, Selection, compare
-from stgvcodec.encoder import gop_scheduler
+from stgvcodec.encoder.engines import gop_job
 from stgvcodec.encoder.presets import PRESETS
 from stgvcodec.errors import BackendUnavailableError, ConfigError, InputVideoError, StgvError
 from stgvcodec.evaluation import classical_codecs as rd_anchors
@@ -231,13 +231,13 @@ def test_files_that_are_there_are_not_encoded_again(
 def test_an_encode_that_was_interrupted_is_continued_or_by_others_begun_anew(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fitted, encode_gop = [], gop_scheduler.encode_gop
+    fitted, encode_gop = [], gop_job.encode_gop
 
     def watched(*arguments: object, **options: object) -> object:
         fitted.append(options["seed"])
         return encode_gop(*arguments, **options)
 
-    monkeypatch.setattr(gop_scheduler, "encode_gop", watched)
+    monkeypatch.setattr(gop_job, "encode_gop", watched)
 
     def run(*, interrupted: bool, backend: str = "numba") -> None:
         def progress(seen: Progress) -> None:

@@ -1,0 +1,1 @@
+"""Engines fit GoPs: in threads of this process, in processes of this machine."""
