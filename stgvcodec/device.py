@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import warnings
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
@@ -86,8 +87,46 @@ def resolve_device(requested: str, backend: str) -> tuple[torch.device, str]:
         elif requested == "cuda":
             raise BackendUnavailableError(f"device 'cuda' was asked for, but {obstacle.reason}; use --device cpu")
         elif obstacle.is_fault:
-            _warn_once(obstacle.reason)
+            _warn_once(f"using the CPU: {obstacle.reason}")
     return device, resolve_backend(backend, device)
+
+
+def resolve_devices(requested: str, backend: str) -> tuple[tuple[torch.device, ...], str]:
+    """Return all devices that a request means, for work that can be divided among them, and the back end.
+
+    Args:
+        requested: As `resolve_device` takes it, where "auto" and "cuda" mean every GPU on which the back end runs. Or
+            several names with commas between, of one kind: "cuda:0,cuda:2" or, in short, "cuda:0,2". A device may be
+            named more than once.
+        backend: Back end or "auto", as `resolve_backend` takes it.
+
+    Returns:
+        The devices, numbered where they are several, and the name of the back end.
+
+    Raises:
+        ConfigError: a device's name is not one of these, there is no GPU of that number, or they are of two kinds.
+        BackendUnavailableError: device or back end is not to be had here.
+    """
+    if "," in requested:
+        names = _numbered_names(requested)
+        devices, backends = zip(*(resolve_device(name, backend) for name in names), strict=True)
+        return devices, backends[0]
+    device, name = resolve_device(requested, backend)
+    n_gpus = torch.cuda.device_count() if device.type == "cuda" and device.index is None else 1
+    if n_gpus <= 1:
+        return (device,), name
+    devices = tuple(torch.device("cuda", number) for number in range(n_gpus))
+    return tuple(each for each in devices if _runs(name, each)), name
+
+
+def own_environment(device: torch.device, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a process that sees this GPU alone, as its GPU 0; on a CPU it is as it was."""
+    if device.type != "cuda":
+        return dict(environment)
+    number = device.index or 0
+    visible = environment.get("CUDA_VISIBLE_DEVICES")
+    own = str(number) if visible is None else visible.split(",")[number].strip()
+    return {**environment, "CUDA_VISIBLE_DEVICES": own}
 
 
 def gpu_obstacle() -> str | None:
@@ -127,6 +166,31 @@ def on_device(device: torch.device) -> AbstractContextManager[None]:
     return torch.cuda.device(device) if device.index is not None and device.type == "cuda" else nullcontext()
 
 
+def _numbered_names(requested: str) -> list[str]:
+    """Return the names in a list of devices, each with its kind in front of its number."""
+    names: list[str] = []
+    for part in requested.split(","):
+        name = part.strip()
+        kind = names[-1].partition(":")[0] if names else ""
+        names.append(f"{kind}:{name}" if name.isdecimal() and kind else name)
+    if not (all(name == "cpu" for name in names) or all(name.startswith("cuda:") for name in names)):
+        raise ConfigError(
+            f"device is '{requested}', expected several of one kind, such as cuda:0,2 or cpu,cpu, or one of "
+            f"{', '.join(DEVICES)}"
+        )
+    return names
+
+
+def _runs(backend: str, device: torch.device) -> bool:
+    """Tell whether a back end runs on a GPU; where it does not, it is said that the GPU is left out."""
+    try:
+        resolve_backend(backend, device)
+    except BackendUnavailableError as error:
+        _warn_once(f"{device} is not used: {str(error).partition(';')[0]}")
+        return False
+    return True
+
+
 def _checked_number(number: str) -> int:
     n_gpus = torch.cuda.device_count()
     if int(number) >= n_gpus:
@@ -135,8 +199,8 @@ def _checked_number(number: str) -> int:
 
 
 @cache
-def _warn_once(reason: str) -> None:
-    logger.warning("using the CPU: %s", reason)
+def _warn_once(message: str) -> None:
+    logger.warning("%s", message)
 
 
 @cache

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from stgvcodec import device as device_module
-from stgvcodec.device import resolve_device
+from stgvcodec.device import own_environment, resolve_device, resolve_devices
 from stgvcodec.errors import BackendUnavailableError, ConfigError
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -219,6 +219,66 @@ def test_one_of_several_gpus(machine, monkeypatch):
     assert resolve_device("cuda:1", "reference") == (torch.device("cuda", 1), "reference")
     with pytest.raises(ConfigError, match="device is 'cuda:2', expected one of the 2 here, counted from cuda:0"):
         resolve_device("cuda:2", "reference")
+
+
+def gpus(*numbers: int) -> tuple[torch.device, ...]:
+    return tuple(torch.device("cuda", number) for number in numbers)
+
+
+def test_all_gpus_and_some_of_them(machine, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+
+    assert resolve_devices("auto", "auto") == (gpus(0, 1, 2, 3), "triton")
+    assert resolve_devices("cuda", "reference") == (gpus(0, 1, 2, 3), "reference")
+    assert resolve_devices("cuda:2", "auto") == (gpus(2), "triton")
+    assert resolve_devices("cuda:0,2", "auto") == (gpus(0, 2), "triton")
+    assert resolve_devices("cuda:3, cuda:1", "auto") == (gpus(3, 1), "triton")
+    assert resolve_devices("cuda:1,1", "auto") == (gpus(1, 1), "triton")
+    assert resolve_devices("cpu", "auto") == ((CPU,), "numba")
+    assert resolve_devices("cpu,cpu", "auto") == ((CPU, CPU), "numba")
+    with pytest.raises(ConfigError, match="device is 'cuda:4', expected one of the 4 here"):
+        resolve_devices("cuda:0,4", "auto")
+
+
+def test_one_gpu_needs_no_number(machine, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+
+    assert resolve_devices("auto", "auto") == ((CUDA,), "triton")
+    assert resolve_devices("cuda", "auto") == ((CUDA,), "triton")
+
+
+@pytest.mark.parametrize(
+    "devices", ["cuda:0,cpu", "cuda,cuda", "auto,cpu", "0,1", "cuda:0,", ",", "cpu,0", "cuda:0,-1"]
+)
+def test_lists_of_something_else_are_refused(machine, monkeypatch, devices):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+
+    with pytest.raises(ConfigError, match=f"device is '{devices}', expected several of one kind, such as cuda:0,2"):
+        resolve_devices(devices, "reference")
+
+
+def test_of_all_gpus_those_are_left_out_that_lack_the_kernels(machine, monkeypatch, caplog):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    capabilities = {1: (7, 5)}
+    monkeypatch.setattr(
+        torch.cuda,
+        "get_device_capability",
+        lambda device=None: capabilities.get(getattr(device, "index", None), (9, 0)),
+    )
+
+    assert resolve_devices("cuda", "auto") == (gpus(0, 2), "triton")
+    assert "cuda:1 is not used: " in caplog.text
+    with pytest.raises(BackendUnavailableError, match="compute capability"):
+        resolve_devices("cuda:0,1", "triton")
+
+
+def test_a_process_sees_its_own_gpu_alone():
+    plain = {"HOME": "/root"}
+    assert own_environment(torch.device("cuda", 2), plain) == {**plain, "CUDA_VISIBLE_DEVICES": "2"}
+    some = {"CUDA_VISIBLE_DEVICES": "5, GPU-8932f937,7"}
+    assert own_environment(torch.device("cuda", 1), some) == {"CUDA_VISIBLE_DEVICES": "GPU-8932f937"}
+    assert own_environment(CUDA, some) == {"CUDA_VISIBLE_DEVICES": "5"}
+    assert own_environment(CPU, some) == some
 
 
 @pytest.mark.gpu

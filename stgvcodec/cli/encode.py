@@ -43,11 +43,11 @@ _WHOLE_SECONDS = 60.0
 )
 @options.image_rate_option
 @options.matrix_option
-@options.device_options
+@options.devices_options
 @click.option(
     "--jobs",
     type=click.IntRange(1, 64),
-    help="GoPs fitted at the same time.  [default: 4 on a GPU with Triton, else 1]",
+    help="GoPs fitted at the same time on each device.  [default: 4 on a GPU with Triton, else 1]",
 )
 @click.option(
     "--resume", is_flag=True, help="Continue an encode that was interrupted, from OUTPUT.part; if there is none, start."
@@ -143,6 +143,9 @@ def plan_text(plan: EncodePlan) -> str:
         carried = f", {output.number(plan.carried_bytes)} of them beside the pictures" if plan.carried_bytes else ""
         size = f"{n_bytes} bytes{carried}, {plan.expected_bpp:.4f} bits a pixel"
         lines.append(f"      target {_target(plan)}; {size} expected")
+    if len(plan.devices) > 1:
+        at_once = output.counted(plan.gops_at_once, "GoP")
+        lines.append(f"      {at_once} at a time, by a process for each of {', '.join(plan.devices)}")
     if plan.compile_seconds >= _LEAST_COMPILING:
         lines.append(f"      kernels were compiled in {output.duration(plan.compile_seconds)}, once on this machine")
     if plan.expected_seconds is not None:

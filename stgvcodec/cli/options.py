@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from stgvcodec.cli.paths import PATH
 
@@ -36,15 +37,45 @@ _Value = TypeVar("_Value")
 
 def device_options(command: _Command) -> _Command:
     """Add --device and --backend."""
-    command = click.option(
+    command = _backend_option(command)
+    return click.option(
+        "--device", type=click.Choice(DEVICES), default="auto", show_default=True, help="Where to compute."
+    )(command)
+
+
+def devices_options(command: _Command) -> _Command:
+    """Add --device, which takes several devices, and --backend."""
+    command = _backend_option(command)
+    return click.option(
+        "--device",
+        type=DevicesType(),
+        default="auto",
+        show_default=True,
+        help="Where to compute: auto, cpu, cuda (all GPUs), or some GPUs, such as cuda:0,2, a process for each.",
+    )(command)
+
+
+class DevicesType(click.types.StringParamType):
+    """Names of devices with commas between; which of them there are is for the encoder to say."""
+
+    name = "devices"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """Return what stands for it in the help."""
+        return "DEVICES"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Complete the names that stand for themselves."""
+        return [CompletionItem(name) for name in DEVICES if name.startswith(incomplete)]
+
+
+def _backend_option(command: _Command) -> _Command:
+    return click.option(
         "--backend",
         type=click.Choice(BACKENDS),
         default="auto",
         show_default=True,
         help="Implementation of the operators.",
-    )(command)
-    return click.option(
-        "--device", type=click.Choice(DEVICES), default="auto", show_default=True, help="Where to compute."
     )(command)
 
 

@@ -18,10 +18,10 @@ from stgvcodec._version import __version__
 from stgvcodec.bitstream.container.file_header import ColorDescription, StreamHeader
 from stgvcodec.bitstream.container.writer import StgvWriter
 from stgvcodec.bitstream.syntax.limits import LIMITS
-from stgvcodec.device import resolve_device
 from stgvcodec.encoder.compile_ahead import CompileAhead
 from stgvcodec.encoder.config import EncodeConfig
-from stgvcodec.encoder.engines.threads import Threads
+from stgvcodec.encoder.engines.choice import choose_engine
+from stgvcodec.encoder.engines.gop_job import Engine
 from stgvcodec.encoder.fitted_gop import FittedGop
 from stgvcodec.encoder.gop_scheduler import GopScheduler
 from stgvcodec.encoder.lookahead.content import Content, measure_content
@@ -45,9 +45,6 @@ from stgvcodec.metrics import mean_psnr_db
 from stgvcodec.progress import PROGRESS_INTERVAL_SECONDS, CancelToken, Progress, ProgressCallback, raise_if_set
 
 logger = logging.getLogger(__name__)
-
-# GoPs that are fitted at the same time, by back end: one does not fill a large GPU (benchmarks/bunny_fit.py).
-_JOBS = {"triton": 4}
 
 
 @naming_memory("a video is encoded", "encode fewer at once (--jobs), smaller pictures (--resize) or fewer --gaussians")
@@ -100,9 +97,11 @@ def encode(
             and `Frame`s have their own.
         dimension_order: "NCHW" or "NHWC" for frames. By default the channels are where the shape has a 3; if it has one
             in both places, this argument is needed.
-        device: Device to fit on: "auto", "cpu" or "cuda".
+        device: Device to fit on: "auto", "cpu" or "cuda", which means all GPUs that are visible; "cuda:0" for one of
+            them, "cuda:0,2" for several. Each of several has a process of its own.
         backend: Implementation of the operators: "auto", "reference", "numba" or "triton".
-        jobs: GoPs that are fitted at the same time; by default several on a GPU with the triton back end, else one.
+        jobs: GoPs that are fitted at the same time on each device; by default several on a GPU with the triton back
+            end, else one.
         progress: Called several times a second, from any thread. An exception that it raises ends the encode and comes
             back from here.
         plan: Called once with the plan, when kernels are compiled and before the first fit. A few steps on the first
@@ -136,11 +135,9 @@ def encode(
         refuse_same_file(source, destination)
     if Path(destination).suffix.lower() in (*VIDEO_SUFFIXES, *IMAGE_SUFFIXES):
         raise ConfigError(f"{destination}: encode writes .stgv files, got the suffix of another format; use .stgv")
-    torch_device, backend_name = resolve_device(device, backend)
-    n_at_once = jobs or _JOBS.get(backend_name, 1)
-    job = _job(config, selection, matrix, torch_device.type, backend_name, n_at_once)
+    engine = choose_engine(device, backend, jobs)
     with (
-        PartFile(destination, job, resume) as part,
+        PartFile(destination, _job(config, selection, matrix, engine), resume) as part,
         opened(
             source,
             selection=selection,
@@ -150,7 +147,8 @@ def encode(
             dimension_order=dimension_order,
         ) as video,
         nullcontext() if mask is None else opened_masks(mask, video) as masks,
-        CompileAhead(PROFILES[config.profile], torch_device, backend_name) as kernels,
+        CompileAhead(PROFILES[config.profile], engine.devices[0], engine.backend) as kernels,
+        engine,
     ):
         _check_size(video)
         seen = video if masks is None else MaskedFrames(video, masks)
@@ -169,16 +167,21 @@ def encode(
             config,
             video,
             control,
-            torch_device,
-            backend_name,
-            Threads(n_at_once),
+            engine,
             progress,
             cancel,
             finished=part.finished,
             hold=part.hold,
         )
         kernels.start(scheduler.field_specs())
-        planned = replace(scheduler.encode_plan(), carried_bytes=carried_bytes, lost=_lost(video, tracks))
+        engine.start(scheduler.n_gops())
+        planned = replace(
+            scheduler.encode_plan(),
+            carried_bytes=carried_bytes,
+            lost=_lost(video, tracks),
+            devices=tuple(map(str, engine.devices)),
+            gops_at_once=engine.n_at_once,
+        )
         cut = scheduler.gops(seen if frames is None else frames.again())
         first = list(islice(cut, 1))
         if not first:
@@ -241,8 +244,8 @@ def encode(
         gops=tuple(gops),
         seconds=part.seconds_before + time.perf_counter() - started - compile_seconds,
         compile_seconds=compile_seconds,
-        device=str(torch_device),
-        backend=backend_name,
+        device=",".join(map(str, engine.devices)),
+        backend=engine.backend,
         size_target=config.size_target,
         psnr_target=config.psnr_target,
         plan=planned,
@@ -252,16 +255,14 @@ def encode(
     )
 
 
-def _job(
-    config: EncodeConfig, selection: Selection, matrix: str | None, device: str, backend: str, n_at_once: int
-) -> Job:
+def _job(config: EncodeConfig, selection: Selection, matrix: str | None, engine: Engine) -> Job:
     """Return what a file depends on besides its source; an encode is continued by the same alone."""
     return {
         "stgvcodec": __version__,
-        "device": device,
-        "back end": backend,
+        "device": engine.devices[0].type,
+        "back end": engine.backend,
         # Without a target nothing is learnt from other GoPs, so that it does not matter how many are under way.
-        "jobs": n_at_once if config.has_target else None,
+        "jobs": engine.n_planned if config.has_target else None,
         **dataclasses.asdict(config),
         **dataclasses.asdict(selection),
         "matrix": matrix,

@@ -46,8 +46,6 @@ class GopScheduler:
         config: EncodeConfig,
         video: VideoReader,
         control: RateControl | None,
-        device: torch.device,
-        backend: str,
         engine: Engine,
         progress: ProgressCallback | None,
         cancel: CancelToken | None = None,
@@ -61,8 +59,6 @@ class GopScheduler:
             config: Options of the encode.
             video: The source.
             control: The rate control; None without a target.
-            device: Device to fit on, or the first of several.
-            backend: Name of the operators' back end.
             engine: What fits GoPs.
             progress: Called several times a second, from any thread.
             cancel: Token that ends the encode.
@@ -79,7 +75,6 @@ class GopScheduler:
         self._n_frames = video.n_frames if control is None else control.gops.n_frames
         self._rate = control
         self._plans: dict[int, GopPlan] = {}
-        self._device, self._backend = device, backend
         self._engine = engine
         self._progress = progress
         self._cancel = cancel
@@ -115,6 +110,9 @@ class GopScheduler:
         self._costs = calibrate(
             gop.frames, self._typical_config(self.preset, len(gop.pts)), self.config.seed, gop.known
         )
+        if len(self._engine.devices) > 1 and self._engine.devices[0].type == "cuda":
+            # From now on the memory is for the processes.
+            torch.cuda.empty_cache()
 
     def expected_seconds(self, preset: Preset | None = None) -> float | None:
         """Return the time that all fits take, with this preset or another; None while the frames are not counted.
@@ -134,8 +132,13 @@ class GopScheduler:
             config = self._typical_config(preset, length)
             stages = fit_stages(config, length, has_paths=self._costs.path_seconds > 0)
             seconds += number * self._costs.fit_seconds(timed_phases(stages, config))
-        n_at_once = min(self._engine.n_at_once, len(lengths))
-        return seconds / (min(n_at_once, _GAIN_AT_ONCE) if self._device.type == "cuda" else 1)
+        devices = self._engine.devices
+        if devices[0].type != "cuda":
+            # What is fitted at the same time shares the cores.
+            return seconds
+        n_devices = min(len(set(devices)), len(lengths))
+        n_at_once = min(self._engine.n_at_once, len(lengths)) / n_devices
+        return seconds / (n_devices * min(n_at_once, _GAIN_AT_ONCE))
 
     def draft_seconds(self) -> float | None:
         """Return the time that all fits would take with preset "draft"; None with it, or if its steps are others."""
@@ -153,6 +156,12 @@ class GopScheduler:
             sizes = {n: gops.costs.dimensions(bytes_per_frame * n, n)[0] for n in set(gops.lengths)}
         has_shape_head = PROFILES[self.config.profile].has_shape_head
         return {field_spec(size, n, has_shape_head=has_shape_head) for n, size in sizes.items()}
+
+    def n_gops(self) -> int | None:
+        """Return the number of GoPs, where no target is given without those that scene cuts add; None if unknown."""
+        if self._rate is not None:
+            return len(self._rate.gops)
+        return None if self._n_frames is None else -(-self._n_frames // self._gop)
 
     def gops(self, frames: Iterable[VideoFrame]) -> Iterator[Gop]:
         """Return the GoPs of the video's frames, as planned where there is a target, else as the frames come."""
@@ -292,8 +301,8 @@ class GopScheduler:
             n_gaussians,
             field,
             target_bytes,
-            device=self._device,
-            backend=self._backend,
+            device=self._engine.devices[0],
+            backend=self._engine.backend,
             preset=preset,
         )
 

@@ -30,6 +30,8 @@ class EncodePlan:
         draft_seconds: The same with preset "draft"; None with this preset, and with one of another kind.
         compile_seconds: Time that was waited for kernels to be compiled, once on a machine.
         lost: What of the source will not be in the file, each with the reason.
+        devices: Devices that fit GoPs; each of several has a process of its own.
+        gops_at_once: GoPs that are fitted at the same time, on all devices together.
     """
 
     bpp_target: float | None
@@ -47,6 +49,8 @@ class EncodePlan:
     draft_seconds: float | None = None
     compile_seconds: float = 0.0
     lost: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+    gops_at_once: int = 1
 
 
 PlanCallback = Callable[[EncodePlan], None]
@@ -98,7 +102,7 @@ class EncodeReport:
         gops: A report for each GoP.
         seconds: Wall-clock time of the encode without `compile_seconds`; of one that was continued, that until its last
             finished GoP included.
-        device: Device that the fits ran on, e.g. "cpu".
+        device: Device that the fits ran on, e.g. "cpu"; of several all, with commas between.
         backend: Back end of the operators, e.g. "numba".
         size_target: Bytes that were asked for; None without such a target.
         psnr_target: PSNR that was asked for, dB; None without such a target.

@@ -377,7 +377,8 @@ def _none_met(series: RdSeries) -> ConfigError:
 
 
 def _device_name(device: str) -> str:
-    """Return the name of a device, with that of the GPU where it is one."""
+    """Return the name of a device or of several, with that of the first GPU where they are GPUs."""
     import torch
 
-    return f"{device}, {torch.cuda.get_device_name(device)}" if device.startswith("cuda") else device
+    first = device.partition(",")[0]
+    return f"{device}, {torch.cuda.get_device_name(first)}" if first.startswith("cuda") else device

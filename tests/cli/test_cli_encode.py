@@ -162,6 +162,14 @@ PLANS = {
             "      target 32 dB; 5 000 bytes, 0.0145 bits a pixel expected",
         ],
     ),
+    "several devices": (
+        {"devices": ("cuda:0", "cuda:2"), "gops_at_once": 8},
+        [
+            "plan: 48 frames in GoPs of at most 10",
+            f"      {MODEL}",
+            "      8 GoPs at a time, by a process for each of cuda:0, cuda:2",
+        ],
+    ),
     "bytes beside the pictures": (
         {"size_target": 90_000, "gop_lengths": (48,), "longest_gop": 48, "expected_bytes": 86400, "expected_bpp": 0.25}
         | {"carried_bytes": 3600},
@@ -177,6 +185,19 @@ PLANS = {
 @pytest.mark.parametrize(("values", "lines"), PLANS.values(), ids=PLANS)
 def test_the_plan_in_lines(values: dict[str, object], lines: list[str]) -> None:
     assert plan_text(dataclasses.replace(PLAN, **values)).splitlines() == lines
+
+
+def test_processes_for_several_devices(cli, clip: Path, tmp_path: Path) -> None:
+    options = ("--preset", "draft", "--gaussians", "20", "--gop", "3", "--device", "cpu,cpu")
+    outcome = cli("encode", clip, tmp_path / "out.stgv", *options)
+    assert outcome.code == 0
+    assert "      2 GoPs at a time, by a process for each of cpu, cpu\n" in outcome.err
+    assert re.search(r"^  time +\S+ s on cpu,cpu, numba$", outcome.out, re.MULTILINE)
+
+
+@pytest.mark.parametrize("device", ["cuda:0,cpu", "gpu", "cpu,"])
+def test_devices_that_make_no_sense_are_refused(cli, clip: Path, tmp_path: Path, device: str) -> None:
+    cli("encode", clip, tmp_path / "out.stgv", "--device", device).assert_refused(2, f"device is '{device}', expected")
 
 
 def test_a_target_is_planned_before_and_accounted_for_after(cli, clip: Path, tmp_path: Path) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from stgvcodec.device import on_device
@@ -68,16 +70,29 @@ Check = Callable[[], None]
 
 
 class Engine(Protocol):
-    """What fits GoPs.
+    """What fits GoPs; it is a context, at whose end nothing of it runs any more.
 
     Attributes:
+        devices: Devices on which it fits them, one for each process.
+        backend: Name of the operators' back end.
         n_at_once: GoPs that it fits at the same time.
         n_planned: GoPs that it is given before the first of them is finished. The plans of a file with a target depend
             on this number, and on nothing else of an engine.
     """
 
+    devices: tuple[torch.device, ...]
+    backend: str
     n_at_once: int
     n_planned: int
+
+    def __enter__(self) -> Engine: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
+    ) -> None: ...
+
+    def start(self, n_gops: int | None) -> None:
+        """Get ready for a number of GoPs; None: many."""
 
     def fit(self, job: GopJob, tell: Tell | None, check: Check) -> GopPayload:
         """Fit a GoP and return when it is done; `n_planned` threads may call at the same time.

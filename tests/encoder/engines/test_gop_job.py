@@ -6,9 +6,8 @@ import dataclasses
 import pickle
 
 import pytest
-import torch
 from clips import moving_clip
-from fits import gop_config
+from fits import CPU, gop_config
 
 from stgvcodec import EncodeConfig
 from stgvcodec.encoder.encode_gop import GopConfig, encode_gop
@@ -40,7 +39,7 @@ def test_a_job_that_was_pickled_gives_the_same_bytes() -> None:
     job = make_job()
     sent = pickle.loads(pickle.dumps(job))
 
-    payload = Threads(1).fit(sent, None, no_check)
+    payload = Threads(CPU, "numba", 1).fit(sent, None, no_check)
 
     assert payload.bytes == encode_gop(job.frames, job.config, 8).bytes
     assert {type(leaf) for leaf in leaves(payload)} <= {bytes, int, float, str}
@@ -74,7 +73,7 @@ def test_what_the_check_raises_ends_the_fit() -> None:
 def test_options_take_the_place_of_what_a_preset_says() -> None:
     def planned(**options: object) -> GopConfig:
         config = EncodeConfig(preset="fast", **options)
-        return GopConfig.planned(config, 70, FIELD_SIZES[-1], 900, device=torch.device("cpu"), backend="numba")
+        return GopConfig.planned(config, 70, FIELD_SIZES[-1], 900, device=CPU, backend="numba")
 
     plain, changed = planned(), planned(key_frame="first", initialization="random")
 

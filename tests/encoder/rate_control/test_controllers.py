@@ -30,7 +30,7 @@ SIZE_RATIOS = {
 }
 
 
-@pytest.mark.parametrize("jobs", [1, 4])
+@pytest.mark.parametrize("jobs", [1, 4, 32])
 @pytest.mark.parametrize("size_ratio", SIZE_RATIOS)
 @pytest.mark.parametrize("bpp", [0.02, 0.05, 0.11, 0.3, 1.0])
 def test_a_file_meets_its_rate(monkeypatch, tmp_path, bpp, size_ratio, jobs):
@@ -54,7 +54,7 @@ def test_a_file_meets_its_rate(monkeypatch, tmp_path, bpp, size_ratio, jobs):
     assert all(n_frames <= 5 and minimum > bpp for n_frames, minimum in refused)
 
 
-@pytest.mark.parametrize("jobs", [1, 4])
+@pytest.mark.parametrize("jobs", [1, 4, 32])
 def test_a_file_meets_its_size(monkeypatch, tmp_path, jobs):
     for n_bytes in (12_000, 123_456, 5_000_000):
         fit = FakeFit(size_ratio=SIZE_RATIOS["anyhow"])
@@ -85,7 +85,7 @@ def test_what_some_gops_cannot_use_the_others_get(monkeypatch, tmp_path):
     assert report.bpp == pytest.approx(0.1, rel=0.01)
 
 
-@pytest.mark.parametrize("jobs", [1, 4])
+@pytest.mark.parametrize("jobs", [1, 4, 32])
 def test_a_target_that_nothing_can_use_is_met_from_below_and_said(monkeypatch, tmp_path, jobs, caplog):
     fit = FakeFit(most_bytes=lambda index: 2_000)
     report = simulated(monkeypatch, tmp_path, plain_content(150), fit, jobs=jobs, bpp_target=0.5)
@@ -164,7 +164,7 @@ def test_a_target_too_low_is_refused_and_the_minimum_it_names_is_planned(monkeyp
         simulated(monkeypatch, tmp_path, content, FakeFit(), **{name: type(minimum)(0.97 * minimum)})
 
 
-@pytest.mark.parametrize("jobs", [1, 4])
+@pytest.mark.parametrize("jobs", [1, 4, 32])
 @pytest.mark.parametrize("n_frames", [60, 90, 200])
 @pytest.mark.parametrize(("base", "slope"), [(28.0, 1.4), (30.0, 2.0), (38.0, 2.8)])
 @pytest.mark.parametrize("target", [28.0, 34.0])
