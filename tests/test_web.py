@@ -33,5 +33,5 @@ def test_the_decoder_in_javascript_agrees():
 @pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no {CHROMIUM}")
 def test_the_renderers_in_a_browser_agree():
     counts = counts_of(TESTS / "browser")
-    assert counts["pass"] > 7
-    assert (counts["fail"], counts["skipped"]) == (0, 0)
+    assert counts["pass"] > 40
+    assert counts["fail"] == 0

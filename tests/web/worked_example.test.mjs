@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { dequantize, openVideo } from '../../web/decoder/index.js';
 import { AnsDecoder } from '../../web/decoder/entropy.js';
 import { Field, timeOf } from '../../web/decoder/field.js';
+import { familyFrequencies } from '../../web/decoder/models.js';
 import { gaussiansOf } from '../../web/decoder/splat.js';
 import { bytesOf, golden, numbers, rgb, spec, specTable } from './helpers.mjs';
 
@@ -117,6 +118,23 @@ test('the parameters', () => {
     assert.deepEqual(Array.from(parameters.factors.subarray(3 * i, 3 * i + 3)), numbers(factor));
     assert.deepEqual(Array.from(parameters.colors.subarray(3 * i, 3 * i + 3)), numbers(color));
   }
+});
+
+test('what the symbols of the Gaussians cost', () => {
+  const models = [
+    ['normal', 2, 4],
+    ['geometric', 4, 3],
+    ['geometric', 5, 128],
+    ['normal', 15, 139],
+    ['normal', 34, 127],
+    ['geometric', 16, 124],
+  ].map((model) => familyFrequencies(...model, 256));
+  specTable('Worked example, symbols of the Gaussians').forEach(([, , shape, color], i) => {
+    const coded = [...numbers(shape), ...numbers(color)];
+    // A raw bucket costs 8 bits, and 9, 10 and 10 low bits follow.
+    const expected = coded.reduce((sum, s, j) => sum + 24 - Math.log2(models[j][s]), 8 + [9, 10, 10][i]);
+    assert.ok(Math.abs(symbols.bits[i] - expected) < 1e-4);
+  });
 });
 
 test('the Gaussians of each frame', () => {

@@ -8,6 +8,7 @@
 import { DEFAULT_BUDGET } from '../decoder/budget.js';
 import { CpuBackend } from './cpu.js';
 import { planShot } from './view.js';
+import { WebGL2Backend } from './webgl2.js';
 
 /** @typedef {import('../decoder/index.js').Gop} Gop */
 /** @typedef {import('./view.js').View} View */
@@ -19,13 +20,14 @@ import { planShot } from './view.js';
  * What draws for a Renderer.
  *
  * @typedef {object} Backend
+ * @property {string} [note] what it lacks, in words
  * @property {(shot: import('./view.js').Shot) => Promise<void>} draw
  * @property {() => Promise<Uint8Array>} readPixels
  * @property {() => void} destroy
  */
 
 /** The kinds of renderers from the best one on. */
-const BACKENDS = [CpuBackend];
+const BACKENDS = [WebGL2Backend, CpuBackend];
 
 /**
  * A canvas can be drawn into by renderers of one kind only as long as it lives.
@@ -34,15 +36,19 @@ const BACKENDS = [CpuBackend];
  * @param {object} [options]
  * @param {RendererName} [options.prefer] the best kind that is tried; by default WebGPU
  * @param {Partial<import('../decoder/budget.js').Budget>} [options.budget] see ../decoder/budget.js
+ * @param {boolean} [options.halfFloats] whether WebGL2 blends half floats even where full ones blend
  * @returns {Promise<Renderer>}
  */
-export async function createRenderer(canvas, { prefer, budget } = {}) {
+export async function createRenderer(canvas, { prefer, budget, halfFloats } = {}) {
   const first = prefer ? BACKENDS.findIndex(({ title }) => title === prefer) : 0;
+  /** @type {string[]} */
   const reasons = [];
   for (const Kind of BACKENDS.slice(Math.max(0, first))) {
     try {
-      const backend = await Kind.create(canvas, { ...DEFAULT_BUDGET, ...budget });
-      return new Renderer(/** @type {RendererName} */ (Kind.title), reasons.join('; '), backend);
+      /** @type {Backend} */
+      const backend = await Kind.create(canvas, { ...DEFAULT_BUDGET, ...budget }, { halfFloats });
+      if (backend.note) reasons.push(`${Kind.title}: ${backend.note}`);
+      return new Renderer(/** @type {RendererName} */ (Kind.title), reasons.join('; '), canvas, backend);
     } catch (error) {
       reasons.push(`${Kind.title}: ${/** @type {Error} */ (error).message}`);
     }
@@ -55,13 +61,15 @@ export class Renderer {
   /**
    * @param {RendererName} name
    * @param {string} why
+   * @param {HTMLCanvasElement | OffscreenCanvas} canvas
    * @param {Backend} backend
    */
-  constructor(name, why, backend) {
+  constructor(name, why, canvas, backend) {
     /** What draws. */
     this.name = name;
     /** What kept better kinds from drawing, in words; empty where nothing did. */
     this.why = why;
+    this.canvas = canvas;
     this.backend = backend;
     /** The end of the calls so far. @type {Promise<unknown>} */
     this.queue = Promise.resolve();

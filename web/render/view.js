@@ -7,10 +7,10 @@ import { scaledLength } from '../decoder/splat.js';
 /** @typedef {import('../decoder/index.js').Gop} Gop */
 
 /**
- * `picture` is the picture. `ellipses` dims it and outlines each Gaussian at one standard deviation; those that take
- * light away have an outline of their own colour. `motion` dims it and draws arrows, eight times as long as what their
- * Gaussians move until the next frame. `bits` is a map of the bits that the Gaussians cost, from black (none) over red
- * and yellow to white (four times the mean of the picture). `frozen` holds the field at the first frame of the GoP.
+ * `picture` is the picture. `ellipses` dims it and outlines each Gaussian at one standard deviation, in its colour made
+ * bright; those that only take light away are pink. `motion` dims it and draws arrows, eight times as long as what
+ * their Gaussians move until the next frame. `bits` is a map of the bits that the Gaussians cost, from black (none) over
+ * red and yellow to white (four times the mean of the picture). `frozen` holds the field at the first frame of the GoP.
  *
  * @typedef {'picture' | 'ellipses' | 'motion' | 'bits' | 'frozen'} ViewKind
  */

@@ -1,16 +1,18 @@
 /** What tests of web/render/ run in the browser: functions of JSON, which they call by name. */
 import { openVideo } from '../../../web/decoder/index.js';
 import { createRenderer } from '../../../web/render/index.js';
+import { syntheticGop } from '../synthetic.mjs';
 
 const renderers = new Map();
 const gops = new Map();
 
-async function gopOf(file, number) {
-  const key = `${file} ${number}`;
+const openGolden = async (file) => openVideo(await (await fetch(`/tests/golden/${file}.stgv`)).arrayBuffer());
+
+/** A GoP of a golden file, or a synthetic one; cloned, as if it came from a worker. */
+async function gopOf({ file, gop = 0, synthetic }) {
+  const key = JSON.stringify([file, gop, synthetic]);
   if (!gops.has(key)) {
-    const video = await openVideo(await (await fetch(`/tests/golden/${file}.stgv`)).arrayBuffer());
-    // As if it came from a worker.
-    gops.set(key, structuredClone(await video.readGop(number)));
+    gops.set(key, structuredClone(synthetic ? syntheticGop(synthetic) : await (await openGolden(file)).readGop(gop)));
   }
   return gops.get(key);
 }
@@ -21,11 +23,15 @@ function base64(bytes) {
   return btoa(text);
 }
 
-const page = {
+const message = (promise) =>
+  promise.then(
+    () => 'no error',
+    (error) => error.message,
+  );
+
+globalThis.renderPage = {
   async create(key, options) {
-    const canvas = document.createElement('canvas');
-    document.body.append(canvas);
-    const renderer = await createRenderer(canvas, options);
+    const renderer = await createRenderer(document.createElement('canvas'), options);
     renderers.set(key, renderer);
     return { name: renderer.name, why: renderer.why };
   },
@@ -33,10 +39,10 @@ const page = {
   /** The pixels of all frames of a golden file, [frame][height][width][4]. */
   async frames(key, file) {
     const renderer = renderers.get(key);
-    const video = await openVideo(await (await fetch(`/tests/golden/${file}.stgv`)).arrayBuffer());
+    const { nGops } = await openGolden(file);
     const parts = [];
-    for (let g = 0; g < video.nGops; g++) {
-      const gop = await gopOf(file, g);
+    for (let number = 0; number < nGops; number++) {
+      const gop = await gopOf({ file, gop: number });
       for (let time = 0; time < gop.parameters.header.nFrames; time++) {
         await renderer.draw({ gop, time, size: gop.size });
         parts.push(base64(await renderer.readPixels()));
@@ -46,12 +52,56 @@ const page = {
   },
 
   /** The pixels of one picture. */
-  async draw(key, { file, gop = 0, time, size, view }) {
+  async draw(key, { source, time, size, view }) {
     const renderer = renderers.get(key);
-    const loaded = await gopOf(file, gop);
-    await renderer.draw({ gop: loaded, time, size: size ?? loaded.size, view });
+    const gop = await gopOf(source);
+    await renderer.draw({ gop, time, size: size ?? gop.size, view });
     return base64(await renderer.readPixels());
   },
-};
 
-globalThis.renderPage = page;
+  /** The pixels that the canvas itself shows, once they are composited. */
+  async shown(key, { source, time, size, view }) {
+    const renderer = renderers.get(key);
+    const gop = await gopOf(source);
+    await renderer.draw({ gop, time, size: size ?? gop.size, view });
+    const { canvas } = renderer;
+    const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext('2d');
+    copy.drawImage(canvas, 0, 0);
+    return base64(copy.getImageData(0, 0, canvas.width, canvas.height).data);
+  },
+
+  /** The message of the error with which a drawing ends. */
+  async refusal(key, { source, time, size, view, budget }) {
+    const gop = await gopOf(source);
+    return message(renderers.get(key).draw({ gop, time, size: size ?? gop.size, view, budget }));
+  },
+
+  /** Takes the graphics away from a renderer, as a driver that crashes does. */
+  async lose(key, { back }) {
+    const { backend } = renderers.get(key);
+    if (backend.device) {
+      if (!back) navigator.gpu.requestAdapter = async () => null;
+      backend.device.destroy();
+    } else {
+      const extension = backend.gl.getExtension('WEBGL_lose_context');
+      extension.loseContext();
+      if (back) setTimeout(() => extension.restoreContext(), 100);
+    }
+    await new Promise((resolve) => setTimeout(resolve));
+  },
+
+  /** What is created where the browser has neither kind of graphics. */
+  async createWithout() {
+    const { getContext } = OffscreenCanvas.prototype;
+    OffscreenCanvas.prototype.getContext = (kind, ...rest) =>
+      kind === '2d' ? getContext.call(this, kind, ...rest) : null;
+    Object.defineProperty(navigator, 'gpu', { value: undefined, configurable: true });
+    try {
+      const { name, why } = await createRenderer(document.createElement('canvas'));
+      return { name, why };
+    } finally {
+      OffscreenCanvas.prototype.getContext = getContext;
+      delete navigator.gpu;
+    }
+  },
+};

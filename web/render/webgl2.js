@@ -1,0 +1,450 @@
+import { checkMemory } from '../decoder/budget.js';
+import * as glsl from './glsl.js';
+import { packGop, timeInputs } from './pack.js';
+import { tryOut } from './trial.js';
+import { ARROW_FRAMES, arrowStride, checkSize, DIM } from './view.js';
+
+/** @typedef {import('../decoder/index.js').Gop} Gop */
+/** @typedef {import('./view.js').Shot} Shot */
+/** @typedef {import('./pack.js').PackedGop} PackedGop */
+/** @typedef {Readonly<import('../decoder/budget.js').Budget>} Budget */
+/** @typedef {Record<string, number | boolean | ArrayLike<number> | WebGLTexture>} Uniforms */
+
+/** Columns of the textures that have a texel for each Gaussian. */
+const COLUMNS = 4096;
+
+/**
+ * Where only half floats blend, every eighth Gaussian is summed up in them, and the eight sums in full floats: the less
+ * a half float sums up, the less it rounds.
+ */
+const HALF_BATCHES = 8;
+
+/** How long a draw waits for a lost context, milliseconds. */
+const PATIENCE_MS = 3000;
+
+/**
+ * What is on the GPU of a GoP.
+ *
+ * @typedef {object} LoadedGop
+ * @property {PackedGop} packed without its data
+ * @property {WebGLTexture} data
+ * @property {Map<number, [WebGLTexture, WebGLTexture]>} frames numbers of all Gaussians: m, l1, l2 and l3, c'
+ */
+
+/**
+ * Draws by WebGL2: the field in fragment shaders, a texel for each Gaussian, and the splats as quads that are added up
+ * in floats.
+ */
+export class WebGL2Backend {
+  static title = 'WebGL2';
+
+  /**
+   * @param {HTMLCanvasElement | OffscreenCanvas} canvas
+   * @param {Budget} budget
+   * @param {{ halfFloats?: boolean }} [options] halfFloats: blend half floats even where full ones blend
+   * @returns {Promise<WebGL2Backend>}
+   */
+  static async create(canvas, budget, { halfFloats = false } = {}) {
+    // A canvas keeps its first context, so that another one is tried, and the device with it.
+    const probe = new OffscreenCanvas(1, 1).getContext('webgl2');
+    if (!probe) throw new Error('the browser gives no context: it is switched off, or the driver is on a block list');
+    if (!probe.getExtension('EXT_color_buffer_float')) {
+      throw new Error('the device cannot draw into floats (EXT_color_buffer_float)');
+    }
+    const half = halfFloats || !probe.getExtension('EXT_float_blend');
+    await tryOut(new WebGL2Backend(probe, budget, half));
+    const gl = canvas.getContext('webgl2', { antialias: false, depth: false, powerPreference: 'high-performance' });
+    if (!gl) throw new Error('the canvas is in use by a renderer of another kind');
+    return new WebGL2Backend(/** @type {WebGL2RenderingContext} */ (gl), budget, half);
+  }
+
+  /**
+   * @param {WebGL2RenderingContext} gl
+   * @param {Budget} budget
+   * @param {boolean} halfFloats
+   */
+  constructor(gl, budget, halfFloats) {
+    this.gl = gl;
+    this.budget = budget;
+    this.halfFloats = halfFloats;
+    this.note = halfFloats ? 'full floats do not blend here (EXT_float_blend), so half floats are summed up' : '';
+    /** @type {Shot | null} */
+    this.shot = null;
+    this.onLost = (/** @type {Event} */ event) => event.preventDefault();
+    this.onRestored = () => {
+      this.resources = makeResources(gl);
+    };
+    gl.canvas.addEventListener('webglcontextlost', this.onLost);
+    gl.canvas.addEventListener('webglcontextrestored', this.onRestored);
+    this.resources = makeResources(gl);
+  }
+
+  /** @param {Shot} shot */
+  async draw(shot) {
+    const { gl } = this;
+    const { width, height, clip } = shot;
+    checkSize('WebGL2', shot, this.resources.maxSize);
+    checkMemory(`a canvas of ${width} x ${height} pixels`, 56 * width * height, this.budget.memory);
+    await this.untilRestored();
+    this.shot = shot;
+    if (gl.canvas.width !== width) gl.canvas.width = width;
+    if (gl.canvas.height !== height) gl.canvas.height = height;
+    if (clip.width && clip.height) this.sumUp(shot);
+    this.present(shot, null);
+    // What was lost meanwhile is drawn again.
+    if (gl.isContextLost()) await this.draw(shot);
+  }
+
+  /** Waits for a lost context, which browsers give back where they can. */
+  async untilRestored() {
+    const { gl } = this;
+    const end = performance.now() + PATIENCE_MS;
+    while (gl.isContextLost()) {
+      if (performance.now() > end) {
+        throw new Error(
+          'WebGL2: the browser took the graphics context away and does not give it back; load the page again',
+        );
+      }
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+
+  /** @returns {Promise<Uint8Array>} [height][width][4] */
+  async readPixels() {
+    const { gl, shot } = this;
+    if (!shot) throw new Error('nothing was drawn yet');
+    if (gl.isContextLost()) await this.draw(shot);
+    const { width, height } = shot;
+    const picture = this.texture(gl.RGBA8, width, height);
+    this.present(shot, picture);
+    const pixels = new Uint8Array(4 * width * height);
+    gl.readPixels(0, 0, width, height, gl.RGBA, gl.UNSIGNED_BYTE, pixels);
+    gl.deleteTexture(picture);
+    return pixels;
+  }
+
+  destroy() {
+    const { gl } = this;
+    gl.canvas.removeEventListener('webglcontextlost', this.onLost);
+    gl.canvas.removeEventListener('webglcontextrestored', this.onRestored);
+    gl.getExtension('WEBGL_lose_context')?.loseContext();
+  }
+
+  /**
+   * @param {number} format
+   * @param {number} width
+   * @param {number} height
+   * @returns {WebGLTexture}
+   */
+  texture(format, width, height) {
+    const { gl } = this;
+    const texture = /** @type {WebGLTexture} */ (gl.createTexture());
+    gl.bindTexture(gl.TEXTURE_2D, texture);
+    gl.texStorage2D(gl.TEXTURE_2D, 1, format, width, height);
+    gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, gl.NEAREST);
+    gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MAG_FILTER, gl.NEAREST);
+    return texture;
+  }
+
+  /**
+   * Draws into textures from here on, or into the canvas.
+   *
+   * @param {WebGLTexture[]} textures none for the canvas
+   */
+  drawInto(textures) {
+    const { gl } = this;
+    gl.bindFramebuffer(gl.FRAMEBUFFER, textures.length ? this.resources.target : null);
+    if (!textures.length) return;
+    const places = [0, 1].map((i) => gl.COLOR_ATTACHMENT0 + i);
+    places.forEach((place, i) => {
+      gl.framebufferTexture2D(gl.FRAMEBUFFER, place, gl.TEXTURE_2D, textures[i] ?? null, 0);
+    });
+    gl.drawBuffers(places.slice(0, textures.length));
+  }
+
+  /**
+   * @param {Gop} gop
+   * @returns {LoadedGop}
+   */
+  load(gop) {
+    const { gl } = this;
+    const known = this.resources.gops.get(gop);
+    this.resources.gops.delete(gop);
+    const loaded = known ?? this.upload(packGop(gop, this.budget));
+    // The GoP before stays, since seeking and looping go back to it.
+    for (const [other, { data, frames }] of this.resources.gops) {
+      if (this.resources.gops.size < 2) break;
+      for (const texture of [data, ...[...frames.values()].flat()]) gl.deleteTexture(texture);
+      this.resources.gops.delete(other);
+    }
+    this.resources.gops.set(gop, loaded);
+    return loaded;
+  }
+
+  /**
+   * @param {PackedGop} packed
+   * @returns {LoadedGop}
+   */
+  upload(packed) {
+    const { gl } = this;
+    const places = packed.data.length / 4;
+    const width = Math.min(places, COLUMNS, this.resources.maxSize);
+    const height = Math.ceil(places / width);
+    if (height > this.resources.maxSize)
+      throw new Error(`WebGL2: the GoP has ${places} texels, more than a texture has here`);
+    const data = this.texture(gl.RGBA32F, width, height);
+    const whole = Math.floor(places / width);
+    const send = (/** @type {number} */ row, /** @type {number} */ columns, /** @type {number} */ rows) =>
+      gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, row, columns, rows, gl.RGBA, gl.FLOAT, packed.data, 4 * row * width);
+    send(0, width, whole);
+    if (height > whole) send(whole, places - whole * width, 1);
+    if (gl.getError() === gl.OUT_OF_MEMORY) throw new Error(`WebGL2: the GPU has no memory for ${places} texels`);
+    return { packed: { ...packed, data: new Float32Array(0) }, data, frames: new Map() };
+  }
+
+  /**
+   * @param {Gop} gop
+   * @param {LoadedGop} loaded
+   * @param {number} k
+   * @returns {[WebGLTexture, WebGLTexture]} the numbers of all Gaussians in frame k, in pixels of the coded size
+   */
+  frame(gop, loaded, k) {
+    const known = loaded.frames.get(k);
+    if (known) return known;
+    const [oldest] = loaded.frames;
+    if (loaded.frames.size > 1) {
+      for (const texture of oldest[1]) this.gl.deleteTexture(texture);
+      loaded.frames.delete(oldest[0]);
+    }
+    const frame = this.computeFrame(gop, loaded, k);
+    loaded.frames.set(k, frame);
+    return frame;
+  }
+
+  /**
+   * @param {Gop} gop
+   * @param {LoadedGop} loaded
+   * @param {number} k
+   * @returns {[WebGLTexture, WebGLTexture]}
+   */
+  computeFrame(gop, { packed, data }, k) {
+    const { gl } = this;
+    const { header } = gop.parameters;
+    const { count, levels, layers } = packed;
+    const columns = Math.min(count, COLUMNS, this.resources.maxSize);
+    const rows = Math.ceil(count / columns);
+    const numbers = /** @type {[WebGLTexture, WebGLTexture]} */ (
+      [0, 1].map(() => this.texture(gl.RGBA32F, columns, rows))
+    );
+    const depth = Math.max(layers[0].inputs / 4, layers[0].quads);
+    const [even, odd] = [0, 1].map(() => this.texture(gl.RGBA32F, columns, depth));
+    const { t, gamma } = timeInputs(header, k);
+    const sizes = {
+      nLevels: levels.length / 8,
+      nInputs: header.nInputs,
+      nFeatures: header.nInputs - 2 * header.nFrequencies,
+    };
+    gl.disable(gl.BLEND);
+    gl.disable(gl.SCISSOR_TEST);
+    for (let row = 0; row < rows; row++) {
+      const first = row * columns;
+      const n = Math.min(columns, count - first);
+      this.drawInto([even]);
+      gl.viewport(0, 0, n, layers[0].inputs / 4);
+      this.resources.inputs.draw({ data, first, ...sizes, levels, gamma, t });
+      this.drawInto([odd]);
+      gl.viewport(0, 0, n, layers[0].quads);
+      this.resources.hidden.draw({ data, source: even, ...layerUniforms(layers[0]) });
+      this.drawInto([even]);
+      this.resources.hidden.draw({ data, source: odd, ...layerUniforms(layers[1]) });
+      this.drawInto(numbers);
+      gl.viewport(0, row, n, 1);
+      const codedSize = [gop.size.width, gop.size.height];
+      this.resources.heads.draw({
+        data,
+        source: even,
+        ...layerUniforms(layers[2]),
+        first,
+        codedSize,
+        shapeHead: header.shapeHead,
+      });
+    }
+    for (const texture of [even, odd]) gl.deleteTexture(texture);
+    return numbers;
+  }
+
+  /**
+   * @param {Shot} shot
+   * @param {1 | -1} up -1 where row 0 is at the top
+   * @returns {Uniforms} of the shaders that know Gaussians
+   */
+  uniformsOf({ gop, from, to, share, x, y, scale, width, height }, up) {
+    const loaded = this.load(gop);
+    const [[fromA, fromB], [toA, toB]] = [from, to].map((k) => this.frame(gop, loaded, k));
+    const view = [x, y, scale];
+    return { data: loaded.data, fromA, fromB, toA, toB, share, view, viewport: [width, height], up };
+  }
+
+  /**
+   * Sums up the splats of a picture.
+   *
+   * @param {Shot} shot
+   */
+  sumUp(shot) {
+    const { gl, halfFloats } = this;
+    const { width, height, clip, kind } = shot;
+    const uniforms = this.uniformsOf(shot, 1);
+    const { bits, count } = this.load(shot.gop).packed;
+    if (this.resources.sums) gl.deleteTexture(this.resources.sums);
+    let sums = this.texture(gl.RGBA32F, width, height);
+    let next = halfFloats ? this.texture(gl.RGBA32F, width, height) : null;
+    const part = halfFloats ? this.texture(gl.RGBA16F, width, height) : sums;
+    const batches = halfFloats ? HALF_BATCHES : 1;
+    gl.viewport(0, 0, width, height);
+    gl.enable(gl.SCISSOR_TEST);
+    gl.scissor(clip.left, clip.top, clip.width, clip.height);
+    gl.clearColor(0, 0, 0, 0);
+    for (let batch = 0; batch < Math.min(batches, count); batch++) {
+      this.drawInto([part]);
+      gl.clear(gl.COLOR_BUFFER_BIT);
+      gl.enable(gl.BLEND);
+      gl.blendEquation(gl.FUNC_ADD);
+      gl.blendFunc(gl.ONE, gl.ONE);
+      const instances = Math.ceil((count - batch) / batches);
+      this.resources.splats.draw({ ...uniforms, batch, batches, bits: kind === 'bits' ? bits : -1 }, 4, instances);
+      gl.disable(gl.BLEND);
+      if (!next) continue;
+      this.drawInto([next]);
+      this.resources.add.draw({ sums, part });
+      [sums, next] = [next, sums];
+    }
+    if (next) for (const texture of [next, part]) gl.deleteTexture(texture);
+    this.resources.sums = sums;
+  }
+
+  /**
+   * Makes a picture of the sums.
+   *
+   * @param {Shot} shot
+   * @param {WebGLTexture | null} picture null: the canvas
+   */
+  present(shot, picture) {
+    const { gl } = this;
+    const { gop, kind, from, to, width, height, clip } = shot;
+    const up = picture ? 1 : -1;
+    this.drawInto(picture ? [picture] : []);
+    gl.viewport(0, 0, width, height);
+    gl.disable(gl.BLEND);
+    gl.disable(gl.SCISSOR_TEST);
+    gl.clearColor(0, 0, 0, 0);
+    gl.clear(gl.COLOR_BUFFER_BIT);
+    if (!this.resources.sums || !clip.width || !clip.height) return;
+    gl.enable(gl.SCISSOR_TEST);
+    gl.scissor(clip.left, picture ? clip.top : height - clip.top - clip.height, clip.width, clip.height);
+    const light = kind === 'ellipses' || kind === 'motion' ? DIM : 1;
+    this.resources.samples.draw({ sums: this.resources.sums, up, light, heat: kind === 'bits' });
+    const { count } = this.load(gop).packed;
+    if (kind === 'ellipses') {
+      gl.enable(gl.BLEND);
+      // The lighter of two colours wins, so that no order matters.
+      gl.blendEquation(gl.MAX);
+      this.resources.outlines.draw(this.uniformsOf(shot, up), 4, count);
+    } else if (kind === 'motion' && from !== to) {
+      const stride = arrowStride(shot);
+      const uniforms = { ...this.uniformsOf(shot, up), stride, frames: ARROW_FRAMES };
+      this.resources.arrows.draw(uniforms, 9, Math.ceil(count / stride), gl.TRIANGLES);
+    }
+  }
+}
+
+/**
+ * @param {import('./pack.js').Layer} layer
+ * @returns {Uniforms}
+ */
+function layerUniforms({ start, inputs, quads }) {
+  return { start, nSources: inputs, quads };
+}
+
+/**
+ * @param {WebGL2RenderingContext} gl
+ * @returns what a backend has on the GPU; with a lost context it is gone, and made anew
+ */
+function makeResources(gl) {
+  gl.getExtension('EXT_color_buffer_float');
+  gl.getExtension('EXT_float_blend');
+  return {
+    maxSize: /** @type {number} */ (gl.getParameter(gl.MAX_TEXTURE_SIZE)),
+    target: gl.createFramebuffer(),
+    /** The GoPs that were drawn last, in this order. */
+    gops: /** @type {Map<Gop, LoadedGop>} */ (new Map()),
+    /** The sums of the last picture. */
+    sums: /** @type {WebGLTexture | null} */ (null),
+    inputs: new Program(gl, glsl.COVER, glsl.INPUTS),
+    hidden: new Program(gl, glsl.COVER, glsl.HIDDEN),
+    heads: new Program(gl, glsl.COVER, glsl.HEADS),
+    splats: new Program(gl, glsl.SPLAT_VERTEX, glsl.SPLAT_FRAGMENT),
+    add: new Program(gl, glsl.COVER, glsl.ADD),
+    samples: new Program(gl, glsl.COVER, glsl.SAMPLES),
+    outlines: new Program(gl, glsl.OUTLINE_VERTEX, glsl.OUTLINE_FRAGMENT),
+    arrows: new Program(gl, glsl.ARROW_VERTEX, glsl.ARROW_FRAGMENT),
+  };
+}
+
+/** A program of two shaders. */
+class Program {
+  /**
+   * @param {WebGL2RenderingContext} gl
+   * @param {string} vertex
+   * @param {string} fragment
+   */
+  constructor(gl, vertex, fragment) {
+    this.gl = gl;
+    this.program = /** @type {WebGLProgram} */ (gl.createProgram());
+    const shaders = [vertex, fragment].map((source, i) => {
+      const shader = /** @type {WebGLShader} */ (gl.createShader(i ? gl.FRAGMENT_SHADER : gl.VERTEX_SHADER));
+      gl.shaderSource(shader, source);
+      gl.compileShader(shader);
+      gl.attachShader(this.program, shader);
+      return shader;
+    });
+    gl.linkProgram(this.program);
+    if (!gl.getProgramParameter(this.program, gl.LINK_STATUS) && !gl.isContextLost()) {
+      const logs = [...shaders.map((shader) => gl.getShaderInfoLog(shader)), gl.getProgramInfoLog(this.program)];
+      throw new Error(`the driver refuses a shader: ${logs.filter(Boolean).join(' ')}`);
+    }
+    for (const shader of shaders) gl.deleteShader(shader);
+    /** @type {{ name: string, type: number, place: WebGLUniformLocation | null }[]} */
+    this.uniforms = [];
+    const n = gl.isContextLost() ? 0 : gl.getProgramParameter(this.program, gl.ACTIVE_UNIFORMS);
+    for (let i = 0; i < n; i++) {
+      const { name, type } = /** @type {WebGLActiveInfo} */ (gl.getActiveUniform(this.program, i));
+      this.uniforms.push({ name: name.replace('[0]', ''), type, place: gl.getUniformLocation(this.program, name) });
+    }
+  }
+
+  /**
+   * @param {Uniforms} values by name; those that the program does not have are left out
+   * @param {number} [vertices]
+   * @param {number} [instances]
+   * @param {number} [mode]
+   */
+  draw(values, vertices = 3, instances = 1, mode = this.gl.TRIANGLE_STRIP) {
+    const { gl } = this;
+    gl.useProgram(this.program);
+    let unit = 0;
+    for (const { name, type, place } of this.uniforms) {
+      const value = /** @type {any} */ (values[name]);
+      if (type === gl.SAMPLER_2D) {
+        gl.activeTexture(gl.TEXTURE0 + unit);
+        gl.bindTexture(gl.TEXTURE_2D, value);
+        gl.uniform1i(place, unit++);
+      } else if (type === gl.FLOAT) gl.uniform1f(place, value);
+      else if (type === gl.FLOAT_VEC2) gl.uniform2fv(place, value);
+      else if (type === gl.FLOAT_VEC3) gl.uniform3fv(place, value);
+      else if (type === gl.FLOAT_VEC4) gl.uniform4fv(place, value);
+      else if (type === gl.UNSIGNED_INT_VEC4) gl.uniform4uiv(place, value);
+      else gl.uniform1i(place, Number(value));
+    }
+    gl.drawArraysInstanced(mode, 0, vertices, instances);
+  }
+}
