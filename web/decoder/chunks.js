@@ -113,12 +113,13 @@ export async function readChunk(source, offset) {
  *
  * @param {ByteSource} source
  * @param {{ type: number, offset: number, payloadBytes: number }} entry
+ * @param {AbortSignal} [signal] ends the reading
  * @returns {Promise<Chunk>}
  */
-export async function readListedChunk(source, entry) {
+export async function readListedChunk(source, entry, signal) {
   const { offset, payloadBytes } = entry;
   const name = chunkName(entry.type);
-  const bytes = await readRange(source, offset, payloadBytes + FRAMING_BYTES, name);
+  const bytes = await readRange(source, offset, payloadBytes + FRAMING_BYTES, name, signal);
   const { type, length } = parseChunkHeader(bytes.subarray(0, CHUNK_HEADER_BYTES), offset);
   const where = `${name} at byte ${offset}`;
   if (type !== entry.type) refuse(where, `found a ${chunkName(type)}, the index says ${name}`);

@@ -1,7 +1,8 @@
 import { crc32 } from './crc32.js';
 import { hex, refuse } from './errors.js';
 import { readModel } from './models.js';
-import { ByteReader } from './reader.js';
+
+/** @typedef {import('./reader.js').ByteReader} ByteReader */
 
 /** @typedef {import('./models.js').Model} Model */
 /** @typedef {import('./models.js').AnsModel} AnsModel */

@@ -12,6 +12,18 @@ export class StgvError extends Error {
   }
 }
 
+/** Bytes that could not be had: there is no such file, or the server does not do as it says. The file may be intact. */
+export class SourceError extends Error {
+  /**
+   * @param {string} where the address
+   * @param {string} why what was found and what was expected
+   */
+  constructor(where, why) {
+    super(`${where}: ${why}`);
+    this.name = 'SourceError';
+  }
+}
+
 /**
  * A valid file that asks for more memory or work than the caller allowed (section 11). It is not damaged.
  */

@@ -6,7 +6,7 @@
  *     context.putImageData(new ImageData(data, width, height), 0, 0);
  */
 import { DEFAULT_BUDGET } from './budget.js';
-import { readListedChunk } from './chunks.js';
+import { CHUNK, readListedChunk } from './chunks.js';
 import { readFileHeader, readIndex } from './container.js';
 import { dequantize } from './dequantize.js';
 import { checkSameTiming, readTiming, timestamps } from './gops.js';
@@ -16,7 +16,7 @@ import { GopRenderer } from './splat.js';
 import { memorySource } from './source.js';
 import { readMetadata, readPackets, readTracks } from './tracks.js';
 
-export { BudgetError, StgvError } from './errors.js';
+export { BudgetError, SourceError, StgvError } from './errors.js';
 export { blobSource, httpSource, memorySource } from './source.js';
 export { dequantize } from './dequantize.js';
 export { GopRenderer, scaledSize } from './splat.js';
@@ -141,21 +141,31 @@ export class Video {
 
   /**
    * @param {number} gop number of a GoP
-   * @returns {Promise<GopSymbols>}
+   * @param {AbortSignal} [signal] ends the reading
+   * @returns {Promise<Uint8Array>} payload of its chunk, whose CRCs hold
    */
-  async decodeGop(gop) {
-    const entry = this.gop(gop);
-    const { payload } = await readListedChunk(this.source, { type: 0x8002, ...entry });
-    return parseGop(payload, entry.offset + 14, entry, this.budget.memory).symbols;
+  async readPayload(gop, signal) {
+    return (await readListedChunk(this.source, { type: CHUNK.GOP, ...this.gop(gop) }, signal)).payload;
   }
 
   /**
    * @param {number} gop number of a GoP
+   * @param {Uint8Array} [payload] what readPayload gave, where it was read before
+   * @returns {Promise<GopSymbols>}
+   */
+  async decodeGop(gop, payload) {
+    const entry = this.gop(gop);
+    return parseGop(payload ?? (await this.readPayload(gop)), entry.offset + 14, entry, this.budget.memory).symbols;
+  }
+
+  /**
+   * @param {number} gop number of a GoP
+   * @param {Uint8Array} [payload] what readPayload gave, where it was read before
    * @returns {Promise<Gop>} its parameters, for a renderer of ../render/
    */
-  async readGop(gop) {
+  async readGop(gop, payload) {
     const { width, height } = this.header;
-    return { parameters: dequantize(await this.decodeGop(gop)), size: { width, height } };
+    return { parameters: dequantize(await this.decodeGop(gop, payload)), size: { width, height } };
   }
 
   /**

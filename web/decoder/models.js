@@ -1,5 +1,7 @@
 import { hex, refuse } from './errors.js';
-import { BitReader, ByteReader } from './reader.js';
+import { BitReader } from './reader.js';
+
+/** @typedef {import('./reader.js').ByteReader} ByteReader */
 
 const TOTAL = 2 ** 24;
 const ONE = 2 ** 30;

@@ -1,6 +1,8 @@
 import { decodePlain } from './entropy.js';
 import { refuse } from './errors.js';
-import { BitReader, ByteReader } from './reader.js';
+import { BitReader } from './reader.js';
+
+/** @typedef {import('./reader.js').ByteReader} ByteReader */
 
 const ALPHABET = 132;
 

@@ -1,11 +1,12 @@
-import { StgvError } from './errors.js';
+import { SourceError, StgvError } from './errors.js';
 
 /**
  * Where the bytes of a file come from. `read` is only asked for ranges inside the file.
  *
  * @typedef {object} ByteSource
  * @property {number} size bytes of the file
- * @property {(offset: number, length: number) => Promise<Uint8Array>} read resolves to exactly `length` bytes
+ * @property {(offset: number, length: number, signal?: AbortSignal) => Promise<Uint8Array>} read resolves to exactly
+ *   `length` bytes
  */
 
 /**
@@ -43,9 +44,12 @@ export async function httpSource(url, options = {}) {
   const head = options.head ?? 4096;
   const first = await fetch(url, { headers: { Range: `bytes=0-${head - 1}` }, signal: options.signal ?? null });
   if (first.status === 200) return memorySource(await first.arrayBuffer());
+  // No byte of an empty file can be asked for.
+  if (first.status === 416) return memorySource(new Uint8Array(0));
+  if (!first.ok) throw new SourceError(String(url), `the server answers with HTTP status ${first.status}`);
   const match = /^bytes 0-\d+\/(\d+)$/.exec(first.headers.get('content-range') ?? '');
   if (first.status !== 206 || !match) {
-    throw new StgvError(String(url), `HTTP status ${first.status} without a usable Content-Range, expected 206`);
+    throw new SourceError(String(url), `HTTP status ${first.status} without a usable Content-Range, expected 206`);
   }
   const size = Number(match[1]);
   const kept = new Uint8Array(await first.arrayBuffer());
@@ -54,16 +58,16 @@ export async function httpSource(url, options = {}) {
   const etag = first.headers.get('etag');
   return {
     size,
-    read: async (offset, length) => {
+    read: async (offset, length, signal = options.signal) => {
       if (offset + length <= kept.length) return kept.subarray(offset, offset + length);
       if (length === 0) return new Uint8Array(0);
       const headers = { Range: `bytes=${offset}-${offset + length - 1}` };
-      const response = await fetch(url, { headers, signal: options.signal ?? null });
+      const response = await fetch(url, { headers, signal: signal ?? null });
       if (response.status !== 206) {
-        throw new StgvError(String(url), `HTTP status ${response.status} for a range of bytes, expected 206`);
+        throw new SourceError(String(url), `HTTP status ${response.status} for a range of bytes, expected 206`);
       }
       if (response.headers.get('etag') !== etag) {
-        throw new StgvError(String(url), 'the file has changed on the server, open it again');
+        throw new SourceError(String(url), 'the file has changed on the server, open it again');
       }
       return new Uint8Array(await response.arrayBuffer());
     },
@@ -77,13 +81,14 @@ export async function httpSource(url, options = {}) {
  * @param {number} offset
  * @param {number} length
  * @param {string} what for errors
+ * @param {AbortSignal} [signal] ends the reading
  * @returns {Promise<Uint8Array>}
  */
-export async function readRange(source, offset, length, what) {
+export async function readRange(source, offset, length, what, signal) {
   if (offset < 0 || offset + length > source.size) {
     throw new StgvError(`${what} at byte ${offset}`, `needs ${length} bytes, the file ends at byte ${source.size}`);
   }
-  const bytes = await source.read(offset, length);
+  const bytes = await source.read(offset, length, signal);
   if (bytes.length !== length) {
     throw new StgvError(`${what} at byte ${offset}`, `the source gave ${bytes.length} bytes, expected ${length}`);
   }

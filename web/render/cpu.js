@@ -1,4 +1,4 @@
-import { checkMemory, DEFAULT_BUDGET } from '../decoder/budget.js';
+import { checkMemory } from '../decoder/budget.js';
 import { drawSplats, GopRenderer, placeSplats } from '../decoder/splat.js';
 import { ARROW_FRAMES, arrowStride, bitWeights, DIM } from './view.js';
 
