@@ -1,4 +1,4 @@
-"""The decoder and the renderers in JavaScript, by their own tests, which Node runs."""
+"""The decoder, the renderers and the player in JavaScript, by their own tests, which Node runs."""
 
 from __future__ import annotations
 
@@ -29,9 +29,26 @@ def test_the_decoder_in_javascript_agrees():
     assert counts["fail"] == 0
 
 
-@pytest.mark.skipif(not (TESTS / "node_modules").is_dir(), reason="its tools are missing: npm ci --prefix tests/web")
+needs_tools = pytest.mark.skipif(
+    not (TESTS / "node_modules").is_dir(), reason="its tools are missing: npm ci --prefix tests/web"
+)
+
+
+@needs_tools
+@pytest.mark.parametrize(
+    "command",
+    [("tsc", "-p", "tests/web"), ("eslint", "-c", "tests/web/eslint.config.mjs", "web", "tests/web")],
+    ids=["types", "lint"],
+)
+def test_the_modules_are_sound(command):
+    program = TESTS / "node_modules" / ".bin" / command[0]
+    done = subprocess.run([program, *command[1:]], cwd=TESTS.parents[1], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
+
+
+@needs_tools
 @pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no {CHROMIUM}")
-def test_the_renderers_in_a_browser_agree():
+def test_the_renderers_and_the_player_in_a_browser():
     counts = counts_of(TESTS / "browser")
     assert counts["pass"] > 40
     assert counts["fail"] == 0

@@ -37,6 +37,16 @@ async function serve(request, response) {
 }
 
 /**
+ * Starts the browser.
+ *
+ * @param {string[]} [flags] of Chromium
+ * @returns {Promise<import('playwright-core').Browser>}
+ */
+export function launch(flags = [...SOFTWARE, ...SOFTWARE_WEBGPU]) {
+  return playwright.chromium.launch({ executablePath: CHROMIUM, args: [...QUIET, '--no-first-run', ...flags] });
+}
+
+/**
  * Opens an empty page.
  *
  * @param {string[]} [flags] of Chromium
@@ -45,10 +55,7 @@ async function serve(request, response) {
 export async function openPage(flags = [...SOFTWARE, ...SOFTWARE_WEBGPU]) {
   const server = createServer(serve).listen(0, '127.0.0.1');
   await new Promise((resolve) => server.once('listening', resolve));
-  const browser = await playwright.chromium.launch({
-    executablePath: CHROMIUM,
-    args: [...QUIET, '--no-first-run', ...flags],
-  });
+  const browser = await launch(flags);
   const page = await browser.newPage();
   await page.goto(`http://127.0.0.1:${server.address().port}/`);
   const close = async () => {
