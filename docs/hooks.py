@@ -31,6 +31,11 @@ FROM_ROOT = (
     "results/*.md",
     "results/*.png",
     "stgvcodec/ops/*/README.md",
+    "web/index.html",
+    "web/page.css",
+    "web/icon.svg",
+    "web/*/*.js",
+    "web/*/*.css",
 )
 """Files outside `docs/` that the site shows, under their paths in the repository."""
 

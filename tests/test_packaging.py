@@ -41,6 +41,15 @@ def test_a_wheel_has_every_file_of_the_package(wheel):
     assert [top for top in tops if not top.endswith(".dist-info")] == ["stgvcodec"]
 
 
+def test_a_wheel_has_the_player(wheel):
+    sizes = {
+        info.filename: info.compress_size for info in wheel.infolist() if info.filename.startswith("stgvcodec/web/")
+    }
+    told = {"web/README.md", "web/package.json"}
+    assert set(sizes) == {f"stgvcodec/{name}" for name in tracked("web") if name not in told}
+    assert sum(sizes.values()) < 200_000
+
+
 def test_links_and_pictures_of_the_readme_hold_elsewhere(wheel):
     (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
     metadata = email.message_from_bytes(wheel.read(name))

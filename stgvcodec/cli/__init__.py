@@ -20,6 +20,7 @@ from stgvcodec.cli.info import info_command
 from stgvcodec.cli.inspect import inspect_command
 from stgvcodec.cli.play import play_command
 from stgvcodec.cli.rd import rd_command
+from stgvcodec.cli.serve import serve_command
 from stgvcodec.cli.verbosity import Verbosity, logging_to_stderr
 from stgvcodec.cli.verify import verify_command
 
@@ -44,6 +45,7 @@ for _command in (
     encode_command,
     decode_command,
     play_command,
+    serve_command,
     info_command,
     inspect_command,
     verify_command,

@@ -21,6 +21,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         ),
         "Sound, subtitles and metadata": ("no_audio", "no_subtitles", "no_metadata"),
         "Player": ("player", "start", "loop"),
+        "Server": ("host", "port", "open_page"),
         "Output": (
             *("codec", "crf", "pixel_format", "folder", "page", "figure", "table_path", "note", "json_path", "as_json"),
             *("resume", "yes", "no"),

@@ -24,6 +24,7 @@ COMMANDS = (
     "inspect",
     "play",
     "rd",
+    "serve",
     "verify",
 )
 
