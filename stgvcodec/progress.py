@@ -21,6 +21,8 @@ class Progress:
         n_steps: Optimiser steps of this phase; 0 where there are none.
         psnr_db: Latest PSNR known, that of the training loss, dB; None before there is one.
         fraction: Share of the whole work that is done, in [0, 1]; None while unknown.
+        expected_seconds: Time that the whole work takes, as a few steps of it told before it began; None where nothing
+            was measured. `EncodePlan` has it too.
     """
 
     phase: str
@@ -30,6 +32,7 @@ class Progress:
     n_steps: int = 0
     psnr_db: float | None = None
     fraction: float | None = None
+    expected_seconds: float | None = None
 
 
 ProgressCallback = Callable[[Progress], None]

@@ -27,6 +27,8 @@ _LIVE_INTERVAL_SECONDS = 0.1
 # Before this much time and work an estimate of the time left means nothing.
 _ESTIMATE_AFTER_SECONDS = 2.0
 _ESTIMATE_AFTER_FRACTION = 0.005
+# Share of the work that an expectation counts as.
+_EXPECTED_COUNTS = 0.1
 
 
 @contextlib.contextmanager
@@ -70,7 +72,7 @@ class PlainProgress:
     def __call__(self, progress: Progress) -> None:
         """Take note of a step of progress."""
         now = self._clock()
-        left = self._left.after(progress.fraction, now)
+        left = self._left.after(progress.fraction, now, progress.expected_seconds)
         # What comes before the work itself, and its beginning, are said at once.
         stage = progress.phase.partition(":")[0] if not progress.fraction else self._title
         if now < self._next and stage == self._stage:
@@ -118,7 +120,7 @@ class LiveProgress:
     def __call__(self, progress: Progress) -> None:
         """Take note of a step of progress."""
         now = time.monotonic()
-        left = self._left.after(progress.fraction, now)
+        left = self._left.after(progress.fraction, now, progress.expected_seconds)
         if now < self._next and progress.phase == self._phase:
             return
         self._next, self._phase = now + _LIVE_INTERVAL_SECONDS, progress.phase
@@ -143,18 +145,20 @@ class LiveProgress:
 class TimeLeft:
     """Estimates the time left, if the rest of the work goes as fast as what is done of it.
 
-    What comes before the work, such as compiling, counts neither as time nor as work.
+    What comes before the work, such as compiling, counts neither as time nor as work. What was expected before counts
+    as if a small part of the work had gone that fast: the first steps say little of the later ones.
     """
 
     def __init__(self) -> None:
         self._began: tuple[float, float] | None = None
 
-    def after(self, fraction: float | None, now: float) -> float | None:
+    def after(self, fraction: float | None, now: float, expected_seconds: float | None = None) -> float | None:
         """Take note of a moment.
 
         Args:
             fraction: Part of the work that is done, in [0, 1]; None while unknown.
             now: Seconds since any fixed moment.
+            expected_seconds: Time that all of the work was expected to take; None while unknown.
 
         Returns:
             Seconds left; None as long as there is too little to go by.
@@ -164,7 +168,9 @@ class TimeLeft:
         if self._began is None:
             self._began = (now, fraction)
         elapsed, done = now - self._began[0], fraction - self._began[1]
-        if done < _ESTIMATE_AFTER_FRACTION or elapsed < _ESTIMATE_AFTER_SECONDS:
+        if expected_seconds is not None:
+            elapsed, done = elapsed + _EXPECTED_COUNTS * expected_seconds, done + _EXPECTED_COUNTS
+        elif done < _ESTIMATE_AFTER_FRACTION or elapsed < _ESTIMATE_AFTER_SECONDS:
             return None
         return elapsed * max(0.0, 1 - fraction) / done
 

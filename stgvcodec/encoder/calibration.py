@@ -21,7 +21,7 @@ from stgvcodec.ops.threads import one_torch_thread
 
 # Steps before those that are timed, and timed: the first of a phase is not like the others, above all on a GPU, where
 # it is recorded as a graph.
-_N_STEPS = {"cpu": (2, 8), "cuda": (10, 50)}
+_N_STEPS = {"cpu": (8, 12), "cuda": (10, 50)}
 # Corrections of the size draw all frames so often, to keep the best.
 _N_DRAWN_FOR_A_SIZE = 4
 

@@ -27,7 +27,7 @@ from stgvcodec.fit.initialization import initial_gaussians
 from stgvcodec.fit.paths import Paths, borders, follow_paths
 from stgvcodec.fit.phases import Phase, cut
 from stgvcodec.fit.quantizers import check_transmittable
-from stgvcodec.fit.trainer import GopTrainer
+from stgvcodec.fit.trainer import GopTrainer, StepCallback
 from stgvcodec.metrics.psnr import psnr_of_frames_db
 from stgvcodec.model.deformation import DeformationField, Encoding
 from stgvcodec.model.gop_model import GopModel, GopSpec
@@ -203,7 +203,7 @@ def encode_gop(
     with one_torch_thread(), memory_named(frames, config):
         trainer = make_trainer(frames, config, seed, known)
         stages = fit_stages(config, trainer.spec.n_frames, has_paths=trainer.paths is not None)
-        work = _Work(costs or StepCosts(), timed_phases(stages, config), on_step)
+        work = _Work(costs or StepCosts(), [stage.phase for stage in stages], on_step)
         target_bytes, is_rated = config.target_bytes, config.profile.quantizers.relative_lmbda > 0
         for stage in stages:
             if stage.n_added:
@@ -217,7 +217,7 @@ def encode_gop(
             trainer,
             target_bytes,
             measure=lambda payload: _decoded_psnr_db(payload, trainer.frames, trainer.known, config),
-            touch_up=lambda: trainer.run(last, None),
+            touch_up=lambda: trainer.run(last, work.beyond(last)),
             fills=is_rated,
         )
     stats = GopStats(
@@ -261,12 +261,19 @@ class _Work:
         self._costs = costs
         self._all = costs.fit_seconds(phases)
         self._done = costs.setup_seconds
+        self._share = 0.0
         self._on_step = on_step
+
+    def beyond(self, phase: Phase) -> StepCallback:
+        """Return what counts the steps of a phase that was not counted on; the share done never falls for it."""
+        self._all += phase.n_steps * self._costs.step_seconds(phase)
+        return self.step
 
     def step(self, phase: Phase, step: int, loss: Tensor) -> None:
         self._done += self._costs.step_seconds(phase)
+        self._share = max(self._share, min(1.0, self._done / self._all))
         if self._on_step is not None:
-            self._on_step(phase, step, min(1.0, self._done / self._all), loss)
+            self._on_step(phase, step, self._share, loss)
 
 
 def fit_stages(config: GopConfig, n_frames: int, *, has_paths: bool) -> tuple[Stage, ...]:
@@ -312,12 +319,6 @@ def fit_stages(config: GopConfig, n_frames: int, *, has_paths: bool) -> tuple[St
     finetuning = config.profile.finetuning(finetuning)
     stages += [Stage(phase, meets_size=phase is finetuning[0]) for phase in finetuning]
     return tuple(stages)
-
-
-def timed_phases(stages: tuple[Stage, ...], config: GopConfig) -> tuple[Phase, ...]:
-    """Return the phases whose time a fit takes; one that has a size to meet mostly needs a touch-up."""
-    phases = tuple(stage.phase for stage in stages)
-    return phases if config.target_bytes is None else (*phases, _touch_up(phases[-1]))
 
 
 def _n_added(config: GopConfig, n_frames: int) -> int:

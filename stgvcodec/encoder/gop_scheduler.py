@@ -12,7 +12,7 @@ import torch
 
 from stgvcodec.encoder.calibration import calibrate
 from stgvcodec.encoder.config import EncodeConfig
-from stgvcodec.encoder.encode_gop import GopConfig, GopPayload, fit_stages, timed_phases
+from stgvcodec.encoder.encode_gop import GopConfig, GopPayload, fit_stages
 from stgvcodec.encoder.engines.gop_job import Engine, FitProgress, GopJob
 from stgvcodec.encoder.fitted_gop import FittedGop, frames_crc
 from stgvcodec.encoder.lookahead.gop_splitter import Gop, split_gops
@@ -83,6 +83,7 @@ class GopScheduler:
         self._is_unwanted = False
         self._gop = config.gop or self.preset.gop
         self._costs = StepCosts()
+        self._expected_seconds: float | None = None
 
     def encode_plan(self) -> EncodePlan:
         """Return what the encode is about to do."""
@@ -110,6 +111,7 @@ class GopScheduler:
         self._costs = calibrate(
             gop.frames, self._typical_config(self.preset, len(gop.pts)), self.config.seed, gop.known
         )
+        self._expected_seconds = self.expected_seconds()
         if len(self._engine.devices) > 1 and self._engine.devices[0].type == "cuda":
             # From now on the memory is for the processes.
             torch.cuda.empty_cache()
@@ -131,7 +133,7 @@ class GopScheduler:
         for length, number in Counter(lengths).items():
             config = self._typical_config(preset, length)
             stages = fit_stages(config, length, has_paths=self._costs.path_seconds > 0)
-            seconds += number * self._costs.fit_seconds(timed_phases(stages, config))
+            seconds += number * self._costs.fit_seconds(stage.phase for stage in stages)
         devices = self._engine.devices
         if devices[0].type != "cuda":
             # What is fitted at the same time shares the cores.
@@ -211,7 +213,16 @@ class GopScheduler:
         if self._progress is not None:
             psnr_db = mean_psnr_db(fitted.payload.stats.psnr_db)
             phase = f"gop {index}: finished"
-            self._progress(Progress(phase, self.n_frames_done, self._n_frames, psnr_db=psnr_db, fraction=fraction))
+            self._progress(
+                Progress(
+                    phase,
+                    self.n_frames_done,
+                    self._n_frames,
+                    psnr_db=psnr_db,
+                    fraction=fraction,
+                    expected_seconds=self._expected_seconds,
+                )
+            )
 
     def _plan(self, index: int) -> GopPlan | None:
         return None if self._rate is None else self._rate.plan(index)
@@ -324,6 +335,7 @@ class GopScheduler:
                 n_steps=fit.n_steps,
                 psnr_db=fit.psnr_db,
                 fraction=fraction,
+                expected_seconds=self._expected_seconds,
             )
         )
 

@@ -91,6 +91,17 @@ def test_time_left(elapsed: float, fraction: float | None, left: float | None) -
     assert found == (None if left is None else pytest.approx(left))
 
 
+def test_the_time_left_begins_with_what_was_expected_and_forgets_it() -> None:
+    time_left = TimeLeft()
+    assert time_left.after(0.01, 0.0, 100.0) == pytest.approx(99.0)
+    # The work takes twice as long as was expected.
+    errors = [
+        time_left.after(share, 200.0 * (share - 0.01), 100.0) / (200.0 * (1 - share)) for share in (0.1, 0.5, 0.9)
+    ]
+    assert 0.7 < errors[0] < errors[1] < errors[2] < 1.0
+    assert errors[2] > 0.94
+
+
 def test_quiet_shows_nothing() -> None:
     verbosity = Verbosity()
     verbosity.level = -1

@@ -15,6 +15,7 @@ from stgvcodec.encoder.gop_symbols import PackedGop, gop_symbols
 from stgvcodec.encoder.presets import FINE_RATES, Preset
 from stgvcodec.encoder.profiles import PROFILES
 from stgvcodec.encoder.size_control import FinishedGop, finish, resize_to, set_target_bits
+from stgvcodec.errors import CancelledError
 from stgvcodec.fit.phases import Phase, finetuning_phases
 from stgvcodec.fit.resize import by_importance
 from stgvcodec.fit.trainer import GopTrainer
@@ -261,6 +262,28 @@ def test_a_gop_meets_its_size(monkeypatch, free, share):
     if share < 1.5:
         # Few Gaussians are dropped at the end, which no step makes up for.
         assert payload.stats.n_gaussians >= 0.9 * trainer.spec.n_gaussians
+
+
+def test_a_touch_up_is_told_and_can_be_ended(free):
+    """Twice the bytes of a fit are met by Gaussians that are added at its end; the share done does not fall for it."""
+    config, without = free
+    config = dataclasses.replace(config, target_bytes=2 * len(without.bytes))
+    told = []
+
+    encode_gop(noisy_clip(3), config, 0, lambda phase, step, share, _: told.append((phase.name, step, share)))
+
+    names, shares = [name for name, _, _ in told], [share for _, _, share in told]
+    assert names[-1] == "touch-up"
+    assert names.count("touch-up") == told[-1][1] > 1
+    assert shares == sorted(shares)
+    assert shares[-1] <= 1.0
+
+    def end_it(phase, *_):
+        if phase.name == "touch-up":
+            raise CancelledError
+
+    with pytest.raises(CancelledError):
+        encode_gop(noisy_clip(3), config, 0, end_it)
 
 
 def test_a_gop_of_one_frame_meets_its_size(free):
