@@ -183,6 +183,19 @@ def exit_code_of(error: BaseException, *, traceback_wanted: bool, arguments: Seq
         return EXIT_BROKEN_PIPE
 
 
+def error_line(error: Exception, name: str) -> str:
+    """Return what went wrong with one of several files in one line that begins with its name."""
+    is_known = isinstance(error, StgvError)
+    what = str(error) if is_known else f"unexpected {type(error).__name__}: {error}"
+    text = " ".join("; ".join((what, *getattr(error, "__notes__", []))).split())
+    return text if text.startswith(name) else f"{name}: {text}"
+
+
+def exit_code_for(error: Exception) -> int:
+    """Return the exit code of an error that ends a run."""
+    return error.exit_code if isinstance(error, StgvError) else EXIT_UNEXPECTED
+
+
 def _report(error: BaseException, *, traceback_wanted: bool, arguments: Sequence[str]) -> int:
     # Notes say what an encode has left.
     notes: list[str] = getattr(error, "__notes__", [])

@@ -16,7 +16,6 @@ _PART = "a part is taken by --time A:B, in seconds, or --frames A:B"
 _SAID = "-q says less and -v more"
 _EVERYWHERE = {
     "-i": "the input is the first argument, without an option",
-    "-o": "the output is the second argument, without an option",
     "-f": "the suffix of the output says its kind",
     "-ss": _PART,
     "-t": _PART,
@@ -48,6 +47,7 @@ _ENCODE = {
     "-map": "use --stream N",
 }
 _DECODE = {
+    "-o": "the output is the second argument, without an option",
     **dict.fromkeys(("-crf", "-qp", "-q", "-b"), "use --crf N, with --codec NAME"),
     **dict.fromkeys(("-r", "-fps"), "use --fps RATE"),
     **dict.fromkeys(("-s", "--resize"), "use --size WxH or --scale F"),

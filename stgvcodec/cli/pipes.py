@@ -32,7 +32,7 @@ def spooled(source: Path) -> Iterator[Path]:
         ConfigError: the source is the standard input, and that is closed or a terminal.
         InputVideoError: nothing comes through the pipe, or it cannot be read.
     """
-    if os.fspath(source) != STANDARD_STREAM and not _is_pipe(source):
+    if os.fspath(source) != STANDARD_STREAM and not is_pipe(source):
         yield source
         return
     with tempfile.TemporaryDirectory(prefix="stgvcodec-") as folder:
@@ -62,7 +62,7 @@ def piped_out(destination: Path) -> Iterator[Path]:
         ConfigError: the destination is the standard output, and that is a terminal.
         OutputError: the pipe cannot be written.
     """
-    if os.fspath(destination) != STANDARD_STREAM and not _is_pipe(destination):
+    if os.fspath(destination) != STANDARD_STREAM and not is_pipe(destination):
         yield destination
         return
     if os.fspath(destination) == STANDARD_STREAM and sys.stdout.isatty():
@@ -96,7 +96,8 @@ def _copied(file: BinaryIO, folder: Path, name: str) -> Path:
     return path
 
 
-def _is_pipe(path: Path) -> bool:
+def is_pipe(path: Path) -> bool:
+    """Tell whether a path is that of a named pipe or a socket."""
     try:
         mode = path.stat().st_mode
     except OSError:

@@ -47,7 +47,6 @@ from stgvcodec.progress import PROGRESS_INTERVAL_SECONDS, CancelToken, Progress,
 logger = logging.getLogger(__name__)
 
 
-@naming_memory("a video is encoded", "encode fewer at once (--jobs), smaller pictures (--resize) or fewer --gaussians")
 def encode(
     source: VideoSource,
     destination: str | Path,
@@ -128,14 +127,54 @@ def encode(
         >>> encode(frames, "grey.stgv", config=config, fps=25).n_frames
         4
     """
+    with choose_engine(device, backend, jobs) as engine:
+        return encode_by(
+            engine,
+            source,
+            destination,
+            config=config or EncodeConfig(),
+            selection=selection or Selection(),
+            mask=mask,
+            matrix=matrix,
+            fps=fps,
+            timestamps=timestamps,
+            dimension_order=dimension_order,
+            progress=progress,
+            plan=plan,
+            cancel=cancel,
+            resume=resume,
+        )
+
+
+@naming_memory("a video is encoded", "encode fewer at once (--jobs), smaller pictures (--resize) or fewer --gaussians")
+def encode_by(
+    engine: Engine,
+    source: VideoSource,
+    destination: str | Path,
+    *,
+    config: EncodeConfig,
+    selection: Selection,
+    mask: MaskSource | None = None,
+    matrix: str | None = None,
+    fps: float | Fraction | None = None,
+    timestamps: Times | None = None,
+    dimension_order: DimensionOrder | None = None,
+    progress: ProgressCallback | None = None,
+    plan: PlanCallback | None = None,
+    cancel: CancelToken | None = None,
+    resume: bool | None = None,
+    is_alone: bool = True,
+) -> EncodeReport:
+    """Encode a video by an engine that is open and may fit GoPs of other videos too.
+
+    The arguments, the result and the errors are those of `encode`. Where the video is not alone on the devices, no
+    steps are taken to measure the time: they would not tell it.
+    """
     started = time.perf_counter()
-    config = config or EncodeConfig()
-    selection = selection or Selection()
     if isinstance(source, str | os.PathLike):
         refuse_same_file(source, destination)
     if Path(destination).suffix.lower() in (*VIDEO_SUFFIXES, *IMAGE_SUFFIXES):
         raise ConfigError(f"{destination}: encode writes .stgv files, got the suffix of another format; use .stgv")
-    engine = choose_engine(device, backend, jobs)
     with (
         PartFile(destination, _job(config, selection, matrix, engine), resume) as part,
         opened(
@@ -147,8 +186,7 @@ def encode(
             dimension_order=dimension_order,
         ) as video,
         nullcontext() if mask is None else opened_masks(mask, video) as masks,
-        CompileAhead(PROFILES[config.profile], engine.devices[0], engine.backend) as kernels,
-        engine,
+        CompileAhead(PROFILES[config.profile], engine.device, engine.backend) as kernels,
     ):
         _check_size(video)
         seen = video if masks is None else MaskedFrames(video, masks)
@@ -179,7 +217,8 @@ def encode(
             scheduler.encode_plan(),
             carried_bytes=carried_bytes,
             lost=_lost(video, tracks),
-            devices=tuple(map(str, engine.devices)),
+            devices=engine.devices,
+            division=engine.division,
             gops_at_once=engine.n_at_once,
         )
         cut = scheduler.gops(seen if frames is None else frames.again())
@@ -189,11 +228,11 @@ def encode(
         before_waiting = time.perf_counter()
         kernels.finish(lambda: _report_compiling(progress, planned, cancel))
         compile_seconds = time.perf_counter() - before_waiting
-        if plan is not None or progress is not None:
+        planned = replace(planned, compile_seconds=compile_seconds)
+        if is_alone and engine.is_here and (plan is not None or progress is not None):
             scheduler.calibrate(first[0])
             planned = replace(
                 planned,
-                compile_seconds=compile_seconds,
                 expected_seconds=scheduler.expected_seconds(),
                 draft_seconds=scheduler.draft_seconds(),
             )
@@ -244,7 +283,7 @@ def encode(
         gops=tuple(gops),
         seconds=part.seconds_before + time.perf_counter() - started - compile_seconds,
         compile_seconds=compile_seconds,
-        device=",".join(map(str, engine.devices)),
+        device=",".join(engine.devices),
         backend=engine.backend,
         size_target=config.size_target,
         psnr_target=config.psnr_target,
@@ -259,7 +298,7 @@ def _job(config: EncodeConfig, selection: Selection, matrix: str | None, engine:
     """Return what a file depends on besides its source; an encode is continued by the same alone."""
     return {
         "stgvcodec": __version__,
-        "device": engine.devices[0].type,
+        "device": engine.device.type,
         "back end": engine.backend,
         # Without a target nothing is learnt from other GoPs, so that it does not matter how many are under way.
         "jobs": engine.n_planned if config.has_target else None,

@@ -112,7 +112,7 @@ class GopScheduler:
             gop.frames, self._typical_config(self.preset, len(gop.pts)), self.config.seed, gop.known
         )
         self._expected_seconds = self.expected_seconds()
-        if len(self._engine.devices) > 1 and self._engine.devices[0].type == "cuda":
+        if len(self._engine.devices) > 1 and self._engine.device.type == "cuda":
             # From now on the memory is for the processes.
             torch.cuda.empty_cache()
 
@@ -134,11 +134,10 @@ class GopScheduler:
             config = self._typical_config(preset, length)
             stages = fit_stages(config, length, has_paths=self._costs.path_seconds > 0)
             seconds += number * self._costs.fit_seconds(stage.phase for stage in stages)
-        devices = self._engine.devices
-        if devices[0].type != "cuda":
+        if self._engine.device.type != "cuda":
             # What is fitted at the same time shares the cores.
             return seconds
-        n_devices = min(len(set(devices)), len(lengths))
+        n_devices = min(len(set(self._engine.devices)), len(lengths))
         n_at_once = min(self._engine.n_at_once, len(lengths)) / n_devices
         return seconds / (n_devices * min(n_at_once, _GAIN_AT_ONCE))
 
@@ -312,7 +311,7 @@ class GopScheduler:
             n_gaussians,
             field,
             target_bytes,
-            device=self._engine.devices[0],
+            device=self._engine.device,
             backend=self._engine.backend,
             preset=preset,
         )

@@ -30,7 +30,8 @@ class EncodePlan:
         draft_seconds: The same with preset "draft"; None with this preset, and with one of another kind.
         compile_seconds: Time that was waited for kernels to be compiled, once on a machine.
         lost: What of the source will not be in the file, each with the reason.
-        devices: Devices that fit GoPs; each of several has a process of its own.
+        devices: Devices that fit GoPs.
+        division: How GoPs are divided among them, in words; empty for one device.
         gops_at_once: GoPs that are fitted at the same time, on all devices together.
     """
 
@@ -50,6 +51,7 @@ class EncodePlan:
     compile_seconds: float = 0.0
     lost: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
+    division: str = ""
     gops_at_once: int = 1
 
 

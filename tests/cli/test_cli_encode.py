@@ -17,7 +17,7 @@ import pytest
 from clips import moving_clip, write_folder, write_video
 
 from stgvcodec import EncodeConfig, Selection, encode, read_info
-from stgvcodec.cli.encode import gop_table, plan_text, summary
+from stgvcodec.cli.encode_texts import gop_table, plan_text, summary
 from stgvcodec.encoder.reports import EncodePlan, EncodeReport, GopReport
 from stgvcodec.media import write_png
 from stgvcodec.progress import Progress
@@ -163,7 +163,7 @@ PLANS = {
         ],
     ),
     "several devices": (
-        {"devices": ("cuda:0", "cuda:2"), "gops_at_once": 8},
+        {"division": "by a process for each of cuda:0, cuda:2", "gops_at_once": 8},
         [
             "plan: 48 frames in GoPs of at most 10",
             f"      {MODEL}",

@@ -73,14 +73,22 @@ class Engine(Protocol):
     """What fits GoPs; it is a context, at whose end nothing of it runs any more.
 
     Attributes:
-        devices: Devices on which it fits them, one for each process.
+        device: Device on which it fits them, or the first of several.
+        devices: Names of all of them, for people.
+        division: How GoPs are divided among them, "by a process for each of cuda:0, cuda:1"; empty for one device.
+        is_here: Whether this process has the device too, so that it can try what a fit costs.
+        takes_several: Whether it has work for several videos at the same time.
         backend: Name of the operators' back end.
         n_at_once: GoPs that it fits at the same time.
         n_planned: GoPs that it is given before the first of them is finished. The plans of a file with a target depend
             on this number, and on nothing else of an engine.
     """
 
-    devices: tuple[torch.device, ...]
+    device: torch.device
+    devices: tuple[str, ...]
+    division: str
+    is_here: bool
+    takes_several: bool
     backend: str
     n_at_once: int
     n_planned: int
@@ -92,7 +100,10 @@ class Engine(Protocol):
     ) -> None: ...
 
     def start(self, n_gops: int | None) -> None:
-        """Get ready for a number of GoPs; None: many."""
+        """Get ready for a number of GoPs more; None: many."""
+
+    def has_room(self) -> bool:
+        """Tell whether it could fit GoPs of one more video at the same time."""
 
     def fit(self, job: GopJob, tell: Tell | None, check: Check) -> GopPayload:
         """Fit a GoP and return when it is done; `n_planned` threads may call at the same time.

@@ -62,11 +62,16 @@ class Processes:
     """
 
     def __init__(self, devices: Sequence[torch.device], backend: str, n_at_once: int) -> None:
-        self.devices, self.backend = tuple(devices), backend
+        self.device, self.backend = devices[0], backend
+        self.devices = tuple(map(str, devices))
+        self.division = f"by a process for each of {', '.join(self.devices)}"
+        self.is_here = self.takes_several = True
         self.n_at_once = len(devices) * n_at_once
         self.n_planned = _PLANNED_PER_FITTED * self.n_at_once
         self._seats = [_Seat(device, backend, n_at_once, len(devices)) for device in devices]
         self._changed = threading.Condition()
+        # GoPs that were announced by `start` and are not finished.
+        self._n_to_come = 0
         self._tickets = itertools.count()
         self._waiting: list[tuple[int, int]] = []
 
@@ -74,10 +79,17 @@ class Processes:
         return self
 
     def start(self, n_gops: int | None) -> None:
-        """Start processes for a number of GoPs, so that they get ready while something else is done."""
-        for seat in self._seats[:n_gops]:
-            if not seat.is_started:
-                seat.start()
+        """Start processes for a number of GoPs more, so that they get ready while something else is done."""
+        with self._changed:
+            self._n_to_come += len(self._seats) if n_gops is None else n_gops
+            for seat in self._seats[: self._n_to_come]:
+                if not seat.is_started:
+                    seat.start()
+
+    def has_room(self) -> bool:
+        """Tell whether processes have nothing to do, or would be started for more GoPs."""
+        with self._changed:
+            return not self._waiting and sum(seat.n_busy for seat in self._seats) < self.n_at_once
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -139,6 +151,7 @@ class Processes:
         with self._changed:
             seat.n_busy -= 1
             if is_finished:
+                self._n_to_come = max(0, self._n_to_come - 1)
                 seat.n_lost_in_a_row = 0
             if seat.process.is_lost and not seat.n_busy:
                 seat.n_lost_in_a_row += 1

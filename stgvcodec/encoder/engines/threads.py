@@ -18,8 +18,10 @@ class Threads:
     """
 
     def __init__(self, device: torch.device, backend: str, n_at_once: int) -> None:
-        self.devices: tuple[torch.device, ...] = (device,)
-        self.backend = backend
+        self.device, self.backend = device, backend
+        self.devices: tuple[str, ...] = (str(device),)
+        self.division = ""
+        self.is_here, self.takes_several = True, False
         self.n_at_once = self.n_planned = n_at_once
 
     def __enter__(self) -> Threads:
@@ -30,6 +32,10 @@ class Threads:
 
     def start(self, n_gops: int | None) -> None:
         """Do nothing: there is nothing to start."""
+
+    def has_room(self) -> bool:
+        """Return False: the device is for one video at a time."""
+        return False
 
     def fit(self, job: GopJob, tell: Tell | None, check: Check) -> GopPayload:
         """Fit a GoP here and now."""
