@@ -46,6 +46,13 @@ if TYPE_CHECKING:
     help="GoPs fitted at the same time on each device.  [default: 4 on a GPU with Triton, else 1]",
 )
 @click.option(
+    "--engine",
+    default="local",
+    show_default=True,
+    metavar="ENGINE",
+    help="What fits: local, this machine; ray, or the address of a cluster of Ray, ray://HOST:PORT.",
+)
+@click.option(
     "-o",
     "--output",
     "folder",
@@ -72,6 +79,7 @@ def encode_command(
     device: str,
     backend: str,
     jobs: int | None,
+    engine: str,
     folder: Path | None,
     resume: bool,
     json_path: Path | None,
@@ -99,6 +107,7 @@ def encode_command(
             device=device,
             backend=backend,
             jobs=jobs,
+            engine=engine,
             resume=resume,
             json_path=json_path,
             yes=yes,
@@ -128,6 +137,7 @@ def encode_command(
             device=device,
             backend=backend,
             jobs=jobs,
+            engine=engine,
             progress=progress,
             plan=None if verbosity.level < 0 else print_plan,
             cancel=cancel,

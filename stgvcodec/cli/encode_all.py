@@ -44,6 +44,7 @@ def encode_all(
     device: str,
     backend: str,
     jobs: int | None,
+    engine: str,
     resume: bool,
     json_path: Path | None,
     yes: bool,
@@ -59,6 +60,7 @@ def encode_all(
         device: As `encode` takes it.
         backend: As `encode` takes it.
         jobs: As `encode` takes it.
+        engine: As `encode` takes it.
         resume: Whether part files are continued, and complete files left as they are.
         json_path: File for the reports.
         yes: Whether files that are there are overwritten.
@@ -107,6 +109,7 @@ def encode_all(
             device=device,
             backend=backend,
             jobs=jobs,
+            engine=engine,
             progress=progress,
             on_plan=None if verbosity.level < 0 else on_plan,
             on_report=on_report,

@@ -27,7 +27,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             *("resume", "yes", "no"),
         ),
         "Files from strangers": ("max_memory", "max_work"),
-        "Computing": ("device", "backend", "jobs", "quick"),
+        "Computing": ("device", "backend", "jobs", "engine", "quick"),
         "Messages": ("quiet", "verbose", "help"),
     }
 )

@@ -61,6 +61,7 @@ def encode(
     device: str = "auto",
     backend: str = "auto",
     jobs: int | None = None,
+    engine: str = "local",
     progress: ProgressCallback | None = None,
     plan: PlanCallback | None = None,
     cancel: CancelToken | None = None,
@@ -101,6 +102,8 @@ def encode(
         backend: Implementation of the operators: "auto", "reference", "numba" or "triton".
         jobs: GoPs that are fitted at the same time on each device; by default several on a GPU with the triton back
             end, else one.
+        engine: What fits: "local", this machine; "ray", a cluster of Ray that RAY_ADDRESS names or that runs here; or
+            the address of one, "ray://head:10001".
         progress: Called several times a second, from any thread. An exception that it raises ends the encode and comes
             back from here.
         plan: Called once with the plan, when kernels are compiled and before the first fit. A few steps on the first
@@ -118,6 +121,7 @@ def encode(
         InputVideoError: a source that cannot be read, or that changes while it is read.
         OutputError: a destination that cannot be written, or there is a part file and `resume` is None.
         BackendUnavailableError: device or back end is not to be had here.
+        StgvError: Ray is not installed, or does not answer.
         CancelledError: `cancel` was set.
 
     Examples:
@@ -127,9 +131,9 @@ def encode(
         >>> encode(frames, "grey.stgv", config=config, fps=25).n_frames
         4
     """
-    with choose_engine(device, backend, jobs) as engine:
+    with choose_engine(device, backend, jobs, engine) as chosen:
         return encode_by(
-            engine,
+            chosen,
             source,
             destination,
             config=config or EncodeConfig(),

@@ -76,6 +76,7 @@ def encode_several(
     device: str = "auto",
     backend: str = "auto",
     jobs: int | None = None,
+    engine: str = "local",
     progress: ProgressCallback | None = None,
     on_plan: Callable[[Path, EncodePlan], None] | None = None,
     on_report: Callable[[EncodeReport], None] = lambda _: None,
@@ -89,6 +90,7 @@ def encode_several(
         device: As `encode` takes it.
         backend: As `encode` takes it.
         jobs: As `encode` takes it.
+        engine: As `encode` takes it.
         progress: Called with the progress of the first of the videos under way; `fraction` is that of all.
         on_plan: Called with a video and its plan before its first fit.
         on_report: Called with the report of each video when it is encoded. It and the two above are called from one
@@ -100,9 +102,9 @@ def encode_several(
         BackendUnavailableError: device or back end is not to be had here.
         CancelledError: `cancel` was set. What was encoded stays.
     """
-    with choose_engine(device, backend, jobs) as engine:
-        run = _Run(engine, pairs, options, progress, on_plan, on_report, cancel)
-        if engine.takes_several:
+    with choose_engine(device, backend, jobs, engine) as chosen:
+        run = _Run(chosen, pairs, options, progress, on_plan, on_report, cancel)
+        if chosen.takes_several:
             run.encode_together()
         else:
             for number in range(len(pairs)):
@@ -209,9 +211,7 @@ class _Run:
             n_done = len(self._reports) + len(self._failed) + sum(self._fractions.values())
             phase = f"{self._pairs[number][0].name}: {progress.phase}"
             # What the other videos will take is not known.
-            self._progress(
-                replace(progress, phase=phase, fraction=n_done / len(self._pairs), expected_seconds=None)
-            )
+            self._progress(replace(progress, phase=phase, fraction=n_done / len(self._pairs), expected_seconds=None))
 
 
 def _left(under_way: set[Future[None]]) -> set[Future[None]]:

@@ -106,11 +106,12 @@ def test_what_is_left_out_beside_the_pictures(decorator) -> None:
 def test_options_keep_the_order_in_which_they_are_declared() -> None:
     names = [parameter.name for parameter in encode_command.params]
     assert names[:3] == ["source", "others", "preset"]
-    assert names[-11:] == [
+    assert names[-12:] == [
         "matrix",
         "device",
         "backend",
         "jobs",
+        "engine",
         "folder",
         "resume",
         "json_path",

@@ -1,0 +1,149 @@
+"""`RayTasks` fits GoPs as tasks of a Ray cluster: one that runs, on this machine or elsewhere, or one of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from types import TracebackType
+from typing import Any
+
+import torch
+
+from stgvcodec._version import __version__
+from stgvcodec.device import resolve_device
+from stgvcodec.encoder.encode_gop import GopPayload
+from stgvcodec.encoder.engines.gop_job import Check, GopJob, Tell, fit_gop
+from stgvcodec.errors import BackendUnavailableError, ConfigError, StgvError
+from stgvcodec.progress import PROGRESS_INTERVAL_SECONDS
+
+# A task that loses its process or its machine is run again so many times.
+_MOST_RETRIES = 3
+# GoPs that are planned, of those that are fitted at once, as of processes (docs/decisions/0026-many-devices.md).
+_PLANNED_PER_FITTED = 2
+
+
+class RayTasks:
+    """Fits each GoP in a task, with retries; it is a context, which connects to the cluster and disconnects.
+
+    Args:
+        address: Address of the cluster, such as "ray://head:10001"; "" for the one that RAY_ADDRESS names or that runs
+            on this machine, and if there is none for one of this process.
+        device: "auto", "cpu" or "cuda": what tasks ask the cluster for.
+        backend: Back end or "auto", of which the first task tells what it means there.
+        n_at_once: GoPs that are fitted at the same time on each GPU; on CPUs each has one core.
+
+    Raises:
+        StgvError: Ray is not installed, or no cluster answers.
+        ConfigError: a device has a number, which is for the cluster to give.
+        BackendUnavailableError: the cluster has no such device, or the back end does not run there.
+    """
+
+    def __init__(self, address: str, device: str, backend: str, n_at_once: int) -> None:
+        if device not in ("auto", "cpu", "cuda"):
+            raise ConfigError(f"device is '{device}', expected auto, cpu or cuda: Ray chooses among GPUs")
+        try:
+            import ray
+        except ImportError as error:
+            raise StgvError(f"--engine ray: needs the package ray ({error}): pip install 'stgvcodec[ray]'") from error
+        self._ray: Any = ray
+        self._is_ours = not ray.is_initialized()
+        if self._is_ours:
+            try:
+                ray.init(address or None, log_to_driver=False, logging_level="WARNING")
+            except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+                raise StgvError(f"--engine ray: no cluster answers ({error}); check its address") from error
+        try:
+            self._ask(device, backend, n_at_once)
+        except BaseException:
+            self._disconnect()
+            raise
+
+    def _ask(self, device: str, backend: str, n_at_once: int) -> None:
+        """Ask the cluster what it has, and a task what it can do there."""
+        resources = self._ray.cluster_resources()
+        n_gpus, n_cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 0))
+        is_gpu = device == "cuda" or (device == "auto" and n_gpus > 0)
+        if not (n_gpus if is_gpu else n_cpus):
+            raise BackendUnavailableError(f"the Ray cluster has no {'GPU' if is_gpu else 'CPU'} to fit on: {resources}")
+        share = {"num_gpus": 1 / n_at_once, "num_cpus": 0} if is_gpu else {"num_cpus": 1}
+        self._task = self._ray.remote(_fitted).options(max_retries=_MOST_RETRIES, **share)
+        probe = self._ray.remote(_answer).options(max_retries=_MOST_RETRIES, **share)
+        kind = "cuda" if is_gpu else "cpu"
+        version, self.backend = self._result(probe.remote(kind, backend))
+        if version != __version__:
+            raise StgvError(f"the Ray cluster has stgvcodec {version}, expected {__version__}; install the same one")
+        self.n_at_once = n_gpus * n_at_once if is_gpu else n_cpus
+        self.n_planned = _PLANNED_PER_FITTED * self.n_at_once
+        self.device = torch.device(kind)
+        self.devices: tuple[str, ...] = (f"{n_gpus if is_gpu else n_cpus} x {kind} by Ray",)
+        self.division = f"as tasks of a Ray cluster on {self.devices[0].removesuffix(' by Ray')}"
+        self.is_here, self.takes_several = False, True
+
+    def __enter__(self) -> RayTasks:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Disconnect from the cluster, or end it if it is of this process."""
+        self._disconnect()
+
+    def start(self, n_gops: int | None) -> None:
+        """Do nothing: the cluster starts its processes."""
+
+    def has_room(self) -> bool:
+        """Tell whether the cluster has resources that nobody uses."""
+        free = self._ray.available_resources()
+        return bool(free.get("GPU" if self.device.type == "cuda" else "CPU", 0) > 0)
+
+    def fit(self, job: GopJob, tell: Tell | None, check: Check) -> GopPayload:
+        """Fit a GoP in a task. Nothing is told of it before it is done.
+
+        Raises:
+            StgvError: one process after the other has ended.
+        """
+        task = self._task.remote(job)
+        try:
+            while True:
+                check()
+                done, _ = self._ray.wait([task], timeout=PROGRESS_INTERVAL_SECONDS)
+                if done:
+                    payload: GopPayload = self._result(task)
+                    return payload
+        except BaseException:
+            self._ray.cancel(task, force=True)
+            raise
+
+    def _result(self, task: Any) -> Any:
+        exceptions = self._ray.exceptions
+        try:
+            return self._ray.get(task)
+        except exceptions.RayTaskError as error:
+            # What the task raised is there with its own type.
+            raise error.cause from error
+        except exceptions.RayError as error:
+            what = str(error).strip().splitlines()[0]
+            raise StgvError(f"a task of Ray failed {1 + _MOST_RETRIES} times, or cannot be run: {what}") from error
+
+    def _disconnect(self) -> None:
+        if self._is_ours:
+            self._ray.shutdown()
+
+
+def _answer(kind: str, backend: str) -> tuple[str, str]:
+    """Return the version there, and what the back end means there; a task runs it."""
+    return __version__, resolve_device(kind, backend)[1]
+
+
+def _fitted(job: GopJob) -> GopPayload:
+    """Fit a job on what Ray has given to the task that runs this."""
+    kind = job.config.device.type
+    if kind == "cpu":
+        # One core was asked for.
+        os.environ["STGV_THREADS"] = "1"
+    config = dataclasses.replace(job.config, device=torch.device(kind))
+    return fit_gop(dataclasses.replace(job, config=config), None, _never)
+
+
+def _never() -> None:
+    """Go on: a task that is not wanted any more is ended by Ray."""

@@ -1,0 +1,213 @@
+"""GoPs as tasks of Ray: what a cluster is asked for, by a stand-in, and two nodes of which one dies, with Ray."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from types import SimpleNamespace
+
+import pytest
+from clips import moving_clip
+from fits import gop_config
+
+from stgvcodec import EncodeConfig, StgvError, encode
+from stgvcodec._version import __version__
+from stgvcodec.encoder.engines import ray_tasks
+from stgvcodec.encoder.engines.gop_job import GopJob
+from stgvcodec.encoder.engines.ray_tasks import RayTasks
+from stgvcodec.encoder.step_costs import StepCosts
+from stgvcodec.errors import BackendUnavailableError, CancelledError, ConfigError
+
+
+class RayError(Exception):
+    """Base of what Ray raises."""
+
+
+class RayTaskError(RayError):
+    """What a task raised."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+class FakeRay:
+    """A cluster that runs a task when its result is asked for.
+
+    Attributes:
+        asked: Options of tasks, in the order in which they were asked for.
+        answers: Function -> what it returns there, where it is not run here.
+        cancelled: Tasks that were cancelled.
+    """
+
+    exceptions = SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError)
+
+    def __init__(self, **resources: float) -> None:
+        self.resources, self.asked, self.cancelled = resources, [], []
+        self.answers = {ray_tasks._answer: (__version__, "triton")}
+        self.is_up = self.is_done = True
+
+    def is_initialized(self) -> bool:
+        return self.is_up
+
+    def cluster_resources(self) -> dict[str, float]:
+        return self.resources
+
+    available_resources = cluster_resources
+
+    def remote(self, function):
+        def options(**options):
+            self.asked.append((function, options))
+            return SimpleNamespace(remote=lambda *arguments: (function, arguments))
+
+        return SimpleNamespace(options=options)
+
+    def wait(self, tasks, timeout):
+        return (tasks, []) if self.is_done else ([], tasks)
+
+    def get(self, task):
+        function, arguments = task
+        answer = self.answers.get(function)
+        if isinstance(answer, Exception):
+            raise answer
+        return function(*arguments) if answer is None else answer
+
+    def cancel(self, task, force):
+        assert force
+        self.cancelled.append(task)
+
+
+@pytest.fixture
+def cluster(monkeypatch) -> FakeRay:
+    fake = FakeRay(CPU=8.0, GPU=2.0)
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    return fake
+
+
+def make_job() -> GopJob:
+    return GopJob(0, moving_clip(2), None, gop_config("compact"), 5, StepCosts())
+
+
+def no_check() -> None:
+    return
+
+
+def test_tasks_share_the_gpus_of_the_cluster(cluster):
+    with RayTasks("", "auto", "auto", 4) as engine:
+        assert (engine.device.type, engine.backend) == ("cuda", "triton")
+        assert (engine.n_at_once, engine.n_planned) == (8, 16)
+        assert engine.division == "as tasks of a Ray cluster on 2 x cuda"
+        assert engine.has_room()
+        assert not engine.is_here
+    assert [options for _, options in cluster.asked] == [{"max_retries": 3, "num_gpus": 0.25, "num_cpus": 0}] * 2
+
+
+def test_tasks_take_a_core_each_where_there_is_no_gpu_or_none_is_wanted(cluster):
+    cluster.answers[ray_tasks._answer] = (__version__, "numba")
+    for device, resources in (("cpu", {"CPU": 8.0, "GPU": 2.0}), ("auto", {"CPU": 8.0})):
+        cluster.resources = resources
+        with RayTasks("", device, "auto", 4) as engine:
+            assert (engine.device.type, engine.backend, engine.n_at_once) == ("cpu", "numba", 8)
+        assert cluster.asked[-1][1] == {"max_retries": 3, "num_cpus": 1}
+
+
+@pytest.mark.parametrize(
+    ("device", "resources", "answer", "error", "said"),
+    [
+        ("cuda", {"CPU": 8.0}, None, BackendUnavailableError, "the Ray cluster has no GPU to fit on"),
+        ("cuda:1", {"GPU": 2.0}, None, ConfigError, "device is 'cuda:1', expected auto, cpu or cuda"),
+        ("cpu", {"CPU": 1.0}, ("0.1", "numba"), StgvError, "the Ray cluster has stgvcodec 0.1, expected"),
+        ("cpu", {"CPU": 1.0}, RayTaskError(BackendUnavailableError("no")), BackendUnavailableError, "no"),
+        ("cpu", {"CPU": 1.0}, RayError("lost\nits node"), StgvError, "a task of Ray failed 4 times.*: lost$"),
+    ],
+    ids=["no GPU", "number", "version", "back end", "lost"],
+)
+def test_a_cluster_that_cannot_is_refused(cluster, device, resources, answer, error, said):
+    cluster.resources = resources
+    cluster.answers[ray_tasks._answer] = answer
+    with pytest.raises(error, match=said):
+        RayTasks("", device, "auto", 4)
+
+
+def test_a_fit_that_is_not_wanted_any_more_is_cancelled(cluster):
+    cluster.is_done = False
+
+    def check() -> None:
+        if len(checks) == 3:
+            raise CancelledError("enough")
+        checks.append(1)
+
+    checks: list[int] = []
+    with RayTasks("", "auto", "auto", 4) as engine, pytest.raises(CancelledError, match="enough"):
+        engine.fit(make_job(), None, check)
+    assert len(cluster.cancelled) == 1
+
+
+def test_what_a_task_raises_is_raised_here(cluster):
+    cluster.answers[ray_tasks._fitted] = RayTaskError(StgvError("not enough memory"))
+    with RayTasks("", "auto", "auto", 4) as engine, pytest.raises(StgvError, match="not enough memory"):
+        engine.fit(make_job(), None, no_check)
+
+
+def test_other_engines_are_refused(tmp_path, monkeypatch):
+    with pytest.raises(ConfigError, match="engine is 'dask', expected local, ray, or the address of a Ray cluster"):
+        encode(moving_clip(1), tmp_path / "a.stgv", fps=25, engine="dask")
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(StgvError, match=r"--engine ray: needs the package ray .*pip install 'stgvcodec\[ray\]'"):
+        encode(moving_clip(1), tmp_path / "a.stgv", fps=25, engine="ray://nowhere:10001")
+
+
+@pytest.mark.slow
+def test_two_nodes_of_which_one_dies_write_the_file_of_one_machine(tmp_path, monkeypatch):
+    """The second node is killed while it has a task, which would take minutes there."""
+    ray = pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    begun, fitted = tmp_path / "begun", ray_tasks._fitted
+
+    def told(job):
+        node = ray.get_runtime_context().get_node_id()
+        with begun.open("a") as file:
+            file.write(f"{job.index} {node}\n")
+        if node == doomed:
+            time.sleep(300)
+        return fitted(job)
+
+    def kill_the_second() -> None:
+        while not (begun.exists() and doomed in begun.read_text()):
+            time.sleep(0.05)
+        cluster.remove_node(second, allow_graceful=False)
+
+    config = EncodeConfig(preset="tiny", bpp_target=6.0, gop=2)
+    frames, finished = moving_clip(16), []
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        second = cluster.add_node(num_cpus=1)
+        ray.init(address=cluster.address, log_to_driver=False)
+        doomed = second.node_id
+        monkeypatch.setattr(ray_tasks, "_fitted", told)
+        killer = threading.Thread(target=kill_the_second)
+        killer.start()
+
+        def watch(progress) -> None:
+            if progress.phase.endswith("finished"):
+                finished.append(progress.phase)
+
+        report = encode(
+            frames, tmp_path / "ray.stgv", config=config, fps=25, device="cpu", engine="ray", progress=watch
+        )
+        killer.join()
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    n_gops = len(report.gops)
+    assert report.device == "2 x cpu by Ray"
+    assert finished == [f"gop {i}: finished" for i in range(n_gops)]
+    indices = [int(line.split()[0]) for line in begun.read_text().splitlines()]
+    assert set(indices) == set(range(n_gops))
+    # What was under way on the second node was begun once more, and nothing else.
+    assert len(indices) == n_gops + 1
+    # Twice as many GoPs are planned as are fitted at once.
+    encode(frames, tmp_path / "alone.stgv", config=config, fps=25, device="cpu", jobs=4)
+    assert (tmp_path / "ray.stgv").read_bytes() == (tmp_path / "alone.stgv").read_bytes()
