@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,17 @@ def test_the_decoder_in_javascript_agrees():
     counts = counts_of(*sorted(TESTS.glob("*.test.mjs")))
     assert counts["pass"] > 70
     assert counts["fail"] == 0
+
+
+def test_hostile_files_are_refused_or_decoded(tmp_path):
+    command = [sys.executable, TESTS.with_name("fuzz") / "in_javascript.py", "--cases", "2000", "--findings", tmp_path]
+    path = os.pathsep.join([str(TESTS.parents[1]), *(entry for entry in sys.path if entry)])
+    environment = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    counts = json.loads(done.stdout)
+    assert (counts["cases"], counts["found"]) == (2000, 0)
+    assert min(counts[end] for end in ("refused", "recovered", "drawn")) > 100
 
 
 needs_tools = pytest.mark.skipif(
