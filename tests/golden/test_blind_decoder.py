@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import itertools
 import random
@@ -160,6 +161,24 @@ def test_parameters_have_the_same_bits_and_gaussians_the_same_values(intact):
             expected = (frame.m, frame.cholesky, frame.color)
             for tensor, array in zip(renderer.gaussians(k), expected, strict=True):
                 np.testing.assert_allclose(tensor.numpy(), array, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("row", cells_after("Table of hashes of symbols and parameters:"), ids=lambda row: row[0])
+def test_symbols_and_parameters_have_the_hashes_of_the_specification(row):
+    name, of_symbols, of_parameters = row
+    hashes = hashlib.sha256(), hashlib.sha256()
+    for gop in blind_decoder.parse(BYTES[Path(name).stem]).gops:
+        coded, found = gop.symbols, gop.parameters
+        bias = 2 ** (gop.header.weight_bits - 1)
+        arrays = [(value, "<f4") for value in vars(coded.side_info).values()]
+        arrays += [(coded.codebooks, "<u2"), (coded.points, "<u2"), (coded.shapes.T, "u1"), (coded.colors.T, "u1")]
+        arrays += [(q + bias, "u1") for q in (*coded.static_table, *coded.dynamic_table, *coded.mlp.values())]
+        for array, kind in arrays:
+            hashes[0].update(np.asarray(array).astype(kind).tobytes())
+        fields = (*found.static_table, *found.dynamic_table, *found.mlp.values())
+        for array in (found.means, found.cholesky, found.colors, *fields):
+            hashes[1].update(np.asarray(array).astype("<f4").tobytes())
+    assert [each.hexdigest() for each in hashes] == [of_symbols, of_parameters]
 
 
 def test_pictures_are_within_the_tolerance(intact, tmp_path):

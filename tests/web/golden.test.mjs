@@ -19,7 +19,42 @@ test('the specification lists the golden files', () => {
     listed.map(([name]) => name),
     goldenNames.map((name) => `${name}.stgv`),
   );
+  assert.deepEqual(
+    specTable('Table of hashes of symbols and parameters').map(([name]) => name),
+    listed.map(([name]) => name),
+  );
 });
+
+/** The numbers of a GoP in the order in which section 10 hashes them. */
+function symbolArrays({ sideInfo, x, y, shapes, colors, staticTables, dynamicTables, tensors }) {
+  const { pointScale, pointOffset, shapeScale, shapeOffset, colorScale, staticScales, dynamicScales, mlpScales } =
+    sideInfo;
+  const points = Uint16Array.from({ length: 2 * x.length }, (_, i) => (i % 2 ? y : x)[i >> 1]);
+  return [
+    ...[pointScale, pointOffset, shapeScale, shapeOffset, colorScale, staticScales, dynamicScales, mlpScales],
+    ...[...sideInfo.codebooks, points, ...shapes, ...colors, ...staticTables, ...dynamicTables, ...tensors],
+  ];
+}
+
+function parameterArrays({ header, means, factors, colors, staticTables, dynamicTables, tensors }) {
+  return [
+    means,
+    factors,
+    colors,
+    ...staticTables,
+    ...dynamicTables,
+    ...header.tensors.map(({ name }) => tensors[name]),
+  ];
+}
+
+for (const [fileName, ofSymbols, ofParameters] of specTable('Table of hashes of symbols and parameters')) {
+  test(`${fileName}: symbols and parameters have their hashes`, async () => {
+    const video = await openVideo(golden(fileName.slice(0, -5)));
+    const gops = await Promise.all(Array.from({ length: video.nGops }, (_, gop) => video.decodeGop(gop)));
+    assert.equal(sha256(...gops.flatMap(symbolArrays)), ofSymbols);
+    assert.equal(sha256(...gops.flatMap((symbols) => parameterArrays(dequantize(symbols)))), ofParameters);
+  });
+}
 
 for (const [fileName, size, fileHash, framesHash] of listed) {
   const name = fileName.slice(0, -5);
