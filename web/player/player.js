@@ -543,6 +543,9 @@ export class Player extends EventTarget {
       width: Math.max(1, Math.round((clientWidth * density) / pixelAspect)),
       height: Math.max(1, Math.round(clientHeight * density)),
     };
+    // A stage that differs from the picture by a part of a pixel has no black line at its edge.
+    const height_ = Math.max(1, Math.round((size.width * height) / width));
+    if (Math.abs(height_ - size.height) < 2) size.height = height_;
     const fit = Math.min(size.width / width, size.height / height);
     const { x, y, factor } = this.zoom;
     const scale = fit * factor;
