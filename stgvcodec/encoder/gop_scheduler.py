@@ -31,7 +31,7 @@ from stgvcodec.model.deformation import FieldSpec
 from stgvcodec.progress import CancelToken, Progress, ProgressCallback, raise_if_set
 
 # GoPs that are fitted at the same time on a GPU are done so many times as fast as one after the other, however many.
-_GAIN_AT_ONCE = 1.5
+_GAIN_AT_ONCE = 1.2
 
 
 class _Unwanted(Exception):
