@@ -9,6 +9,7 @@ import { DEFAULT_BUDGET } from '../decoder/budget.js';
 import { CpuBackend } from './cpu.js';
 import { planShot } from './view.js';
 import { WebGL2Backend } from './webgl2.js';
+import { WebGPUBackend } from './webgpu.js';
 
 /** @typedef {import('../decoder/index.js').Gop} Gop */
 /** @typedef {import('./view.js').View} View */
@@ -27,7 +28,7 @@ import { WebGL2Backend } from './webgl2.js';
  */
 
 /** The kinds of renderers from the best one on. */
-const BACKENDS = [WebGL2Backend, CpuBackend];
+const BACKENDS = [WebGPUBackend, WebGL2Backend, CpuBackend];
 
 /**
  * A canvas can be drawn into by renderers of one kind only as long as it lives.

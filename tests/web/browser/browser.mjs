@@ -22,7 +22,12 @@ const QUIET = ['--no-sandbox', '--disable-background-networking', '--disable-com
 
 /** Graphics in software, the same on every machine. */
 const SOFTWARE = ['--use-angle=swiftshader', '--enable-unsafe-swiftshader'];
-const SOFTWARE_WEBGPU = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader'];
+const SOFTWARE_WEBGPU = [
+  '--enable-unsafe-webgpu',
+  '--use-webgpu-adapter=swiftshader',
+  '--enable-features=Vulkan',
+  '--use-vulkan=swiftshader',
+];
 
 /** Serves the files of the repository, an empty page at /. */
 async function serve(request, response) {

@@ -8,6 +8,7 @@ import { noBrowser, openPage } from './browser.mjs';
 /** Options of createRenderer for each path. */
 const RENDERERS = {
   CPU: { prefer: 'CPU' },
+  WebGPU: { prefer: 'WebGPU' },
   WebGL2: { prefer: 'WebGL2' },
   'WebGL2, half floats': { prefer: 'WebGL2', halfFloats: true },
 };
@@ -58,14 +59,10 @@ describe('web/render', { skip: noBrowser }, () => {
   for (const [name, options] of Object.entries(RENDERERS)) {
     describe(name, () => {
       before(async () => {
-        const { name: found, why } = await call('create', name, options);
-        assert.equal(found, options.prefer);
-        assert.equal(
-          why,
-          options.halfFloats
-            ? 'WebGL2: full floats do not blend here (EXT_float_blend), so half floats are summed up'
-            : '',
-        );
+        const why = options.halfFloats
+          ? 'WebGL2: full floats do not blend here (EXT_float_blend), so half floats are summed up'
+          : '';
+        assert.deepEqual(await call('create', name, options), { name: options.prefer, why });
       });
 
       for (const file of goldenNames) {
@@ -130,7 +127,7 @@ describe('web/render', { skip: noBrowser }, () => {
       });
 
       test('ellipses lie at one standard deviation over a dimmed picture', async () => {
-        const scale = 10;
+        const scale = 6;
         const size = { width: 60 * scale, height: 40 * scale };
         const request = (kind) => ({ source: { synthetic: SPARSE }, time: 1, size, view: { kind, scale } });
         const [plain, found] = [await draw(name, request('picture')), await draw(name, request('ellipses'))];
@@ -167,7 +164,7 @@ describe('web/render', { skip: noBrowser }, () => {
       });
 
       test('arrows go eight times as far as Gaussians until the next frame', async () => {
-        const scale = 10;
+        const scale = 6;
         const size = { width: 60 * scale, height: 40 * scale };
         const request = { source: { synthetic: SPARSE }, time: 1, size, view: { kind: 'motion', scale } };
         const pixels = await draw(name, request);
@@ -179,7 +176,7 @@ describe('web/render', { skip: noBrowser }, () => {
           const along = [next[i][0] - x, next[i][1] - y].map((d) => 8 * d * scale);
           const length = Math.hypot(...along);
           const ends = [x * scale, y * scale, x * scale + along[0], y * scale + along[1]];
-          if (length < 20 || ends.some((value, j) => !(value > 10 && value < [size.width, size.height][j % 2] - 10)))
+          if (length < 12 || ends.some((value, j) => !(value > 6 && value < [size.width, size.height][j % 2] - 6)))
             return;
           const at = (share) => [x * scale + share * along[0], y * scale + share * along[1]];
           for (const share of [0.1, 0.5, 0.9]) {
@@ -226,25 +223,27 @@ describe('web/render', { skip: noBrowser }, () => {
       test('a lost device is replaced', { skip: name === 'CPU' && 'it has none' }, async () => {
         const request = { source: { synthetic: DENSE }, time: 0.5 };
         const expected = await draw(name, request);
-        await call('lose', name, { back: true });
+        await call('lose', name);
         assert.deepEqual(await draw(name, request), expected);
       });
     });
   }
 
   test('a device that stays lost is told', async () => {
-    await call('create', 'lost', { prefer: 'WebGL2' });
-    await call('lose', 'lost', { back: false });
-    assert.match(
-      await call('refusal', 'lost', { source: { synthetic: SPARSE }, time: 0 }),
-      /^WebGL2: the browser took the graphics context away/,
-    );
+    const request = { source: { synthetic: SPARSE }, time: 0 };
+    for (const [name, told] of [
+      ['WebGL2', /^WebGL2: the browser took the graphics context away and does not give it back/],
+      ['WebGPU', /^WebGPU: the device was lost \(.+\), and no other comes: the browser finds no graphics device/],
+    ]) {
+      await call('create', 'lost', { prefer: name });
+      assert.match(await call('lostForGood', 'lost', request), told);
+    }
   });
 
   test('without graphics the CPU draws, and says what is missing', async () => {
     const { name, why } = await call('createWithout');
     assert.equal(name, 'CPU');
-    assert.match(why, /WebGL2: the browser gives no context: it is switched off/);
+    assert.match(why, /^WebGPU: the browser has none, .*; WebGL2: the browser gives no context: it is switched off/);
   });
 });
 

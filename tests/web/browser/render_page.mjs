@@ -76,25 +76,35 @@ globalThis.renderPage = {
     return message(renderers.get(key).draw({ gop, time, size: size ?? gop.size, view, budget }));
   },
 
-  /** Takes the graphics away from a renderer, as a driver that crashes does. */
-  async lose(key, { back }) {
+  /** Takes the graphics away from a renderer, as a driver that crashes does, and gives them back soon. */
+  async lose(key) {
     const { backend } = renderers.get(key);
-    if (backend.device) {
-      if (!back) navigator.gpu.requestAdapter = async () => null;
-      backend.device.destroy();
-    } else {
+    if (backend.device) backend.device.destroy();
+    else {
       const extension = backend.gl.getExtension('WEBGL_lose_context');
       extension.loseContext();
-      if (back) setTimeout(() => extension.restoreContext(), 100);
+      setTimeout(() => extension.restoreContext(), 100);
     }
     await new Promise((resolve) => setTimeout(resolve));
+  },
+
+  /** The message of the error with which drawing ends where the graphics do not come back. */
+  async lostForGood(key, { source, time }) {
+    const { backend } = renderers.get(key);
+    const gop = await gopOf(source);
+    navigator.gpu.requestAdapter = async () => null;
+    if (backend.device) backend.device.destroy();
+    else backend.gl.getExtension('WEBGL_lose_context').loseContext();
+    await new Promise((resolve) => setTimeout(resolve));
+    const told = await message(renderers.get(key).draw({ gop, time, size: gop.size }));
+    delete navigator.gpu.requestAdapter;
+    return told;
   },
 
   /** What is created where the browser has neither kind of graphics. */
   async createWithout() {
     const { getContext } = OffscreenCanvas.prototype;
-    OffscreenCanvas.prototype.getContext = (kind, ...rest) =>
-      kind === '2d' ? getContext.call(this, kind, ...rest) : null;
+    OffscreenCanvas.prototype.getContext = () => null;
     Object.defineProperty(navigator, 'gpu', { value: undefined, configurable: true });
     try {
       const { name, why } = await createRenderer(document.createElement('canvas'));

@@ -1,0 +1,490 @@
+/// <reference path="./gpu_constants.d.ts" />
+import { checkMemory } from '../decoder/budget.js';
+import { packGop, timeInputs } from './pack.js';
+import { tryOut } from './trial.js';
+import { ARROW_FRAMES, arrowStride, checkSize, DIM } from './view.js';
+import * as wgsl from './wgsl.js';
+
+/** @typedef {import('../decoder/index.js').Gop} Gop */
+/** @typedef {import('./view.js').Shot} Shot */
+/** @typedef {import('./pack.js').PackedGop} PackedGop */
+/** @typedef {Readonly<import('../decoder/budget.js').Budget>} Budget */
+
+/** Bytes of Gaussians: two places of four numbers. */
+const GAUSSIAN_BYTES = 32;
+
+/** Places of four numbers that a workgroup of the field has for each of its two arrays: every device has these 16 KiB. */
+const FIELD_PLACES = 512;
+
+/** Workgroups along an axis that every device has. */
+const MAX_GROUPS = 65535;
+
+/** The format of the canvas and of pictures that are read. */
+const FORMAT = 'rgba8unorm';
+
+/**
+ * What is on the GPU of a GoP.
+ *
+ * @typedef {object} LoadedGop
+ * @property {PackedGop} packed without its data
+ * @property {GPUBuffer} data
+ * @property {GPUBuffer} levels
+ * @property {{ pipeline: GPUComputePipeline, tile: number }} field
+ * @property {Map<number, GPUBuffer>} frames numbers of all Gaussians: m, l1, l2; l3, c'
+ */
+
+/**
+ * What is on the GPU of the picture that was drawn last.
+ *
+ * @typedef {object} Drawn
+ * @property {Shot} shot
+ * @property {number} count N
+ * @property {GPUBuffer} view
+ * @property {GPUBuffer} splats
+ * @property {GPUBuffer} boxes
+ * @property {GPUBuffer} pixels
+ * @property {GPUBuffer} from
+ * @property {GPUBuffer} to
+ */
+
+/**
+ * Draws by WebGPU: the field and the pixels in compute shaders, each pixel as a sum in a register, so that no device
+ * needs to blend floats.
+ */
+export class WebGPUBackend {
+  static title = 'WebGPU';
+
+  /**
+   * @param {HTMLCanvasElement | OffscreenCanvas} canvas
+   * @param {Budget} budget
+   * @returns {Promise<WebGPUBackend>}
+   */
+  static async create(canvas, budget) {
+    // A canvas keeps its first context, so that another one is tried, and the device with it.
+    await tryOut(await WebGPUBackend.on(new OffscreenCanvas(1, 1), budget));
+    return WebGPUBackend.on(canvas, budget);
+  }
+
+  /**
+   * @param {HTMLCanvasElement | OffscreenCanvas} canvas
+   * @param {Budget} budget
+   * @returns {Promise<WebGPUBackend>}
+   */
+  static async on(canvas, budget) {
+    const device = await requestDevice();
+    const context = /** @type {GPUCanvasContext | null} */ (canvas.getContext('webgpu'));
+    if (!context) throw new Error('the canvas is in use by a renderer of another kind');
+    return new WebGPUBackend(context, budget, device, await makeResources(device));
+  }
+
+  /**
+   * @param {GPUCanvasContext} context
+   * @param {Budget} budget
+   * @param {GPUDevice} device
+   * @param {Resources} resources of the device
+   */
+  constructor(context, budget, device, resources) {
+    this.context = context;
+    this.budget = budget;
+    this.device = device;
+    this.resources = resources;
+    /** Why the device was lost; empty while it is there. */
+    this.lost = '';
+    this.watchDevice();
+  }
+
+  /** Connects the device with the canvas. */
+  watchDevice() {
+    const { device, context } = this;
+    context.configure({ device, format: FORMAT, alphaMode: 'premultiplied' });
+    device.lost.then(({ message, reason }) => {
+      if (this.device === device) this.lost = message || reason;
+    });
+  }
+
+  /** @param {Shot} shot */
+  async draw(shot) {
+    const { canvas } = this.context;
+    checkSize('WebGPU', shot, this.device.limits.maxTextureDimension2D);
+    checkMemory(`a canvas of ${shot.width} x ${shot.height} pixels`, 12 * shot.width * shot.height, this.budget.memory);
+    if (canvas.width !== shot.width) canvas.width = shot.width;
+    if (canvas.height !== shot.height) canvas.height = shot.height;
+    if (this.lost) await this.replaceDevice();
+    // What is lost meanwhile is drawn again, once: it may be the picture that the device cannot bear.
+    if (!(await this.drawOnce(shot))) {
+      await this.replaceDevice();
+      if (!(await this.drawOnce(shot))) throw new Error(`WebGPU: the device was lost twice (${this.lost})`);
+    }
+  }
+
+  /**
+   * @param {Shot} shot
+   * @returns {Promise<boolean>} false where the device was lost
+   */
+  async drawOnce(shot) {
+    const { device } = this;
+    device.pushErrorScope('out-of-memory');
+    device.pushErrorScope('validation');
+    await this.compute(shot);
+    this.present(this.context.getCurrentTexture());
+    const scopes = [device.popErrorScope(), device.popErrorScope()];
+    const done = Promise.all([...scopes, device.queue.onSubmittedWorkDone()]);
+    const [validation, memory] = await done.catch(() => device.lost.then(() => []));
+    if (this.lost) return false;
+    const error = validation ?? memory;
+    if (error) throw new Error(`WebGPU: ${error.message}`);
+    return true;
+  }
+
+  /** Goes on with another device in place of the lost one. */
+  async replaceDevice() {
+    try {
+      const device = await requestDevice();
+      this.resources = await makeResources(device);
+      this.device = device;
+    } catch (error) {
+      const { message } = /** @type {Error} */ (error);
+      throw new Error(
+        `WebGPU: the device was lost (${this.lost}), and no other comes: ${message}; load the page again`,
+      );
+    }
+    this.lost = '';
+    this.watchDevice();
+  }
+
+  /** @returns {Promise<Uint8Array>} [height][width][4] */
+  async readPixels() {
+    if (!this.resources.drawn) throw new Error('nothing was drawn yet');
+    const { shot } = this.resources.drawn;
+    if (this.lost) await this.draw(shot);
+    const { device } = this;
+    const { width, height } = shot;
+    const texture = device.createTexture({
+      size: [width, height],
+      format: FORMAT,
+      usage: GPUTextureUsage.RENDER_ATTACHMENT | GPUTextureUsage.COPY_SRC,
+    });
+    this.present(texture);
+    const bytesPerRow = 256 * Math.ceil((4 * width) / 256);
+    const buffer = this.buffer(bytesPerRow * height, GPUBufferUsage.COPY_DST | GPUBufferUsage.MAP_READ);
+    const encoder = device.createCommandEncoder();
+    encoder.copyTextureToBuffer({ texture }, { buffer, bytesPerRow }, [width, height]);
+    device.queue.submit([encoder.finish()]);
+    await buffer.mapAsync(GPUMapMode.READ);
+    const rows = new Uint8Array(buffer.getMappedRange());
+    const pixels = new Uint8Array(4 * width * height);
+    for (let row = 0; row < height; row++) {
+      pixels.set(rows.subarray(row * bytesPerRow, row * bytesPerRow + 4 * width), 4 * width * row);
+    }
+    buffer.destroy();
+    texture.destroy();
+    return pixels;
+  }
+
+  destroy() {
+    this.context.unconfigure();
+    this.device.destroy();
+  }
+
+  /**
+   * @param {number} size bytes
+   * @param {GPUBufferUsageFlags} [usage]
+   * @returns {GPUBuffer}
+   */
+  buffer(size, usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST) {
+    return this.device.createBuffer({ size, usage });
+  }
+
+  /**
+   * @param {ArrayBufferView<ArrayBuffer>} data
+   * @param {GPUBufferUsageFlags} [usage]
+   * @returns {GPUBuffer}
+   */
+  upload(data, usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST) {
+    const buffer = this.buffer(data.byteLength, usage);
+    this.device.queue.writeBuffer(buffer, 0, data.buffer, data.byteOffset, data.byteLength);
+    return buffer;
+  }
+
+  /**
+   * @param {GPUBindGroupLayout} layout
+   * @param {GPUBuffer[]} buffers in the order of their bindings
+   * @returns {GPUBindGroup}
+   */
+  bind(layout, buffers) {
+    const entries = buffers.map((buffer, binding) => ({ binding, resource: { buffer } }));
+    return this.device.createBindGroup({ layout, entries });
+  }
+
+  /**
+   * @param {Gop} gop
+   * @returns {Promise<LoadedGop>}
+   */
+  async load(gop) {
+    const { gops } = this.resources;
+    const known = gops.get(gop);
+    gops.delete(gop);
+    const loaded = known ?? (await this.loadPacked(packGop(gop, this.budget)));
+    // The GoP before stays, since seeking and looping go back to it.
+    for (const [other, { data, levels, frames }] of gops) {
+      if (gops.size < 2) break;
+      for (const buffer of [data, levels, ...frames.values()]) buffer.destroy();
+      gops.delete(other);
+    }
+    gops.set(gop, loaded);
+    return loaded;
+  }
+
+  /**
+   * @param {PackedGop} packed
+   * @returns {Promise<LoadedGop>}
+   */
+  async loadPacked(packed) {
+    const { data, levels, layers } = packed;
+    const largest = this.device.limits.maxStorageBufferBindingSize;
+    if (data.byteLength > largest) {
+      throw new Error(`WebGPU: the GoP takes ${data.byteLength} bytes, a buffer of this device ${largest} at most`);
+    }
+    const quads = Math.max(layers[0].inputs / 4, layers[0].quads);
+    const tile = Math.min(16, 4 * Math.floor(FIELD_PLACES / quads / 4));
+    return {
+      packed: { ...packed, data: new Float32Array(0) },
+      data: this.upload(/** @type {Float32Array<ArrayBuffer>} */ (data)),
+      levels: this.upload(/** @type {Uint32Array<ArrayBuffer>} */ (levels)),
+      field: { pipeline: await this.fieldPipeline(tile, quads), tile },
+      frames: new Map(),
+    };
+  }
+
+  /**
+   * @param {number} tile
+   * @param {number} quads
+   * @returns {Promise<GPUComputePipeline>} the same for GoPs of the same sizes, as those of a file mostly are
+   */
+  async fieldPipeline(tile, quads) {
+    const { fields } = this.resources;
+    const constants = `const TILE = ${tile}u; const QUADS = ${quads}u;`;
+    const pipeline = fields.get(constants) ?? (await computePipeline(this.device, constants + wgsl.FIELD));
+    fields.set(constants, pipeline);
+    return pipeline;
+  }
+
+  /**
+   * @param {Gop} gop
+   * @param {LoadedGop} loaded
+   * @param {number} k
+   * @returns {GPUBuffer} the numbers of all Gaussians in frame k, in pixels of the coded size
+   */
+  frame(gop, loaded, k) {
+    const { frames, field, packed } = loaded;
+    const known = frames.get(k);
+    if (known) return known;
+    const [oldest] = frames;
+    if (frames.size > 1) {
+      oldest[1].destroy();
+      frames.delete(oldest[0]);
+    }
+    const frame = this.buffer(packed.count * GAUSSIAN_BYTES);
+    const settings = this.upload(fieldSettings(gop, packed, k), GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST);
+    const buffers = [loaded.data, loaded.levels, settings, frame];
+    const encoder = this.device.createCommandEncoder();
+    const pass = encoder.beginComputePass();
+    pass.setPipeline(field.pipeline);
+    pass.setBindGroup(0, this.bind(field.pipeline.getBindGroupLayout(0), buffers));
+    pass.dispatchWorkgroups(...groupsFor(Math.ceil(packed.count / field.tile)));
+    pass.end();
+    this.device.queue.submit([encoder.finish()]);
+    settings.destroy();
+    frames.set(k, frame);
+    return frame;
+  }
+
+  /**
+   * Computes the pixels of a picture.
+   *
+   * @param {Shot} shot
+   */
+  async compute(shot) {
+    const { device, resources } = this;
+    const { gop, clip } = shot;
+    const loaded = await this.load(gop);
+    const { count, bits } = loaded.packed;
+    const [from, to] = [shot.from, shot.to].map((k) => this.frame(gop, loaded, k));
+    const { drawn } = resources;
+    if (drawn) for (const buffer of [drawn.view, drawn.splats, drawn.boxes, drawn.pixels]) buffer.destroy();
+    const view = this.upload(viewSettings(shot, count, bits), GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST);
+    const splats = this.buffer(count * GAUSSIAN_BYTES);
+    const boxes = this.buffer((count * GAUSSIAN_BYTES) / 2);
+    const pixels = this.buffer(4 * shot.width * shot.height);
+    resources.drawn = { shot, count, view, splats, boxes, pixels, from, to };
+    if (!clip.width || !clip.height) return;
+    const encoder = device.createCommandEncoder();
+    const pass = encoder.beginComputePass();
+    pass.setPipeline(resources.place);
+    const placed = [view, from, to, loaded.data, splats, boxes];
+    pass.setBindGroup(0, this.bind(resources.place.getBindGroupLayout(0), placed));
+    pass.dispatchWorkgroups(...groupsFor(Math.ceil(count / 64)));
+    pass.setPipeline(resources.raster);
+    pass.setBindGroup(0, this.bind(resources.raster.getBindGroupLayout(0), [view, splats, boxes, pixels]));
+    pass.dispatchWorkgroups(Math.ceil(clip.width / 16), Math.ceil(clip.height / 16));
+    pass.end();
+    device.queue.submit([encoder.finish()]);
+  }
+
+  /**
+   * Makes the picture that was computed visible.
+   *
+   * @param {GPUTexture} texture
+   */
+  present(texture) {
+    const { device, resources } = this;
+    const { shot, count, view, splats, boxes, pixels, from, to } = /** @type {Drawn} */ (resources.drawn);
+    const { kind, clip } = shot;
+    const encoder = device.createCommandEncoder();
+    const pass = encoder.beginRenderPass({
+      colorAttachments: [{ view: texture.createView(), loadOp: 'clear', clearValue: [0, 0, 0, 0], storeOp: 'store' }],
+    });
+    const draw = (
+      /** @type {GPURenderPipeline} */ pipeline,
+      /** @type {GPUBuffer[]} */ buffers,
+      /** @type {number} */ vertices,
+      /** @type {number} */ instances,
+    ) => {
+      pass.setPipeline(pipeline);
+      pass.setBindGroup(0, this.bind(pipeline.getBindGroupLayout(0), buffers));
+      pass.draw(vertices, instances);
+    };
+    if (clip.width && clip.height) {
+      pass.setScissorRect(clip.left, clip.top, clip.width, clip.height);
+      draw(resources.present, [view, pixels], 3, 1);
+      if (kind === 'ellipses') draw(resources.outlines, [view, splats, boxes], 4, count);
+      if (kind === 'motion' && from !== to) {
+        draw(resources.arrows, [view, splats, boxes, from, to], 9, Math.ceil(count / arrowStride(shot)));
+      }
+    }
+    pass.end();
+    device.queue.submit([encoder.finish()]);
+  }
+}
+
+/** @typedef {Awaited<ReturnType<typeof makeResources>>} Resources */
+
+/**
+ * @param {GPUDevice} device
+ * @returns what is made once for a device, and is lost with it
+ */
+async function makeResources(device) {
+  /** @type {GPUBlendState} The lighter of two colours wins, so that no order matters. */
+  const lighter = {
+    color: { operation: 'max', srcFactor: 'one', dstFactor: 'one' },
+    alpha: { operation: 'max', srcFactor: 'one', dstFactor: 'one' },
+  };
+  return {
+    /** Those of the field by their constants. */
+    fields: /** @type {Map<string, GPUComputePipeline>} */ (new Map()),
+    place: await computePipeline(device, wgsl.PLACE),
+    raster: await computePipeline(device, wgsl.RASTER),
+    present: await renderPipeline(device, wgsl.PRESENT, 'triangle-list'),
+    outlines: await renderPipeline(device, wgsl.OUTLINE, 'triangle-strip', lighter),
+    arrows: await renderPipeline(device, wgsl.ARROW, 'triangle-list'),
+    /** The GoPs that were drawn last, in this order. */
+    gops: /** @type {Map<Gop, LoadedGop>} */ (new Map()),
+    drawn: /** @type {Drawn | null} */ (null),
+  };
+}
+
+/** @returns {Promise<GPUDevice>} */
+async function requestDevice() {
+  if (!globalThis.navigator?.gpu) {
+    throw new Error('the browser has none, or not on this page: it needs https: or an address of this machine');
+  }
+  const adapter = await navigator.gpu.requestAdapter({ powerPreference: 'high-performance' });
+  if (!adapter) throw new Error('the browser finds no graphics device for it');
+  const { maxStorageBufferBindingSize, maxBufferSize, maxTextureDimension2D } = adapter.limits;
+  const requiredLimits = { maxStorageBufferBindingSize, maxBufferSize, maxTextureDimension2D };
+  return adapter.requestDevice({ requiredLimits });
+}
+
+/**
+ * @param {number} n workgroups
+ * @returns {[number, number]} at least as many along two axes
+ */
+function groupsFor(n) {
+  const rows = Math.ceil(n / MAX_GROUPS);
+  return [Math.ceil(n / rows), rows];
+}
+
+/**
+ * @param {GPUDevice} device
+ * @param {string} code
+ * @returns {Promise<GPUShaderModule>}
+ */
+async function compile(device, code) {
+  const module = device.createShaderModule({ code });
+  const { messages } = await module.getCompilationInfo();
+  const error = messages.find(({ type }) => type === 'error');
+  if (error) throw new Error(`the driver refuses a shader: ${error.message} (line ${error.lineNum})`);
+  return module;
+}
+
+/**
+ * @param {GPUDevice} device
+ * @param {string} code
+ * @returns {Promise<GPUComputePipeline>}
+ */
+async function computePipeline(device, code) {
+  const compute = { module: await compile(device, code) };
+  return device.createComputePipelineAsync({ layout: 'auto', compute });
+}
+
+/**
+ * @param {GPUDevice} device
+ * @param {string} code
+ * @param {GPUPrimitiveTopology} topology
+ * @param {GPUBlendState} [blend]
+ * @returns {Promise<GPURenderPipeline>}
+ */
+async function renderPipeline(device, code, topology, blend) {
+  const module = await compile(device, code);
+  return device.createRenderPipelineAsync({
+    layout: 'auto',
+    vertex: { module },
+    primitive: { topology },
+    fragment: { module, targets: [{ format: FORMAT, blend }] },
+  });
+}
+
+/**
+ * @param {Gop} gop
+ * @param {PackedGop} packed
+ * @param {number} k frame of the GoP
+ * @returns {Uint8Array<ArrayBuffer>} the struct Settings of wgsl.FIELD
+ */
+function fieldSettings({ parameters: { header }, size }, { layers, levels, count }, k) {
+  const { t, gamma } = timeInputs(header, k);
+  const floats = new Float32Array(52);
+  const words = new Uint32Array(floats.buffer);
+  floats.set(gamma);
+  layers.forEach(({ start, inputs, quads }, i) => words.set([start, inputs, quads], 32 + 4 * i));
+  floats.set([size.width, size.height, t], 44);
+  const nFeatures = header.nInputs - 2 * header.nFrequencies;
+  words.set([Number(header.shapeHead), count, levels.length / 8, nFeatures, header.nInputs], 47);
+  return new Uint8Array(floats.buffer);
+}
+
+/**
+ * @param {Shot} shot
+ * @param {number} count N
+ * @param {number} bits place of the weights of bits
+ * @returns {Uint8Array<ArrayBuffer>} the struct View of wgsl.js
+ */
+function viewSettings(shot, count, bits) {
+  const { kind, x, y, scale, share, clip, width, height } = shot;
+  const floats = new Float32Array(16);
+  const words = new Uint32Array(floats.buffer);
+  floats.set([x, y, scale, share]);
+  words.set([clip.left, clip.top, clip.left + clip.width, clip.top + clip.height, width, height], 4);
+  words.set([count, arrowStride(shot), kind === 'bits' ? bits : 0], 10);
+  floats.set([kind === 'ellipses' || kind === 'motion' ? DIM : 1, ARROW_FRAMES], 13);
+  return new Uint8Array(floats.buffer);
+}
