@@ -240,32 +240,29 @@ export class WebGPUBackend {
    * @returns {Promise<LoadedGop>}
    */
   async loadPacked(packed) {
-    const { data, levels, layers } = packed;
+    const { data, levels } = packed;
     const largest = this.device.limits.maxStorageBufferBindingSize;
     if (data.byteLength > largest) {
       throw new Error(`WebGPU: the GoP takes ${data.byteLength} bytes, a buffer of this device ${largest} at most`);
     }
-    const quads = Math.max(layers[0].inputs / 4, layers[0].quads);
-    const tile = Math.min(16, 4 * Math.floor(FIELD_PLACES / quads / 4));
+    const { code, tile } = fieldShader(packed);
     return {
       packed: { ...packed, data: new Float32Array(0) },
       data: this.upload(/** @type {Float32Array<ArrayBuffer>} */ (data)),
       levels: this.upload(/** @type {Uint32Array<ArrayBuffer>} */ (levels)),
-      field: { pipeline: await this.fieldPipeline(tile, quads), tile },
+      field: { pipeline: await this.fieldPipeline(code), tile },
       frames: new Map(),
     };
   }
 
   /**
-   * @param {number} tile
-   * @param {number} quads
+   * @param {string} code
    * @returns {Promise<GPUComputePipeline>} the same for GoPs of the same sizes, as those of a file mostly are
    */
-  async fieldPipeline(tile, quads) {
+  async fieldPipeline(code) {
     const { fields } = this.resources;
-    const constants = `const TILE = ${tile}u; const QUADS = ${quads}u;`;
-    const pipeline = fields.get(constants) ?? (await computePipeline(this.device, constants + wgsl.FIELD));
-    fields.set(constants, pipeline);
+    const pipeline = fields.get(code) ?? (await computePipeline(this.device, code));
+    fields.set(code, pipeline);
     return pipeline;
   }
 
@@ -380,7 +377,7 @@ async function makeResources(device) {
     alpha: { operation: 'max', srcFactor: 'one', dstFactor: 'one' },
   };
   return {
-    /** Those of the field by their constants. */
+    /** Those of the field by their code. */
     fields: /** @type {Map<string, GPUComputePipeline>} */ (new Map()),
     place: await computePipeline(device, wgsl.PLACE),
     raster: await computePipeline(device, wgsl.RASTER),
@@ -455,12 +452,22 @@ async function renderPipeline(device, code, topology, blend) {
 }
 
 /**
+ * @param {PackedGop} packed
+ * @returns {{ code: string, tile: number }} the shader of the field, and how many Gaussians a workgroup of it computes
+ */
+export function fieldShader({ layers }) {
+  const quads = Math.max(layers[0].inputs / 4, layers[0].quads);
+  const tile = Math.min(16, 4 * Math.floor(FIELD_PLACES / quads / 4));
+  return { code: `const TILE = ${tile}u; const QUADS = ${quads}u;${wgsl.FIELD}`, tile };
+}
+
+/**
  * @param {Gop} gop
  * @param {PackedGop} packed
  * @param {number} k frame of the GoP
  * @returns {Uint8Array<ArrayBuffer>} the struct Settings of wgsl.FIELD
  */
-function fieldSettings({ parameters: { header }, size }, { layers, levels, count }, k) {
+export function fieldSettings({ parameters: { header }, size }, { layers, levels, count }, k) {
   const { t, gamma } = timeInputs(header, k);
   const floats = new Float32Array(52);
   const words = new Uint32Array(floats.buffer);
@@ -478,7 +485,7 @@ function fieldSettings({ parameters: { header }, size }, { layers, levels, count
  * @param {number} bits place of the weights of bits
  * @returns {Uint8Array<ArrayBuffer>} the struct View of wgsl.js
  */
-function viewSettings(shot, count, bits) {
+export function viewSettings(shot, count, bits) {
   const { kind, x, y, scale, share, clip, width, height } = shot;
   const floats = new Float32Array(16);
   const words = new Uint32Array(floats.buffer);

@@ -24,8 +24,9 @@ struct Settings {
 @group(0) @binding(2) var<uniform> settings: Settings;
 @group(0) @binding(3) var<storage, read_write> frame: array<vec4f>; // [N][2]: m, l1, l2; l3, c'
 
-var<workgroup> even: array<vec4f, TILE * QUADS>;
-var<workgroup> odd: array<vec4f, TILE * QUADS>;
+// What goes into a layer is in one half, what comes out of it in the other.
+const HALF = TILE * QUADS;
+var<workgroup> values: array<vec4f, 2 * HALF>;
 
 // A level of the 2D encoding has no cells along t, and so all its weight at vertices with t = 0.
 fn feature(level: u32, which: u32, point: vec2f) -> f32 {
@@ -75,8 +76,7 @@ fn weights(layer: Layer, input: u32, quad: u32) -> mat4x4f {
 fn bias(layer: Layer, quad: u32) -> vec4f { return data[layer.start + layer.inputs * layer.quads + quad]; }
 
 // A thread computes four outputs of four Gaussians, so that it reads weights for sixteen numbers at once.
-fn hidden(layer: Layer, thread: u32, source: ptr<workgroup, array<vec4f, TILE * QUADS>>,
-          result: ptr<workgroup, array<vec4f, TILE * QUADS>>) {
+fn hidden(layer: Layer, thread: u32, source: u32, result: u32) {
   for (var item = thread; item < layer.quads * (TILE / 4); item += 64) {
     let quad = item % layer.quads;
     let at = item / layer.quads * 4 * QUADS;
@@ -84,9 +84,9 @@ fn hidden(layer: Layer, thread: u32, source: ptr<workgroup, array<vec4f, TILE * 
     for (var g = 0u; g < 4; g++) { sums[g] = bias(layer, quad); }
     for (var i = 0u; i < layer.inputs; i += 4) {
       let matrix = weights(layer, i, quad);
-      for (var g = 0u; g < 4; g++) { sums[g] += matrix * (*source)[at + g * QUADS + i / 4]; }
+      for (var g = 0u; g < 4; g++) { sums[g] += matrix * values[source + at + g * QUADS + i / 4]; }
     }
-    for (var g = 0u; g < 4; g++) { (*result)[at + g * QUADS + quad] = max(sums[g], vec4f(0)); }
+    for (var g = 0u; g < 4; g++) { values[result + at + g * QUADS + quad] = max(sums[g], vec4f(0)); }
   }
 }
 
@@ -97,12 +97,12 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let inputQuads = settings.layers[0].inputs / 4;
   for (var item = thread; item < TILE * inputQuads; item += 64) {
     let g = item / inputQuads;
-    even[g * QUADS + item % inputQuads] = inputs(min(first + g, settings.count - 1), item % inputQuads);
+    values[g * QUADS + item % inputQuads] = inputs(min(first + g, settings.count - 1), item % inputQuads);
   }
   workgroupBarrier();
-  hidden(settings.layers[0], thread, &even, &odd);
+  hidden(settings.layers[0], thread, 0, HALF);
   workgroupBarrier();
-  hidden(settings.layers[1], thread, &odd, &even);
+  hidden(settings.layers[1], thread, HALF, 0);
   workgroupBarrier();
   let i = first + thread;
   if (thread >= TILE || i >= settings.count) { return; }
@@ -110,7 +110,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   var deltaA = bias(heads, 0); // delta_mu, d1, ds
   var deltaB = bias(heads, 1); // d3, delta_c
   for (var j = 0u; j < heads.inputs; j += 4) {
-    let x = even[thread * QUADS + j / 4];
+    let x = values[thread * QUADS + j / 4];
     deltaA += weights(heads, j, 0) * x;
     deltaB += weights(heads, j, 1) * x;
   }
