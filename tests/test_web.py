@@ -63,5 +63,5 @@ def test_the_modules_are_sound(command):
 @pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no {CHROMIUM}")
 def test_the_renderers_and_the_player_in_a_browser():
     counts = counts_of(TESTS / "browser")
-    assert counts["pass"] > 60
+    assert counts["pass"] > 80
     assert counts["fail"] == 0

@@ -144,9 +144,8 @@ export class WebGPUBackend {
       this.device = device;
     } catch (error) {
       const { message } = /** @type {Error} */ (error);
-      throw new Error(
-        `WebGPU: the device was lost (${this.lost}), and no other comes: ${message}; load the page again`,
-      );
+      const told = `WebGPU: the device was lost (${this.lost}), and no other comes: ${message}; load the page again`;
+      throw new Error(told, { cause: error });
     }
     this.lost = '';
     this.watchDevice();

@@ -20,9 +20,9 @@ export const noBrowser = !playwright
 
 const QUIET = ['--no-sandbox', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
 
-/** Graphics in software, the same on every machine. */
-const SOFTWARE = ['--use-angle=swiftshader', '--enable-unsafe-swiftshader'];
-const SOFTWARE_WEBGPU = [
+/** Graphics in software, the same on every machine. Pages are slower with WebGPU, which is compiled for the CPU there. */
+const WEBGL = ['--use-angle=swiftshader', '--enable-unsafe-swiftshader'];
+const WEBGPU = [
   '--enable-unsafe-webgpu',
   '--use-webgpu-adapter=swiftshader',
   '--enable-features=Vulkan',
@@ -44,23 +44,23 @@ async function serve(request, response) {
 /**
  * Starts the browser.
  *
- * @param {string[]} [flags] of Chromium
+ * @param {{ webgpu?: boolean }} [options] whether it has WebGPU
  * @returns {Promise<import('playwright-core').Browser>}
  */
-export function launch(flags = [...SOFTWARE, ...SOFTWARE_WEBGPU]) {
-  return playwright.chromium.launch({ executablePath: CHROMIUM, args: [...QUIET, '--no-first-run', ...flags] });
+export function launch({ webgpu = false } = {}) {
+  const args = [...QUIET, '--no-first-run', ...WEBGL, ...(webgpu ? WEBGPU : [])];
+  return playwright.chromium.launch({ executablePath: CHROMIUM, args });
 }
 
 /**
- * Opens an empty page.
+ * Opens an empty page of a browser with WebGPU.
  *
- * @param {string[]} [flags] of Chromium
  * @returns {Promise<{ page: import('playwright-core').Page, close: () => Promise<void> }>}
  */
-export async function openPage(flags = [...SOFTWARE, ...SOFTWARE_WEBGPU]) {
+export async function openPage() {
   const server = createServer(serve).listen(0, '127.0.0.1');
   await new Promise((resolve) => server.once('listening', resolve));
-  const browser = await launch(flags);
+  const browser = await launch({ webgpu: true });
   const page = await browser.newPage();
   await page.goto(`http://127.0.0.1:${server.address().port}/`);
   const close = async () => {
