@@ -28,7 +28,7 @@ _LIVE_INTERVAL_SECONDS = 0.1
 _ESTIMATE_AFTER_SECONDS = 2.0
 _ESTIMATE_AFTER_FRACTION = 0.005
 # Share of the work that an expectation counts as.
-_EXPECTED_COUNTS = 0.1
+_EXPECTED_COUNTS = 0.2
 
 
 @contextlib.contextmanager

@@ -30,8 +30,9 @@ from stgvcodec.metrics import mean_psnr_db
 from stgvcodec.model.deformation import FieldSpec
 from stgvcodec.progress import CancelToken, Progress, ProgressCallback, raise_if_set
 
-# GoPs that are fitted at the same time on a GPU are done so many times as fast as one after the other, however many.
-_GAIN_AT_ONCE = 1.2
+# Time of a step in which a GPU waits for its next kernel, and is free for other GoPs (docs/performance.md). The rest of
+# a step fills it: GoPs that are fitted at the same time share the GPU.
+_GAPS_SECONDS = 40e-6
 
 
 class _Unwanted(Exception):
@@ -129,17 +130,18 @@ class GopScheduler:
             lengths = [gop] * (self._n_frames // gop) + [self._n_frames % gop] * (self._n_frames % gop > 0)
         else:
             lengths = list(self._rate.gops.lengths)
-        seconds = 0.0
+        seconds, n_steps = 0.0, 0
         for length, number in Counter(lengths).items():
             config = self._typical_config(preset, length)
-            stages = fit_stages(config, length, has_paths=self._costs.path_seconds > 0)
-            seconds += number * self._costs.fit_seconds(stage.phase for stage in stages)
+            phases = [stage.phase for stage in fit_stages(config, length, has_paths=self._costs.path_seconds > 0)]
+            seconds += number * self._costs.fit_seconds(phases)
+            n_steps += number * sum(phase.n_steps for phase in phases)
         if self._engine.device.type != "cuda":
             # What is fitted at the same time shares the cores.
             return seconds
         n_devices = min(len(set(self._engine.devices)), len(lengths))
-        n_at_once = min(self._engine.n_at_once, len(lengths)) / n_devices
-        return seconds / (n_devices * min(n_at_once, _GAIN_AT_ONCE))
+        gaps = n_steps * _GAPS_SECONDS if min(self._engine.n_at_once, len(lengths)) > n_devices else 0.0
+        return max(seconds - gaps, 0.0) / n_devices
 
     def draft_seconds(self) -> float | None:
         """Return the time that all fits would take with preset "draft"; None with it, or if its steps are others."""
