@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import signal
+import threading
 from types import TracebackType
 from typing import Any
 
@@ -48,10 +50,15 @@ class RayTasks:
         self._ray: Any = ray
         self._is_ours = not ray.is_initialized()
         if self._is_ours:
+            handler = signal.getsignal(signal.SIGTERM)
             try:
                 ray.init(address or None, log_to_driver=False, logging_level="WARNING")
             except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
                 raise StgvError(f"--engine ray: no cluster answers ({error}); check its address") from error
+            finally:
+                # Ray sets its own, which would end this process before it has said what it leaves.
+                if handler is not None and threading.current_thread() is threading.main_thread():
+                    signal.signal(signal.SIGTERM, handler)
         try:
             self._ask(device, backend, n_at_once)
         except BaseException:

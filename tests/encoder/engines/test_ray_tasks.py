@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 import time
@@ -50,6 +51,15 @@ class FakeRay:
 
     def is_initialized(self) -> bool:
         return self.is_up
+
+    def init(self, address, **_) -> None:
+        if address == "ray://nowhere:10001":
+            raise ConnectionError("ray client connection timeout")
+        self.is_up = True
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def shutdown(self) -> None:
+        self.is_up = False
 
     def cluster_resources(self) -> dict[str, float]:
         return self.resources
@@ -128,6 +138,28 @@ def test_a_cluster_that_cannot_is_refused(cluster, device, resources, answer, er
     cluster.answers[ray_tasks._answer] = answer
     with pytest.raises(error, match=said):
         RayTasks("", device, "auto", 4)
+
+
+def test_a_cluster_is_connected_for_as_long_as_it_is_needed(cluster):
+    """Ray's handler of SIGTERM does not take the place of that of the command line."""
+    cluster.is_up = False
+    handler = signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, no_check)
+    try:
+        with RayTasks("ray://head:10001", "auto", "auto", 4):
+            assert cluster.is_up
+            assert signal.getsignal(signal.SIGTERM) is no_check
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    assert not cluster.is_up
+    with pytest.raises(StgvError, match=r"--engine ray: no cluster answers \(ray client connection timeout\)"):
+        RayTasks("ray://nowhere:10001", "auto", "auto", 4)
+
+
+def test_a_cluster_that_was_connected_before_stays_so(cluster):
+    with RayTasks("", "auto", "auto", 4):
+        pass
+    assert cluster.is_up
 
 
 def test_a_fit_that_is_not_wanted_any_more_is_cancelled(cluster):
