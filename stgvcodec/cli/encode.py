@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import nullcontext
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from stgvcodec.cli import options, output, paths
 from stgvcodec.cli.encode_all import encode_all
 from stgvcodec.cli.encode_texts import gop_table, print_plan, summary
 from stgvcodec.cli.exits import interruptible
-from stgvcodec.cli.hints import check_paths
+from stgvcodec.cli.hints import check_paths, known_address
 from stgvcodec.cli.overwriting import check_overwrite, overwrite_options
 from stgvcodec.cli.pipes import piped_out, spooled
 from stgvcodec.cli.progress import shown_progress
@@ -89,7 +90,8 @@ def encode_command(
     """Encode INPUT, a video file or a folder of images, into the .stgv file OUTPUT.
 
     INPUT may be a name in quotes that stands for several images, such as 'frame_%04d.png' or 'frame_*.png'. It may also
-    be - or a named pipe, of which a copy is made, since it is read twice. OUTPUT may be one, too.
+    be - or a named pipe, of which a copy is made, since it is read twice. OUTPUT may be one, too. Both may be addresses
+    such as s3://bucket/in.mp4, where the package fsspec is installed.
 
     Finished GoPs are flushed to OUTPUT.part. Where the encode is interrupted, by a signal, a full disk or a crash, that
     file stays. The same command with --resume continues it to the file that it would have become; decode --keep-going
@@ -116,13 +118,14 @@ def encode_command(
         return
     destination = _only(others)
     check_paths("encode", source, destination)
+    source_url, url = known_address(source), known_address(destination)
     output.check_json_path(json_path, source, destination, *([] if mask is None else [mask]))
     check_overwrite(source, destination, json_path, yes=yes, no=no)
     from stgvcodec.encoder.encode import encode
 
     with (
-        spooled(source) as readable,
-        piped_out(destination) as written,
+        spooled(source) if source_url is None else nullcontext(source_url) as readable,
+        piped_out(destination) if url is None else nullcontext(url) as written,
         shown_progress("encoding", verbosity) as progress,
         interruptible() as cancel,
     ):
@@ -144,7 +147,7 @@ def encode_command(
             # An answer on the terminal is about OUTPUT alone.
             resume=True if resume else False if yes else None,
         )
-    report = dataclasses.replace(report, path=destination)
+    report = dataclasses.replace(report, path=url or destination)
     output.write_json(json_path, report)
     if verbosity.level >= 0:
         output.print_beside(summary(report), destination, json_path)

@@ -12,7 +12,7 @@ import click
 from stgvcodec.cli import output
 from stgvcodec.cli.encode_texts import gop_table, line, plan_text, summary
 from stgvcodec.cli.exits import error_line, exit_code_for, interruptible
-from stgvcodec.cli.hints import check_paths
+from stgvcodec.cli.hints import check_paths, is_address, known_address
 from stgvcodec.cli.overwriting import check_overwrite
 from stgvcodec.cli.pipes import STANDARD_STREAM, is_pipe
 from stgvcodec.cli.progress import shown_progress
@@ -76,10 +76,15 @@ def encode_all(
 
     _check_names(sources, folder)
     # What is wrong with one of the names is told at the end, as all that is wrong with one video.
-    wrong = {source: error for source in sources if (error := _refusal(source, folder)) is not None}
+    wrong: dict[Path | str, Exception] = {
+        source: error for source in sources if (error := _refusal(source, folder)) is not None
+    }
     named = [source for source in sources if source not in wrong]
-    pairs = list(zip(named, outputs_in(folder, named), strict=True))
-    output.check_json_path(json_path, *sources, *(destination for _, destination in pairs))
+    outputs = outputs_in(folder, named)
+    output.check_json_path(json_path, *sources, *outputs)
+    pairs: list[tuple[Path | str, Path]] = [
+        (known_address(source) or source, destination) for source, destination in zip(named, outputs, strict=True)
+    ]
     if resume:
         there = [pair for pair in pairs if pair[1].is_file() and not part_path(pair[1]).exists()]
         pairs = [pair for pair in pairs if pair not in there]
@@ -87,20 +92,20 @@ def encode_all(
             click.echo(f"{output.counted(len(there), 'file')} complete already", err=True)
     else:
         for source, destination in pairs:
-            check_overwrite(source, destination, yes=yes, no=no)
+            check_overwrite(Path(source), destination, yes=yes, no=no)
     check_overwrite(sources[0], json_path, yes=yes, no=no)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be made a folder: {error.strerror}") from error
 
-    def on_plan(source: Path, plan: EncodePlan) -> None:
+    def on_plan(source: Path | str, plan: EncodePlan) -> None:
         click.echo(f"{output.name(source)}\n{plan_text(plan)}", err=True)
 
     def on_report(report: EncodeReport) -> None:
         if verbosity.level >= 0:
             text = line(report) if verbosity.level == 0 else f"{summary(report)}\n{gop_table(report, with_costs=True)}"
-            output.print_beside(text, report.path, json_path)
+            output.print_beside(text, Path(report.path), json_path)
 
     with shown_progress("encoding", verbosity) as progress, interruptible() as cancel:
         report = encode_several(
@@ -115,7 +120,7 @@ def encode_all(
             on_report=on_report,
             cancel=cancel,
         )
-    failed = {**wrong, **{each.source: each.error for each in report.failed}}
+    failed: dict[Path | str, Exception] = {**wrong, **{each.source: each.error for each in report.failed}}
     messages = {source: error_line(error, str(source)) for source, error in failed.items()}
     output.write_json(
         json_path,
@@ -134,6 +139,8 @@ def _check_names(sources: Sequence[Path], folder: Path) -> None:
 
     if folder.suffix.lower() == ".stgv" and not folder.is_dir():
         raise ConfigError(f"-o {folder}: is to be a folder; for one file leave -o out: stgvcodec encode INPUT {folder}")
+    if is_address(folder):
+        raise ConfigError(f"-o {folder}: is an address, expected a folder of this machine; give one address as OUTPUT")
     for source in sources:
         if os.fspath(source) == STANDARD_STREAM or is_pipe(source):
             raise ConfigError(f"{source}: a pipe has no name for a file in {folder}; encode it to OUTPUT, without -o")

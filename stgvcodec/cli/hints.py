@@ -115,7 +115,24 @@ def check_paths(command: str, source: Path, destination: Path) -> None:
             f"{source}: is encoded already; to do it anew, try: "
             f"stgvcodec decode {first} - | stgvcodec encode - {second}"
         )
-    check_address(source, f"stgvcodec {command} - {second}")
+    if command != "encode" or known_address(source) is None:
+        check_address(source, f"stgvcodec {command} - {second}")
+
+
+def is_address(path: Path) -> bool:
+    """Tell whether an argument is an address."""
+    return _ADDRESS.match(os.fspath(path)) is not None
+
+
+def known_address(path: Path) -> str | None:
+    """Return the address that an argument is, if the package fsspec is there and knows its scheme."""
+    name = os.fspath(path)
+    if _ADDRESS.match(name) is None:
+        return None
+    from stgvcodec.media.addresses import is_known
+
+    url = _ADDRESS.sub(r"\1://", name, count=1)
+    return url if is_known(url) else None
 
 
 def check_address(source: Path, command: str) -> None:

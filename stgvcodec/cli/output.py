@@ -190,6 +190,6 @@ def track(info: TrackInfo) -> tuple[str, str]:
     return "sound" if info.kind == "audio" else "subtitles", ", ".join(parts)
 
 
-def name(path: Path) -> str:
-    """Format a path as a terminal can show it."""
+def name(path: Path | str) -> str:
+    """Format a path or an address as a terminal can show it."""
     return click.format_filename(path)

@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from stgvcodec.errors import ConfigError, InputVideoError, MissingFileError, StgvError
+from stgvcodec.errors import ConfigError, InputVideoError, MissingFileError
+from stgvcodec.media.addresses import open_address
 
 if TYPE_CHECKING:
     from fsspec.core import OpenFile
 
-# A scheme such as "https:", or the first of several file systems in a chain, as in "simplecache::https://...".
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(://|::)")
 # Bytes that a request fetches beyond what was asked for: the next reads are mostly of what follows.
 _READ_AHEAD_BYTES = 16 << 10
-
-
-def is_url(source: object) -> TypeGuard[str]:
-    """Tell whether a source is a text with a scheme, such as "https://..."."""
-    return isinstance(source, str) and _URL.match(source) is not None
 
 
 def is_open_file(source: object) -> TypeGuard[OpenFile]:
@@ -55,7 +48,7 @@ class RemoteFile(io.RawIOBase):
         self._file: Any = None
         self._process_id = os.getpid()
         self.name = source if isinstance(source, str) else source.full_name
-        self._source: OpenFile = _as_open_file(source) if isinstance(source, str) else source
+        self._source: OpenFile = open_address(source, "rb") if isinstance(source, str) else source
         if self._source.compression is not None:
             raise ConfigError(
                 f"{self.name}: is to be decompressed by {self._source.compression}, but a decoder reads parts of the "
@@ -121,19 +114,3 @@ class RemoteFile(io.RawIOBase):
                 f"{self.name}: cannot be read by ranges ({what}): check the address and the connection, or fetch the "
                 "whole file first"
             ) from error
-
-
-def _as_open_file(url: str) -> OpenFile:
-    try:
-        import fsspec
-    except ImportError as error:
-        raise StgvError(
-            f"{url}: needs the package fsspec ({error}); install it with: pip install 'stgvcodec[remote]'"
-        ) from error
-    try:
-        return fsspec.open(url, "rb")
-    except ImportError as error:
-        remedy = ": pip install 'stgvcodec[remote]'" if url.startswith("http") else ""
-        raise StgvError(f"{url}: fsspec needs one more package for it ({error}); install that{remedy}") from error
-    except ValueError as error:
-        raise ConfigError(f"{url}: is no path and no address that fsspec knows ({error}); check the scheme") from error

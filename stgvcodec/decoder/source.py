@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, BinaryIO, TypeAlias, TypeGuard, cast
 
 from stgvcodec.bitstream.container.reader import StgvReader
 from stgvcodec.decoder.growing_file import GrowingReader
-from stgvcodec.decoder.remote import RemoteFile, is_open_file, is_url
+from stgvcodec.decoder.remote import RemoteFile, is_open_file
 from stgvcodec.errors import ConfigError
+from stgvcodec.media.addresses import is_url
 
 if TYPE_CHECKING:
     from fsspec.core import OpenFile

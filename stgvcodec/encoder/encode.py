@@ -33,6 +33,7 @@ from stgvcodec.encoder.reports import EncodePlan, EncodeReport, GopReport, PlanC
 from stgvcodec.encoder.track_writer import TrackWriter
 from stgvcodec.encoder.twice_read import TwiceRead
 from stgvcodec.errors import ConfigError, InputVideoError, naming_memory
+from stgvcodec.media.addresses import is_url, sent
 from stgvcodec.media.atomic import refuse_same_file
 from stgvcodec.media.frames import DimensionOrder
 from stgvcodec.media.image_folder import IMAGE_SUFFIXES
@@ -78,13 +79,15 @@ def encode(
     continues and decoders play with `keep_going`. The exception has a note that names it.
 
     Args:
-        source: A video file or a folder of images, by its path. The bytes of a video file, or a binary file of one,
-            which need not be able to seek and is read from where it stands. Or frames, uint8: an array or a tensor
+        source: A video file or a folder of images, by its path. A video file by an address of the package fsspec, such
+            as "s3://bucket/in.mp4", of which a temporary copy is made. The bytes of a video file, or a binary file of
+            one, which need not be able to seek and is read from where it stands. Or frames, uint8: an array or a tensor
             [T, H, W, 3] or [T, 3, H, W], a `FrameBatch`, a `VideoDecoder` (also torchcodec's), or an iterable of
             pictures [H, W, 3] or [3, H, W] or of `Frame`s. What can be read only once is kept in a temporary file
             (TMPDIR), frames beyond 64 MiB as they are.
         destination: The `.stgv` file; moved into place when complete, over a file that is there. Until then every
-            finished GoP is in a part file beside it, whose name is this one and ".part".
+            finished GoP is in a part file beside it, whose name is this one and ".part". Or an address, to which the
+            complete file is sent, and which has no part file.
         config: Options of the encoder; by default those of preset "medium".
         selection: Frames and part of the picture to encode, and what is carried beside them.
         mask: Pixels to ignore, those that are not 0: an image, a folder of images or a video, by its path, or an array
@@ -131,11 +134,17 @@ def encode(
         >>> encode(frames, "grey.stgv", config=config, fps=25).n_frames
         4
     """
-    with choose_engine(device, backend, jobs, engine) as chosen:
-        return encode_by(
+    url = destination if is_url(destination) else None
+    if url is not None and resume:
+        raise ConfigError(f"{url}: an address has no part file to continue; encode to a file, and copy that")
+    with (
+        choose_engine(device, backend, jobs, engine) as chosen,
+        nullcontext(destination) if url is None else sent(url) as path,
+    ):
+        report = encode_by(
             chosen,
             source,
-            destination,
+            path,
             config=config or EncodeConfig(),
             selection=selection or Selection(),
             mask=mask,
@@ -148,6 +157,7 @@ def encode(
             cancel=cancel,
             resume=resume,
         )
+    return report if url is None else replace(report, path=url)
 
 
 @naming_memory("a video is encoded", "encode fewer at once (--jobs), smaller pictures (--resize) or fewer --gaussians")

@@ -24,11 +24,11 @@ class FailedEncode:
     """A video that was not encoded.
 
     Attributes:
-        source: The video.
+        source: The video, by its path or address.
         error: What was raised.
     """
 
-    source: Path
+    source: Path | str
     error: Exception
 
 
@@ -70,7 +70,7 @@ def outputs_in(folder: Path, sources: Sequence[Path]) -> tuple[Path, ...]:
 
 
 def encode_several(
-    pairs: Sequence[tuple[Path, Path]],
+    pairs: Sequence[tuple[Path | str, Path]],
     *,
     options: Mapping[str, Any],
     device: str = "auto",
@@ -78,14 +78,14 @@ def encode_several(
     jobs: int | None = None,
     engine: str = "local",
     progress: ProgressCallback | None = None,
-    on_plan: Callable[[Path, EncodePlan], None] | None = None,
+    on_plan: Callable[[Path | str, EncodePlan], None] | None = None,
     on_report: Callable[[EncodeReport], None] = lambda _: None,
     cancel: CancelToken | None = None,
 ) -> SeveralReport:
     """Encode videos, one after the other on one device; on several, the next is begun when they have nothing to do.
 
     Args:
-        pairs: Videos and the files to write.
+        pairs: Videos, by paths or addresses, and the files to write.
         options: Arguments of `encode_by` that are the same for all.
         device: As `encode` takes it.
         backend: As `encode` takes it.
@@ -118,10 +118,10 @@ class _Run:
     def __init__(
         self,
         engine: Engine,
-        pairs: Sequence[tuple[Path, Path]],
+        pairs: Sequence[tuple[Path | str, Path]],
         options: Mapping[str, Any],
         progress: ProgressCallback | None,
-        on_plan: Callable[[Path, EncodePlan], None] | None,
+        on_plan: Callable[[Path | str, EncodePlan], None] | None,
         on_report: Callable[[EncodeReport], None],
         cancel: CancelToken | None,
     ) -> None:
@@ -209,7 +209,7 @@ class _Run:
             if self._progress is None or number != min(self._fractions):
                 return
             n_done = len(self._reports) + len(self._failed) + sum(self._fractions.values())
-            phase = f"{self._pairs[number][0].name}: {progress.phase}"
+            phase = f"{Path(self._pairs[number][0]).name}: {progress.phase}"
             # What the other videos will take is not known.
             self._progress(replace(progress, phase=phase, fraction=n_done / len(self._pairs), expected_seconds=None))
 

@@ -89,7 +89,7 @@ class EncodeReport:
     """Result of `encode`.
 
     Attributes:
-        path: The file written.
+        path: The file written; an address as text.
         file_bytes: Size of the file.
         bpp: Bits per pixel and frame: 8 * (file_bytes - carried_bytes) / (width * height * n_frames).
         bpp_target: Bits per pixel and frame that were asked for; None without such a target.
@@ -115,7 +115,7 @@ class EncodeReport:
         compile_seconds: Time that the encode waited for kernels to be compiled, once on a machine.
     """
 
-    path: Path
+    path: Path | str
     file_bytes: int
     bpp: float
     bpp_target: float | None

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from stgvcodec.errors import ConfigError, InputVideoError
+from stgvcodec.media.addresses import fetched, is_url
 from stgvcodec.media.colour import check_matrix_option
 from stgvcodec.media.frames import DimensionOrder, Frames, FramesSource
 from stgvcodec.media.image_folder import are_images
@@ -23,7 +24,8 @@ from stgvcodec.media.reader import VideoReader, open_video
 from stgvcodec.media.selection import Selection
 
 VideoSource: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | BinaryIO | Frames"
-"""A path of a video file or a folder of images, the bytes of a video file, a binary file of one, or frames."""
+"""A path of a video file or a folder of images, an address such as "s3://...", the bytes of a video file, a binary file
+of one, or frames."""
 
 Times: TypeAlias = "Sequence[float] | npt.NDArray[np.floating[Any]] | Tensor"
 """Times of frames, seconds. [T]."""
@@ -43,8 +45,9 @@ def opened(
 ) -> Iterator[VideoReader]:
     """Open any source for a `with` block.
 
-    A file object and the bytes of a video are copied to a temporary file, since an encoder reads its source more than
-    once; it lies in the folder for temporary files (TMPDIR) and is removed when the block ends.
+    A file object, the bytes of a video and what is behind an address are copied to a temporary file, since an encoder
+    reads its source more than once; it lies in the folder for temporary files (TMPDIR) and is removed when the block
+    ends.
 
     Args:
         source: What to read.
@@ -58,6 +61,20 @@ def opened(
         ConfigError: an option is impossible, or does not go with this kind of source.
         InputVideoError: the source cannot be read, or is empty.
     """
+    if is_url(source):
+        with (
+            fetched(source) as copy,
+            opened(
+                copy,
+                selection=selection,
+                matrix=matrix,
+                fps=fps,
+                timestamps=timestamps,
+                dimension_order=dimension_order,
+            ) as video,
+        ):
+            yield video
+        return
     is_path, is_file = isinstance(source, str | os.PathLike), isinstance(source, bytes | bytearray)
     is_file = is_file or hasattr(source, "read")
     if is_path or is_file:

@@ -1,0 +1,115 @@
+"""Addresses that the package fsspec opens, such as s3://bucket/in.mp4: told from paths, fetched, and sent to."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeGuard
+
+from stgvcodec.errors import ConfigError, InputVideoError, MissingFileError, OutputError, StgvError
+
+if TYPE_CHECKING:
+    from fsspec.core import OpenFile
+
+# A scheme such as "https:", or the first of several file systems in a chain, as in "simplecache::https://...".
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(://|::)")
+_COPY_BYTES = 1 << 20
+
+
+def is_url(source: object) -> TypeGuard[str]:
+    """Tell whether a source is a text with a scheme, such as "https://..."."""
+    return isinstance(source, str) and _URL.match(source) is not None
+
+
+def is_known(url: str) -> bool:
+    """Tell whether fsspec is installed and knows the scheme of an address; it may need one more package for it."""
+    try:
+        from fsspec.registry import known_implementations, registry
+    except ImportError:
+        return False
+    scheme = re.split("://|::", url)[0]
+    return scheme in known_implementations or scheme in registry
+
+
+def open_address(url: str, mode: str) -> OpenFile:
+    """Return the file of an address, which a `with` block opens.
+
+    Raises:
+        StgvError: fsspec, or the package that it needs for this address, is not installed.
+        ConfigError: there is no such scheme.
+    """
+    try:
+        import fsspec
+    except ImportError as error:
+        raise StgvError(
+            f"{url}: needs the package fsspec ({error}); install it with: pip install 'stgvcodec[remote]'"
+        ) from error
+    try:
+        return fsspec.open(url, mode)
+    except ImportError as error:
+        remedy = ": pip install 'stgvcodec[remote]'" if url.startswith("http") else ""
+        raise StgvError(f"{url}: fsspec needs one more package for it ({error}); install that{remedy}") from error
+    except ValueError as error:
+        raise ConfigError(f"{url}: is no path and no address that fsspec knows ({error}); check the scheme") from error
+
+
+@contextmanager
+def fetched(url: str) -> Iterator[Path]:
+    """Give a copy of the file of an address, in the folder for temporary files (TMPDIR) until the block ends.
+
+    An encoder reads its source twice, and each time from the first frame to the last.
+
+    Raises:
+        MissingFileError: there is no such file.
+        InputVideoError: it cannot be fetched.
+    """
+    source = open_address(url, "rb")
+    with tempfile.TemporaryDirectory(prefix="stgvcodec-") as folder:
+        path = Path(folder) / _name(url, "video")
+        try:
+            with source as remote, path.open("wb") as copy:
+                shutil.copyfileobj(remote, copy, _COPY_BYTES)
+        except FileNotFoundError as error:
+            raise MissingFileError(f"{url}: does not exist, expected a video: check the address") from error
+        except Exception as error:  # It may be of any package.
+            raise InputVideoError(
+                f"{url}: cannot be fetched ({_told(error)}): check the address and the connection"
+            ) from error
+        yield path
+
+
+@contextmanager
+def sent(url: str) -> Iterator[Path]:
+    """Give a path in the folder for temporary files (TMPDIR), and send the file to an address when the block ends.
+
+    Raises:
+        OutputError: it cannot be sent. The file stays then.
+    """
+    destination = open_address(url, "wb")
+    folder = Path(tempfile.mkdtemp(prefix="stgvcodec-"))
+    path = folder / _name(url, "file")
+    is_kept = False
+    try:
+        yield path
+        try:
+            with path.open("rb") as file, destination as remote:
+                shutil.copyfileobj(file, remote, _COPY_BYTES)
+        except Exception as error:
+            is_kept = True
+            raise OutputError(f"{url}: cannot be written ({_told(error)}); the complete file is {path}") from error
+    finally:
+        if not is_kept:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _name(url: str, otherwise: str) -> str:
+    """Return the last part of an address, without what may follow it behind a question mark."""
+    return re.split("[?#]", url)[0].rpartition("/")[2] or otherwise
+
+
+def _told(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
