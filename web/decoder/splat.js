@@ -296,13 +296,16 @@ export class GopRenderer {
    * @returns {Float32Array} [N][8], as gaussiansOf says
    */
   gaussiansOfFrame(k) {
-    const known = this.frames.get(k);
-    if (known) return known;
-    const [oldest] = this.frames.keys();
-    if (this.frames.size > 1) this.frames.delete(oldest);
-    const changes = this.field.at(timeOf(k, this.parameters.header.nFrames));
-    const gaussians = gaussiansOf(this.parameters, changes, this.size);
+    let gaussians = this.frames.get(k);
+    if (!gaussians) {
+      const changes = this.field.at(timeOf(k, this.parameters.header.nFrames));
+      gaussians = gaussiansOf(this.parameters, changes, this.size);
+    }
+    // The frame that was asked for last goes to the end, and the first one goes.
+    this.frames.delete(k);
     this.frames.set(k, gaussians);
+    const [oldest] = this.frames.keys();
+    if (this.frames.size > 2) this.frames.delete(oldest);
     return gaussians;
   }
 

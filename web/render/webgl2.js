@@ -32,6 +32,17 @@ const PATIENCE_MS = 3000;
  */
 
 /**
+ * What splats are summed up in.
+ *
+ * @typedef {object} Targets
+ * @property {number} width pixels
+ * @property {number} height pixels
+ * @property {WebGLTexture} sums of the last picture
+ * @property {WebGLTexture} part what splats are drawn into: the sums, or half floats
+ * @property {WebGLTexture | null} spare where half floats are summed up, what the next sums are drawn into
+ */
+
+/**
  * Draws by WebGL2: the field in fragment shaders, a texel for each Gaussian, and the splats as quads that are added up
  * in floats.
  */
@@ -209,15 +220,16 @@ export class WebGL2Backend {
    * @returns {[WebGLTexture, WebGLTexture]} the numbers of all Gaussians in frame k, in pixels of the coded size
    */
   frame(gop, loaded, k) {
-    const known = loaded.frames.get(k);
-    if (known) return known;
-    const [oldest] = loaded.frames;
-    if (loaded.frames.size > 1) {
-      for (const texture of oldest[1]) this.gl.deleteTexture(texture);
-      loaded.frames.delete(oldest[0]);
+    const { frames } = loaded;
+    const frame = frames.get(k) ?? this.computeFrame(gop, loaded, k);
+    // The frame that was asked for last goes to the end, and the first one goes.
+    frames.delete(k);
+    frames.set(k, frame);
+    const [[oldest, textures]] = frames;
+    if (frames.size > 2) {
+      for (const texture of textures) this.gl.deleteTexture(texture);
+      frames.delete(oldest);
     }
-    const frame = this.computeFrame(gop, loaded, k);
-    loaded.frames.set(k, frame);
     return frame;
   }
 
@@ -295,15 +307,17 @@ export class WebGL2Backend {
     const { width, height, clip, kind } = shot;
     const uniforms = this.uniformsOf(shot, 1);
     const { bits, count } = this.load(shot.gop).packed;
-    if (this.resources.sums) gl.deleteTexture(this.resources.sums);
-    let sums = this.texture(gl.RGBA32F, width, height);
-    let next = halfFloats ? this.texture(gl.RGBA32F, width, height) : null;
-    const part = halfFloats ? this.texture(gl.RGBA16F, width, height) : sums;
+    const targets = this.targetsOf(width, height);
+    const { part } = targets;
     const batches = halfFloats ? HALF_BATCHES : 1;
     gl.viewport(0, 0, width, height);
     gl.enable(gl.SCISSOR_TEST);
     gl.scissor(clip.left, clip.top, clip.width, clip.height);
     gl.clearColor(0, 0, 0, 0);
+    if (targets.spare) {
+      this.drawInto([targets.sums]);
+      gl.clear(gl.COLOR_BUFFER_BIT);
+    }
     for (let batch = 0; batch < Math.min(batches, count); batch++) {
       this.drawInto([part]);
       gl.clear(gl.COLOR_BUFFER_BIT);
@@ -313,13 +327,28 @@ export class WebGL2Backend {
       const instances = Math.ceil((count - batch) / batches);
       this.resources.splats.draw({ ...uniforms, batch, batches, bits: kind === 'bits' ? bits : -1 }, 4, instances);
       gl.disable(gl.BLEND);
-      if (!next) continue;
-      this.drawInto([next]);
-      this.resources.add.draw({ sums, part });
-      [sums, next] = [next, sums];
+      if (!targets.spare) continue;
+      this.drawInto([targets.spare]);
+      this.resources.add.draw({ sums: targets.sums, part });
+      [targets.sums, targets.spare] = [targets.spare, targets.sums];
     }
-    if (next) for (const texture of [next, part]) gl.deleteTexture(texture);
-    this.resources.sums = sums;
+  }
+
+  /**
+   * @param {number} width pixels
+   * @param {number} height pixels
+   * @returns {Targets} those of the last picture, where it had the same size
+   */
+  targetsOf(width, height) {
+    const { gl, halfFloats, resources } = this;
+    const { targets } = resources;
+    if (targets?.width === width && targets.height === height) return targets;
+    if (targets) for (const texture of [targets.sums, targets.part, targets.spare]) gl.deleteTexture(texture);
+    const sums = this.texture(gl.RGBA32F, width, height);
+    const part = halfFloats ? this.texture(gl.RGBA16F, width, height) : sums;
+    const spare = halfFloats ? this.texture(gl.RGBA32F, width, height) : null;
+    resources.targets = { width, height, sums, part, spare };
+    return resources.targets;
   }
 
   /**
@@ -338,11 +367,12 @@ export class WebGL2Backend {
     gl.disable(gl.SCISSOR_TEST);
     gl.clearColor(0, 0, 0, 0);
     gl.clear(gl.COLOR_BUFFER_BIT);
-    if (!this.resources.sums || !clip.width || !clip.height) return;
+    const { targets } = this.resources;
+    if (!targets || !clip.width || !clip.height) return;
     gl.enable(gl.SCISSOR_TEST);
     gl.scissor(clip.left, picture ? clip.top : height - clip.top - clip.height, clip.width, clip.height);
     const light = kind === 'ellipses' || kind === 'motion' ? DIM : 1;
-    this.resources.samples.draw({ sums: this.resources.sums, up, light, heat: kind === 'bits' });
+    this.resources.samples.draw({ sums: targets.sums, up, light, heat: kind === 'bits' });
     const { count } = this.load(gop).packed;
     if (kind === 'ellipses') {
       gl.enable(gl.BLEND);
@@ -377,8 +407,7 @@ function makeResources(gl) {
     target: gl.createFramebuffer(),
     /** The GoPs that were drawn last, in this order. */
     gops: /** @type {Map<Gop, LoadedGop>} */ (new Map()),
-    /** The sums of the last picture. */
-    sums: /** @type {WebGLTexture | null} */ (null),
+    targets: /** @type {Targets | null} */ (null),
     inputs: new Program(gl, glsl.COVER, glsl.INPUTS),
     hidden: new Program(gl, glsl.COVER, glsl.HIDDEN),
     heads: new Program(gl, glsl.COVER, glsl.HEADS),

@@ -272,26 +272,36 @@ export class WebGPUBackend {
    * @returns {GPUBuffer} the numbers of all Gaussians in frame k, in pixels of the coded size
    */
   frame(gop, loaded, k) {
-    const { frames, field, packed } = loaded;
-    const known = frames.get(k);
-    if (known) return known;
-    const [oldest] = frames;
-    if (frames.size > 1) {
-      oldest[1].destroy();
-      frames.delete(oldest[0]);
+    const { frames } = loaded;
+    const frame = frames.get(k) ?? this.computeFrame(gop, loaded, k);
+    // The frame that was asked for last goes to the end, and the first one goes.
+    frames.delete(k);
+    frames.set(k, frame);
+    const [[oldest, buffer]] = frames;
+    if (frames.size > 2) {
+      buffer.destroy();
+      frames.delete(oldest);
     }
+    return frame;
+  }
+
+  /**
+   * @param {Gop} gop
+   * @param {LoadedGop} loaded
+   * @param {number} k
+   * @returns {GPUBuffer}
+   */
+  computeFrame(gop, { data, levels, field, packed }, k) {
     const frame = this.buffer(packed.count * GAUSSIAN_BYTES);
     const settings = this.upload(fieldSettings(gop, packed, k), GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST);
-    const buffers = [loaded.data, loaded.levels, settings, frame];
     const encoder = this.device.createCommandEncoder();
     const pass = encoder.beginComputePass();
     pass.setPipeline(field.pipeline);
-    pass.setBindGroup(0, this.bind(field.pipeline.getBindGroupLayout(0), buffers));
+    pass.setBindGroup(0, this.bind(field.pipeline.getBindGroupLayout(0), [data, levels, settings, frame]));
     pass.dispatchWorkgroups(...groupsFor(Math.ceil(packed.count / field.tile)));
     pass.end();
     this.device.queue.submit([encoder.finish()]);
     settings.destroy();
-    frames.set(k, frame);
     return frame;
   }
 
@@ -307,11 +317,16 @@ export class WebGPUBackend {
     const { count, bits } = loaded.packed;
     const [from, to] = [shot.from, shot.to].map((k) => this.frame(gop, loaded, k));
     const { drawn } = resources;
-    if (drawn) for (const buffer of [drawn.view, drawn.splats, drawn.boxes, drawn.pixels]) buffer.destroy();
+    const reuse = (/** @type {GPUBuffer | undefined} */ old, /** @type {number} */ size) => {
+      if (old?.size === size) return old;
+      old?.destroy();
+      return this.buffer(size);
+    };
+    drawn?.view.destroy();
     const view = this.upload(viewSettings(shot, count, bits), GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST);
-    const splats = this.buffer(count * GAUSSIAN_BYTES);
-    const boxes = this.buffer((count * GAUSSIAN_BYTES) / 2);
-    const pixels = this.buffer(4 * shot.width * shot.height);
+    const splats = reuse(drawn?.splats, count * GAUSSIAN_BYTES);
+    const boxes = reuse(drawn?.boxes, (count * GAUSSIAN_BYTES) / 2);
+    const pixels = reuse(drawn?.pixels, 4 * shot.width * shot.height);
     resources.drawn = { shot, count, view, splats, boxes, pixels, from, to };
     if (!clip.width || !clip.height) return;
     const encoder = device.createCommandEncoder();

@@ -87,6 +87,12 @@ describe('web/render', { skip: noBrowser }, () => {
           { time: 1, size: { width: 90, height: 70 }, view: { x: 30.25, y: 21.5, scale: 500 } },
           { time: 1, size: { width: 90, height: 70 }, view: { x: -9.5, y: -7.25, scale: 1.1 } },
           { time: 0.75, view: { kind: 'bits' } },
+          // Back and forth: what is kept of the frames before is not thrown away too early.
+          { time: 1 },
+          { time: 0 },
+          { time: 1.5 },
+          // More Gaussians than a row of a texture has.
+          { time: 0.5, source: { synthetic: { ...DENSE, n: 5000, size: 3 } } },
         ];
         for (const request of requests) {
           const [found, expected] = await Promise.all(
