@@ -34,7 +34,7 @@ def error_lines(text: str) -> list[str]:
     return [line.removeprefix("stgvcodec: error: ") for line in text.splitlines() if "error" in line]
 
 
-@pytest.mark.parametrize("device", ["cpu", "cpu,cpu"])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cpu,cpu", marks=pytest.mark.slow)])
 def test_each_video_becomes_the_file_that_it_becomes_alone(cli, clips, tmp_path: Path, device: str) -> None:
     out = tmp_path / "new" / "out"
 

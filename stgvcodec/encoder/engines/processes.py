@@ -131,6 +131,9 @@ class Processes:
                 while True:
                     check()
                     seats = [seat for seat in self._seats if seat.is_started and not seat.is_given_up]
+                    for seat in seats:
+                        seat.replace_lost()
+                    seats = [seat for seat in seats if not seat.is_given_up]
                     if not seats:
                         raise StgvError(
                             "the processes that fit GoPs end on every device; see what they printed, and try one "
@@ -153,12 +156,7 @@ class Processes:
             if is_finished:
                 self._n_to_come = max(0, self._n_to_come - 1)
                 seat.n_lost_in_a_row = 0
-            if seat.process.is_lost and not seat.n_busy:
-                seat.n_lost_in_a_row += 1
-                if seat.is_given_up:
-                    logger.warning("%s is not used any more: one process after the other ended on it", seat.device)
-                else:
-                    seat.start()
+            seat.replace_lost()
             self._changed.notify_all()
 
 
@@ -202,6 +200,16 @@ class _Seat:
         # A process sees its own GPU alone, and need not say which.
         device = torch.device(self.device.type)
         self._process = _Process(Setup(device, self._backend, self._n_at_once, level), environment)
+
+    def replace_lost(self) -> None:
+        """Start another process if the one here has ended, once what it had to do is given back."""
+        if self.is_given_up or self.n_busy or not self.process.is_lost:
+            return
+        self.n_lost_in_a_row += 1
+        if self.is_given_up:
+            logger.warning("%s is not used any more: one process after the other ended on it", self.device)
+        else:
+            self.start()
 
     def end(self) -> None:
         if self._process is not None:

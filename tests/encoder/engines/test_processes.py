@@ -64,7 +64,9 @@ def killer(started: list[subprocess.Popen], n_kills: int) -> Callable[[FitProgre
     return tell
 
 
-@pytest.mark.parametrize("options", [{"n_gaussians": 30}, {"bpp_target": 6.0}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"n_gaussians": 30}, pytest.param({"bpp_target": 6.0}, marks=pytest.mark.slow)], ids=str
+)
 def test_a_file_is_the_same_as_by_threads(tmp_path, started, options):
     """With a target plans depend on how many GoPs are planned ahead: twice as many as there are processes."""
     config = EncodeConfig(preset="tiny", gop=2, **options)
@@ -113,13 +115,25 @@ def test_a_device_on_which_every_process_dies_is_left_to_the_others(started, cap
     assert "cpu is not used any more: one process after the other ended on it" in caplog.text
 
 
+def test_a_process_that_died_while_it_had_nothing_to_do_costs_no_gop(started, caplog):
+    with Processes([CPU], "numba", 1) as engine:
+        engine.start(None)
+        started[0].kill()
+        started[0].wait()
+        while not engine._seats[0].process.is_lost:
+            time.sleep(0.001)
+        assert engine.fit(make_job(), None, no_check).stats.n_gaussians == 60
+    assert len(started) == 2
+    assert not caplog.records
+
+
+@pytest.mark.slow
 def test_a_gop_that_no_process_survives_is_named(started):
     with Processes([CPU, CPU], "numba", 1) as engine:
         engine.start(None)
 
         def tell(_: FitProgress) -> None:
-            for process in started:
-                process.kill()
+            next(seat for seat in engine._seats if seat.n_busy).process._process.kill()
 
         with pytest.raises(StgvError, match=r"^GoP 0: 3 processes that fitted it ended, the last by signal SIGKILL"):
             engine.fit(make_job(), tell, no_check)
@@ -176,6 +190,7 @@ def test_the_lowest_gop_that_waits_is_begun_first(started):
     assert done == [9, 3, 5, 7, 8]
 
 
+@pytest.mark.slow
 def test_an_encode_that_is_cancelled_leaves_no_process_and_keeps_what_was_finished(tmp_path, started):
     cancel = threading.Event()
     config = EncodeConfig(gop=2, **FIXED)
