@@ -36,6 +36,7 @@ JOBS = {
     "no target": ["--gaussians", "20"],
     "a target": ["--bpp-target", "3"],
     "two at once": ["--psnr-target", "22", "--jobs", "2"],
+    "two processes": ["--bpp-target", "3", "--device", "cpu,cpu"],
 }
 
 
