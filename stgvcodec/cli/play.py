@@ -129,7 +129,7 @@ def chosen_player(wanted: str) -> tuple[str, str]:
         )
     raise StgvError(
         "no player is found: neither mpv nor ffplay is on the PATH, and the standard output is no terminal with "
-        "colours; install mpv, or ffmpeg, which has ffplay"
+        "colours; install mpv, or ffmpeg, which has ffplay, or play it in a browser: stgvcodec serve"
     )
 
 

@@ -25,6 +25,8 @@ const NAMES = [
     'process',
     'queueMicrotask',
     'setTimeout',
+    'clearTimeout',
+    'clearTimeout',
     'clearInterval',
   ],
   ...['AudioBufferSourceNode', 'AudioContext', 'AudioDecoder', 'EncodedAudioChunk', 'HTMLElement', 'OffscreenCanvas'],

@@ -37,11 +37,12 @@ export function blobSource(blob) {
  * is then kept.
  *
  * @param {string | URL} url
- * @param {{ signal?: AbortSignal, head?: number }} [options] head: bytes of the first request, which are kept
+ * @param {{ signal?: AbortSignal, head?: number, tail?: number }} [options] head: bytes of the first request; tail: bytes
+ *   of the request for what lies at the end, such as the index; both are kept
  * @returns {Promise<ByteSource>}
  */
 export async function httpSource(url, options = {}) {
-  const head = options.head ?? 4096;
+  const { head = 4096, tail = 0 } = options;
   const first = await fetch(url, { headers: { Range: `bytes=0-${head - 1}` }, signal: options.signal ?? null });
   if (first.status === 200) return memorySource(await first.arrayBuffer());
   // No byte of an empty file can be asked for.
@@ -56,20 +57,37 @@ export async function httpSource(url, options = {}) {
   // A file that changes on the server between two requests must not be read as a mixture of two versions. The header
   // If-Range would say so to the server, but other origins answer it only after a preflight request.
   const etag = first.headers.get('etag');
+
+  /** @type {ByteSource['read']} */
+  async function request(offset, length, signal = options.signal) {
+    const headers = { Range: `bytes=${offset}-${offset + length - 1}` };
+    const response = await fetch(url, { headers, signal: signal ?? null });
+    if (response.status !== 206) {
+      throw new SourceError(String(url), `HTTP status ${response.status} for a range of bytes, expected 206`);
+    }
+    if (response.headers.get('etag') !== etag) {
+      throw new SourceError(String(url), 'the file has changed on the server, open it again');
+    }
+    return new Uint8Array(await response.arrayBuffer());
+  }
+
+  const tailStart = Math.max(kept.length, size - tail);
+  /** @type {Promise<Uint8Array> | null} */
+  let end = null;
   return {
     size,
-    read: async (offset, length, signal = options.signal) => {
+    read: async (offset, length, signal) => {
       if (offset + length <= kept.length) return kept.subarray(offset, offset + length);
       if (length === 0) return new Uint8Array(0);
-      const headers = { Range: `bytes=${offset}-${offset + length - 1}` };
-      const response = await fetch(url, { headers, signal: signal ?? null });
-      if (response.status !== 206) {
-        throw new SourceError(String(url), `HTTP status ${response.status} for a range of bytes, expected 206`);
+      if (offset < tailStart) return request(offset, length, signal);
+      end ??= request(tailStart, size - tailStart);
+      try {
+        return (await end).subarray(offset - tailStart, offset - tailStart + length);
+      } catch (error) {
+        // It may be tried again.
+        end = null;
+        throw error;
       }
-      if (response.headers.get('etag') !== etag) {
-        throw new SourceError(String(url), 'the file has changed on the server, open it again');
-      }
-      return new Uint8Array(await response.arrayBuffer());
     },
   };
 }

@@ -28,11 +28,15 @@
  * @property {Uint32Array} gopBytes [GoPs]
  * @property {Uint32Array} nGaussians [GoPs]
  * @property {number} duration
- * @property {Track[]} tracks
- * @property {string} title empty where there is none
- * @property {Failure | null} tracksFailure why there are no tracks although the file has some
  * @property {{ lostBytes: number, passedOver: string[], searchEnded: boolean } | null} damage what was left out of a
  *   damaged file
+ */
+
+/**
+ * @typedef {object} TracksDescription
+ * @property {Track[]} tracks
+ * @property {string} title of the file; empty where there is none
+ * @property {Failure | null} failure why there are none although the file has some
  */
 
 /**
@@ -71,6 +75,10 @@ export class DecoderClient {
     this.asked = [];
     /** @type {Map<number, (answer: PacketsAnswer) => void>} */
     this.questions = new Map();
+    /** @type {Promise<TracksDescription>} */
+    this.tracks = new Promise((resolve) => {
+      this.takeTracks = resolve;
+    });
     this.worker.onmessage = ({ data }) => this.receive(data);
   }
 
@@ -97,6 +105,7 @@ export class DecoderClient {
   /** @param {any} message of worker.js */
   receive(message) {
     if (message.type === 'opened') this.opened?.resolve(message.description);
+    else if (message.type === 'tracks') this.takeTracks?.(message.described);
     else if (message.type === 'gop') {
       const { number, gop, times } = message;
       this.gops.set(number, { gop, times, bytes: memoryOf(gop) });

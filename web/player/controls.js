@@ -189,6 +189,7 @@ export class Controls {
     else if (paused) this.setButton('play', 'play', 'Play');
     else this.setButton('play', 'pause', 'Pause');
     this.showTime();
+    this.showStatus();
   }
 
   /**
@@ -250,10 +251,11 @@ export class Controls {
 
   /** Says which renderer draws, and what is not as one might expect. */
   showStatus() {
-    const { renderer, description, soundProblem, zoom } = this.player;
+    const { renderer, description, sound, soundProblem, zoom, paused, muted } = this.player;
     const parts = [];
     if (renderer) parts.push(renderer.name + (renderer.why ? ` (${renderer.why})` : ''));
     if (zoom.factor > 1) parts.push(`${zoom.factor.toFixed(1)} times as large`);
+    if (sound && !sound.isRunning && !paused && !muted) parts.push('the browser plays sound after a click here');
     if (soundProblem) parts.push(soundProblem);
     if (description?.damage) parts.push(damageText(description.damage));
     this.get('status').textContent = parts.join(' · ');
@@ -291,19 +293,19 @@ export class Controls {
   }
 
   showInfo() {
-    const { description, renderer, shown, drawSeconds, sound, soundProblem } = this.player;
+    const { description, renderer, shown, drawSeconds, sound, soundProblem, tracks } = this.player;
     const list = /** @type {HTMLElement} */ (this.get('info').querySelector('dl'));
     /** @type {[string, string][]} */
     const rows = [];
     if (description) {
-      const { width, height, frameRate, nFrames, gopStarts, bytes, duration, profile, tool, title } = description;
-      if (title) rows.push(['Title', title]);
+      const { width, height, frameRate, nFrames, gopStarts, bytes, duration, profile, tool } = description;
+      if (tracks?.title) rows.push(['Title', tracks.title]);
       rows.push(['Picture', `${width} × ${height} pixels, ${Number(frameRate.toFixed(3))} frames a second`]);
       rows.push(['Length', `${nFrames} frames in ${gopStarts.length} GoPs, ${clockText(duration, duration)}`]);
       const rate = (8 * description.gopBytes.reduce((sum, n) => sum + n, 0)) / (nFrames * width * height);
       rows.push(['File', `${size(bytes)}, ${rate.toFixed(3)} bits a pixel`]);
       rows.push(['Made by', `${tool || 'unknown'}, profile ${profile}`]);
-      for (const { kind, codec, sampleRate, nChannels, metadata } of description.tracks) {
+      for (const { kind, codec, sampleRate, nChannels, metadata } of tracks?.tracks ?? []) {
         const language = metadata.find(([key]) => key === 'language')?.[1];
         const facts = [codec, sampleRate && `${sampleRate} Hz`, nChannels && `${nChannels} channels`, language];
         rows.push([kind === 'audio' ? 'Sound' : 'Subtitles', facts.filter(Boolean).join(', ')]);

@@ -15,9 +15,14 @@ const EVENTS = [
   ...['seeking', 'seeked', 'timeupdate', 'ended', 'ratechange', 'volumechange', 'error', 'framechange'],
 ];
 
-/** The attributes of a media element that it has: src, autoplay, loop, muted, controls. */
+const IDLE_MS = 2500;
+
+/**
+ * It has these attributes of a media element: src, autoplay, loop, muted, controls; and renderer, the best one that is
+ * tried: WebGPU, WebGL2 or CPU.
+ */
 export class StgvPlayer extends HTMLElement {
-  static observedAttributes = ['src', 'loop', 'muted', 'controls'];
+  static observedAttributes = ['src', 'loop', 'muted', 'renderer'];
 
   constructor() {
     super();
@@ -32,6 +37,10 @@ export class StgvPlayer extends HTMLElement {
     style.addEventListener('load', () => (player.hidden = false));
     style.addEventListener('error', () => (player.hidden = false));
     player.addEventListener('keydown', (event) => this.controls && handleKey(this, event));
+    for (const type of ['pointerdown', 'keydown']) player.addEventListener(type, () => this.player.wakeSound());
+    for (const type of ['pointermove', 'pointerdown', 'keydown', 'focusin']) {
+      player.addEventListener(type, () => this.showControls());
+    }
     for (const type of EVENTS) this.player.addEventListener(type, () => this.dispatchEvent(new Event(type)));
     listenToGestures(this.player, {
       onTap: () => this.controls && this.toggle(),
@@ -39,6 +48,15 @@ export class StgvPlayer extends HTMLElement {
     });
     /** @type {Blob | null} */
     this.blob = null;
+    this.idleTimer = 0;
+  }
+
+  /** Shows the controls, which on a full screen go away where nothing moves while it plays. */
+  showControls() {
+    const player = this.controlElements.get('player');
+    player.classList.remove('idle');
+    clearTimeout(this.idleTimer);
+    this.idleTimer = window.setTimeout(() => player.classList.toggle('idle', !this.paused), IDLE_MS);
   }
 
   connectedCallback() {
@@ -66,6 +84,9 @@ export class StgvPlayer extends HTMLElement {
     } else if (name === 'loop') {
       this.player.loop = now !== null;
       this.controlElements.showLoop();
+    } else if (name === 'renderer') {
+      // What draws already goes on to do so.
+      this.player.prefer = /** @type {import('./player.js').RendererName | undefined} */ (now ?? undefined);
     } else if (name === 'muted' && before === null) this.player.muted = true;
   }
 

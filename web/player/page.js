@@ -107,6 +107,8 @@ document.addEventListener('drop', (event) => {
   playFile(event.dataTransfer.files[0]);
 });
 
+const renderer = new URLSearchParams(location.search).get('renderer');
+if (renderer) player.setAttribute('renderer', renderer);
 files = await listedFiles();
 showList();
 if (files.length) {

@@ -9,6 +9,7 @@ import { frameAt, lastAtMost, timeOfStep } from './timeline.js';
 /** @typedef {import('./client.js').LoadedGop} LoadedGop */
 /** @typedef {import('./timeline.js').Position} Position */
 /** @typedef {import('../render/index.js').Renderer} Renderer */
+/** @typedef {import('../render/index.js').RendererName} RendererName */
 /** @typedef {import('../render/view.js').ViewKind} ViewKind */
 
 /** Views, in the order in which they are offered. @type {readonly ViewKind[]} */
@@ -30,6 +31,9 @@ const steadyClock = () => performance.now() / 1000;
  * `framechange` when another picture is shown, `viewchange` and `soundchange`.
  */
 export class Player extends EventTarget {
+  /** The best kind of renderer that is tried; the best there is by default. @type {RendererName | undefined} */
+  prefer = undefined;
+
   /** @param {HTMLElement} stage gets the canvas */
   constructor(stage) {
     super();
@@ -41,6 +45,8 @@ export class Player extends EventTarget {
     this.description = null;
     /** @type {Renderer | null} */
     this.renderer = null;
+    /** @type {import('./client.js').TracksDescription | null} */
+    this.tracks = null;
     /** What keeps the sound from being played, in words. */
     this.soundProblem = '';
     /** The picture that is shown. @type {Position | null} */
@@ -107,17 +113,29 @@ export class Player extends EventTarget {
 
   /** @param {DecoderClient} client */
   async openSound(client) {
-    const { tracks, tracksFailure } = /** @type {Description} */ (this.description);
-    const { sound, why } = await Sound.open(client, tracks, (message) => {
+    const described = await client.tracks;
+    if (client !== this.client) return;
+    this.tracks = described;
+    const { sound, why } = await Sound.open(client, described.tracks, (message) => {
       this.soundProblem = message;
       this.clock.follow(steadyClock);
       this.send('soundchange');
     });
-    if (client !== this.client) return sound?.close();
+    if (client !== this.client) {
+      sound?.close();
+      return;
+    }
     this.sound = sound;
-    this.soundProblem = tracksFailure ? `The sound cannot be read: ${tracksFailure.message}` : why;
+    const { failure } = described;
+    this.soundProblem = failure ? `The sound cannot be read: ${failure.message}` : why;
     this.setGain();
-    if (sound) sound.context.onstatechange = () => this.startSound();
+    if (sound) {
+      sound.context.onstatechange = () => {
+        this.startSound();
+        this.send('soundchange');
+      };
+    }
+    this.wakeSound();
     this.send('soundchange');
     this.startSound();
   }
@@ -129,6 +147,7 @@ export class Player extends EventTarget {
     this.client = null;
     this.sound = null;
     this.description = null;
+    this.tracks = null;
     this.error = null;
     this.shown = null;
     this.drawn = '';
@@ -160,9 +179,6 @@ export class Player extends EventTarget {
     this.stage.replaceChildren(canvas);
     this.send('rendererchange');
   }
-
-  /** The best kind of renderer that is tried; the best there is by default. @type {import('../render/index.js').RendererName | undefined} */
-  prefer = undefined;
 
   /** @param {string} type */
   send(type) {
@@ -221,8 +237,7 @@ export class Player extends EventTarget {
     if (this.isEnded) this.seek(0);
     if (this.error && this.description) this.forgive();
     this.isPaused = false;
-    // Only here, in answer to a click or a key, may sound begin.
-    this.sound?.context.resume();
+    this.wakeSound();
     this.send('play');
     this.pump ||= window.setInterval(() => this.pumpSound(), 200);
     this.invalidate();
@@ -323,6 +338,11 @@ export class Player extends EventTarget {
     this.volume_ = volume;
     this.setGain();
     this.send('volumechange');
+  }
+
+  /** Lets sound begin, which browsers allow in answer to a click or a key only. */
+  wakeSound() {
+    if (!this.isPaused && this.sound && !this.sound.isRunning) this.sound.context.resume();
   }
 
   setGain() {

@@ -21,6 +21,8 @@ import { parseTrackPackets } from '../decoder/tracks.js';
 /** @typedef {import('./client.js').Failure} Failure */
 /** @typedef {import('./client.js').PacketsAnswer} PacketsAnswer */
 
+/** Bytes of the request for the end of a file, which has the index: that of half an hour, mostly. */
+const TAIL = 2 ** 14;
 /** Four GoPs may be in memory at once, and what renders them beside. */
 const BUDGET = { memory: 2 ** 29 };
 /** GoPs that are read at the same time: one that is decoded next, one behind it. */
@@ -28,6 +30,8 @@ const READS = 2;
 
 /** @type {Video | null} */
 let video = null;
+/** @type {import('../decoder/tracks.js').Track[]} */
+let tracks = [];
 /** The numbers of the GoPs that the player waits for, the most urgent first. @type {number[]} */
 let wanted = [];
 /** @typedef {{ payload: Promise<Uint8Array>, abort: AbortController }} Read */
@@ -70,14 +74,13 @@ function secondsOf(pts) {
  */
 async function open(from, recover) {
   try {
-    const source = typeof from === 'string' ? await httpSource(from) : blobSource(from);
+    const source = typeof from === 'string' ? await httpSource(from, { tail: TAIL }) : blobSource(from);
     const { video: opened, report } = recover
       ? await recoverVideo(source, BUDGET)
       : { video: await openVideo(source, BUDGET), report: null };
     video = opened;
     const { header, index } = video;
     const { length, ptsFirsts, firstFrames, frameCounts, payloadBytes, nGaussians } = index.gops;
-    const described = await tracksOf(video);
     /** @type {Description} */
     const description = {
       width: header.width,
@@ -95,7 +98,6 @@ async function open(from, recover) {
       gopBytes: payloadBytes.slice(0, length),
       nGaussians: nGaussians.slice(0, length),
       duration: secondsOf(index.gops.ptsLast) + video.lastFrameSeconds,
-      ...described,
       damage: report && {
         lostBytes: report.lost.reduce((sum, { start, end }) => sum + end - start, 0),
         passedOver: report.passedOver,
@@ -105,21 +107,25 @@ async function open(from, recover) {
     post({ type: 'opened', description });
   } catch (error) {
     post({ type: 'failed', what: 'open', failure: failure(error) });
+    return;
   }
+  // The first picture does not wait for them.
+  post({ type: 'tracks', described: await describeTracks(video) });
 }
 
 /**
  * Pictures are played where tracks or metadata are not valid: nothing of the pictures hangs on them.
  *
  * @param {Video} opened
+ * @returns {Promise<import('./client.js').TracksDescription>}
  */
-async function tracksOf(opened) {
+async function describeTracks(opened) {
   try {
-    const tracks = await opened.tracks();
+    tracks = await opened.tracks();
     const entries = await opened.metadata();
-    return { tracks, title: entries.find(([key]) => key === 'title')?.[1] ?? '', tracksFailure: null };
+    return { tracks, title: entries.find(([key]) => key === 'title')?.[1] ?? '', failure: null };
   } catch (error) {
-    return { tracks: [], title: '', tracksFailure: failure(error) };
+    return { tracks: [], title: '', failure: failure(error) };
   }
 }
 
@@ -185,7 +191,7 @@ function want(gops) {
 async function packets(track, seconds, place) {
   const opened = /** @type {Video} */ (video);
   const { ancillary, gops } = opened.index;
-  const timeBase = (await opened.tracks()).find((other) => other.track === track)?.timeBase ?? { num: 1, den: 1 };
+  const timeBase = tracks.find((other) => other.track === track)?.timeBase ?? { num: 1, den: 1 };
   const firstFrame = (Number(gops.ptsFirsts[0]) * opened.header.timeBase.num) / opened.header.timeBase.den;
   const toSeconds = (/** @type {number | bigint} */ units) => (Number(units) * timeBase.num) / timeBase.den;
   const readAt = async (/** @type {number} */ at) => {

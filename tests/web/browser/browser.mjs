@@ -45,10 +45,11 @@ async function serve(request, response) {
  * Starts the browser.
  *
  * @param {{ webgpu?: boolean }} [options] whether it has WebGPU
+ * @param {...string} flags of Chromium besides
  * @returns {Promise<import('playwright-core').Browser>}
  */
-export function launch({ webgpu = false } = {}) {
-  const args = [...QUIET, '--no-first-run', ...WEBGL, ...(webgpu ? WEBGPU : [])];
+export function launch({ webgpu = false } = {}, ...flags) {
+  const args = [...QUIET, '--no-first-run', ...WEBGL, ...(webgpu ? WEBGPU : []), ...flags];
   return playwright.chromium.launch({ executablePath: CHROMIUM, args });
 }
 

@@ -81,7 +81,8 @@ describe('the player', { skip: noBrowser }, () => {
 
   before(async () => {
     if (SCREENSHOTS) mkdirSync(SCREENSHOTS, { recursive: true });
-    browser = await launch();
+    // As for people; tests otherwise hear sound at once.
+    browser = await launch(undefined, '--autoplay-policy=document-user-activation-required');
     server = new PlayerServer();
     await server.start();
     for (const name of ['all_modes', 'two_gops', 'compact', 'extremes', 'paper'])
@@ -218,7 +219,7 @@ describe('the player', { skip: noBrowser }, () => {
 
   test('the first frame comes before the rest of the file is read', async () => {
     const { promise, resolve: release } = deferred();
-    const long = manyGops(200);
+    const long = manyGops(1000);
     const place = (await openVideo(long)).gop(100).offset;
     server.gate = (_, start, end) => (start >= place && end < long.length - 4000 ? promise : undefined);
     server.files.set('/long.stgv', long);
@@ -479,11 +480,11 @@ describe('the player', { skip: noBrowser }, () => {
     await open('/web/index.html?src=/gone.stgv');
     await until('player.currentFrame === 0');
     isGone = true;
-    await on('player.currentTime = 10');
+    await on('player.currentTime = 5');
     await page.getByRole('alert').getByText('The file cannot be read').waitFor();
     isGone = false;
     await page.getByRole('button', { name: 'Try again' }).click();
-    await until('player.currentFrame === 250 && player.error === null');
+    await until('player.currentFrame === 125 && player.error === null');
   });
 
   test('sound is played in time with the pictures', async () => {
@@ -519,12 +520,50 @@ describe('the player', { skip: noBrowser }, () => {
     assert.deepEqual(complaints, []);
   });
 
+  test('sound that the browser holds back begins with the first key', async () => {
+    server.files.set('/tone.stgv', manyGops(75, tone(3)));
+    await embed('src="/tone.stgv" controls autoplay loop');
+    // To ask the page anything counts as a click in it.
+    await new Promise((resolve) => setTimeout(resolve, 2000));
+    await page.getByText('the browser plays sound after a click here').waitFor();
+    await controls('view').focus();
+    await page.keyboard.press('Shift');
+    await until('player.player.sound.isRunning && player.player.sound.stretch');
+    assert.equal(await page.getByText('the browser plays sound after a click here').count(), 0);
+    assert.ok(
+      complaints.every((said) => said.startsWith('The AudioContext was not allowed to start')),
+      complaints.join(),
+    );
+  });
+
   test('sound that the browser cannot decode is named', async () => {
     server.files.set('/unknown.stgv', manyGops(5, tone(0.2, 'A_UNKNOWN')));
     await open('/web/index.html?src=/unknown.stgv');
     await page.getByText('This browser cannot decode the sound (PCM_S16LE).').waitFor();
     await on('player.play()');
     await until('player.ended');
+  });
+
+  test('another renderer can be asked for', async () => {
+    await open('/web/index.html?src=/compact.stgv&renderer=CPU');
+    await until("player.currentFrame === 0 && player.rendererName === 'CPU'");
+    assert.equal(await controls('status').textContent(), 'CPU');
+    await page.keyboard.press('i');
+    await page.getByRole('region', { name: 'About this file' }).getByText('CPU', { exact: true }).waitFor();
+  });
+
+  test('on a full screen the controls go away while it plays, and come back', async () => {
+    await embed('src="/compact.stgv" controls loop muted');
+    await until('player.currentFrame === 0');
+    await controls('player').focus();
+    await page.keyboard.press('f');
+    await until('document.fullscreenElement === player');
+    await page.keyboard.press('k');
+    await until("player.shadowRoot.getElementById('player').classList.contains('idle')");
+    await page.mouse.move(100, 100);
+    await page.mouse.move(120, 120);
+    await until("!player.shadowRoot.getElementById('player').classList.contains('idle')");
+    assert.deepEqual(complaints, []);
   });
 
   for (const viewport of [PHONE, DESKTOP]) {
