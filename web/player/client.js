@@ -71,7 +71,9 @@ export class DecoderClient {
     this.gops = new Map();
     /** @type {Map<number, Failure>} */
     this.failures = new Map();
-    /** GoPs that were asked for last. @type {number[]} */
+    /** GoPs that are kept, or shall be. @type {number[]} */
+    this.kept = [];
+    /** Those of them that were asked for last. @type {number[]} */
     this.asked = [];
     /** @type {Map<number, (answer: PacketsAnswer) => void>} */
     this.questions = new Map();
@@ -108,6 +110,8 @@ export class DecoderClient {
     else if (message.type === 'tracks') this.takeTracks?.(message.described);
     else if (message.type === 'gop') {
       const { number, gop, times } = message;
+      // It may have been on its way while another place was chosen.
+      if (!this.kept.includes(number)) return;
       this.gops.set(number, { gop, times, bytes: memoryOf(gop) });
       this.onGop();
     } else if (message.type === 'packets') {
@@ -131,6 +135,7 @@ export class DecoderClient {
       bytes += this.gops.get(gop)?.bytes ?? 0;
       return i === 0 || bytes <= MAX_BYTES;
     });
+    this.kept = kept;
     for (const gop of this.gops.keys()) if (!kept.includes(gop)) this.gops.delete(gop);
     const missing = bytes > MAX_BYTES ? kept.slice(0, 1) : kept;
     const asked = missing.filter((gop) => !this.gops.has(gop) && !this.failures.has(gop));
