@@ -253,7 +253,9 @@ export class Controls {
   showStatus() {
     const { renderer, description, sound, soundProblem, zoom, paused, muted } = this.player;
     const parts = [];
-    if (renderer) parts.push(renderer.name + (renderer.why ? ` (${renderer.why})` : ''));
+    // Why no better one draws takes more room than a small element has. It is also among what is told of the file.
+    if (renderer) parts.push(renderer.name);
+    this.get('status').title = renderer?.why ?? '';
     if (zoom.factor > 1) parts.push(`${zoom.factor.toFixed(1)} times as large`);
     if (sound && !sound.isRunning && !paused && !muted) parts.push('the browser plays sound after a click here');
     if (soundProblem) parts.push(soundProblem);

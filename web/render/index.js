@@ -27,6 +27,12 @@ import { WebGPUBackend } from './webgpu.js';
  * @property {() => void} destroy
  */
 
+/**
+ * @typedef {object} BackendOptions
+ * @property {boolean} software whether to draw even where the browser has no graphics device, in software
+ * @property {boolean} halfFloats whether WebGL2 blends half floats even where full ones blend
+ */
+
 /** The kinds of renderers from the best one on. */
 const BACKENDS = [WebGPUBackend, WebGL2Backend, CpuBackend];
 
@@ -35,19 +41,21 @@ const BACKENDS = [WebGPUBackend, WebGL2Backend, CpuBackend];
  *
  * @param {HTMLCanvasElement | OffscreenCanvas} canvas
  * @param {object} [options]
- * @param {RendererName} [options.prefer] the best kind that is tried; by default WebGPU
+ * @param {RendererName} [options.prefer] the best kind that is tried, even in software; by default WebGPU, if the browser
+ *   has a graphics device for it
  * @param {Partial<import('../decoder/budget.js').Budget>} [options.budget] see ../decoder/budget.js
  * @param {boolean} [options.halfFloats] whether WebGL2 blends half floats even where full ones blend
  * @returns {Promise<Renderer>}
  */
-export async function createRenderer(canvas, { prefer, budget, halfFloats } = {}) {
+export async function createRenderer(canvas, { prefer, budget, halfFloats = false } = {}) {
   const first = prefer ? BACKENDS.findIndex(({ title }) => title === prefer) : 0;
   /** @type {string[]} */
   const reasons = [];
   for (const Kind of BACKENDS.slice(Math.max(0, first))) {
+    const software = Kind.title === prefer;
     try {
       /** @type {Backend} */
-      const backend = await Kind.create(canvas, { ...DEFAULT_BUDGET, ...budget }, { halfFloats });
+      const backend = await Kind.create(canvas, { ...DEFAULT_BUDGET, ...budget }, { software, halfFloats });
       if (backend.note) reasons.push(`${Kind.title}: ${backend.note}`);
       return new Renderer(/** @type {RendererName} */ (Kind.title), reasons.join('; '), canvas, backend);
     } catch (error) {

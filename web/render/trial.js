@@ -61,6 +61,11 @@ function trialGop() {
   };
 }
 
+/** @returns {HTMLCanvasElement | OffscreenCanvas} a canvas that nobody sees */
+export function spareCanvas() {
+  return globalThis.OffscreenCanvas ? new OffscreenCanvas(1, 1) : document.createElement('canvas');
+}
+
 /**
  * Holds a backend to the CPU before it is trusted with a canvas: drivers are wrong in more ways than they say.
  *

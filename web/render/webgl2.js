@@ -1,7 +1,7 @@
 import { checkMemory } from '../decoder/budget.js';
 import * as glsl from './glsl.js';
 import { packGop, timeInputs } from './pack.js';
-import { tryOut } from './trial.js';
+import { spareCanvas, tryOut } from './trial.js';
 import { ARROW_FRAMES, arrowStride, checkSize, DIM } from './view.js';
 
 /** @typedef {import('../decoder/index.js').Gop} Gop */
@@ -52,13 +52,15 @@ export class WebGL2Backend {
   /**
    * @param {HTMLCanvasElement | OffscreenCanvas} canvas
    * @param {Budget} budget
-   * @param {{ halfFloats?: boolean }} [options] halfFloats: blend half floats even where full ones blend
+   * @param {import('./index.js').BackendOptions} options
    * @returns {Promise<WebGL2Backend>}
    */
-  static async create(canvas, budget, { halfFloats = false } = {}) {
+  static async create(canvas, budget, { software, halfFloats }) {
     // A canvas keeps its first context, so that another one is tried, and the device with it.
-    const probe = new OffscreenCanvas(1, 1).getContext('webgl2');
+    const probe = /** @type {WebGL2RenderingContext | null} */ (spareCanvas().getContext('webgl2'));
     if (!probe) throw new Error('the browser gives no context: it is switched off, or the driver is on a block list');
+    if (!software && isSoftware(probe))
+      throw new Error('the browser draws in software, which takes longer than the CPU');
     if (!probe.getExtension('EXT_color_buffer_float')) {
       throw new Error('the device cannot draw into floats (EXT_color_buffer_float)');
     }
@@ -385,6 +387,16 @@ export class WebGL2Backend {
       this.resources.arrows.draw(uniforms, 9, Math.ceil(count / stride), gl.TRIANGLES);
     }
   }
+}
+
+/**
+ * @param {WebGL2RenderingContext} gl
+ * @returns {boolean} whether the CPU imitates a graphics device, as far as the browser says
+ */
+function isSoftware(gl) {
+  const info = gl.getExtension('WEBGL_debug_renderer_info');
+  const name = gl.getParameter(info ? info.UNMASKED_RENDERER_WEBGL : gl.RENDERER);
+  return /swiftshader|llvmpipe|softpipe|software|basic render/i.test(name);
 }
 
 /**

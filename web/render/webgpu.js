@@ -1,7 +1,7 @@
 /// <reference path="./gpu_constants.d.ts" />
 import { checkMemory } from '../decoder/budget.js';
 import { packGop, timeInputs } from './pack.js';
-import { tryOut } from './trial.js';
+import { spareCanvas, tryOut } from './trial.js';
 import { ARROW_FRAMES, arrowStride, checkSize, DIM } from './view.js';
 import * as wgsl from './wgsl.js';
 
@@ -57,11 +57,16 @@ export class WebGPUBackend {
   /**
    * @param {HTMLCanvasElement | OffscreenCanvas} canvas
    * @param {Budget} budget
+   * @param {import('./index.js').BackendOptions} options
    * @returns {Promise<WebGPUBackend>}
    */
-  static async create(canvas, budget) {
+  static async create(canvas, budget, { software }) {
+    const adapter = await requestAdapter();
+    if (!software && adapter.info.isFallbackAdapter) {
+      throw new Error('the browser computes in software, which takes longer than the CPU');
+    }
     // A canvas keeps its first context, so that another one is tried, and the device with it.
-    await tryOut(await WebGPUBackend.on(new OffscreenCanvas(1, 1), budget));
+    await tryOut(await WebGPUBackend.on(spareCanvas(), budget));
     return WebGPUBackend.on(canvas, budget);
   }
 
@@ -404,13 +409,19 @@ async function makeResources(device) {
   };
 }
 
-/** @returns {Promise<GPUDevice>} */
-async function requestDevice() {
+/** @returns {Promise<GPUAdapter>} */
+async function requestAdapter() {
   if (!globalThis.navigator?.gpu) {
     throw new Error('the browser has none, or not on this page: it needs https: or an address of this machine');
   }
   const adapter = await navigator.gpu.requestAdapter({ powerPreference: 'high-performance' });
   if (!adapter) throw new Error('the browser finds no graphics device for it');
+  return adapter;
+}
+
+/** @returns {Promise<GPUDevice>} */
+async function requestDevice() {
+  const adapter = await requestAdapter();
   const { maxStorageBufferBindingSize, maxBufferSize, maxTextureDimension2D } = adapter.limits;
   const requiredLimits = { maxStorageBufferBindingSize, maxBufferSize, maxTextureDimension2D };
   return adapter.requestDevice({ requiredLimits });

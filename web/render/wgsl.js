@@ -150,7 +150,7 @@ export const PLACE = /* wgsl */ `${VIEW}
 @group(0) @binding(1) var<storage, read> before: array<vec4f>;
 @group(0) @binding(2) var<storage, read> after: array<vec4f>;
 @group(0) @binding(3) var<storage, read> data: array<vec4f>;
-@group(0) @binding(4) var<storage, read_write> splats: array<vec4f>; // [N][2]: m, l1, l2; l3, c'
+@group(0) @binding(4) var<storage, read_write> splats: array<vec4f>; // [N][2]: m, 1 / l1, l2; 1 / l3, c'
 @group(0) @binding(5) var<storage, read_write> boxes: array<vec4f>; // [N]: least x and y, largest x and y that are covered
 
 fn outside(number: f32) -> bool { return (bitcast<u32>(number) & 0x7fffffff) > 0x53800000; }
@@ -187,12 +187,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     l = vec3f(root, l.x * r, sqrt(l.z * l.z + s + s * r * r));
     color *= area.x / l.x * (area.y / l.z);
   }
-  a = vec4f(m, l.xy);
-  b = vec4f(l.z, color);
   let reach = 3 * vec2f(l.x, length(l.yz));
-  let drawn = isDrawn(a, b);
-  splats[2 * i] = a;
-  splats[2 * i + 1] = b;
+  let drawn = isDrawn(vec4f(m, l.xy), vec4f(l.z, color));
+  splats[2 * i] = vec4f(m, 1 / l.x, l.y);
+  splats[2 * i + 1] = vec4f(1 / l.z, color);
   boxes[i] = select(vec4f(1, 1, -1, -1) * 3e38, vec4f(m - reach, m + reach), drawn);
 }
 `;
@@ -216,9 +214,9 @@ fn reaches(i: u32, middle: vec2f) -> bool {
   let box = boxes[i];
   if (any(box.xy > middle + 8) || any(box.zw < middle - 8)) { return false; }
   let a = splats[2 * i];
-  let shear = a.w / a.z;
+  let shear = a.w * a.z;
   let d = middle - a.xy;
-  return abs(d.y - shear * d.x) - 8 * (1 + abs(shear)) <= 3 * splats[2 * i + 1].x;
+  return abs(d.y - shear * d.x) - 8 * (1 + abs(shear)) <= 3 / splats[2 * i + 1].x;
 }
 
 @compute @workgroup_size(16, 16)
@@ -242,8 +240,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) place
       let a = splats[2 * near[j]];
       let b = splats[2 * near[j] + 1];
       let d = center - a.xy;
-      let u = d.x / a.z;
-      let v = (d.y - a.w * u) / b.x;
+      let u = d.x * a.z;
+      let v = (d.y - a.w * u) * b.x;
       let square = u * u + v * v;
       if (square < 9) { sum += b.yzw * max(exp(-0.5 * square) - floor, 0); }
     }
@@ -298,7 +296,7 @@ fn vertex(@builtin(vertex_index) corner: u32, @builtin(instance_index) i: u32) -
   let brightest = max(b.y, max(b.z, b.w));
   let color = select(vec3f(1, 0.2, 0.6), max(b.yzw / brightest, vec3f(0.2)), brightest > 0);
   // A third of what is covered, and room for the line. Rasterisers lose precision far outside the canvas.
-  let reach = vec2f(a.z, length(vec2f(a.w, b.x))) + 2;
+  let reach = vec2f(1 / a.z, length(vec2f(a.w, 1 / b.x))) + 2;
   let side = vec2f(f32(corner & 1), f32(corner >> 1)) * 2 - 1;
   let point = clamp(a.xy + side * reach, vec2f(-1), vec2f(view.size) + 1);
   return Outline(select(toClip(point), NOWHERE, boxes[i].x > boxes[i].z), a, vec4f(b.x, color));
@@ -307,10 +305,10 @@ fn vertex(@builtin(vertex_index) corner: u32, @builtin(instance_index) i: u32) -
 @fragment
 fn fragment(outline: Outline) -> @location(0) vec4f {
   let d = outline.position.xy - outline.a.xy;
-  let u = d.x / outline.a.z;
-  let v = (d.y - outline.a.w * u) / outline.b.x;
+  let u = d.x * outline.a.z;
+  let v = (d.y - outline.a.w * u) * outline.b.x;
   let r = length(vec2f(u, v));
-  let slope = vec2f(u - v * outline.a.w / outline.b.x, v * outline.a.z / outline.b.x) / (r * outline.a.z);
+  let slope = vec2f((u - v * outline.a.w * outline.b.x) * outline.a.z, v * outline.b.x) / r;
   let pixels = abs(r - 1) / max(length(slope), 1e-6);
   return vec4f(outline.b.yzw * clamp(1 - pixels, 0, 1), 1);
 }

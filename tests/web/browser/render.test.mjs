@@ -246,6 +246,12 @@ describe('web/render', { skip: noBrowser }, () => {
     }
   });
 
+  test('the CPU draws rather than graphics in software', async () => {
+    const { name, why } = await call('create', 'default', {});
+    assert.equal(name, 'CPU');
+    assert.match(why, /^WebGPU: the browser computes in software, .*; WebGL2: the browser draws in software/);
+  });
+
   test('without graphics the CPU draws, and says what is missing', async () => {
     const { name, why } = await call('createWithout');
     assert.equal(name, 'CPU');
