@@ -1,27 +1,14 @@
 import { icon } from './icons.js';
 import { BINDINGS, RATES } from './keys.js';
 import { VIEWS } from './player.js';
-import { clockText } from './timeline.js';
+import { clockText, damageText, rateName, size, VIEW_NAMES, wordsOf } from './words.js';
 
 /** @typedef {import('./element.js').StgvPlayer} StgvPlayer */
 /** @typedef {import('./player.js').Player} Player */
-/** @typedef {import('./client.js').Failure} Failure */
 /** @typedef {import('./icons.js').IconName} IconName */
 
 /** More marks than this would be a grey bar. */
 const MAX_MARKS = 200;
-
-/** @type {Record<import('../render/view.js').ViewKind, string>} */
-const VIEW_NAMES = {
-  picture: 'Picture',
-  ellipses: 'Gaussians as ellipses',
-  motion: 'Motion',
-  bits: 'Map of bits',
-  frozen: 'Frozen field',
-};
-
-/** @param {number} rate @returns {string} such as 1/4× */
-const rateName = (rate) => `${rate < 1 ? `1/${1 / rate}` : rate}×`;
 
 /**
  * @param {string} id
@@ -295,7 +282,7 @@ export class Controls {
   }
 
   showInfo() {
-    const { description, renderer, shown, drawSeconds, sound, soundProblem, tracks } = this.player;
+    const { description, renderer, shown, sound, soundProblem, tracks, viewport } = this.player;
     const list = /** @type {HTMLElement} */ (this.get('info').querySelector('dl'));
     /** @type {[string, string][]} */
     const rows = [];
@@ -323,7 +310,8 @@ export class Controls {
     }
     if (renderer) {
       rows.push(['Drawn by', renderer.name + (renderer.why ? `; no better one: ${renderer.why}` : '')]);
-      if (drawSeconds) rows.push(['A picture takes', `${(1000 * drawSeconds).toFixed(1)} ms`]);
+      const ms = 1000 * viewport.drawSeconds;
+      if (ms) rows.push(['A picture takes', `${ms.toFixed(1)} ms`]);
     }
     list.replaceChildren(
       ...rows.flatMap(([name, value]) => {
@@ -349,44 +337,5 @@ export class Controls {
       const x = Math.round((start / description.duration) * (canvas.width - devicePixelRatio));
       context.fillRect(x, 0, Math.ceil(devicePixelRatio), canvas.height);
     }
-  }
-}
-
-/**
- * @param {number} bytes
- * @returns {string} such as 34.2 kB
- */
-export function size(bytes) {
-  const power = Math.min(3, Math.max(0, Math.floor(Math.log10(Math.max(1, bytes)) / 3)));
-  return `${(bytes / 1000 ** power).toFixed(power ? 1 : 0)} ${['bytes', 'kB', 'MB', 'GB'][power]}`;
-}
-
-/**
- * @param {NonNullable<import('./client.js').Description['damage']>} damage
- * @returns {string}
- */
-function damageText({ lostBytes, passedOver, searchEnded }) {
-  const parts = [`${size(lostBytes)} of the file are damaged and left out`];
-  if (passedOver.length) parts.push(`${passedOver.length} intact chunks cannot be used`);
-  if (searchEnded) parts.push('the search for more has ended early');
-  return parts.join(', ');
-}
-
-/**
- * @param {Failure} failure
- * @param {boolean} isOpen whether the file could be opened
- * @returns {[title: string, text: string]}
- */
-function wordsOf({ kind, message }, isOpen) {
-  switch (kind) {
-    case 'damaged':
-      if (message.startsWith('magic')) return ['This is no .stgv file', message];
-      return [isOpen ? 'This part of the file is damaged' : 'The file is damaged', message];
-    case 'budget':
-      return ['This file asks for too much', `It may be intact, but the player stops here: ${message}`];
-    case 'source':
-      return ['The file cannot be read', message];
-    case 'bug':
-      return ['The player has failed', message];
   }
 }

@@ -15,27 +15,16 @@ const TAP_PX = 8;
 export function zoomAround(player, by, at) {
   const { description, stage, zoom } = player;
   if (!description) return;
-  const before = shareOfPixel(player);
+  const before = player.viewport.shareOfPixel(description);
   const factor = zoom.factor * by;
   player.setZoom({ ...zoom, factor });
-  const after = shareOfPixel(player);
+  const after = player.viewport.shareOfPixel(description);
   player.setZoom({
     x: zoom.x + at.x * (before.x - after.x),
     y: zoom.y + at.y * (before.y - after.y),
     factor: player.zoom.factor,
   });
   stage.classList.toggle('zoomed', player.zoom.factor > 1);
-}
-
-/**
- * @param {Player} player
- * @returns {{ x: number, y: number }} the share of the picture that a CSS pixel is wide and high
- */
-function shareOfPixel({ description, stage, zoom }) {
-  const { width, height, pixelAspect } = /** @type {import('./client.js').Description} */ (description);
-  const shownWidth = width * pixelAspect;
-  const fit = Math.min(stage.clientWidth / shownWidth, stage.clientHeight / height) * zoom.factor;
-  return { x: 1 / (shownWidth * fit), y: 1 / (height * fit) };
 }
 
 /**
@@ -58,7 +47,7 @@ export function listenToGestures(player, { onTap, takesWheel }) {
   const pan = (/** @type {number} */ dx, /** @type {number} */ dy) => {
     const { zoom, description } = player;
     if (!description) return;
-    const share = shareOfPixel(player);
+    const share = player.viewport.shareOfPixel(description);
     player.setZoom({ ...zoom, x: zoom.x - dx * share.x, y: zoom.y - dy * share.y });
   };
 

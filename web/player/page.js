@@ -4,7 +4,7 @@
  * the page, which `stgvcodec serve` makes.
  */
 import './element.js';
-import { size } from './controls.js';
+import { size } from './words.js';
 
 /** @typedef {import('./element.js').StgvPlayer} StgvPlayer */
 /** @typedef {{ name: string, src: string, bytes?: number | null }} Listed */

@@ -3,6 +3,7 @@ import { DecoderClient } from './client.js';
 import { Clock } from './clock.js';
 import { Sound } from './sound.js';
 import { frameAt, lastAtMost, timeOfStep } from './timeline.js';
+import { Viewport } from './viewport.js';
 
 /** @typedef {import('./client.js').Description} Description */
 /** @typedef {import('./client.js').Failure} Failure */
@@ -15,13 +16,6 @@ import { frameAt, lastAtMost, timeOfStep } from './timeline.js';
 /** Views, in the order in which they are offered. @type {readonly ViewKind[]} */
 export const VIEWS = ['picture', 'ellipses', 'motion', 'bits', 'frozen'];
 
-/** The picture is shown as large as fits, and up to so many times as large. */
-export const MAX_ZOOM = 64;
-
-/** A canvas has no more pixels than this. */
-const MAX_PIXELS = 2 ** 23;
-/** A picture that takes longer is drawn smaller while it moves, seconds. */
-const SLOW = 0.05;
 const TIME_UPDATE_MS = 250;
 
 const steadyClock = () => performance.now() / 1000;
@@ -53,10 +47,7 @@ export class Player extends EventTarget {
     this.shown = null;
     /** @type {ViewKind} */
     this.viewKind = 'picture';
-    /** Centre of what is shown, as shares of the picture, and its size over that which fits. */
-    this.zoom = { x: 0.5, y: 0.5, factor: 1 };
-    /** Seconds that drawing takes, lately. */
-    this.drawSeconds = 0;
+    this.viewport = new Viewport(stage);
     this.clock = new Clock(steadyClock);
     this.isPaused = true;
     this.isEnded = false;
@@ -67,8 +58,6 @@ export class Player extends EventTarget {
     this.volume_ = 1;
     this.muted_ = false;
     this.drawn = '';
-    /** Size of a canvas that moves, over that of one that stands still. */
-    this.shrink = 1;
     /** @type {DecoderClient | null} */
     this.client = null;
     /** @type {Sound | null} */
@@ -156,7 +145,7 @@ export class Player extends EventTarget {
     this.clock.run(false);
     this.clock.follow(steadyClock);
     this.clock.time = 0;
-    this.zoom = { x: 0.5, y: 0.5, factor: 1 };
+    this.viewport = new Viewport(this.stage);
   }
 
   /** Lets go of everything. */
@@ -377,15 +366,13 @@ export class Player extends EventTarget {
     this.invalidate();
   }
 
-  /**
-   * @param {{ x: number, y: number, factor: number }} zoom centre, as shares of the picture, and size over that which fits
-   */
-  setZoom({ x, y, factor }) {
-    const clamped = Math.min(MAX_ZOOM, Math.max(1, factor));
-    // Half of what is shown, as a share of the picture.
-    const half = 0.5 / clamped;
-    const within = (/** @type {number} */ value) => Math.min(1 - half, Math.max(half, value));
-    this.zoom = { x: within(x), y: within(y), factor: clamped };
+  get zoom() {
+    return this.viewport.zoom;
+  }
+
+  /** @param {{ x: number, y: number, factor: number }} zoom centre, as shares of the picture, and size over that which fits */
+  setZoom(zoom) {
+    this.viewport.setZoom(zoom);
     this.send('viewchange');
     this.invalidate();
   }
@@ -395,6 +382,8 @@ export class Player extends EventTarget {
     const { renderer, canvas } = this;
     if (!renderer || !canvas || !this.shown) throw new Error('no picture is shown');
     const pixels = await renderer.readPixels();
+    // Another picture may have been drawn meanwhile, of another size.
+    if (pixels.length !== 4 * canvas.width * canvas.height) return this.snapshot();
     return new ImageData(new Uint8ClampedArray(pixels), canvas.width, canvas.height);
   }
 
@@ -495,7 +484,7 @@ export class Player extends EventTarget {
     if (this.isDrawing || !renderer || !description || document.hidden) return;
     // Slower than the frames come, what lies between them is shown.
     const time = this.playbackRate < 1 ? k + share : k;
-    const frame = this.frameOf(description);
+    const frame = this.viewport.frameOf(description, !this.isPaused);
     if (!frame) return;
     const drawn = JSON.stringify([gop, time, frame, this.viewKind]);
     if (drawn === this.drawn) {
@@ -518,7 +507,8 @@ export class Player extends EventTarget {
       this.invalidate();
       return;
     }
-    this.measure((performance.now() - began) / 1000, frame.size.height);
+    const isLarger = 0.8 * frame.size.height > description.height;
+    this.viewport.measure((performance.now() - began) / 1000, !this.isPaused, isLarger);
     const isFirst = !this.shown;
     this.shown = { gop, k, share: time - k };
     this.drawn = drawn;
@@ -535,46 +525,6 @@ export class Player extends EventTarget {
     this.isSeeking = false;
     this.send('seeked');
     this.send('timeupdate');
-  }
-
-  /**
-   * @param {number} seconds that the last picture took
-   * @param {number} height of the canvas
-   */
-  measure(seconds, height) {
-    this.drawSeconds = this.drawSeconds ? 0.8 * this.drawSeconds + 0.2 * seconds : seconds;
-    if (this.isPaused || this.drawSeconds < SLOW || height <= /** @type {Description} */ (this.description).height)
-      return;
-    this.shrink *= 0.8;
-    this.drawSeconds = 0;
-  }
-
-  /**
-   * @param {Description} description
-   * @returns {{ size: { width: number, height: number }, view: { x: number, y: number, scale: number } } | null} size of
-   *   the canvas and what of the picture lies in it; null where the stage has no size
-   */
-  frameOf({ width, height, pixelAspect }) {
-    const { clientWidth, clientHeight } = this.stage;
-    if (!clientWidth || !clientHeight) return null;
-    const most = Math.sqrt((MAX_PIXELS * pixelAspect) / (clientWidth * clientHeight));
-    const density = Math.min(devicePixelRatio, most) * (this.isPaused ? 1 : this.shrink);
-    const size = {
-      width: Math.max(1, Math.round((clientWidth * density) / pixelAspect)),
-      height: Math.max(1, Math.round(clientHeight * density)),
-    };
-    // A stage that differs from the picture by a part of a pixel has no black line at its edge.
-    const height_ = Math.max(1, Math.round((size.width * height) / width));
-    if (Math.abs(height_ - size.height) < 2) size.height = height_;
-    const fit = Math.min(size.width / width, size.height / height);
-    const { x, y, factor } = this.zoom;
-    const scale = fit * factor;
-    // Along an axis in which all of the picture is seen it lies in the middle.
-    const start = (/** @type {number} */ centre, /** @type {number} */ coded, /** @type {number} */ canvas) => {
-      const seen = canvas / scale;
-      return seen >= coded ? (coded - seen) / 2 : Math.min(coded - seen, Math.max(0, centre * coded - seen / 2));
-    };
-    return { size, view: { x: start(x, width, size.width), y: start(y, height, size.height), scale } };
   }
 }
 

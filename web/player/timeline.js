@@ -58,17 +58,3 @@ export function timeOfStep(description, timesOf, from, n) {
   // The middle of the frame, so that a time which is not quite right still shows it.
   return gopStarts[gop] + ((k + (k ? 0.5 : 0)) * (end - gopStarts[gop])) / frameCounts[gop];
 }
-
-/**
- * @param {number} seconds
- * @param {number} duration of the video; the times of a short one have tenths
- * @returns {string} such as 0:07.4, 1:07 or 1:02:03
- */
-export function clockText(seconds, duration) {
-  const tenths = Math.floor(seconds * 10 + 1e-6);
-  const whole = Math.floor(tenths / 10);
-  const parts = [Math.floor(whole / 60) % 60, whole % 60].map((part) => String(part).padStart(2, '0'));
-  const hours = Math.floor(whole / 3600);
-  const text = hours ? `${hours}:${parts.join(':')}` : parts.join(':').replace(/^0/, '');
-  return duration < 60 ? `${text}.${tenths % 10}` : text;
-}
