@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
@@ -15,8 +17,10 @@ from stgvcodec.encoder.encode import encode_by
 from stgvcodec.encoder.engines.choice import choose_engine
 from stgvcodec.encoder.engines.gop_job import Engine
 from stgvcodec.encoder.reports import EncodePlan, EncodeReport
-from stgvcodec.errors import ConfigError
+from stgvcodec.errors import ConfigError, StgvError
 from stgvcodec.progress import PROGRESS_INTERVAL_SECONDS, CancelToken, Progress, ProgressCallback
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -174,6 +178,11 @@ class _Run:
         except Exception as error:
             if self.is_set():
                 raise
+            is_known = isinstance(error, StgvError)
+            where = not is_known and logger.isEnabledFor(logging.INFO)
+            logger.warning("%s was not encoded: %s", source, error if is_known else repr(error), exc_info=where)
+            # The frames of its traceback hold pictures.
+            traceback.clear_frames(error.__traceback__)
             with self._lock:
                 self._failed[number] = FailedEncode(source, error)
         else:

@@ -66,6 +66,7 @@ def test_one_that_fails_is_told_at_the_end_and_the_others_are_encoded(cli, clips
     assert outcome.code == InputVideoError.exit_code
     assert files_under(out) == ["clip2.stgv", "clip3.stgv"]
     told = error_lines(outcome.err)
+    assert outcome.err.index(f"WARNING: {broken} was not encoded: ") < outcome.err.index(f"\n{clips[1]}\nplan: ")
     assert [line.partition(": ")[0] for line in told[:2]] == [str(broken), str(tmp_path / "missing.mp4")]
     assert told[2] == "2 of 4 videos were not encoded"
     assert outcome.err.splitlines()[-3:] == [f"stgvcodec: error: {line}" for line in told]
@@ -99,6 +100,8 @@ def test_a_bug_in_one_does_not_end_the_others(cli, clips, tmp_path: Path, monkey
 
     assert outcome.code == EXIT_UNEXPECTED
     assert error_lines(outcome.err)[0] == f"{clips[1]}: unexpected KeyError: 'bug'"
+    assert "Traceback" not in outcome.err
+    assert "Traceback" in cli("encode", clips[1], "-o", tmp_path / "more", *QUICK, "-v").err
     assert files_under(tmp_path / "out") == ["clip2.stgv", "clip4.stgv"]
 
 
