@@ -12,7 +12,7 @@ import { DEFAULT_BUDGET } from '../web/decoder/budget.js';
 import { GopRenderer, openVideo } from '../web/decoder/index.js';
 import { packGop } from '../web/render/pack.js';
 import { planShot } from '../web/render/view.js';
-import { fieldSettings, fieldShader, viewSettings } from '../web/render/webgpu.js';
+import { fieldSettings, fieldShader, viewSettings } from '../web/render/gpu_settings.js';
 import { PLACE, RASTER } from '../web/render/wgsl.js';
 
 const [path, folder] = process.argv.slice(2);

@@ -1,4 +1,5 @@
 import { checkMemory } from '../decoder/budget.js';
+import { Program } from './gl_program.js';
 import * as glsl from './glsl.js';
 import { packGop, timeInputs } from './pack.js';
 import { spareCanvas, tryOut } from './trial.js';
@@ -8,7 +9,7 @@ import { ARROW_FRAMES, arrowStride, checkSize, DIM } from './view.js';
 /** @typedef {import('./view.js').Shot} Shot */
 /** @typedef {import('./pack.js').PackedGop} PackedGop */
 /** @typedef {Readonly<import('../decoder/budget.js').Budget>} Budget */
-/** @typedef {Record<string, number | boolean | ArrayLike<number> | WebGLTexture>} Uniforms */
+/** @typedef {import('./gl_program.js').Uniforms} Uniforms */
 
 /** Columns of the textures that have a texel for each Gaussian. */
 const COLUMNS = 4096;
@@ -429,63 +430,4 @@ function makeResources(gl) {
     outlines: new Program(gl, glsl.OUTLINE_VERTEX, glsl.OUTLINE_FRAGMENT),
     arrows: new Program(gl, glsl.ARROW_VERTEX, glsl.ARROW_FRAGMENT),
   };
-}
-
-/** A program of two shaders. */
-class Program {
-  /**
-   * @param {WebGL2RenderingContext} gl
-   * @param {string} vertex
-   * @param {string} fragment
-   */
-  constructor(gl, vertex, fragment) {
-    this.gl = gl;
-    this.program = /** @type {WebGLProgram} */ (gl.createProgram());
-    const shaders = [vertex, fragment].map((source, i) => {
-      const shader = /** @type {WebGLShader} */ (gl.createShader(i ? gl.FRAGMENT_SHADER : gl.VERTEX_SHADER));
-      gl.shaderSource(shader, source);
-      gl.compileShader(shader);
-      gl.attachShader(this.program, shader);
-      return shader;
-    });
-    gl.linkProgram(this.program);
-    if (!gl.getProgramParameter(this.program, gl.LINK_STATUS) && !gl.isContextLost()) {
-      const logs = [...shaders.map((shader) => gl.getShaderInfoLog(shader)), gl.getProgramInfoLog(this.program)];
-      throw new Error(`the driver refuses a shader: ${logs.filter(Boolean).join(' ')}`);
-    }
-    for (const shader of shaders) gl.deleteShader(shader);
-    /** @type {{ name: string, type: number, place: WebGLUniformLocation | null }[]} */
-    this.uniforms = [];
-    const n = gl.isContextLost() ? 0 : gl.getProgramParameter(this.program, gl.ACTIVE_UNIFORMS);
-    for (let i = 0; i < n; i++) {
-      const { name, type } = /** @type {WebGLActiveInfo} */ (gl.getActiveUniform(this.program, i));
-      this.uniforms.push({ name: name.replace('[0]', ''), type, place: gl.getUniformLocation(this.program, name) });
-    }
-  }
-
-  /**
-   * @param {Uniforms} values by name; those that the program does not have are left out
-   * @param {number} [vertices]
-   * @param {number} [instances]
-   * @param {number} [mode]
-   */
-  draw(values, vertices = 3, instances = 1, mode = this.gl.TRIANGLE_STRIP) {
-    const { gl } = this;
-    gl.useProgram(this.program);
-    let unit = 0;
-    for (const { name, type, place } of this.uniforms) {
-      const value = /** @type {any} */ (values[name]);
-      if (type === gl.SAMPLER_2D) {
-        gl.activeTexture(gl.TEXTURE0 + unit);
-        gl.bindTexture(gl.TEXTURE_2D, value);
-        gl.uniform1i(place, unit++);
-      } else if (type === gl.FLOAT) gl.uniform1f(place, value);
-      else if (type === gl.FLOAT_VEC2) gl.uniform2fv(place, value);
-      else if (type === gl.FLOAT_VEC3) gl.uniform3fv(place, value);
-      else if (type === gl.FLOAT_VEC4) gl.uniform4fv(place, value);
-      else if (type === gl.UNSIGNED_INT_VEC4) gl.uniform4uiv(place, value);
-      else gl.uniform1i(place, Number(value));
-    }
-    gl.drawArraysInstanced(mode, 0, vertices, instances);
-  }
 }

@@ -1,8 +1,10 @@
 /// <reference path="./gpu_constants.d.ts" />
 import { checkMemory } from '../decoder/budget.js';
-import { packGop, timeInputs } from './pack.js';
+import { computePipeline, FORMAT, renderPipeline, requestAdapter, requestDevice } from './gpu_device.js';
+import { fieldSettings, fieldShader, groupsFor, viewSettings } from './gpu_settings.js';
+import { packGop } from './pack.js';
 import { spareCanvas, tryOut } from './trial.js';
-import { ARROW_FRAMES, arrowStride, checkSize, DIM } from './view.js';
+import { arrowStride, checkSize } from './view.js';
 import * as wgsl from './wgsl.js';
 
 /** @typedef {import('../decoder/index.js').Gop} Gop */
@@ -12,15 +14,6 @@ import * as wgsl from './wgsl.js';
 
 /** Bytes of Gaussians: two places of four numbers. */
 const GAUSSIAN_BYTES = 32;
-
-/** Places of four numbers that a workgroup of the field has for each of its two arrays: every device has these 16 KiB. */
-const FIELD_PLACES = 512;
-
-/** Workgroups along an axis that every device has. */
-const MAX_GROUPS = 65535;
-
-/** The format of the canvas and of pictures that are read. */
-const FORMAT = 'rgba8unorm';
 
 /**
  * What is on the GPU of a GoP.
@@ -62,7 +55,7 @@ export class WebGPUBackend {
    */
   static async create(canvas, budget, { software }) {
     const adapter = await requestAdapter();
-    if (!software && adapter.info.isFallbackAdapter) {
+    if (!software && adapter.info?.isFallbackAdapter) {
       throw new Error('the browser computes in software, which takes longer than the CPU');
     }
     // A canvas keeps its first context, so that another one is tried, and the device with it.
@@ -407,116 +400,4 @@ async function makeResources(device) {
     gops: /** @type {Map<Gop, LoadedGop>} */ (new Map()),
     drawn: /** @type {Drawn | null} */ (null),
   };
-}
-
-/** @returns {Promise<GPUAdapter>} */
-async function requestAdapter() {
-  if (!globalThis.navigator?.gpu) {
-    throw new Error('the browser has none, or not on this page: it needs https: or an address of this machine');
-  }
-  const adapter = await navigator.gpu.requestAdapter({ powerPreference: 'high-performance' });
-  if (!adapter) throw new Error('the browser finds no graphics device for it');
-  return adapter;
-}
-
-/** @returns {Promise<GPUDevice>} */
-async function requestDevice() {
-  const adapter = await requestAdapter();
-  const { maxStorageBufferBindingSize, maxBufferSize, maxTextureDimension2D } = adapter.limits;
-  const requiredLimits = { maxStorageBufferBindingSize, maxBufferSize, maxTextureDimension2D };
-  return adapter.requestDevice({ requiredLimits });
-}
-
-/**
- * @param {number} n workgroups
- * @returns {[number, number]} at least as many along two axes
- */
-function groupsFor(n) {
-  const rows = Math.ceil(n / MAX_GROUPS);
-  return [Math.ceil(n / rows), rows];
-}
-
-/**
- * @param {GPUDevice} device
- * @param {string} code
- * @returns {Promise<GPUShaderModule>}
- */
-async function compile(device, code) {
-  const module = device.createShaderModule({ code });
-  const { messages } = await module.getCompilationInfo();
-  const error = messages.find(({ type }) => type === 'error');
-  if (error) throw new Error(`the driver refuses a shader: ${error.message} (line ${error.lineNum})`);
-  return module;
-}
-
-/**
- * @param {GPUDevice} device
- * @param {string} code
- * @returns {Promise<GPUComputePipeline>}
- */
-async function computePipeline(device, code) {
-  const compute = { module: await compile(device, code) };
-  return device.createComputePipelineAsync({ layout: 'auto', compute });
-}
-
-/**
- * @param {GPUDevice} device
- * @param {string} code
- * @param {GPUPrimitiveTopology} topology
- * @param {GPUBlendState} [blend]
- * @returns {Promise<GPURenderPipeline>}
- */
-async function renderPipeline(device, code, topology, blend) {
-  const module = await compile(device, code);
-  return device.createRenderPipelineAsync({
-    layout: 'auto',
-    vertex: { module },
-    primitive: { topology },
-    fragment: { module, targets: [{ format: FORMAT, blend }] },
-  });
-}
-
-/**
- * @param {PackedGop} packed
- * @returns {{ code: string, tile: number }} the shader of the field, and how many Gaussians a workgroup of it computes
- */
-export function fieldShader({ layers }) {
-  const quads = Math.max(layers[0].inputs / 4, layers[0].quads);
-  const tile = Math.min(16, 4 * Math.floor(FIELD_PLACES / quads / 4));
-  return { code: `const TILE = ${tile}u; const QUADS = ${quads}u;${wgsl.FIELD}`, tile };
-}
-
-/**
- * @param {Gop} gop
- * @param {PackedGop} packed
- * @param {number} k frame of the GoP
- * @returns {Uint8Array<ArrayBuffer>} the struct Settings of wgsl.FIELD
- */
-export function fieldSettings({ parameters: { header }, size }, { layers, levels, count }, k) {
-  const { t, gamma } = timeInputs(header, k);
-  const floats = new Float32Array(52);
-  const words = new Uint32Array(floats.buffer);
-  floats.set(gamma);
-  layers.forEach(({ start, inputs, quads }, i) => words.set([start, inputs, quads], 32 + 4 * i));
-  floats.set([size.width, size.height, t], 44);
-  const nFeatures = header.nInputs - 2 * header.nFrequencies;
-  words.set([Number(header.shapeHead), count, levels.length / 8, nFeatures, header.nInputs], 47);
-  return new Uint8Array(floats.buffer);
-}
-
-/**
- * @param {Shot} shot
- * @param {number} count N
- * @param {number} bits place of the weights of bits
- * @returns {Uint8Array<ArrayBuffer>} the struct View of wgsl.js
- */
-export function viewSettings(shot, count, bits) {
-  const { kind, x, y, scale, share, clip, width, height } = shot;
-  const floats = new Float32Array(16);
-  const words = new Uint32Array(floats.buffer);
-  floats.set([x, y, scale, share]);
-  words.set([clip.left, clip.top, clip.left + clip.width, clip.top + clip.height, width, height], 4);
-  words.set([count, arrowStride(shot), kind === 'bits' ? bits : 0], 10);
-  floats.set([kind === 'ellipses' || kind === 'motion' ? DIM : 1, ARROW_FRAMES], 13);
-  return new Uint8Array(floats.buffer);
 }
