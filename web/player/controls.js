@@ -26,7 +26,7 @@ const option = (/** @type {string | number} */ value, /** @type {string} */ text
 export const TEMPLATE = `
   <link rel="stylesheet" href="${new URL('./player.css', import.meta.url).href}">
   <div id="player" part="player" role="region" aria-label="Video player" tabindex="0" hidden>
-    <div id="stage" part="stage"></div>
+    <div id="stage" part="stage" role="img" aria-label="Picture"></div>
     <div id="spinner" role="status" hidden><span></span>Loading</div>
     <div id="error" role="alert" hidden><h2></h2><p></p><div class="actions"></div></div>
     <section id="info" class="panel" aria-label="About this file" hidden>
@@ -144,6 +144,8 @@ export class Controls {
       element.volume = Number(/** @type {HTMLInputElement} */ (target).value);
       element.muted = false;
     });
+    // Telephones of some makers show no element on a full screen.
+    this.get('full').hidden = !document.fullscreenEnabled;
     this.showLoop();
     this.showRate();
   }
@@ -189,7 +191,7 @@ export class Controls {
     if (element.title === label) return;
     element.innerHTML = icon(name);
     element.title = label;
-    element.ariaLabel = label;
+    element.setAttribute('aria-label', label);
   }
 
   showTime() {
@@ -219,7 +221,7 @@ export class Controls {
   }
 
   showLoop() {
-    this.get('loop').ariaPressed = String(this.element.loop);
+    this.get('loop').setAttribute('aria-pressed', String(this.element.loop));
   }
 
   showView() {

@@ -66,7 +66,10 @@ export class StgvPlayer extends HTMLElement {
   disconnectedCallback() {
     // An element that is moved to another place in the page goes on there.
     queueMicrotask(() => {
-      if (!this.isConnected) this.player.unload();
+      if (this.isConnected) return;
+      this.pause();
+      this.player.unload();
+      this.player.releaseRenderer();
     });
   }
 

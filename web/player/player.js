@@ -37,6 +37,8 @@ export class Player extends EventTarget {
     this.error = null;
     /** @type {Description | null} */
     this.description = null;
+    /** @type {ReturnType<typeof makeRenderer> | null} */
+    this.making = null;
     /** @type {Renderer | null} */
     this.renderer = null;
     /** @type {import('./client.js').TracksDescription | null} */
@@ -87,7 +89,7 @@ export class Player extends EventTarget {
       const absolute = typeof source === 'string' ? new URL(source, document.baseURI).href : source;
       const opening = client.open(absolute, recover);
       // Waited for together: an adapter of a GPU takes as long as a request to a server.
-      const [description] = await Promise.all([opening, this.renderer ?? this.createRenderer()]);
+      const [description] = await Promise.all([opening, this.needRenderer()]);
       if (client !== this.client) return;
       this.description = description;
     } catch (error) {
@@ -148,25 +150,35 @@ export class Player extends EventTarget {
     this.viewport = new Viewport(this.stage);
   }
 
-  /** Lets go of everything. */
-  destroy() {
-    this.unload();
-    this.renderer?.destroy();
-    this.renderer = null;
-    this.observer.disconnect();
-    cancelAnimationFrame(this.nextTick);
-    clearInterval(this.pump);
+  /** Makes the best renderer that the device has, in a canvas of its own, unless there is one. */
+  async needRenderer() {
+    this.making ??= makeRenderer(this.prefer);
+    const { making } = this;
+    try {
+      const { renderer, canvas } = await making;
+      if (making !== this.making || renderer === this.renderer) return;
+      this.renderer = renderer;
+      this.canvas = canvas;
+      this.stage.replaceChildren(canvas);
+      this.send('rendererchange');
+    } catch (error) {
+      // It may be tried again.
+      if (making === this.making) this.making = null;
+      throw error;
+    }
   }
 
-  /** Makes the best renderer that the device has, in a canvas of its own. */
-  async createRenderer() {
-    const canvas = document.createElement('canvas');
-    canvas.setAttribute('part', 'canvas');
-    const renderer = await createRenderer(canvas, { prefer: this.prefer });
-    this.renderer = renderer;
-    this.canvas = canvas;
-    this.stage.replaceChildren(canvas);
-    this.send('rendererchange');
+  /** Frees what the renderer holds. Another one is made for the next file. */
+  releaseRenderer() {
+    this.making?.then(
+      ({ renderer }) => renderer.destroy(),
+      () => {},
+    );
+    this.making = null;
+    this.renderer = null;
+    this.isRendererLost = false;
+    this.drawn = '';
+    this.stage.replaceChildren();
   }
 
   /** @param {string} type */
@@ -273,12 +285,9 @@ export class Player extends EventTarget {
   /** Tries once more what failed. */
   async retry() {
     if (this.isRendererLost) {
-      this.isRendererLost = false;
-      this.renderer?.destroy();
-      this.renderer = null;
-      this.drawn = '';
+      this.releaseRenderer();
       try {
-        await this.createRenderer();
+        await this.needRenderer();
       } catch (error) {
         this.fail(asFailure(error));
         return;
@@ -526,6 +535,13 @@ export class Player extends EventTarget {
     this.send('seeked');
     this.send('timeupdate');
   }
+}
+
+/** @param {RendererName} [prefer] */
+async function makeRenderer(prefer) {
+  const canvas = document.createElement('canvas');
+  canvas.setAttribute('part', 'canvas');
+  return { canvas, renderer: await createRenderer(canvas, { prefer }) };
 }
 
 /**

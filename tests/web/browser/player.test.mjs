@@ -301,7 +301,18 @@ describe('the player', { skip: noBrowser }, () => {
     await on('player.src = "/two_gops.stgv"');
     await until('player.player.description?.nFrames === 5 && player.currentFrame === 0');
     await on('globalThis.gone = player; player.remove()');
-    assert.deepEqual(await page.evaluate('[gone.player.client, gone.duration > 0]'), [null, false]);
+    await page.evaluate('new Promise((done) => setTimeout(done))');
+    assert.deepEqual(await page.evaluate('[gone.player.client, gone.player.renderer, gone.duration > 0]'), [
+      null,
+      null,
+      false,
+    ]);
+    await page.evaluate('document.body.append(gone)');
+    await until('player.currentFrame === 0');
+    // The last of several files is played, by one renderer.
+    await on('for (const name of ["compact", "paper", "all_modes"]) player.src = `/${name}.stgv`;');
+    await until('player.currentFrame === 0 && player.player.description.nFrames === 31');
+    assert.equal(await page.locator('stgv-player canvas[part]').count(), 1);
     assert.deepEqual(complaints, []);
   });
 
