@@ -78,6 +78,7 @@ test('the picture fills the stage, and its middle stays within it', () => {
   // A part of a pixel more than the picture needs makes no black line.
   const odd = new Viewport({ clientWidth: 966, clientHeight: 544 }).frameOf(description, false);
   assert.deepEqual(odd?.size, { width: 966, height: 543 });
+  assert.equal(odd?.view.scale, 966 / 320);
   const huge = new Viewport({ clientWidth: 16000, clientHeight: 9000 }).frameOf(description, false);
   assert.ok(huge && huge.size.width * huge.size.height < 2 ** 23 * 1.01);
 });

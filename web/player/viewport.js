@@ -66,9 +66,10 @@ export class Viewport {
     };
     // A stage that differs from the picture by a part of a pixel has no black line at its edge.
     const matching = Math.max(1, Math.round((size.width * height) / width));
-    if (Math.abs(matching - size.height) < 2) size.height = matching;
+    const isMatching = Math.abs(matching - size.height) < 2;
+    if (isMatching) size.height = matching;
     const { x, y, factor } = this.zoom;
-    const scale = Math.min(size.width / width, size.height / height) * factor;
+    const scale = (isMatching ? size.width / width : Math.min(size.width / width, size.height / height)) * factor;
     // Along an axis in which all of the picture is seen it lies in the middle.
     const start = (/** @type {number} */ centre, /** @type {number} */ coded, /** @type {number} */ canvas) => {
       const seen = canvas / scale;

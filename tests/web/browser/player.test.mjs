@@ -586,9 +586,9 @@ describe('the player', { skip: noBrowser }, () => {
           const wrong = [];
           if (document.documentElement.scrollWidth > innerWidth) wrong.push('the page is wider than the screen');
           for (const element of root.querySelectorAll('button, select, input')) {
-            const { left, right, width, height } = element.getBoundingClientRect();
+            const { left, right, bottom, width, height } = element.getBoundingClientRect();
             if (!width) continue;
-            if (left < 0 || right > innerWidth) wrong.push(element.id + ' is outside');
+            if (left < 0 || right > innerWidth || bottom > innerHeight) wrong.push(element.id + ' is outside');
             if (element.type !== 'range' && Math.min(width, height) < 32) wrong.push(element.id + ' is too small to touch');
             if (!element.ariaLabel) wrong.push(element.id + ' has no label');
           }
