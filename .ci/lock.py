@@ -55,7 +55,7 @@ def fresh() -> dict[str, str]:
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         python = Path(folder) / "bin" / "python"
-        for wanted in ([torch[0]], build, [".[test,dev,docs]"]):
+        for wanted in ([torch[0]], build, [".[test,dev,docs,ray]"]):
             subprocess.run([python, "-m", "pip", "install", "-q", *wanted], check=True, cwd=ROOT, env=environment)
         versions: dict[str, str] = json.loads(subprocess.check_output([python, "-c", _LIST], cwd=ROOT, text=True))
     return versions
