@@ -107,6 +107,14 @@ describe('web/render', { skip: noBrowser }, () => {
         }
       });
 
+      test('Gaussians with numbers that are none, or too large, are not drawn', async () => {
+        const request = { source: { synthetic: { ...DENSE, isBroken: true } }, time: 1 };
+        const [found, expected] = await Promise.all([name, 'CPU'].map((key) => draw(key, request)));
+        assertWithinTolerance(found, expected, 'the others');
+        const samples = found.filter((_, i) => i % 4 < 3);
+        assert.ok(samples.some((sample) => sample > 40) && samples.every((sample) => sample < 255));
+      });
+
       test('the canvas shows what is read', async () => {
         const size = { width: 80, height: 60 };
         for (const kind of ['picture', 'ellipses', 'motion', 'bits']) {
