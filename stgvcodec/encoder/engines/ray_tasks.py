@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import signal
 import threading
@@ -52,7 +53,7 @@ class RayTasks:
         if self._is_ours:
             handler = signal.getsignal(signal.SIGTERM)
             try:
-                ray.init(address or None, log_to_driver=False, logging_level="WARNING")
+                ray.init(address or None, log_to_driver=False, logging_level=logging.WARNING)
             except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
                 raise StgvError(f"--engine ray: no cluster answers ({error}); check its address") from error
             finally:
