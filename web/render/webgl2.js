@@ -99,14 +99,17 @@ export class WebGL2Backend {
     const { width, height, clip } = shot;
     checkSize('WebGL2', shot, this.resources.maxSize);
     checkMemory(`a canvas of ${width} x ${height} pixels`, 56 * width * height, this.budget.memory);
-    await this.untilRestored();
-    this.shot = shot;
-    if (gl.canvas.width !== width) gl.canvas.width = width;
-    if (gl.canvas.height !== height) gl.canvas.height = height;
-    if (clip.width && clip.height) this.sumUp(shot);
-    this.present(shot, null);
-    // What was lost meanwhile is drawn again.
-    if (gl.isContextLost()) await this.draw(shot);
+    // What is lost meanwhile is drawn again, once: it may be the picture that the device cannot bear.
+    for (let attempt = 0; attempt < 2; attempt++) {
+      await this.untilRestored();
+      this.shot = shot;
+      if (gl.canvas.width !== width) gl.canvas.width = width;
+      if (gl.canvas.height !== height) gl.canvas.height = height;
+      if (clip.width && clip.height) this.sumUp(shot);
+      this.present(shot, null);
+      if (!gl.isContextLost()) return;
+    }
+    throw new Error('WebGL2: the graphics context was lost twice');
   }
 
   /** Waits for a lost context, which browsers give back where they can. */
