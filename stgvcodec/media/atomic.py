@@ -85,7 +85,11 @@ def refuse_same_file(source: PathLike, destination: PathLike) -> None:
     same = source_path == destination_path or (
         source_path.exists() and destination_path.exists() and source_path.samefile(destination_path)
     )
-    if same or source_path in destination_path.parents:
+    if source_path in destination_path.parents:
+        raise ConfigError(
+            f"{destination}: lies in the folder {source}, which is the input; choose an output outside of it"
+        )
+    if same:
         raise ConfigError(f"{destination}: would overwrite the input {source}; choose another output")
 
 

@@ -147,6 +147,6 @@ def test_the_input_is_not_overwritten(tmp_path, destination):
 
 
 def test_an_output_inside_the_input_folder_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="would overwrite the input"):
+    with pytest.raises(ConfigError, match="lies in the folder"):
         refuse_same_file(tmp_path, tmp_path / "out.stgv")
     refuse_same_file(tmp_path / "in.mp4", tmp_path / "out.stgv")
