@@ -150,6 +150,9 @@ def check_address(source: Path, command: str) -> None:
         return
     url = shlex.quote(_ADDRESS.sub(r"\1://", os.fspath(source), count=1))
     is_web = match[1].lower() in ("http", "https", "ftp")
+    if not is_web and not command.startswith("stgvcodec encode "):
+        # ffmpeg reads no .stgv files.
+        raise ConfigError(f"{url}: is an address, expected a file; copy it to one first, or pipe it to: {command}")
     fetch = f"curl -L {url}" if is_web else f"ffmpeg -i {url} -c copy -f matroska -"
     raise ConfigError(f"{url}: is an address, expected a file; try: {fetch} | {command}")
 

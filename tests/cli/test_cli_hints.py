@@ -84,6 +84,7 @@ def test_images_that_the_shell_has_listed_are_told_to_be_quoted(cli) -> None:
             "encode rtsp://a.b/c x.stgv",
             "try: ffmpeg -i rtsp://a.b/c -c copy -f matroska - | stgvcodec encode - x.stgv",
         ),
+        ("info s3://a/c.stgv", "expected a file; copy it to one first, or pipe it to: stgvcodec info -"),
         ("info https://a.b/c.stgv", "https://a.b/c.stgv: is an address, expected a file; try: curl -L"),
         ("decode http://a.b/c.stgv x.mp4", "try: curl -L http://a.b/c.stgv | stgvcodec decode - x.mp4"),
     ],
