@@ -35,7 +35,7 @@ __all__ = ["main"]
 def commands(context: click.Context) -> None:
     """Neural video codec: 2D Gaussians and a deformation field per group of pictures, in one seekable file.
 
-    INPUT and OUTPUT are video files or folders of images; an OUTPUT without a suffix is a folder of PNGs.
+    INPUT and OUTPUT are video files or folders of images. decode makes a folder of PNGs where OUTPUT has no suffix.
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())

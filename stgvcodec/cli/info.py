@@ -82,10 +82,11 @@ def general(info: StreamInfo) -> str:
     extent = f"{output.counted(info.n_frames, 'frame')} in {output.duration(info.duration_seconds)}"
     ratio = info.sample_aspect_ratio
     pixels = "" if ratio == 1 else f", pixels {ratio.numerator}:{ratio.denominator}"
+    beside = f", {output.number(info.carried_bytes)} of them beside the pictures" if info.carried_bytes else ""
     uneven = " in name, with uneven timestamps" if info.variable_frame_rate else ""
     pairs = [
         ("format", f"version {info.format_version}, profile {info.profile}, written by {info.tool}"),
-        ("size", f"{output.number(info.file_bytes)} bytes, {info.bpp:.4f} bits a pixel"),
+        ("size", f"{output.number(info.file_bytes)} bytes{beside}; {info.bpp:.4f} bits a pixel of the pictures"),
         ("video", f"{info.width}x{info.height}{pixels}, {extent}"),
         ("rate", f"{_ratio(info.frame_rate)} frames a second{uneven}, time base {_ratio(info.time_base)} s"),
         ("source", ", ".join(source)),

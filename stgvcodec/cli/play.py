@@ -67,7 +67,6 @@ def play_command(
     check_address(file, "stgvcodec play -")
     if not 0 <= start < float("inf"):
         raise ConfigError(f"--start {start:g}: expected a number of seconds from 0")
-    chosen, program = chosen_player(player)
     from stgvcodec.decoder.video_decoder import VideoDecoder
 
     title = "standard input" if os.fspath(file) == STANDARD_STREAM else output.name(Path(file.name))
@@ -76,6 +75,7 @@ def play_command(
         spooled(file) as readable,
         VideoDecoder(readable, **budget, device=device, backend=backend) as decoder,
     ):
+        chosen, program = chosen_player(player)
         if chosen == TERMINAL:
             from stgvcodec.cli.terminal_player import TerminalPlayer
 

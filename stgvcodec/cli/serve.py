@@ -15,6 +15,7 @@ from stgvcodec.cli.hints import check_address
 from stgvcodec.cli.play import has_display
 from stgvcodec.cli.sections import SectionedCommand
 from stgvcodec.cli.verbosity import Verbosity, verbosity_options
+from stgvcodec.errors import naming_file
 
 _log = logging.getLogger(__name__)
 
@@ -53,11 +54,16 @@ def serve_command(
     folder `web` of the package.
     """
     # The standard library's server takes a tenth of a second to import, which `--help` need not wait for.
+    from stgvcodec.bitstream.container.chunks import MAGIC
+    from stgvcodec.bitstream.container.reader import check_magic
     from stgvcodec.cli.page_server import PageServer
 
     for file in files:
         check_address(file, "stgvcodec play -")
     with PageServer(files, host, port) as server:
+        for file in files:
+            with naming_file(str(file)), file.open("rb") as opened:
+                check_magic(opened.read(len(MAGIC)))
         if not server.is_loopback:
             _log.warning("everybody who can reach %s over the network can read the files", host)
         if verbosity.level >= 0:

@@ -14,6 +14,7 @@ from stgvcodec.decoder.pictures import Pictures, nothing_taken
 from stgvcodec.decoder.shown_frames import as_they_are, as_they_come, at_rate
 from stgvcodec.decoder.video_decoder import VideoDecoder
 from stgvcodec.errors import BitstreamError, ConfigError, naming_memory
+from stgvcodec.media.addresses import is_url
 from stgvcodec.media.atomic import refuse_same_file
 from stgvcodec.media.colour import ColorTags
 from stgvcodec.media.output_formats import CodecOptions
@@ -132,6 +133,8 @@ def decode(
     if follow and fps is not None:
         raise ConfigError("--fps needs the length of the video, which --follow does not know; leave out one of them")
     refuse_same_file(source, destination)
+    if is_url(destination):
+        raise ConfigError(f"{destination}: is an address, expected a path; decode to a file, and copy it there")
     check_suffix(destination)
     with VideoDecoder(
         source,

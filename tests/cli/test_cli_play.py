@@ -125,6 +125,7 @@ def test_a_player_that_fails_is_named(cli, player, monkeypatch, with_sound: Path
 
 def test_without_a_player_one_line_says_what_to_install(cli, player, with_sound: Path) -> None:
     cli("play", with_sound).assert_refused(1, "neither mpv nor ffplay is on the PATH.*install mpv, or ffmpeg")
+    cli("play", "no.stgv").assert_refused(3, "no.stgv: does not exist")
     cli("play", with_sound, "--player", "mpv").assert_refused(1, "mpv is not on the PATH; install mpv")
     cli("play", with_sound, "--player", "ffplay").assert_refused(1, "install ffmpeg, which has it")
     cli("play", with_sound, "--player", "terminal").assert_refused(1, "is no terminal with colours")

@@ -17,10 +17,13 @@ from pathlib import Path
 
 import pytest
 
+from stgvcodec.bitstream.container.chunks import MAGIC
 from stgvcodec.cli.page_server import PageServer, asked_range, page_folder
 from stgvcodec.errors import ConfigError
 
 CONTENT = bytes(range(256)) * 8
+# What the command takes for a .stgv file.
+STGV = MAGIC + b"bytes"
 NAME = "two words & ünï.stgv"
 
 
@@ -185,6 +188,9 @@ def test_what_cannot_be_served_is_refused(cli: Callable, tmp_path: Path) -> None
     cli("serve", tmp_path).assert_refused(1, "is no regular file")
     cli("serve", "https://example.org/a.stgv").assert_refused(2, "is an address, expected a file")
     (tmp_path / "a.stgv").touch()
+    cli("serve", tmp_path / "a.stgv", "--port", "0").assert_refused(4, "a.stgv: file, at byte 0: the file is empty")
+    (tmp_path / "a.mp4").write_bytes(b"\0\0\0\x20ftypisom")
+    cli("serve", tmp_path / "a.mp4", "--port", "0").assert_refused(4, "a.mp4: file, at byte 0: not a .stgv file")
     cli("serve", tmp_path / "a.stgv", "--host", "no such host").assert_refused(2, "--host no such host: is no address")
 
 
@@ -194,13 +200,13 @@ def test_what_cannot_be_served_is_refused(cli: Callable, tmp_path: Path) -> None
     [(signal.SIGINT, 0, ""), (signal.SIGTERM, 143, r"stgvcodec: error: .*SIGTERM; serving has ended\n")],
 )
 def test_a_signal_ends_it(tmp_path: Path, number: int, code: int, said: str) -> None:
-    (tmp_path / "a.stgv").write_bytes(b"bytes")
+    (tmp_path / "a.stgv").write_bytes(STGV)
     command = [sys.executable, "-m", "stgvcodec", "serve", str(tmp_path / "a.stgv"), "--port", "0", "--no-open"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         line = running.stdout.readline()
         address = re.fullmatch(r"(http://127\.0\.0\.1:\d+/) plays a\.stgv; Ctrl-C ends it\n", line)[1]
         with urllib.request.urlopen(f"{address}files/0/a.stgv") as response:
-            assert response.read() == b"bytes"
+            assert response.read() == STGV
         running.send_signal(number)
         _, err = running.communicate(timeout=20)
     assert running.returncode == code
@@ -208,7 +214,7 @@ def test_a_signal_ends_it(tmp_path: Path, number: int, code: int, said: str) -> 
 
 
 def test_others_being_let_in_is_said(tmp_path: Path) -> None:
-    (tmp_path / "a.stgv").write_bytes(b"bytes")
+    (tmp_path / "a.stgv").write_bytes(STGV)
     command = [sys.executable, "-m", "stgvcodec", "serve", str(tmp_path / "a.stgv"), "--port", "0", "--no-open"]
     with subprocess.Popen([*command, "--host", "0.0.0.0"], stderr=subprocess.PIPE, text=True) as running:
         line = running.stderr.readline()
@@ -218,7 +224,7 @@ def test_others_being_let_in_is_said(tmp_path: Path) -> None:
 
 def test_the_browser_is_opened_where_there_is_a_display(tmp_path: Path, monkeypatch, cli: Callable) -> None:
     opened = []
-    (tmp_path / "a.stgv").write_bytes(b"bytes")
+    (tmp_path / "a.stgv").write_bytes(STGV)
     monkeypatch.setattr("webbrowser.open", opened.append)
     monkeypatch.setattr(PageServer, "serve_forever", lambda server: None)
     monkeypatch.setattr("stgvcodec.cli.serve.has_display", lambda: True)

@@ -155,6 +155,8 @@ def test_info_and_decode_of_an_address(in_memory, server, tmp_path):
     assert stgvcodec.read_info(in_memory).n_frames == 2 * N_GOPS
     report = stgvcodec.decode(f"{server.url}/many.stgv", tmp_path / "out", selection=stgvcodec.Selection((2, 4)))
     assert report.n_frames == len(list((tmp_path / "out").glob("*.png"))) == 2
+    with pytest.raises(ConfigError, match=r"^memory://out\.mp4: is an address, expected a path"):
+        stgvcodec.decode(in_memory, "memory://out.mp4")
 
 
 def test_a_file_that_fsspec_opened_is_a_file(in_memory, frames):

@@ -192,9 +192,7 @@ class StgvReader:
 
     def _open_header(self) -> Chunk:
         """Read the magic and the file header; return the chunk of the file header."""
-        magic = self._source.read_at(0, len(MAGIC))
-        if magic != MAGIC:
-            raise BitstreamError(_magic_fault(magic), section="file", offset=0)
+        check_magic(self._source.read_at(0, len(MAGIC)))
         chunk = self._source.chunk_at(len(MAGIC))
         if chunk is None or chunk.type != ChunkType.FILE_HEADER:
             message = "damaged or cut short, so that nothing can be decoded; fetch the file again"
@@ -221,6 +219,19 @@ class StgvReader:
             raise missing_end_error(self._source, header_chunk.end)
         payload = self._source.payload(end_chunk, "end chunk")
         return read_end_chunk(payload, end_chunk, header_chunk.end, self.header)
+
+
+def check_magic(magic: bytes) -> None:
+    """Refuse what is no `.stgv` file by its first bytes, as many as `MAGIC` has or all that there are.
+
+    Raises:
+        BitstreamError: they are others.
+
+    Examples:
+        >>> check_magic(MAGIC)
+    """
+    if magic != MAGIC:
+        raise BitstreamError(_magic_fault(magic), section="file", offset=0)
 
 
 def _magic_fault(magic: bytes) -> str:

@@ -36,9 +36,9 @@ class RayTasks:
         n_at_once: GoPs that are fitted at the same time on each GPU; on CPUs each has one core.
 
     Raises:
-        StgvError: Ray is not installed, or no cluster answers.
+        StgvError: no cluster answers.
         ConfigError: a device has a number, which is for the cluster to give.
-        BackendUnavailableError: the cluster has no such device, or the back end does not run there.
+        BackendUnavailableError: there is no Ray, the cluster has no such device, or the back end does not run there.
     """
 
     def __init__(self, address: str, device: str, backend: str, n_at_once: int) -> None:
@@ -47,7 +47,9 @@ class RayTasks:
         try:
             import ray
         except ImportError as error:
-            raise StgvError(f"--engine ray: needs the package ray ({error}): pip install 'stgvcodec[ray]'") from error
+            raise BackendUnavailableError(
+                f"--engine ray: needs the package ray ({error}): pip install 'stgvcodec[ray]'"
+            ) from error
         self._ray: Any = ray
         self._is_ours = not ray.is_initialized()
         if self._is_ours:
