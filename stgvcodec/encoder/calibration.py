@@ -59,7 +59,7 @@ def calibrate(
             trainer.densify(sum(additions))
             setup_seconds += len(additions) * (time.perf_counter() - begin)
         frame_seconds = _step_seconds(trainer, plain[-1]) if plain else 0.0
-        quantized_seconds = _step_seconds(trainer, quantized[-1]) if quantized else frame_seconds
+        quantized_seconds = (_step_seconds(trainer, quantized[-1]) if quantized else 0.0) or frame_seconds
         begin = time.perf_counter()
         trainer.psnr_db()
         n_drawn = 1 if config.target_bytes is None else _N_DRAWN_FOR_A_SIZE
@@ -80,7 +80,7 @@ def _no_log() -> Iterator[None]:
 
 
 def _step_seconds(trainer: GopTrainer, phase: Phase) -> float:
-    """Return the time of a step of a phase, for each frame that it renders."""
+    """Return the time of a step of a phase, for each frame that it renders; 0 where the phase gives up before."""
     n_before, n_timed = _N_STEPS[trainer.frames.device.type]
     times: list[float] = []
 
@@ -91,6 +91,8 @@ def _step_seconds(trainer: GopTrainer, phase: Phase) -> float:
             times.append(time.perf_counter())
 
     trainer.run(replace(phase, n_steps=n_before + n_timed, field_held=0.0), on_step)
+    if len(times) < 2:
+        return 0.0
     # A device without room for a step's frames takes fewer at once, in more steps.
     seconds = (times[-1] - times[0]) / n_timed
     return seconds / (phase.frames_per_step if phase.target == "pictures" else 1)

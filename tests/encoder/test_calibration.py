@@ -70,6 +70,18 @@ def test_where_nothing_moves_there_are_no_paths_to_measure(monkeypatch):
     assert costs.quantized_seconds == pytest.approx(COSTS.quantized_seconds)
 
 
+def test_a_phase_that_gives_up_costs_what_others_do(monkeypatch):
+    """A phase whose loss diverges again and again ends before its steps."""
+    run = GopTrainer.run
+    monkeypatch.setattr(
+        GopTrainer, "run", lambda self, phase, on_step=None: phase.quantized or run(self, phase, on_step)
+    )
+
+    costs = calibrate(panning_clip(4, (8.0, 2.0)), draft_config(), seed=0)
+
+    assert costs.quantized_seconds == costs.frame_seconds > 0
+
+
 def test_a_fit_is_as_long_as_its_parts():
     phases = [
         Phase("a", frames="all", n_steps=10, target="paths"),
