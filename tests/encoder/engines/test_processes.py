@@ -25,6 +25,7 @@ from stgvcodec.encoder.engines.gop_job import FitProgress, GopJob
 from stgvcodec.encoder.engines.processes import Processes
 from stgvcodec.encoder.step_costs import StepCosts
 from stgvcodec.errors import CancelledError
+from stgvcodec.fit.phases import Phase
 
 FIXED = {"preset": "tiny", "n_gaussians": 30, "scene_cut": False}
 
@@ -46,6 +47,11 @@ def started(monkeypatch) -> list[subprocess.Popen]:
 
 def make_job(index: int = 0, **values: object) -> GopJob:
     return GopJob(index, moving_clip(2), None, gop_config("compact", **values), 5, StepCosts())
+
+
+def make_long_job(index: int = 0) -> GopJob:
+    """A fit that still goes on when what it told first has ended its process, on a busy machine too."""
+    return make_job(index, preset=dataclasses.replace(TINY, phases=(Phase("joint", frames="all", n_steps=3000),)))
 
 
 def no_check() -> None:
@@ -88,11 +94,12 @@ def test_no_more_processes_are_started_than_there_are_gops(tmp_path, started):
 
 
 def test_a_process_that_dies_costs_its_gop_s_time_and_nothing_else(started, caplog):
+    job = make_long_job(4)
     with Processes([CPU], "numba", 1) as engine:
         engine.start(None)
-        payload = engine.fit(make_job(4), killer(started, 1), no_check)
+        payload = engine.fit(job, killer(started, 1), no_check)
 
-    assert payload.bytes == encode_gop(moving_clip(2), gop_config("compact"), 5).bytes
+    assert payload.bytes == encode_gop(job.frames, job.config, job.seed).bytes
     assert len(started) == 2
     (record,) = caplog.records
     assert record.getMessage() == ("the process that fitted GoP 4 on cpu ended (signal SIGKILL); it is fitted anew")
@@ -107,8 +114,8 @@ def test_a_device_on_which_every_process_dies_is_left_to_the_others(started, cap
 
     with Processes([CPU, CPU], "numba", 1) as engine:
         engine.start(None)
-        payload = engine.fit(make_job(), tell, no_check)
-        again = engine.fit(make_job(), None, no_check)
+        payload = engine.fit(make_long_job(), tell, no_check)
+        again = engine.fit(make_long_job(), None, no_check)
 
     assert payload.bytes == again.bytes
     assert len(started) == 3
@@ -136,9 +143,9 @@ def test_a_gop_that_no_process_survives_is_named(started):
             next(seat for seat in engine._seats if seat.n_busy).process._process.kill()
 
         with pytest.raises(StgvError, match=r"^GoP 0: 3 processes that fitted it ended, the last by signal SIGKILL"):
-            engine.fit(make_job(), tell, no_check)
+            engine.fit(make_long_job(), tell, no_check)
         with pytest.raises(StgvError, match="the processes that fit GoPs end on every device"):
-            engine.fit(make_job(), tell, no_check)
+            engine.fit(make_long_job(), tell, no_check)
 
 
 def test_what_a_fit_raises_is_raised_here_with_its_place(started):
