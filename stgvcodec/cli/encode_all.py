@@ -11,7 +11,7 @@ import click
 
 from stgvcodec.cli import output
 from stgvcodec.cli.encode_texts import gop_table, line, plan_text, summary
-from stgvcodec.cli.exits import error_line, exit_code_for, interruptible
+from stgvcodec.cli.exits import error_line, exit_code_for, interruptible, print_error
 from stgvcodec.cli.hints import check_paths, is_address, known_address
 from stgvcodec.cli.overwriting import check_overwrite
 from stgvcodec.cli.pipes import STANDARD_STREAM, is_pipe
@@ -128,7 +128,7 @@ def encode_all(
     )
     if failed:
         for text in messages.values():
-            click.echo(f"stgvcodec: error: {text}", err=True)
+            print_error(text)
         codes = {exit_code_for(error) for error in failed.values()}
         raise SomeFailedError(f"{len(failed)} of {output.counted(len(sources), 'video')} were not encoded", codes)
 

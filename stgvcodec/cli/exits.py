@@ -202,30 +202,31 @@ def _report(error: BaseException, *, traceback_wanted: bool, arguments: Sequence
     if isinstance(error, KeyboardInterrupt):
         error = Interrupted(signal.SIGINT)
     if isinstance(error, Interrupted):
-        _print_error("; ".join((str(error), *(notes or ["unfinished output was removed"]))))
+        print_error("; ".join((str(error), *(notes or ["unfinished output was removed"]))))
         return error.exit_code
     if isinstance(error, StgvError):
-        _print_error("; ".join((str(error), *notes)))
+        print_error("; ".join((str(error), *notes)))
         return error.exit_code
     if isinstance(error, click.ClickException):
         context = getattr(error, "ctx", None)
         path = context.command_path if context is not None else "stgvcodec"
         hint = usage_hint(error, arguments) if isinstance(error, click.UsageError) else None
-        _print_error(f"{hint or error.format_message().rstrip('.')}; see '{path} --help'")
+        print_error(f"{hint or error.format_message().rstrip('.')}; see '{path} --help'")
         return EXIT_USAGE
     if isinstance(error, OSError) and error.errno in _DESTINATION_ERRORS and not traceback_wanted:
         advice = "free some space or choose another destination"
-        _print_error("; ".join((f"output cannot be written: {error.strerror}", advice, *notes)))
+        print_error("; ".join((f"output cannot be written: {error.strerror}", advice, *notes)))
         return OutputError.exit_code
     if traceback_wanted:
         click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
     else:
         what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        _print_error("; ".join((f"unexpected {what}", *notes, "run the same command with -v for the traceback")))
+        print_error("; ".join((f"unexpected {what}", *notes, "run the same command with -v for the traceback")))
     return EXIT_UNEXPECTED
 
 
-def _print_error(message: str) -> None:
+def print_error(message: str) -> None:
+    """Print an error on stderr, in one line."""
     click.echo(f"stgvcodec: error: {' '.join(message.split())}", err=True)
 
 

@@ -6,6 +6,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -213,17 +214,7 @@ class GopScheduler:
             self._rate.update(self._plans.pop(index), _result_of(fitted.payload))
         if self._progress is not None:
             psnr_db = mean_psnr_db(fitted.payload.stats.psnr_db)
-            phase = f"gop {index}: finished"
-            self._progress(
-                Progress(
-                    phase,
-                    self.n_frames_done,
-                    self._n_frames,
-                    psnr_db=psnr_db,
-                    fraction=fraction,
-                    expected_seconds=self._expected_seconds,
-                )
-            )
+            self._progress(self._so_far(f"gop {index}: finished", fraction, psnr_db=psnr_db))
 
     def _plan(self, index: int) -> GopPlan | None:
         return None if self._rate is None else self._rate.plan(index)
@@ -275,8 +266,7 @@ class GopScheduler:
         results = iter(before.results)
         self._retried(before.index, plan, lambda _: next(results))
         if self._progress is not None:
-            phase = f"gop {before.index}: finished before"
-            self._progress(Progress(phase, self.n_frames_done, self._n_frames, fraction=self._fraction()))
+            self._progress(self._so_far(f"gop {before.index}: finished before", self._fraction()))
 
     def _fit(self, index: int, gop: Gop, plan: GopPlan | None) -> GopPayload:
         n_frames = len(gop.pts)
@@ -327,17 +317,17 @@ class GopScheduler:
             if index != self._n_gops_done:
                 return
             fraction = self._fraction()
-        self._progress(
-            Progress(
-                phase=f"gop {index}: {fit.phase}",
-                frames_done=self.n_frames_done,
-                n_frames=self._n_frames,
-                step=fit.step,
-                n_steps=fit.n_steps,
-                psnr_db=fit.psnr_db,
-                fraction=fraction,
-                expected_seconds=self._expected_seconds,
-            )
+        progress = self._so_far(f"gop {index}: {fit.phase}", fraction, psnr_db=fit.psnr_db)
+        self._progress(replace(progress, step=fit.step, n_steps=fit.n_steps))
+
+    def _so_far(self, phase: str, fraction: float | None, *, psnr_db: float | None = None) -> Progress:
+        return Progress(
+            phase,
+            self.n_frames_done,
+            self._n_frames,
+            psnr_db=psnr_db,
+            fraction=fraction,
+            expected_seconds=self._expected_seconds,
         )
 
     def _fraction(self) -> float | None:

@@ -1,6 +1,7 @@
 import { refuse } from './errors.js';
 import { MAX_FRAMES, MAX_GOP_FRAMES, MAX_PTS, MAX_PTS_STEP } from './limits.js';
 import { ByteReader } from './reader.js';
+import { lastWhere } from './search.js';
 
 /**
  * The table GOP_CHUNK, which the index repeats (sections 3.3 and 3.4).
@@ -141,7 +142,7 @@ export class GopTable {
     if (!Number.isInteger(frame) || frame < 0 || frame >= this.nFrames) {
       throw new RangeError(`frame ${frame}, the file has ${this.nFrames}`);
     }
-    const gop = this.lastAtMost(this.firstFrames, frame);
+    const gop = lastWhere(this.length, (i) => this.firstFrames[i] <= frame);
     const first = this.firstFrames[gop];
     const last = first + this.frameCounts[gop] - 1;
     if (frame > last && gop + 1 < this.length && this.firstFrames[gop + 1] - frame < frame - last)
@@ -155,28 +156,12 @@ export class GopTable {
    *   the end
    */
   frameAt(pts) {
-    const i = this.lastAtMost(this.ptsFirsts, pts);
+    const i = lastWhere(this.length, (index) => this.ptsFirsts[index] <= pts);
     const entry = this.get(i);
     const times = timestamps(entry);
     let k = 0;
     while (k + 1 < times.length && times[k + 1] <= pts) k++;
     return entry.firstFrame + k;
-  }
-
-  /**
-   * @param {Float64Array | BigInt64Array} values ascending
-   * @param {number | bigint} value
-   * @returns {number} the last index whose value is at most `value`, at least 0
-   */
-  lastAtMost(values, value) {
-    let low = 0;
-    let high = this.length;
-    while (high - low > 1) {
-      const middle = (low + high) >>> 1;
-      if (values[middle] <= value) low = middle;
-      else high = middle;
-    }
-    return low;
   }
 }
 

@@ -1,3 +1,5 @@
+import { lastWhere } from '../decoder/search.js';
+
 /** @typedef {import('./client.js').Description} Description */
 
 /**
@@ -15,14 +17,7 @@
  * @returns {number} the last index whose value is at most `value`, at least 0
  */
 export function lastAtMost(values, value) {
-  let low = 0;
-  let high = values.length;
-  while (high - low > 1) {
-    const middle = (low + high) >>> 1;
-    if (values[middle] <= value) low = middle;
-    else high = middle;
-  }
-  return low;
+  return lastWhere(values.length, (index) => values[index] <= value);
 }
 
 /**

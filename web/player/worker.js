@@ -14,6 +14,7 @@ import {
 import { CHUNK, readListedChunk } from '../decoder/chunks.js';
 import { timestamps } from '../decoder/gops.js';
 import { recoverVideo } from '../decoder/recovery.js';
+import { lastWhere } from '../decoder/search.js';
 import { parseTrackPackets } from '../decoder/tracks.js';
 
 /** @typedef {import('../decoder/index.js').Video} Video */
@@ -203,7 +204,7 @@ async function packets(track, seconds, place) {
   };
   let at = place ?? 0;
   if (place === null) {
-    const shown = gops.get(lastAtMost(gops.ptsFirsts, gops.length, (pts) => secondsOf(pts) <= seconds));
+    const shown = gops.get(lastWhere(gops.length, (gop) => secondsOf(gops.ptsFirsts[gop]) <= seconds));
     at = ancillary.findIndex(({ offset }) => offset > shown.offset);
     if (at < 0) at = ancillary.length;
     for (let back = at - 1; back >= 0; back--) {
@@ -228,23 +229,6 @@ async function packets(track, seconds, place) {
     }
   }
   return { place: null, packets: [] };
-}
-
-/**
- * @param {BigInt64Array} values ascending
- * @param {number} length
- * @param {(value: bigint) => boolean} isAtMost
- * @returns {number} the last index for which it holds, at least 0
- */
-function lastAtMost(values, length, isAtMost) {
-  let low = 0;
-  let high = length;
-  while (high - low > 1) {
-    const middle = (low + high) >>> 1;
-    if (isAtMost(values[middle])) low = middle;
-    else high = middle;
-  }
-  return low;
 }
 
 self.addEventListener('message', async ({ data }) => {

@@ -1,6 +1,7 @@
 import { checkMemory } from '../decoder/budget.js';
 import { Program } from './gl_program.js';
 import * as glsl from './glsl.js';
+import { kept } from './kept.js';
 import { packGop, timeInputs } from './pack.js';
 import { spareCanvas, tryOut } from './trial.js';
 import { ARROW_FRAMES, arrowStride, checkSize, DIM } from './view.js';
@@ -226,17 +227,9 @@ export class WebGL2Backend {
    * @returns {[WebGLTexture, WebGLTexture]} the numbers of all Gaussians in frame k, in pixels of the coded size
    */
   frame(gop, loaded, k) {
-    const { frames } = loaded;
-    const frame = frames.get(k) ?? this.computeFrame(gop, loaded, k);
-    // The frame that was asked for last goes to the end, and the first one goes.
-    frames.delete(k);
-    frames.set(k, frame);
-    const [[oldest, textures]] = frames;
-    if (frames.size > 2) {
+    return kept(loaded.frames, k, () => this.computeFrame(gop, loaded, k), (textures) => {
       for (const texture of textures) this.gl.deleteTexture(texture);
-      frames.delete(oldest);
-    }
-    return frame;
+    });
   }
 
   /**

@@ -2,6 +2,7 @@
 import { checkMemory } from '../decoder/budget.js';
 import { computePipeline, FORMAT, renderPipeline, requestAdapter, requestDevice } from './gpu_device.js';
 import { fieldSettings, fieldShader, groupsFor, viewSettings } from './gpu_settings.js';
+import { kept } from './kept.js';
 import { packGop } from './pack.js';
 import { spareCanvas, tryOut } from './trial.js';
 import { arrowStride, checkSize } from './view.js';
@@ -270,17 +271,7 @@ export class WebGPUBackend {
    * @returns {GPUBuffer} the numbers of all Gaussians in frame k, in pixels of the coded size
    */
   frame(gop, loaded, k) {
-    const { frames } = loaded;
-    const frame = frames.get(k) ?? this.computeFrame(gop, loaded, k);
-    // The frame that was asked for last goes to the end, and the first one goes.
-    frames.delete(k);
-    frames.set(k, frame);
-    const [[oldest, buffer]] = frames;
-    if (frames.size > 2) {
-      buffer.destroy();
-      frames.delete(oldest);
-    }
-    return frame;
+    return kept(loaded.frames, k, () => this.computeFrame(gop, loaded, k), (buffer) => buffer.destroy());
   }
 
   /**

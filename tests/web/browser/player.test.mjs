@@ -612,7 +612,7 @@ describe('the player', { skip: noBrowser }, () => {
     await until('player.currentFrame === 0');
     await controls('sound-controls').waitFor();
     await controls('play').click();
-    await until('player.currentFrame > 20 && player.player.sound.stretch.nodes.size > 0');
+    await until('player.currentFrame > 20 && player.player.sound?.stretch?.nodes.size > 0');
     await on('player.pause(); player.currentTime = 3.2');
     await until('player.currentFrame === 80');
     await until('!player.player.isDrawing && !player.seeking');
