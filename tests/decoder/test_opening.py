@@ -104,15 +104,17 @@ def test_opening_takes_less_than_ten_times_the_file(tmp_path, name, open_it):
             return None
 
     opened()  # What is imported and compiled is not the file's.
-    tracemalloc.start()
-    try:
-        kept = opened()
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+    peaks = []
+    for _ in range(3):  # Other threads of the process, which allocate as they please, are counted too: the least tells.
+        tracemalloc.start()
+        try:
+            kept = opened()
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
 
     assert (kept is None) == (name == "empty GoPs")
-    assert peak < 10 * path.stat().st_size
+    assert min(peaks) < 10 * path.stat().st_size
     if isinstance(kept, VideoDecoder):
         with kept:
             assert len(kept) % N_FRAMES == 0
