@@ -42,6 +42,7 @@ from stgvcodec.media.opening import Times, VideoSource, opened
 from stgvcodec.media.output_formats import VIDEO_SUFFIXES
 from stgvcodec.media.reader import VideoFrame, VideoReader
 from stgvcodec.media.selection import Selection
+from stgvcodec.media.shared_source import shared_source
 from stgvcodec.metrics import mean_psnr_db
 from stgvcodec.progress import PROGRESS_INTERVAL_SECONDS, CancelToken, Progress, ProgressCallback, raise_if_set
 
@@ -222,6 +223,7 @@ def encode_by(
             engine,
             progress,
             cancel,
+            source=shared_source(source, selection, matrix, fps),
             finished=part.finished,
             hold=part.hold,
         )

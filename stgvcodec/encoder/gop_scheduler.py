@@ -15,6 +15,7 @@ from stgvcodec.encoder.calibration import calibrate
 from stgvcodec.encoder.config import EncodeConfig
 from stgvcodec.encoder.encode_gop import GopConfig, GopPayload, fit_stages
 from stgvcodec.encoder.engines.gop_job import Engine, FitProgress, GopJob
+from stgvcodec.encoder.engines.gop_origin import GopOrigin
 from stgvcodec.encoder.fitted_gop import FittedGop, frames_crc
 from stgvcodec.encoder.lookahead.gop_splitter import Gop, split_gops
 from stgvcodec.encoder.model_size import default_field_size, default_n_gaussians, field_spec
@@ -27,6 +28,7 @@ from stgvcodec.encoder.reports import EncodePlan
 from stgvcodec.encoder.step_costs import StepCosts
 from stgvcodec.errors import ConfigError
 from stgvcodec.media.reader import VideoFrame, VideoReader
+from stgvcodec.media.shared_source import SharedSource
 from stgvcodec.metrics import mean_psnr_db
 from stgvcodec.model.deformation import FieldSpec
 from stgvcodec.progress import CancelToken, Progress, ProgressCallback, raise_if_set
@@ -52,6 +54,7 @@ class GopScheduler:
         progress: ProgressCallback | None,
         cancel: CancelToken | None = None,
         *,
+        source: SharedSource | None = None,
         finished: Callable[[int], FittedGop | None] = lambda _: None,
         hold: Callable[[FittedGop], None] = lambda _: None,
     ) -> None:
@@ -64,6 +67,7 @@ class GopScheduler:
             engine: What fits GoPs.
             progress: Called several times a second, from any thread.
             cancel: Token that ends the encode.
+            source: The source by a name that other processes may know; None if they cannot read it.
             finished: Returns the GoP of an index if an interrupted encode has finished it; it is not fitted again then.
             hold: Takes a GoP that is finished before its turn, from any thread.
         """
@@ -72,7 +76,7 @@ class GopScheduler:
         self.n_frames_done = 0
         self._n_gops_done = 0
         self._n_frames_from_before = 0
-        self._finished, self._hold = finished, hold
+        self._source, self._finished, self._hold = source, finished, hold
         self._name, self._width, self._height = video.name, video.width, video.height
         self._n_frames = video.n_frames if control is None else control.gops.n_frames
         self._rate = control
@@ -231,7 +235,7 @@ class GopScheduler:
         payloads: list[GopPayload] = []
 
         def fit(plan: GopPlan | None) -> GopResult:
-            payloads.append(self._fit(index, gop, plan))
+            payloads.append(self._fit(index, gop, plan, crc))
             return _result_of(payloads[-1])
 
         best = self._retried(index, plan, fit)
@@ -268,14 +272,16 @@ class GopScheduler:
         if self._progress is not None:
             self._progress(self._so_far(f"gop {before.index}: finished before", self._fraction()))
 
-    def _fit(self, index: int, gop: Gop, plan: GopPlan | None) -> GopPayload:
+    def _fit(self, index: int, gop: Gop, plan: GopPlan | None, crc: int) -> GopPayload:
         n_frames = len(gop.pts)
         if plan is None:
             config = self._typical_config(self.preset, n_frames)
         else:
             config = self._gop_config(self.preset, plan.n_gaussians, plan.field, plan.target_bytes)
         # Each GoP has a seed of its own, so that its random numbers do not depend on the other GoPs.
-        job = GopJob(index, gop.frames, gop.known, config, self.config.seed + index, self._costs)
+        seed = self.config.seed + index
+        origin = None if self._source is None else GopOrigin(self._source, gop.pts, crc)
+        job = GopJob(index, gop.frames, gop.known, config, seed, self._costs, origin)
         tell = None if self._progress is None else partial(self._report, index, n_frames)
         return self._engine.fit(job, tell, self._check)
 

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING, BinaryIO, TypeGuard
 
 from stgvcodec.errors import ConfigError, InputVideoError, MissingFileError, OutputError, StgvError
 
@@ -55,6 +55,31 @@ def open_address(url: str, mode: str) -> OpenFile:
         raise StgvError(f"{url}: fsspec needs one more package for it ({error}); install that{remedy}") from error
     except ValueError as error:
         raise ConfigError(f"{url}: is no path and no address that fsspec knows ({error}); check the scheme") from error
+
+
+class RemoteFile:
+    """The file of an address, of which is fetched what is read, where its file system can do that.
+
+    Args:
+        url: The address.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def __str__(self) -> str:
+        return self._url
+
+    @contextmanager
+    def open(self, mode: str = "rb") -> Iterator[BinaryIO]:
+        """Open it for a `with` block. Raises OSError, whatever its file system raises."""
+        source = open_address(self._url, mode)
+        try:
+            file = source.open()
+        except Exception as error:  # It may be of any package.
+            raise OSError(_told(error)) from error
+        with file:
+            yield file
 
 
 @contextmanager

@@ -157,8 +157,8 @@ class FramesSource:
         durations = [] if self._coming is not None or self._ticks_are_frames else self._durations
         return round(durations[-1] / self.time_base) if durations and durations[-1] > 0 else 0
 
-    def pictures(self) -> Generator[DecodedPicture, None, None]:
-        """Yield the frames from the first.
+    def pictures(self, start: int | None = None) -> Generator[DecodedPicture, None, None]:
+        """Yield the frames from the first, or from a timestamp on.
 
         Raises:
             ConfigError: there are more frames than timestamps, or a frame does not come after the one before.
@@ -173,6 +173,8 @@ class FramesSource:
                     f"before, {float(before * self.time_base):g} s"
                 )
             before = pts
+            if start is not None and pts < start:
+                continue
             picture = av.VideoFrame.from_ndarray(frame.rgb, format="rgb24")
             yield DecodedPicture(picture, pts, ColorTags(), UPRIGHT, f"frame {index}")
         if before is None:

@@ -6,6 +6,7 @@ import logging
 import re
 import struct
 import warnings
+from bisect import bisect_left
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -87,15 +88,18 @@ class ImageFolderSource:
         """Return how long the last page of a WebP is shown; 0 for other images, all shown for one interval."""
         return self._times[-1] - self._times[-2] if len(self._times) > 1 else 0
 
-    def pictures(self) -> Generator[DecodedPicture, None, None]:
-        """Decode from the first image; one is held at a time.
+    def pictures(self, start: int | None = None) -> Generator[DecodedPicture, None, None]:
+        """Decode from the first image, or from that of a timestamp on; one is held at a time.
 
         Raises:
             InputVideoError: an image is damaged, has several pictures in a folder, or is shown in another size than the
                 first.
         """
         first: tuple[int, int] | None = None
-        for index, (picture, tags, orientation, name) in enumerate(self._decoded()):
+        n_before = 0
+        if start is not None:
+            n_before = bisect_left(self._times, start) if len(self._times) > 1 else max(start, 0)
+        for index, (picture, tags, orientation, name) in enumerate(self._decoded(n_before), n_before):
             size = orientation.size(picture.width, picture.height)
             first = first or size
             if size != first:
@@ -107,8 +111,9 @@ class ImageFolderSource:
             pts = self._times[index] if len(self._times) > 1 else index
             yield DecodedPicture(picture, pts, tags, orientation, name)
 
-    def _decoded(self) -> Iterator[tuple[av.VideoFrame, ColorTags, Orientation, str]]:
-        for path in self._files:
+    def _decoded(self, n_before: int) -> Iterator[tuple[av.VideoFrame, ColorTags, Orientation, str]]:
+        """Decode pictures behind some that are left out."""
+        for path in self._files[n_before:] if self._are_many else self._files:
             facts = _facts(path)
             if len(facts.pages) == 1:
                 picture, tags = decode_image(path)
@@ -119,7 +124,7 @@ class ImageFolderSource:
                     f"{path}: has {len(facts.pages)} pictures, expected one in each of several images; encode it "
                     "alone, or replace it by its pictures"
                 )
-            for page in facts.pages:
+            for page in facts.pages[n_before:]:
                 yield _by_pillow(path, page), ColorTags(), facts.orientation, f"{path}, page {page}"
 
 

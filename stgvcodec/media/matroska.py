@@ -5,8 +5,8 @@ Elements are those of RFC 9559, their coding that of RFC 8794 (EBML).
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 EBML, SEGMENT = 0x1A45DFA3, 0x18538067
@@ -38,14 +38,13 @@ class Element(NamedTuple):
     size: int | None
 
 
-def cropping_of(path: Path, n: int) -> Cropping:
+def cropping_of(file: BinaryIO, n: int) -> Cropping:
     """Return the cropping of the n-th video track, from 0; none for files of another kind, or damaged ones."""
-    n_bytes = path.stat().st_size
-    with path.open("rb") as file:
-        videos = list(_descend(file, Element(0, 0, n_bytes), (SEGMENT, _TRACKS, _TRACK_ENTRY, _VIDEO), n_bytes))
-        if n >= len(videos):
-            return Cropping()
-        return Cropping(*(_number(file, videos[n], side, n_bytes) for side in _CROP_SIDES))
+    n_bytes = file.seek(0, io.SEEK_END)
+    videos = list(_descend(file, Element(0, 0, n_bytes), (SEGMENT, _TRACKS, _TRACK_ENTRY, _VIDEO), n_bytes))
+    if n >= len(videos):
+        return Cropping()
+    return Cropping(*(_number(file, videos[n], side, n_bytes) for side in _CROP_SIDES))
 
 
 def break_in(file: BinaryIO, segment: Element, end: int) -> int | None:

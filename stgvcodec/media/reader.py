@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -118,6 +119,32 @@ class VideoReader:
     def __repr__(self) -> str:
         count = "?" if self.n_frames is None else self.n_frames
         return f"VideoReader({self.name!r}, {self.width}x{self.height}, {self.frame_rate} fps, {count} frames)"
+
+    def frames_at(self, pts: Sequence[int], *, lead_seconds: float = 0.0) -> list[RgbImage]:
+        """Return the frames of these timestamps, whether or not they are among those selected.
+
+        A video file is decoded from the key frame before the first of them. Where a file's index or its key frames are
+        not what they seem, frames may be others than those that an iteration gives for the same timestamps.
+
+        Args:
+            pts: Timestamps of frames that follow each other.
+            lead_seconds: How much earlier the first may be looked for.
+
+        Raises:
+            InputVideoError: they are not all found, or the source is damaged.
+        """
+        converter = ColorConverter()
+        found: list[RgbImage] = []
+        with closing(self._source.pictures(pts[0] - round(lead_seconds / self.time_base))) as pictures:
+            for decoded in pictures:
+                if decoded.pts > pts[len(found)]:
+                    break
+                if decoded.pts == pts[len(found)]:
+                    self._check_size(decoded)
+                    found.append(self._convert(decoded, converter))
+                if len(found) == len(pts):
+                    return found
+        raise InputVideoError(f"{self.name}: has no frame of the timestamp {pts[len(found)]} where it was looked for")
 
     def last_frame_duration(self) -> int:
         """Return how long the last frame is shown, time base units; 0 if that is one nominal interval or not known.

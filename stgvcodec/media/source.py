@@ -58,5 +58,9 @@ class FrameSource(Protocol):
     def last_frame_duration(self) -> int:
         """Return how long the last picture is shown, time base units; 0 where nothing is known, or frames are even."""
 
-    def pictures(self) -> Generator[DecodedPicture, None, None]:
-        """Decode from the beginning. Raises InputVideoError where the source is damaged or of an unsupported kind."""
+    def pictures(self, start: int | None = None) -> Generator[DecodedPicture, None, None]:
+        """Decode from the beginning, or without most of what comes before a timestamp.
+
+        Raises:
+            InputVideoError: the source is damaged or of an unsupported kind.
+        """

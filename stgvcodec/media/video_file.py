@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shlex
 from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from stgvcodec.errors import ConfigError, InputVideoError
+from stgvcodec.media.addresses import RemoteFile
 from stgvcodec.media.colour import ColorTags
 from stgvcodec.media.completeness import shortfall
 from stgvcodec.media.matroska import Cropping, cropping_of
@@ -44,7 +45,7 @@ class VideoFileSource:
     """One video stream of a file: the one that ffmpeg would take, unless another is asked for.
 
     Args:
-        path: An existing file.
+        path: An existing file, or one behind an address.
         stream: Index of the stream in the file, as ffprobe counts; None chooses.
         keep_going: Whether to read on where the file is damaged. What cannot be decoded is left out then, and what is
             not whole is taken as it is.
@@ -54,9 +55,9 @@ class VideoFileSource:
         InputVideoError: the file holds no video that can be read.
     """
 
-    def __init__(self, path: Path, *, stream: int | None = None, keep_going: bool = False) -> None:
+    def __init__(self, path: Path | RemoteFile, *, stream: int | None = None, keep_going: bool = False) -> None:
         self.name = str(path)
-        self.file: Path | None = path
+        self.file: Path | None = path if isinstance(path, Path) else None
         self._path = path
         self._index = stream
         self._keep_going = keep_going
@@ -69,7 +70,8 @@ class VideoFileSource:
             self.cropping = Cropping()
             if "matroska" in container.format.name:
                 indices = [each.index for each in container.streams.video]
-                self.cropping = cropping_of(path, indices.index(video.index))
+                with path.open("rb") as file:
+                    self.cropping = cropping_of(file, indices.index(video.index))
             self._name_others(container, video)
 
     def last_frame_duration(self) -> int:
@@ -88,8 +90,11 @@ class VideoFileSource:
                 return 0
         return max(last[1], 0)
 
-    def pictures(self) -> Generator[DecodedPicture, None, None]:
-        """Decode from the beginning; at most a few pictures are held at a time.
+    def pictures(self, start: int | None = None) -> Generator[DecodedPicture, None, None]:
+        """Decode from the beginning, or the key frame before a timestamp; at most a few pictures are held at a time.
+
+        Where a file's index or its key frames are not what they seem, pictures behind that key frame may be others than
+        those of a reading from the beginning. Whoever gives a timestamp must know by what to tell.
 
         Raises:
             InputVideoError: the file is damaged, cut short or interlaced, or its timestamps do not rise.
@@ -97,7 +102,7 @@ class VideoFileSource:
         step = max(1, round(1 / (self.frame_rate * self.time_base)))
         pts, orientation = -step, UPRIGHT
         damage = _Damage(self.name, keep_going=self._keep_going)
-        for picture, decoded_pts in self._decoded(damage):
+        for picture, decoded_pts in self._decoded(damage, start):
             name = f"{self.name}, frame {damage.n_read}"
             if picture.interlaced_frame:
                 raise InputVideoError(
@@ -119,10 +124,12 @@ class VideoFileSource:
         if damage.n_read == 0:
             raise InputVideoError(f"{self.name}: has no frames that can be decoded, expected one; give another video")
 
-    def _decoded(self, damage: _Damage) -> Iterator[tuple[av.VideoFrame, int | None]]:
+    def _decoded(self, damage: _Damage, start: int | None) -> Iterator[tuple[av.VideoFrame, int | None]]:
         """Yield pictures with their timestamps; a picture without one follows at the nominal rate."""
         # The packets end before their file is closed.
         with self._open() as (container, stream), closing(_packets(container, stream)) as packets:
+            if start is not None and start > (stream.start_time or 0):
+                _seek(container, stream, start, self.name)
             context = stream.codec_context
             balance = PacketBalance(context.name, has_timestamps="avi" not in container.format.name.split(","))
             n_doubtful, packet = 0, None
@@ -160,7 +167,7 @@ class VideoFileSource:
             self._say_left_out(n_first)
         if n_missing:
             damage.found(f"{n_missing} packets without a picture")
-        if missing := shortfall(self._path):
+        if isinstance(self._path, Path) and (missing := shortfall(self._path)):
             damage.found(missing)
 
     def _say_left_out(self, n: int) -> None:
@@ -190,13 +197,14 @@ class VideoFileSource:
     @contextmanager
     def _open(self) -> Iterator[tuple[InputContainer, VideoStream]]:
         advice = "expected a whole video file or a folder of images"
-        try:
-            # The prefix keeps a name such as "a:b.mp4" from being read as an address.
-            container = av.open(f"file:{self._path}", metadata_errors="replace")
-        except (av.FFmpegError, OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise InputVideoError(f"{self.name}: cannot be read as video: got '{reason}', {advice}") from error
-        with container:
+        with ExitStack() as files:
+            try:
+                # The prefix keeps a name such as "a:b.mp4" from being read as an address.
+                file = f"file:{self._path}" if isinstance(self._path, Path) else files.enter_context(self._path.open())
+                container = files.enter_context(av.open(file, "r", metadata_errors="replace"))
+            except (av.FFmpegError, OSError, ValueError) as error:
+                reason = getattr(error, "strerror", None) or error
+                raise InputVideoError(f"{self.name}: cannot be read as video: got '{reason}', {advice}") from error
             streams = _video_streams(container)
             if not streams or streams[0].codec_context.name in _TEXT_CODECS:
                 kinds = ", ".join(sorted({each.type for each in container.streams if not _is_cover(each)}))
@@ -274,6 +282,13 @@ def alpha_message(name: str) -> str:
 
 def _video_streams(container: InputContainer) -> list[VideoStream]:
     return [each for each in container.streams.video if each.codec_context is not None and not _is_cover(each)]
+
+
+def _seek(container: InputContainer, stream: VideoStream, pts: int, name: str) -> None:
+    try:
+        container.seek(pts, stream=stream)
+    except (av.FFmpegError, OSError) as error:
+        raise InputVideoError(f"{name}: cannot be read from the middle: {error.strerror or error}") from error
 
 
 def _packets(container: InputContainer, stream: VideoStream) -> Generator[Packet[VideoStream], None, None]:

@@ -362,5 +362,5 @@ def test_damaged_elements_of_matroska_say_nothing_worse_than_a_wrong_number(data
     with tempfile.NamedTemporaryFile() as file:
         file.write(damaged)
         file.flush()
-        cropping = cropping_of(Path(file.name), 0)
+        cropping = cropping_of(file, 0)
     assert all(side >= 0 for side in cropping)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from stgvcodec.device import on_device
 from stgvcodec.encoder.encode_gop import GopConfig, GopPayload, encode_gop
+from stgvcodec.encoder.engines.gop_origin import GopOrigin
 from stgvcodec.encoder.step_costs import StepCosts
 from stgvcodec.fit.phases import Phase
 from stgvcodec.fit.trainer import mse_to_psnr_db
@@ -33,6 +34,7 @@ class GopJob:
             job; a process that fits it puts its own there.
         seed: Seed of everything random.
         costs: What the parts of the fit cost, for the share of the work that is done.
+        origin: Where another process may read the frames; None if only this one has them. The fit does not use it.
     """
 
     index: int
@@ -41,6 +43,7 @@ class GopJob:
     config: GopConfig
     seed: int
     costs: StepCosts
+    origin: GopOrigin | None = None
 
 
 @dataclass(frozen=True)

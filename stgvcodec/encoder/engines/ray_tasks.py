@@ -7,9 +7,12 @@ import logging
 import os
 import signal
 import threading
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from stgvcodec._version import __version__
@@ -17,7 +20,10 @@ from stgvcodec.device import resolve_device
 from stgvcodec.encoder.encode_gop import GopPayload
 from stgvcodec.encoder.engines.gop_job import Check, GopJob, Tell, fit_gop
 from stgvcodec.errors import BackendUnavailableError, ConfigError, StgvError
+from stgvcodec.media.shared_source import SharedSource
 from stgvcodec.progress import PROGRESS_INTERVAL_SECONDS
+
+logger = logging.getLogger(__name__)
 
 # A task that loses its process or its machine is run again so many times.
 _MOST_RETRIES = 3
@@ -51,6 +57,8 @@ class RayTasks:
                 f"--engine ray: needs the package ray ({error}): pip install 'stgvcodec[ray]'"
             ) from error
         self._ray: Any = ray
+        # Sources that a worker cannot read.
+        self._unshared: set[SharedSource] = set()
         self._is_ours = not ray.is_initialized()
         if self._is_ours:
             handler = signal.getsignal(signal.SIGTERM)
@@ -109,17 +117,30 @@ class RayTasks:
     def fit(self, job: GopJob, tell: Tell | None, check: Check) -> GopPayload:
         """Fit a GoP in a task. Nothing is told of it before it is done.
 
+        The task reads the frames itself where it can. Those of a source that one task could not read are sent.
+
         Raises:
             StgvError: one process after the other has ended.
         """
-        task = self._task.remote(job)
+        source = None if job.origin is None else job.origin.source
+        if source is not None and source not in self._unshared:
+            answer = self._awaited(self._task.remote(_without_frames(job)), check)
+            if isinstance(answer, GopPayload):
+                return answer
+            if source not in self._unshared:
+                logger.info("%s: its frames are sent to the workers, one of which says: %s", source.name, answer)
+            self._unshared.add(source)
+        payload: GopPayload = self._awaited(self._task.remote(job), check)
+        return payload
+
+    def _awaited(self, task: Any, check: Check) -> Any:
+        """Wait for what a task returns."""
         try:
             while True:
                 check()
                 done, _ = self._ray.wait([task], timeout=PROGRESS_INTERVAL_SECONDS)
                 if done:
-                    payload: GopPayload = self._result(task)
-                    return payload
+                    return self._result(task)
         except BaseException:
             self._ray.cancel(task, force=True)
             raise
@@ -145,8 +166,40 @@ def _answer(kind: str, backend: str) -> tuple[str, str]:
     return __version__, resolve_device(kind, backend)[1]
 
 
-def _fitted(job: GopJob) -> GopPayload:
-    """Fit a job on what Ray has given to the task that runs this."""
+@dataclass(frozen=True)
+class _UnreadJob:
+    """A job whose frames the task is to read.
+
+    Attributes:
+        job: The job, without frames and masks.
+        masks: A bit for each pixel of its masks; None: it has none. [T, H, W / 8].
+    """
+
+    job: GopJob
+    masks: npt.NDArray[np.uint8] | None
+
+
+def _without_frames(job: GopJob) -> _UnreadJob:
+    masks = None if job.known is None else np.packbits(job.known, axis=-1)
+    return _UnreadJob(dataclasses.replace(job, frames=job.frames[:0], known=None), masks)
+
+
+def _with_frames(unread: _UnreadJob) -> GopJob:
+    """Return a job with its frames. Raises StgvError or OSError: they cannot be read here."""
+    job, known = unread.job, None
+    assert job.origin is not None
+    if unread.masks is not None:
+        known = np.unpackbits(unread.masks, axis=-1, count=job.frames.shape[2]).view(np.bool_)
+    return dataclasses.replace(job, frames=job.origin.read(known), known=known)
+
+
+def _fitted(job: GopJob | _UnreadJob) -> GopPayload | str:
+    """Fit a job on what Ray has given to the task that runs this; return why not where frames cannot be read here."""
+    if isinstance(job, _UnreadJob):
+        try:
+            job = _with_frames(job)
+        except Exception as error:  # It may be of any package that reads from an address.
+            return " ".join(f"{error}".split()) or type(error).__name__
     kind = job.config.device.type
     if kind == "cpu":
         # One core was asked for.

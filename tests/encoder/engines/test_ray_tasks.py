@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import pickle
 import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
-from clips import moving_clip
+from clips import moving_clip, write_video
 from fits import gop_config
 
 from stgvcodec import EncodeConfig, StgvError, encode
 from stgvcodec._version import __version__
 from stgvcodec.encoder.engines import ray_tasks
-from stgvcodec.encoder.engines.gop_job import GopJob
+from stgvcodec.encoder.engines.gop_job import GopJob, fit_gop
+from stgvcodec.encoder.engines.gop_origin import GopOrigin
 from stgvcodec.encoder.engines.ray_tasks import RayTasks
+from stgvcodec.encoder.fitted_gop import frames_crc
 from stgvcodec.encoder.step_costs import StepCosts
 from stgvcodec.errors import BackendUnavailableError, CancelledError, ConfigError
+from stgvcodec.media import open_video
+from stgvcodec.media.masks import filled
+from stgvcodec.media.selection import Selection
+from stgvcodec.media.shared_source import shared_source
 
 
 class RayError(Exception):
@@ -40,12 +49,13 @@ class FakeRay:
         asked: Options of tasks, in the order in which they were asked for.
         answers: Function -> what it returns there, where it is not run here.
         cancelled: Tasks that were cancelled.
+        fitted: Arguments and answers of the tasks that fitted GoPs.
     """
 
     exceptions = SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError)
 
     def __init__(self, **resources: float) -> None:
-        self.resources, self.asked, self.cancelled = resources, [], []
+        self.resources, self.asked, self.cancelled, self.fitted = resources, [], [], []
         self.answers = {ray_tasks._answer: (__version__, "triton")}
         self.is_up = self.is_done = True
 
@@ -81,7 +91,11 @@ class FakeRay:
         answer = self.answers.get(function)
         if isinstance(answer, Exception):
             raise answer
-        return function(*arguments) if answer is None else answer
+        if answer is not None:
+            return answer
+        answer = function(*arguments)
+        self.fitted.append((arguments, answer))
+        return answer
 
     def cancel(self, task, force):
         assert force
@@ -182,6 +196,47 @@ def test_what_a_task_raises_is_raised_here(cluster):
         engine.fit(make_job(), None, no_check)
 
 
+def job_of(path, *, masked: bool = False) -> GopJob:
+    """Two frames of a video file, with or without masks, by their name and as they are."""
+    with open_video(path) as video:
+        frames = list(video)[1:3]
+    known = np.random.default_rng(0).random((2, 32, 48)) < 0.9 if masked else None
+    pictures = [frame.rgb for frame in frames]
+    if known is not None:
+        pictures = [filled(picture, pixels) for picture, pixels in zip(pictures, known, strict=True)]
+    source = shared_source(path, Selection(), None, None)
+    origin = GopOrigin(source, tuple(frame.pts for frame in frames), frames_crc(np.stack(pictures), known))
+    return replace(make_job(), frames=np.stack(pictures), known=known, origin=origin)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_frames_are_read_by_the_task_where_it_can(cluster, tmp_path, masked):
+    cluster.answers[ray_tasks._answer] = (__version__, "numba")
+    job = job_of(write_video(moving_clip(4), tmp_path / "a.mkv", [0, 40, 80, 120]), masked=masked)
+    with RayTasks("", "cpu", "auto", 4) as engine:
+        payload = engine.fit(job, None, no_check)
+    assert payload.bytes == fit_gop(job, None, no_check).bytes
+    (((sent,), _),) = cluster.fitted
+    assert isinstance(sent, ray_tasks._UnreadJob)
+    assert (sent.masks is None) == (not masked)
+    # Masks take a bit for each pixel.
+    n_bytes = len(pickle.dumps(job)) - job.frames.nbytes - (job.known.size - sent.masks.size if masked else 0)
+    assert len(pickle.dumps(sent)) < n_bytes + 200
+
+
+def test_frames_that_a_task_cannot_read_are_sent_from_then_on(cluster, tmp_path, caplog):
+    cluster.answers[ray_tasks._answer] = (__version__, "numba")
+    path = write_video(moving_clip(4), tmp_path / "a.mkv", [0, 40, 80, 120])
+    job = job_of(path)
+    path.unlink()
+    with RayTasks("", "cpu", "auto", 4) as engine, caplog.at_level("INFO", ray_tasks.__name__):
+        payloads = [engine.fit(job, None, no_check) for _ in range(2)]
+    assert {payload.bytes for payload in payloads} == {fit_gop(job, None, no_check).bytes}
+    assert [type(sent) for (sent,), _ in cluster.fitted] == [ray_tasks._UnreadJob, GopJob, GopJob]
+    (line,) = caplog.messages
+    assert line.startswith(f"{path}: its frames are sent to the workers, one of which says: {path}: does not exist")
+
+
 def test_other_engines_are_refused(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="engine is 'dask', expected local, ray, or the address of a Ray cluster"):
         encode(moving_clip(1), tmp_path / "a.stgv", fps=25, engine="dask")
@@ -243,3 +298,37 @@ def test_two_nodes_of_which_one_dies_write_the_file_of_one_machine(tmp_path, mon
     # Twice as many GoPs are planned as are fitted at once.
     encode(frames, tmp_path / "alone.stgv", config=config, fps=25, device="cpu", jobs=4)
     assert (tmp_path / "ray.stgv").read_bytes() == (tmp_path / "alone.stgv").read_bytes()
+
+
+@pytest.mark.slow
+def test_frames_are_sent_to_a_cluster_only_where_it_cannot_read_them(tmp_path, monkeypatch):
+    """One of two videos is gone when tasks look for it; of both the file is that of one machine."""
+    ray = pytest.importorskip("ray")
+    told, fitted = tmp_path / "told", ray_tasks._fitted
+
+    def telling(job):
+        with told.open("a") as file:
+            file.write(f"{type(job).__name__} {len(pickle.dumps(job))}\n")
+        return fitted(job)
+
+    monkeypatch.setattr(ray_tasks, "_fitted", telling)
+    config, masks = EncodeConfig(preset="tiny", bpp_target=6.0, gop=2), np.zeros((64, 96), np.uint8)
+    masks[10:30, 20:50] = 1
+    path = write_video(moving_clip(8, 96, 64), tmp_path / "a.mkv", [40 * t for t in range(8)])
+    encode(path, tmp_path / "alone.stgv", config=config, mask=masks, device="cpu", jobs=4)
+    frame_bytes, sent = 2 * 96 * 64 * 3, {}
+    try:
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+        for name, on_plan in (("seen", lambda _: None), ("gone", lambda _: path.unlink())):
+            destination = tmp_path / f"{name}.stgv"
+            encode(path, destination, config=config, mask=masks, device="cpu", engine="ray", plan=on_plan)
+            assert destination.read_bytes() == (tmp_path / "alone.stgv").read_bytes()
+            sent[name] = [(kind, int(size)) for kind, size in map(str.split, told.read_text().splitlines())]
+            told.unlink()
+    finally:
+        ray.shutdown()
+    assert all(kind == "_UnreadJob" and size < frame_bytes / 4 for kind, size in sent["seen"])
+    # Four are under way before the first of them has said that it cannot.
+    kinds = [kind for kind, _ in sent["gone"]]
+    assert kinds.count("GopJob") == len(sent["seen"])
+    assert 1 <= kinds.count("_UnreadJob") <= 4
