@@ -24,6 +24,7 @@ from stgvcodec.encoder.lookahead.content import Content
 from stgvcodec.encoder.reports import EncodePlan, EncodeReport
 from stgvcodec.encoder.step_costs import StepCosts
 from stgvcodec.media import VideoFrame
+from stgvcodec.progress import ProgressCallback
 
 WIDTH, HEIGHT = 640, 360
 TAGS = ColorDescription(primaries=1, transfer=1, matrix=1, full_range=False)
@@ -126,6 +127,7 @@ def simulated(
     *,
     jobs: int = 1,
     plans: list[EncodePlan] | None = None,
+    progress: ProgressCallback | None = None,
     file: Path | None = None,
     **options: object,
 ) -> EncodeReport:
@@ -141,4 +143,5 @@ def simulated(
         device="cpu",
         jobs=jobs,
         plan=None if plans is None else plans.append,
+        progress=progress,
     )

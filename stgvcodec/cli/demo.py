@@ -12,6 +12,7 @@ import click
 
 from stgvcodec.cli import options, output, paths
 from stgvcodec.cli.compare import quality
+from stgvcodec.cli.encode_texts import print_plan
 from stgvcodec.cli.progress import shown_progress
 from stgvcodec.cli.sections import SectionedCommand
 from stgvcodec.cli.verbosity import Verbosity, verbosity_options
@@ -29,9 +30,6 @@ BPP_TARGET = 0.25
 FRAMES = "66:90"
 RESIZE = "320x180"
 SEED = 0
-
-# How long that takes: what every core shares, what one core does alone, what a GPU does, and what compilation adds.
-_OTHER_SECONDS, _CORE_SECONDS, _GPU_SECONDS, _COMPILE_SECONDS = 15.0, 70.0, 20.0, 40.0
 
 # Index of the frame in the picture, among those encoded, and the factor by which its panels are enlarged.
 PICTURED_FRAME = 12
@@ -93,10 +91,8 @@ def demo_command(verbosity: Verbosity, folder: Path, *, device: str, backend: st
     stgv, video, picture = (folder / f"demo.{suffix}" for suffix in ("stgv", "mp4", "png"))
     _make_folder(folder)
     output.check_json_path(json_path, stgv, video, picture)
-    from stgvcodec.device import resolve_device
-
     if verbosity.level >= 0:
-        click.echo(announcement(folder, *map(str, resolve_device(device, backend))), err=True)
+        click.echo(announcement(folder), err=True)
     from stgvcodec.encoder.config import EncodeConfig
     from stgvcodec.encoder.encode import encode
     from stgvcodec.evaluation.compare import compare
@@ -114,6 +110,7 @@ def demo_command(verbosity: Verbosity, folder: Path, *, device: str, backend: st
                 device=device,
                 backend=backend,
                 progress=progress,
+                plan=None if verbosity.level < 0 else print_plan,
                 # Half a minute is not worth a question.
                 resume=False,
             )
@@ -143,35 +140,20 @@ def demo_command(verbosity: Verbosity, folder: Path, *, device: str, backend: st
         output.print_result(summary(report))
 
 
-def announcement(folder: Path, device: str, backend: str) -> str:
-    """Say what the demo is about to do, where its files go, and how long that takes here."""
+def announcement(folder: Path) -> str:
+    """Say what the demo is about to do, where its files go, and what takes its time."""
+    from stgvcodec.ops.ans import is_compiled
+
     first, end = (int(number) for number in FRAMES.split(":"))
     names = ", ".join(output.name(folder / f"demo.{suffix}") for suffix in ("stgv", "mp4", "png"))
+    compiling = "" if is_compiled() else "kernels are compiled first and kept, on two idle cores in about a minute; "
     return (
         f"demo: encodes {Path(CLIP).name} (Big Buck Bunny), {end - first} frames of {RESIZE}, at {BPP_TARGET} bits a "
         f"pixel with preset {PRESET},\n"
         f"      decodes them in a new process, measures and draws them\n"
         f"      writes {names}\n"
-        f"      takes {expected_time(device, backend)}, most of it for encoding"
+        f"      {compiling}most of the rest is encoding, whose time the plan tells"
     )
-
-
-def expected_time(device: str, backend: str) -> str:
-    """Say about how long the demo takes on a device with a back end, and on how many cores."""
-    from stgvcodec.ops.ans import is_compiled
-    from stgvcodec.ops.threads import n_threads
-
-    n_cores = n_threads()
-    cores = output.counted(n_cores, "CPU core")
-    if backend == "reference":
-        return f"many minutes by the reference on {device}, which is slow"
-    if device == "cpu":
-        seconds, where = _OTHER_SECONDS + _CORE_SECONDS / n_cores, cores
-    else:
-        seconds, where = _GPU_SECONDS, f"{device} and {cores}"
-    compiling = "" if is_compiled() else "; up to a minute of it to compile kernels, which are kept"
-    seconds += 0 if is_compiled() else _COMPILE_SECONDS
-    return f"about {10 * max(1, round(seconds / 10))} seconds on {where}{compiling}"
 
 
 def summary(report: DemoReport) -> str:

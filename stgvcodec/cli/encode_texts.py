@@ -42,7 +42,8 @@ def plan_text(plan: EncodePlan) -> str:
         n_bytes = output.number(plan.expected_bytes + (plan.carried_bytes or 0))
         carried = f", {output.number(plan.carried_bytes)} of them beside the pictures" if plan.carried_bytes else ""
         size = f"{n_bytes} bytes{carried}, {plan.expected_bpp:.4f} bits a pixel"
-        lines.append(f"      target {_target(plan)}; {size} expected")
+        guess = " at a guess, which the first GoP corrects" if plan.psnr_target is not None else " expected"
+        lines.append(f"      target {_target(plan)}; {size}{guess}")
     if plan.division:
         lines.append(f"      {output.counted(plan.gops_at_once, 'GoP')} at a time, {plan.division}")
     if plan.compile_seconds >= _LEAST_COMPILING:

@@ -79,15 +79,16 @@ class CompileAhead:
         """Start to compile for fields of these dimensions."""
         self._start(*(_SmallModel(self._profile, each, self._device, self._backend).train_field for each in fields))
 
-    def finish(self, on_wait: Callable[[], None]) -> None:
+    def finish(self, on_wait: Callable[[int, int], None]) -> None:
         """Wait until all that a fit needs from its first step is compiled.
 
         Args:
-            on_wait: Called now and then once it takes longer than kernels take that come from the disk.
+            on_wait: Called now and then once it takes longer than kernels take that come from the disk, with the number
+                of parts of a fit whose kernels are there and the number of all.
         """
         _, pending = wait(self._under_way, timeout=_FROM_DISK_SECONDS)
         while pending:
-            on_wait()
+            on_wait(len(self._under_way) - len(pending), len(self._under_way))
             _, pending = wait(pending, timeout=PROGRESS_INTERVAL_SECONDS)
 
     def _start(self, *jobs: Callable[[], None]) -> None:

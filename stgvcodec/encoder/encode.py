@@ -242,7 +242,7 @@ def encode_by(
         if not first:
             raise InputVideoError(f"{video.name}: no frames to encode; expected at least one")
         before_waiting = time.perf_counter()
-        kernels.finish(lambda: _report_compiling(progress, planned, cancel))
+        kernels.finish(lambda *counts: _report_compiling(progress, planned, cancel, *counts))
         compile_seconds = time.perf_counter() - before_waiting
         planned = replace(planned, compile_seconds=compile_seconds)
         if is_alone and engine.is_here and (plan is not None or progress is not None):
@@ -344,10 +344,12 @@ def _content(
     return content
 
 
-def _report_compiling(progress: ProgressCallback | None, planned: EncodePlan, cancel: CancelToken | None) -> None:
+def _report_compiling(
+    progress: ProgressCallback | None, planned: EncodePlan, cancel: CancelToken | None, n_compiled: int, n_parts: int
+) -> None:
     raise_if_set(cancel)
     if progress is not None:
-        phase = "compiling kernels, once on this machine"
+        phase = f"compiling kernels, once on this machine: {n_compiled} of {n_parts} parts done"
         progress(Progress(phase, frames_done=0, n_frames=planned.n_frames, fraction=0.0))
 
 

@@ -13,7 +13,7 @@ import torch
 
 from stgvcodec.encoder.calibration import calibrate
 from stgvcodec.encoder.config import EncodeConfig
-from stgvcodec.encoder.encode_gop import GopConfig, GopPayload, fit_stages
+from stgvcodec.encoder.encode_gop import GopConfig, GopPayload, expected_fit_seconds, fit_stages
 from stgvcodec.encoder.engines.gop_job import Engine, FitProgress, GopJob
 from stgvcodec.encoder.engines.gop_origin import GopOrigin
 from stgvcodec.encoder.fitted_gop import FittedGop, frames_crc
@@ -76,6 +76,12 @@ class GopScheduler:
         self.n_frames_done = 0
         self._n_gops_done = 0
         self._n_frames_from_before = 0
+        self._n_frames_refitted = 0  # Frames of fits that another one of the same GoP followed.
+        # GoP -> fits that are expected after its first, while none has come and the GoP is not done.
+        self._expected_refits: dict[int, float] = {}
+        if control is not None:
+            expected = ((index, control.expected_refits(index)) for index in range(len(control.gops)))
+            self._expected_refits = {index: n for index, n in expected if n}
         self._source, self._finished, self._hold = source, finished, hold
         self._name, self._width, self._height = video.name, video.width, video.height
         self._n_frames = video.n_frames if control is None else control.gops.n_frames
@@ -135,12 +141,15 @@ class GopScheduler:
             lengths = [gop] * (self._n_frames // gop) + [self._n_frames % gop] * (self._n_frames % gop > 0)
         else:
             lengths = list(self._rate.gops.lengths)
-        seconds, n_steps = 0.0, 0
-        for length, number in Counter(lengths).items():
+        fits: dict[int, float] = dict(Counter(lengths))
+        for index, n_refits in self._expected_refits.items():
+            fits[lengths[index]] += n_refits
+        seconds, n_steps = 0.0, 0.0
+        for length, number in fits.items():
             config = self._typical_config(preset, length)
-            phases = [stage.phase for stage in fit_stages(config, length, has_paths=self._costs.path_seconds > 0)]
-            seconds += number * self._costs.fit_seconds(phases)
-            n_steps += number * sum(phase.n_steps for phase in phases)
+            stages = fit_stages(config, length, has_paths=self._costs.path_seconds > 0)
+            seconds += number * expected_fit_seconds(stages, config, self._costs)
+            n_steps += number * sum(stage.phase.n_steps for stage in stages)
         if self._engine.device.type != "cuda":
             # What is fitted at the same time shares the cores.
             return seconds
@@ -212,6 +221,7 @@ class GopScheduler:
             self.n_frames_done += len(gop.pts)
             self._n_frames_from_before += len(gop.pts) if fitted.is_from_before else 0
             self._frames_fitted.pop(index, None)
+            self._expected_refits.pop(index, None)
             self._n_gops_done += 1
             fraction = self._fraction()
         if self._rate is not None:
@@ -235,6 +245,11 @@ class GopScheduler:
         payloads: list[GopPayload] = []
 
         def fit(plan: GopPlan | None) -> GopResult:
+            if payloads:
+                with self._lock:
+                    self._n_frames_refitted += len(gop.pts)
+                    self._expected_refits.pop(index, None)
+                    self._frames_fitted[index] = 0.0
             payloads.append(self._fit(index, gop, plan, crc))
             return _result_of(payloads[-1])
 
@@ -317,8 +332,7 @@ class GopScheduler:
     def _report(self, index: int, n_frames: int, fit: FitProgress) -> None:
         assert self._progress is not None
         with self._lock:
-            # A GoP that is fitted once more does not take back what was shown as done.
-            self._frames_fitted[index] = max(self._frames_fitted.get(index, 0.0), fit.share * n_frames)
+            self._frames_fitted[index] = fit.share * n_frames
             # Only the first of the GoPs under way is shown.
             if index != self._n_gops_done:
                 return
@@ -337,12 +351,18 @@ class GopScheduler:
         )
 
     def _fraction(self) -> float | None:
-        """Return the share that is done of what there is to fit; None while that is unknown."""
+        """Return the share that is done of what there is to fit; None while that is unknown.
+
+        It falls where a GoP is to be fitted more often than was expected: there is more to do than was known.
+        """
         if not self._n_frames:
             return None
-        n_before = self._n_frames_from_before
-        n_fitted = self.n_frames_done - n_before + sum(self._frames_fitted.values())
-        return min(1.0, n_fitted / max(self._n_frames - n_before, 1))
+        n_more = self._n_frames_refitted - self._n_frames_from_before
+        n_fitted = self.n_frames_done + n_more + sum(self._frames_fitted.values())
+        n_all: float = self._n_frames + n_more
+        if self._rate is not None:
+            n_all += sum(n * self._rate.gops.lengths[index] for index, n in self._expected_refits.items())
+        return min(1.0, n_fitted / max(n_all, 1))
 
 
 def _result_of(payload: GopPayload) -> GopResult:

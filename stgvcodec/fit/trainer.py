@@ -30,7 +30,7 @@ StepCallback = Callable[[Phase, int, Tensor], None]
 STRETCH = 100
 # Progress of the learned steps at which a rate update takes place; the tables and lmbda then follow what the symbols
 # do. Half of the progress lies in the first fifth of a phase. On a GPU each update takes as long as tens of steps.
-_RATE_UPDATES = (0.2, 0.4, 0.6, 0.8, 0.93)
+RATE_UPDATES = (0.2, 0.4, 0.6, 0.8, 0.93)
 # A stretch has diverged if the mean of its _N_LAST last losses is this many times that before it, and _SMALL_LOSS more.
 _DIVERGED_RATIO = 10.0
 _SMALL_LOSS = 1e-5
@@ -211,7 +211,7 @@ class GopTrainer:
         before = self._probed_loss(phase) if phase.n_steps else 0.0
         self._start_bits, self._lmbda_scale = None, 1.0
         self._update_rate(before, phase.quantized, 0.0)
-        rate_updates = _steps_at(schedule, _RATE_UPDATES) if self._is_rated(phase.quantized) else []
+        rate_updates = _steps_at(schedule, RATE_UPDATES) if self._is_rated(phase.quantized) else []
         run = self._phase_run(phase, schedule)
         n_failures = 0
         done = 0

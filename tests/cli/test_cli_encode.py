@@ -159,7 +159,7 @@ PLANS = {
         [
             "plan: 48 frames in 1 GoP of 48",
             f"      about {MODEL}",
-            "      target 32 dB; 5 000 bytes, 0.0145 bits a pixel expected",
+            "      target 32 dB; 5 000 bytes, 0.0145 bits a pixel at a guess, which the first GoP corrects",
         ],
     ),
     "several devices": (

@@ -66,8 +66,8 @@ def test_what_comes_before_the_work_is_said_at_once(capsys: pytest.CaptureFixtur
     for phase, fraction in (
         ("looking ahead: frame 1", 0.0),
         ("looking ahead: frame 2", 0.0),
-        ("compiling kernels, once on this machine", 0.0),
-        ("compiling kernels, once on this machine", 0.0),
+        ("compiling kernels, once on this machine: 0 of 4 parts done", 0.0),
+        ("compiling kernels, once on this machine: 1 of 4 parts done", 0.0),
         ("gop 0: joint", 0.1),
         ("gop 1: joint", 0.2),
     ):

@@ -14,7 +14,7 @@ from stgvcodec.cli.progress import TimeLeft
 from stgvcodec.encoder import calibration, gop_scheduler
 from stgvcodec.encoder.calibration import calibrate
 from stgvcodec.encoder.encode import encode
-from stgvcodec.encoder.encode_gop import encode_gop, fit_stages
+from stgvcodec.encoder.encode_gop import encode_gop, expected_fit_seconds, fit_stages
 from stgvcodec.encoder.presets import PRESETS
 from stgvcodec.encoder.step_costs import StepCosts
 from stgvcodec.fit.phases import Phase
@@ -89,6 +89,20 @@ def test_a_fit_is_as_long_as_its_parts():
         Phase("c", frames="all", n_steps=5, quantized=("means",)),
     ]
     assert COSTS.fit_seconds(phases) == 40.0 + 10 * 0.1 + 20 * 2 * 1.0 + 5 * 3.0 + 7.0
+
+
+def test_a_touch_up_counts_by_how_often_there_is_one_and_gaussians_are_added_twice():
+    config = gop_config("compact", preset=PRESETS["draft"], n_gaussians=100)
+    free = fit_stages(config, 10, has_paths=True)
+    costs = dataclasses.replace(COSTS, densify_seconds=11.0)
+    seconds = expected_fit_seconds(free, config, costs)
+    assert seconds == pytest.approx(COSTS.fit_seconds(stage.phase for stage in free) + 2 * 11.0)
+
+    config = dataclasses.replace(config, target_bytes=1000)
+    stages = fit_stages(config, 10, has_paths=True)
+    touch_up = dataclasses.replace(stages[-1].phase, n_steps=stages[-1].phase.n_steps // 4)
+    more = expected_fit_seconds(stages, config, costs) - seconds
+    assert more == pytest.approx(0.3 * COSTS.phase_seconds(touch_up))
 
 
 def test_the_time_left_is_right_from_a_tenth_on(monkeypatch):

@@ -32,7 +32,7 @@ def test_triton_hashes_itself_in_one_thread_before_the_others_begin(monkeypatch)
         monkeypatch.setattr(compile_ahead._SmallModel, job, lambda _, job=job: (time.sleep(0.05), order.append(job)))
 
     with CompileAhead(PROFILES["compact"], CPU, "triton") as kernels:
-        kernels.finish(lambda: None)
+        kernels.finish(lambda *_: None)
 
     assert order[0] == "round_halves"
     assert set(order[1:]) == {"train_splats", "train_quantizers", "draw"}
@@ -48,7 +48,7 @@ def test_nothing_is_left_to_compile_in_a_fit(monkeypatch):
     """The kernels that the small calls compiled are those of training: no other signature comes up in a real step."""
     with CompileAhead(PROFILES["compact"], CPU, "numba") as kernels:
         kernels.start(FIELDS[:1])
-        kernels.finish(lambda: None)
+        kernels.finish(lambda *_: None)
     compiled = []
     compile_one = numba.core.registry.CPUDispatcher.compile
     monkeypatch.setattr(
@@ -70,7 +70,7 @@ def test_a_job_that_fails_says_so_in_the_log_alone(monkeypatch, caplog):
     monkeypatch.setattr(compile_ahead._SmallModel, "draw", lambda _: 1 / 0)
 
     with CompileAhead(PROFILES["compact"], CPU, "numba") as kernels:
-        kernels.finish(lambda: None)
+        kernels.finish(lambda *_: None)
 
     assert any("division by zero" in message for message in caplog.messages)
 
@@ -81,8 +81,8 @@ def test_waiting_is_reported_until_the_last_job_is_done(monkeypatch):
     monkeypatch.setattr(compile_ahead._SmallModel, "draw", lambda _: go_on.wait(30))
     waits = []
 
-    def on_wait() -> None:
-        waits.append(True)
+    def on_wait(n_compiled: int, n_parts: int) -> None:
+        waits.append((n_compiled, n_parts))
         if len(waits) == 3:
             go_on.set()
 
@@ -90,6 +90,10 @@ def test_waiting_is_reported_until_the_last_job_is_done(monkeypatch):
         kernels.finish(on_wait)
 
     assert len(waits) >= 3
+    # The two parts that train are there before the third, which draws.
+    assert waits == sorted(waits)
+    assert {n_parts for _, n_parts in waits} == {3}
+    assert waits[-1][0] <= 2
 
 
 def test_kernels_from_the_disk_are_not_said_to_be_compiled():
@@ -99,7 +103,7 @@ def test_kernels_from_the_disk_are_not_said_to_be_compiled():
     small.draw()
 
     with CompileAhead(PROFILES["compact"], CPU, "numba") as kernels:
-        kernels.finish(lambda: pytest.fail("it says so"))
+        kernels.finish(lambda *_: pytest.fail("it says so"))
 
 
 def test_the_reference_has_nothing_to_compile(monkeypatch):
@@ -107,4 +111,4 @@ def test_the_reference_has_nothing_to_compile(monkeypatch):
 
     with CompileAhead(PROFILES["compact"], CPU, "reference") as kernels:
         kernels.start(FIELDS)
-        kernels.finish(lambda: pytest.fail("it waits"))
+        kernels.finish(lambda *_: pytest.fail("it waits"))

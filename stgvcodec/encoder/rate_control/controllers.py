@@ -6,7 +6,7 @@ import logging
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from stgvcodec.encoder.presets import FieldSize
 from stgvcodec.encoder.rate_control.cost_model import MIN_GAUSSIANS, MOST_PER_PIXEL, SURPLUS
@@ -16,11 +16,15 @@ from stgvcodec.metrics import mean_psnr_db
 
 logger = logging.getLogger(__name__)
 
-# The first GoP is fitted again while it is further than this from its target, as a guess before any fit may be; up to
-# twice, since the slope is known only after the first refit. The last GoP is fitted again once if the mean is off by
-# more than this.
+# The first GoP is fitted again while it is further than this from its target, as a guess before any fit may be, and the
+# last one if the mean is off by more than this, or the second time if the target would be missed. Each has at most so
+# many fits: the slope is known only after the second.
 _REFIT_FIRST_DB = 1.0
 _REFIT_LAST_DB = 0.2
+_MOST_FITS = 3
+# Refits to expect of a GoP that is first and last, and of the first of several; the last of n GoPs has one in n cases
+# (docs/decisions/0008-rate-control.md).
+_EXPECTED_REFITS_ALONE, _EXPECTED_REFITS_FIRST = 1.0, 0.8
 # The first GoP gets the bytes of at least this many of the smallest models: with fewer, quality collapses and says
 # nothing about what more bytes give. The bytes of a retry differ from those before by at most this factor.
 _FIRST_HEADROOM = 3.0
@@ -29,6 +33,8 @@ _LARGEST_STEP = 8.0
 _CORRECTION_DB = 2.0
 # A quality that takes more Gaussians for each pixel than this cannot be had.
 _MOST_PER_PIXEL_FOR_QUALITY = 1.0
+# Bytes of a pixel of a raw frame.
+_RAW_BYTES = 3
 # A target counts as missed where the file is further from it than this.
 _SIZE_TOLERANCE_PERCENT = 2.0
 _QUALITY_TOLERANCE_DB = 0.3
@@ -86,7 +92,11 @@ class RateControl(ABC):
 
     def __init__(self, gops: GopTable, most_per_pixel: float) -> None:
         self.gops = gops
-        most = [gops.costs.bytes_at_density(most_per_pixel, length) for length in gops.lengths]
+        # Nobody wants more bytes than the frames themselves have.
+        most = [
+            min(gops.costs.bytes_at_density(most_per_pixel, length), _RAW_BYTES * gops.n_pixels * length)
+            for length in gops.lengths
+        ]
         self._maximum_bytes = [max(pair) for pair in zip(most, gops.minimum_bytes, strict=True)]
         self._n_largest = self._n_smallest = 0
 
@@ -111,6 +121,10 @@ class RateControl(ABC):
     def is_better(self, index: int, first: GopResult, second: GopResult) -> bool:
         """Whether the second of two results of a GoP is the one to keep."""
         return False
+
+    def expected_refits(self, index: int) -> float:
+        """Return how many fits more than one a GoP is expected to need, before the first of them."""
+        return 0.0
 
     @abstractmethod
     def _payload_bytes(self, index: int) -> float:
@@ -216,7 +230,8 @@ class QualityControl(RateControl):
         # the PSNR of those frames, dB.
         self._n_known = self._n_frames_known = 0
         self._sum_db = 0.0
-        self._n_tries: dict[int, int] = {}
+        # GoP that is fitted more than once -> bytes and PSNR of each of its fits, by bytes.
+        self._tries: dict[int, list[tuple[int, float]]] = {}
 
     def expected_bytes(self) -> int:
         """Return the size at which the profile's quality model, before any fit, expects the target."""
@@ -249,24 +264,19 @@ class QualityControl(RateControl):
         index, reached = plan.index, result.mean_psnr_db
         if reached is None:
             return None
-        error_db = abs(reached - self._wanted[index])
-        # A GoP's error counts in the mean by its share of the frames.
-        mean_error_db = error_db * plan.n_frames / self.gops.n_frames
-        is_last = index == len(self.gops) - 1
-        self._n_tries[index] = n_tries = self._n_tries.get(index, 0) + 1
-        if not (
-            (index == 0 and error_db > _REFIT_FIRST_DB and n_tries <= 2)
-            or (is_last and mean_error_db > _REFIT_LAST_DB and n_tries <= 1)
-        ):
+        tries = self._tries.setdefault(index, [])
+        tries.append((plan.target_bytes, reached))
+        tries.sort()
+        if len(tries) == _MOST_FITS or not self._is_to_be_refitted(index, tries):
             return None
         self._learn(plan, result)
-        payload_bytes = self._bytes_for(index, self._wanted[index])
+        payload_bytes = self._between(tries, self._wanted[index]) or self._bytes_for(index, self._wanted[index])
         least, most = plan.target_bytes / _LARGEST_STEP, plan.target_bytes * _LARGEST_STEP
         payload_bytes = self._within_limits(index, min(max(payload_bytes, least), most))
         if abs(payload_bytes / plan.target_bytes - 1.0) < _LEAST_CHANGE:
             return None
         logger.info(
-            "GoP %d has %.2f dB, wanted %.2f: fitted once more with %d bytes in place of %d, which doubles its time",
+            "GoP %d has %.2f dB, wanted %.2f: fitted once more with %d bytes in place of %d",
             index,
             reached,
             self._wanted[index],
@@ -274,6 +284,32 @@ class QualityControl(RateControl):
             plan.target_bytes,
         )
         return self._plan_for(index, payload_bytes)
+
+    def _is_to_be_refitted(self, index: int, tries: list[tuple[int, float]]) -> bool:
+        error_db = min(abs(reached - self._wanted[index]) for _, reached in tries)
+        if index == 0 and error_db > _REFIT_FIRST_DB:
+            return True
+        # A GoP's error counts in the mean by its share of the frames.
+        mean_error_db = error_db * self.gops.lengths[index] / self.gops.n_frames
+        most = _REFIT_LAST_DB if len(tries) == 1 else _QUALITY_TOLERANCE_DB
+        return index == len(self.gops) - 1 and mean_error_db > most
+
+    @staticmethod
+    def _between(tries: list[tuple[int, float]], wanted_db: float) -> float | None:
+        """Return the bytes at which a line through the fits next to a quality meets it; None if it is beyond all."""
+        for (fewer, low_db), (more, high_db) in pairwise(tries):
+            if low_db < wanted_db <= high_db:
+                return float(fewer * (more / fewer) ** ((wanted_db - low_db) / (high_db - low_db)))
+        return None
+
+    def expected_refits(self, index: int) -> float:
+        """Return how many fits more than one are expected: the model knows nothing of this video before the first."""
+        n = len(self.gops)
+        if n == 1:
+            return _EXPECTED_REFITS_ALONE
+        if index == 0:
+            return _EXPECTED_REFITS_FIRST
+        return 1.0 / n if index == n - 1 else 0.0
 
     def is_better(self, index: int, first: GopResult, second: GopResult) -> bool:
         """Whether the second result is nearer to what was wanted."""

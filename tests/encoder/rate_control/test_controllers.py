@@ -9,15 +9,19 @@ from fractions import Fraction
 from itertools import pairwise
 
 import pytest
+import torch
 from clips import moving_clip, noisy_clip, write_folder
 from rate_simulation import HEIGHT, TAGS, WIDTH, FakeFit, plain_content, simulated
 from track_clips import write_with_tracks
 
 from stgvcodec import EncodeConfig, encode, read_info
 from stgvcodec.bitstream.container.file_header import StreamHeader
+from stgvcodec.encoder import gop_scheduler
+from stgvcodec.encoder.rate_control import controllers
 from stgvcodec.encoder.rate_control.controllers import RateControl
 from stgvcodec.encoder.rate_control.cost_model import COST_MODELS
 from stgvcodec.encoder.rate_control.planner import rate_control
+from stgvcodec.encoder.step_costs import StepCosts
 from stgvcodec.errors import ConfigError
 from stgvcodec.evaluation.compare import compare
 
@@ -214,6 +218,68 @@ def test_a_psnr_that_the_smallest_model_exceeds_is_said(monkeypatch, tmp_path):
     report = simulated(monkeypatch, tmp_path, plain_content(60), fit, psnr_target=20.0, gop=20)
 
     assert re.search(r"above the target of 20: [23] of 3 GoPs are as small as they can be", report.shortfall)
+
+
+@pytest.mark.parametrize("slope", [1.4, 2.0, 5.0])
+@pytest.mark.parametrize("offset", [-3.0, 0.0, 5.0])
+def test_a_single_gop_meets_its_psnr_in_three_fits(monkeypatch, tmp_path, slope, offset):
+    """What two fits on both sides of a quality say of what lies between is worth more than what other videos said."""
+    fit = FakeFit(psnr_db=lambda index, bits_per_pixel: 30.0 + offset + slope * math.log2(bits_per_pixel))
+    report = simulated(monkeypatch, tmp_path, plain_content(20), fit, psnr_target=31.0, gop=20)
+
+    assert report.psnr_db == pytest.approx(31.0, abs=0.3)
+    assert len(fit.configs) <= 3
+
+
+def test_nothing_is_fitted_again_once_a_fit_is_near_enough(monkeypatch, tmp_path):
+    """Fits differ by chance: the second may be the worse one, and is not kept."""
+    reached = iter([31.25, 31.6, 31.0])
+    fit = FakeFit(psnr_db=lambda *_: next(reached))
+    report = simulated(monkeypatch, tmp_path, plain_content(20), fit, psnr_target=31.0, gop=20)
+
+    assert report.psnr_db == 31.25
+    assert len(fit.configs) == 2
+
+
+def test_no_gop_is_planned_larger_than_its_raw_frames(monkeypatch, tmp_path):
+    fit = FakeFit(psnr_db=lambda *_: 30.0)
+    report = simulated(monkeypatch, tmp_path, plain_content(1), fit, psnr_target=60.0)
+
+    assert max(config.target_bytes for _, config in fit.configs) == 3 * WIDTH * HEIGHT
+    assert "1 of 1 GoPs are as large as they can be" in report.shortfall
+
+
+@pytest.mark.parametrize(
+    ("reached", "shares"),
+    [
+        ([31.0], [0.25, 0.5, 1.0]),
+        ([33.0, 31.0], [0.25, 0.5, 0.75, 1.0, 1.0]),
+        ([35.0, 33.0, 31.0], [0.25, 0.5, 0.75, 1.0, 2.5 / 3, 1.0, 1.0]),
+    ],
+    ids=len,
+)
+def test_a_second_fit_is_expected_and_a_third_takes_back_what_was_shown(monkeypatch, tmp_path, reached, shares):
+    monkeypatch.setattr(gop_scheduler, "calibrate", lambda *_: StepCosts())
+    monkeypatch.setattr(controllers, "_EXPECTED_REFITS_ALONE", 1.0)
+    qualities, told, plans = iter(reached), [], []
+    made_up = FakeFit(psnr_db=lambda *_: next(qualities))
+
+    def fit(frames, config, seed, on_step, known, costs):
+        phase = config.preset.phases[-1]
+        on_step(phase, 1, 0.5, torch.ones(1))
+        on_step(phase, phase.n_steps, 1.0, torch.ones(1))
+        return made_up(frames, config, seed)
+
+    simulated(
+        monkeypatch, tmp_path, plain_content(20), fit, plans=plans, progress=told.append, psnr_target=31.0, gop=20
+    )
+    assert [progress.fraction for progress in told if progress.fraction] == pytest.approx(shares)
+
+    monkeypatch.setattr(controllers, "_EXPECTED_REFITS_ALONE", 0.0)
+    qualities = iter([31.0])
+    simulated(monkeypatch, tmp_path, plain_content(20), fit, plans=plans, psnr_target=31.0, gop=20)
+    with_second, without = (plan.expected_seconds for plan in plans)
+    assert with_second == pytest.approx(2 * without)
 
 
 def test_identical_frames_have_no_part_in_the_mean(monkeypatch, tmp_path):
