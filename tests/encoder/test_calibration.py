@@ -102,7 +102,7 @@ def test_a_touch_up_counts_by_how_often_there_is_one_and_gaussians_are_added_twi
     stages = fit_stages(config, 10, has_paths=True)
     touch_up = dataclasses.replace(stages[-1].phase, n_steps=stages[-1].phase.n_steps // 4)
     more = expected_fit_seconds(stages, config, costs) - seconds
-    assert more == pytest.approx(0.3 * COSTS.phase_seconds(touch_up))
+    assert more == pytest.approx(0.2 * COSTS.phase_seconds(touch_up))
 
 
 def test_the_time_left_is_right_from_a_tenth_on(monkeypatch):
