@@ -131,6 +131,59 @@ def test_nothing_is_lost_at_any_moment(whole: Whole, tmp_path: Path) -> None:
     logger.info("%d encodes were killed; they had finished %s GoPs", len(n_kept), sorted(n_kept))
 
 
+def processes_of(session: int) -> list[str]:
+    """The command lines of the processes of a session, but for those that have ended and are not reaped."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            state, _, _, number = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
+            if int(number) == session and state != "Z":
+                found.append((folder / "cmdline").read_text().replace("\0", " "))
+        except (OSError, ValueError):
+            continue
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are told by /proc")
+@pytest.mark.parametrize("moment", ["a node starts", "a GoP is finished"])
+def test_ctrl_c_leaves_nothing_of_ray(tmp_path: Path, moment: str) -> None:
+    """The terminal sends the signal to all processes; once is enough."""
+    pytest.importorskip("ray")
+    source = write_with_tracks(tmp_path / "clip.mkv", [], [], frames=moving_clip(30, 32, 32))
+    options = ["--preset", "draft", "--gop", "3", "--device", "cpu", "-q", "--gaussians", "20"]
+    command = [sys.executable, "-m", "stgvcodec", "encode", *options, str(source)]
+    destination, part = tmp_path / "a.stgv", tmp_path / "a.stgv.part"
+    process = subprocess.Popen(
+        [*command, str(destination), "--engine", "ray"],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # Where the tests are started with the signal ignored, the command would ignore it too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    is_there = part.exists if moment == "a GoP is finished" else lambda: "raylet" in " ".join(processes_of(process.pid))
+    while not is_there():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    with process.stderr:
+        said = process.stderr.read()
+    assert process.wait() == 128 + signal.SIGINT, said
+    left = f"kept in {part}: continue with --resume" if part.exists() else "unfinished output was removed"
+    assert said.splitlines()[-1].startswith("stgvcodec: error: interrupted by SIGINT; ")
+    assert said.endswith(f"{left}\n")
+    assert part.exists() == (moment == "a GoP is finished")
+    deadline = time.monotonic() + 20
+    while (found := processes_of(process.pid)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert found == []
+    assert subprocess.run([*command, str(destination), "--resume"], check=False).returncode == 0
+    whole = tmp_path / "whole.stgv"
+    assert subprocess.run([*command, str(whole)], check=False).returncode == 0
+    assert destination.read_bytes() == whole.read_bytes()
+
+
 @pytest.mark.slow
 def test_a_full_disk_loses_nothing(whole: Whole, tmp_path: Path) -> None:
     """Files may not become longer than a limit; whatever it is, what was finished is kept."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-import signal
 import threading
+from concurrent.futures import Future
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -19,7 +19,7 @@ from stgvcodec._version import __version__
 from stgvcodec.device import resolve_device
 from stgvcodec.encoder.encode_gop import GopPayload
 from stgvcodec.encoder.engines.gop_job import Check, GopJob, Tell, fit_gop
-from stgvcodec.errors import BackendUnavailableError, ConfigError, StgvError
+from stgvcodec.errors import BackendUnavailableError, CancelledError, ConfigError, StgvError
 from stgvcodec.media.shared_source import SharedSource
 from stgvcodec.progress import PROGRESS_INTERVAL_SECONDS
 
@@ -59,22 +59,45 @@ class RayTasks:
         self._ray: Any = ray
         # Sources that a worker cannot read.
         self._unshared: set[SharedSource] = set()
-        self._is_ours = not ray.is_initialized()
-        if self._is_ours:
-            handler = signal.getsignal(signal.SIGTERM)
-            try:
-                ray.init(address or None, log_to_driver=False, logging_level=logging.WARNING)
-            except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-                raise StgvError(f"--engine ray: no cluster answers ({error}); check its address") from error
-            finally:
-                # Ray sets its own, which would end this process before it has said what it leaves.
-                if handler is not None and threading.current_thread() is threading.main_thread():
-                    signal.signal(signal.SIGTERM, handler)
+        self._is_ours, self._is_over = not ray.is_initialized(), threading.Event()
+        self._connected: Future[None] = Future()
+        self._thread = threading.Thread(target=self._keep_connected, args=(address, device, backend, n_at_once))
+        self._thread.daemon = True
+        self._thread.start()
         try:
-            self._ask(device, backend, n_at_once)
+            self._connected.result()
         except BaseException:
-            self._disconnect()
+            self._is_over.set()
+            # Of a cluster elsewhere there is nothing here that would stay, and it may not answer for long.
+            if not (address or os.environ.get("RAY_ADDRESS", "")).startswith("ray://"):
+                self._thread.join()
             raise
+
+    def _keep_connected(self, address: str, device: str, backend: str, n_at_once: int) -> None:
+        """Connect, ask, and disconnect when all is over, in a thread that no signal interrupts.
+
+        Of a cluster that is half started, processes would stay; they end with the thread that started them. In the main
+        thread Ray's own code does not stand exceptions of signal handlers, and Ray would handle SIGTERM.
+        """
+        try:
+            if self._is_ours:
+                self._start(address)
+            self._ask(device, backend, n_at_once)
+        except BaseException as error:
+            self._disconnect()
+            self._connected.set_exception(error)
+            return
+        self._connected.set_result(None)
+        self._is_over.wait()
+        self._disconnect()
+
+    def _start(self, address: str) -> None:
+        # Ray warns of much that is none of a user's business, such as that this is not the main thread.
+        level = logging.WARNING if logger.isEnabledFor(logging.INFO) else logging.ERROR
+        try:
+            self._ray.init(address or None, log_to_driver=False, logging_level=level)
+        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+            raise StgvError(f"--engine ray: no cluster answers ({error}); check its address") from error
 
     def _ask(self, device: str, backend: str, n_at_once: int) -> None:
         """Ask the cluster what it has, and a task what it can do there."""
@@ -87,7 +110,7 @@ class RayTasks:
         self._task = self._ray.remote(_fitted).options(max_retries=_MOST_RETRIES, **share)
         probe = self._ray.remote(_answer).options(max_retries=_MOST_RETRIES, **share)
         kind = "cuda" if is_gpu else "cpu"
-        version, self.backend = self._result(probe.remote(kind, backend))
+        version, self.backend = self._awaited(probe.remote(kind, backend), self._end_if_over)
         if version != __version__:
             raise StgvError(f"the Ray cluster has stgvcodec {version}, expected {__version__}; install the same one")
         self.n_at_once = n_gpus * n_at_once if is_gpu else n_cpus
@@ -104,7 +127,8 @@ class RayTasks:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Disconnect from the cluster, or end it if it is of this process."""
-        self._disconnect()
+        self._is_over.set()
+        self._thread.join()
 
     def start(self, n_gops: int | None) -> None:
         """Do nothing: the cluster starts its processes."""
@@ -159,6 +183,10 @@ class RayTasks:
     def _disconnect(self) -> None:
         if self._is_ours:
             self._ray.shutdown()
+
+    def _end_if_over(self) -> None:
+        if self._is_over.is_set():
+            raise CancelledError("nobody waits for the cluster any more")
 
 
 def _answer(kind: str, backend: str) -> tuple[str, str]:

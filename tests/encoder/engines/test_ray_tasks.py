@@ -46,6 +46,7 @@ class FakeRay:
     """A cluster that runs a task when its result is asked for.
 
     Attributes:
+        connected: Set when `init` is to return.
         asked: Options of tasks, in the order in which they were asked for.
         answers: Function -> what it returns there, where it is not run here.
         cancelled: Tasks that were cancelled.
@@ -58,6 +59,8 @@ class FakeRay:
         self.resources, self.asked, self.cancelled, self.fitted = resources, [], [], []
         self.answers = {ray_tasks._answer: (__version__, "triton")}
         self.is_up = self.is_done = True
+        self.connected = threading.Event()
+        self.connected.set()
 
     def is_initialized(self) -> bool:
         return self.is_up
@@ -66,7 +69,9 @@ class FakeRay:
         if address == "ray://nowhere:10001":
             raise ConnectionError("ray client connection timeout")
         self.is_up = True
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        self.connected.wait()
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def shutdown(self) -> None:
         self.is_up = False
@@ -84,7 +89,10 @@ class FakeRay:
         return SimpleNamespace(options=options)
 
     def wait(self, tasks, timeout):
-        return (tasks, []) if self.is_done else ([], tasks)
+        if self.is_done:
+            return tasks, []
+        time.sleep(0.01)
+        return [], tasks
 
     def get(self, task):
         function, arguments = task
@@ -170,6 +178,56 @@ def test_a_cluster_is_connected_for_as_long_as_it_is_needed(cluster):
         RayTasks("ray://nowhere:10001", "auto", "auto", 4)
 
 
+class Ctrl(BaseException):
+    """What a handler of signals raises."""
+
+
+def raise_in_the_main_thread(*_: object) -> None:
+    raise Ctrl
+
+
+@pytest.mark.parametrize(("address", "waits"), [("", True), ("ray://head:10001", False)])
+def test_what_ends_the_connecting_leaves_no_half_of_a_cluster(cluster, address, waits):
+    """What Ray starts on this machine is waited for, and ended; what is elsewhere is not."""
+    cluster.is_up = False
+    cluster.connected.clear()
+
+    def interrupt() -> None:
+        while not cluster.is_up:
+            time.sleep(0.01)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+        if waits:
+            cluster.connected.set()
+
+    handler = signal.signal(signal.SIGUSR1, raise_in_the_main_thread)
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
+        with pytest.raises(Ctrl):
+            RayTasks(address, "auto", "auto", 4)
+    finally:
+        signal.signal(signal.SIGUSR1, handler)
+        thread.join()
+    assert cluster.is_up == (not waits)
+    # What connects late is disconnected.
+    cluster.connected.set()
+    while cluster.is_up:
+        time.sleep(0.01)
+
+
+def test_a_probe_that_nobody_waits_for_any_more_is_cancelled(cluster):
+    cluster.is_done = False
+    handler = signal.signal(signal.SIGUSR1, raise_in_the_main_thread)
+    timer = threading.Timer(0.2, signal.pthread_kill, (threading.main_thread().ident, signal.SIGUSR1))
+    timer.start()
+    try:
+        with pytest.raises(Ctrl):
+            RayTasks("", "auto", "auto", 4)
+    finally:
+        signal.signal(signal.SIGUSR1, handler)
+    assert len(cluster.cancelled) == 1
+
+
 def test_a_cluster_that_was_connected_before_stays_so(cluster):
     with RayTasks("", "auto", "auto", 4):
         pass
@@ -177,15 +235,15 @@ def test_a_cluster_that_was_connected_before_stays_so(cluster):
 
 
 def test_a_fit_that_is_not_wanted_any_more_is_cancelled(cluster):
-    cluster.is_done = False
-
     def check() -> None:
         if len(checks) == 3:
             raise CancelledError("enough")
         checks.append(1)
 
     checks: list[int] = []
-    with RayTasks("", "auto", "auto", 4) as engine, pytest.raises(CancelledError, match="enough"):
+    engine = RayTasks("", "auto", "auto", 4)
+    cluster.is_done = False
+    with engine, pytest.raises(CancelledError, match="enough"):
         engine.fit(make_job(), None, check)
     assert len(cluster.cancelled) == 1
 
