@@ -71,6 +71,7 @@ def encode_all(
         OutputError: the folder cannot be made, or a file is there.
         SomeFailedError: some videos were not encoded.
     """
+    from stgvcodec.encoder.complete_file import check_complete
     from stgvcodec.encoder.encode_several import encode_several, outputs_in
     from stgvcodec.media.durable import part_path
 
@@ -88,6 +89,12 @@ def encode_all(
     if resume:
         there = [pair for pair in pairs if pair[1].is_file() and not part_path(pair[1]).exists()]
         pairs = [pair for pair in pairs if pair not in there]
+        for pair in list(there):
+            try:
+                check_complete(pair[1], pair[0], **options)
+            except StgvError as error:
+                wrong[pair[0]] = error
+                there.remove(pair)
         if there and verbosity.level >= 0:
             click.echo(f"{output.counted(len(there), 'file')} complete already", err=True)
     else:

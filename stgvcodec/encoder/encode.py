@@ -205,7 +205,7 @@ def encode_by(
     ):
         _check_size(video)
         seen = video if masks is None else MaskedFrames(video, masks)
-        header = _stream_header(video, config)
+        header = stream_header(video, config, video.last_frame_duration())
         tracks = TrackWriter(video, selection)
         frames = TwiceRead(video, seen) if config.has_target else None
         control, carried_bytes = None, None
@@ -374,8 +374,9 @@ def _check_size(video: VideoReader) -> None:
         )
 
 
-def _stream_header(video: VideoReader, config: EncodeConfig) -> StreamHeader:
-    color, last = video.color, video.last_frame_duration()
+def stream_header(video: VideoReader, config: EncodeConfig, last_frame_duration: int = 0) -> StreamHeader:
+    """Return the header of the file that a video is encoded to."""
+    color = video.color
     return StreamHeader(
         width=video.width,
         height=video.height,
@@ -385,7 +386,7 @@ def _stream_header(video: VideoReader, config: EncodeConfig) -> StreamHeader:
         profile=config.profile,
         tool=f"stgvcodec {__version__}",
         sample_aspect_ratio=video.sample_aspect_ratio,
-        last_frame_duration=last if last <= LIMITS["pts_step"] else 0,
+        last_frame_duration=last_frame_duration if last_frame_duration <= LIMITS["pts_step"] else 0,
     )
 
 

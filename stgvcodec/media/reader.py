@@ -120,6 +120,15 @@ class VideoReader:
         count = "?" if self.n_frames is None else self.n_frames
         return f"VideoReader({self.name!r}, {self.width}x{self.height}, {self.frame_rate} fps, {count} frames)"
 
+    def frames_from(self, pts: int, *, lead_seconds: float = 0.0) -> Generator[VideoFrame, None, None]:
+        """Yield the frames from a timestamp on to the end of the source, as `frames_at` finds them."""
+        converter = ColorConverter()
+        with closing(self._source.pictures(pts - round(lead_seconds / self.time_base))) as pictures:
+            for decoded in pictures:
+                if decoded.pts >= pts:
+                    self._check_size(decoded)
+                    yield VideoFrame(self._convert(decoded, converter), decoded.pts)
+
     def frames_at(self, pts: Sequence[int], *, lead_seconds: float = 0.0) -> list[RgbImage]:
         """Return the frames of these timestamps, whether or not they are among those selected.
 
@@ -133,15 +142,12 @@ class VideoReader:
         Raises:
             InputVideoError: they are not all found, or the source is damaged.
         """
-        converter = ColorConverter()
         found: list[RgbImage] = []
-        with closing(self._source.pictures(pts[0] - round(lead_seconds / self.time_base))) as pictures:
-            for decoded in pictures:
-                if decoded.pts > pts[len(found)]:
+        with closing(self.frames_from(pts[0], lead_seconds=lead_seconds)) as frames:
+            for frame in frames:
+                if frame.pts != pts[len(found)]:
                     break
-                if decoded.pts == pts[len(found)]:
-                    self._check_size(decoded)
-                    found.append(self._convert(decoded, converter))
+                found.append(frame.rgb)
                 if len(found) == len(pts):
                     return found
         raise InputVideoError(f"{self.name}: has no frame of the timestamp {pts[len(found)]} where it was looked for")

@@ -109,6 +109,8 @@ class VideoFileSource:
                     f"{name}: got an interlaced frame, expected progressive video; deinterlace first, for example with "
                     f"ffmpeg -i {shlex.quote(self.name)} -vf yadif progressive.mp4"
                 )
+            if start is not None and decoded_pts is None:
+                raise InputVideoError(f"{self.name}: has no timestamps to find frames by")
             previous, pts = pts, pts + step if decoded_pts is None else decoded_pts
             if damage.n_read > 0 and pts <= previous:
                 if not self._keep_going:

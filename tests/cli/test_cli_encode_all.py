@@ -187,6 +187,27 @@ def test_resume_continues_what_was_begun_and_leaves_what_is_complete(cli, clips,
         assert (out / path.name).read_bytes() == path.read_bytes()
 
 
+def test_resume_tells_complete_files_of_other_sources(cli, clips, tmp_path: Path) -> None:
+    """One file is of a longer video, and one is no longer whole; the third is left as it is."""
+    out = tmp_path / "out"
+    assert cli("encode", *clips, "-o", out, *QUICK, "-q").code == 0
+    (clips[1] / "003.png").write_bytes((clips[1] / "002.png").read_bytes())
+    (out / "clip4.stgv").write_bytes(b"")
+
+    outcome = cli("encode", *clips, "-o", out, *QUICK, "--resume", "--json", tmp_path / "report.json")
+
+    assert outcome.code == 1
+    assert outcome.err.startswith("1 file complete already\n")
+    longer, cut, summary = error_lines(outcome.err)
+    assert longer.startswith(f"{clips[1]}: {out / 'clip3.stgv'}: is there, of another source or with other options: ")
+    assert cut.startswith(f"{clips[2]}: ")
+    assert summary == "2 of 3 videos were not encoded"
+    assert [each["path"] for each in json.loads((tmp_path / "report.json").read_text())["failed"]] == [
+        str(clips[1]),
+        str(clips[2]),
+    ]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("device", ["cpu", "cpu,cpu"])
 def test_a_signal_ends_all_and_what_is_complete_stays(clips, tmp_path: Path, device: str) -> None:
