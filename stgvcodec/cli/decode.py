@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import click
 
 from stgvcodec.cli import options, output, paths
 from stgvcodec.cli.exits import interruptible
-from stgvcodec.cli.hints import check_paths
+from stgvcodec.cli.hints import check_paths, known_address
 from stgvcodec.cli.overwriting import check_overwrite, overwrite_options
 from stgvcodec.cli.pipes import spooled
 from stgvcodec.cli.progress import shown_progress
@@ -64,16 +65,22 @@ def decode_command(
     A name such as frame_%04d.png (.jpg, .tif, .webp, .bmp) numbers images from 0.
 
     INPUT may be - or a named pipe. So may OUTPUT; the frames come as y4m then: stgvcodec decode in.stgv - | ffplay -
+    Where the package fsspec is installed, INPUT and a video file as OUTPUT may be addresses such as s3://bucket/a.mp4.
     """
     check_paths("decode", source, destination)
+    source_url, url = known_address(source), known_address(destination)
     output.check_json_path(json_path, source, destination)
     check_overwrite(source, destination, json_path, yes=yes, no=no)
     from stgvcodec.decoder.decode_file import decode
 
-    with spooled(source) as readable, shown_progress("decoding", verbosity) as progress, interruptible() as cancel:
+    with (
+        spooled(source) if source_url is None else nullcontext(source_url) as readable,
+        shown_progress("decoding", verbosity) as progress,
+        interruptible() as cancel,
+    ):
         report = decode(
             readable,
-            destination,
+            url or destination,
             **rendering,
             keep_going=keep_going,
             follow=follow,

@@ -115,7 +115,7 @@ def check_paths(command: str, source: Path, destination: Path) -> None:
             f"{source}: is encoded already; to do it anew, try: "
             f"stgvcodec decode {first} - | stgvcodec encode - {second}"
         )
-    if command != "encode" or known_address(source) is None:
+    if known_address(source) is None:
         check_address(source, f"stgvcodec {command} - {second}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -14,10 +15,10 @@ from stgvcodec.decoder.pictures import Pictures, nothing_taken
 from stgvcodec.decoder.shown_frames import as_they_are, as_they_come, at_rate
 from stgvcodec.decoder.video_decoder import VideoDecoder
 from stgvcodec.errors import BitstreamError, ConfigError, naming_memory
-from stgvcodec.media.addresses import is_url
+from stgvcodec.media.addresses import file_name, is_url, sent
 from stgvcodec.media.atomic import refuse_same_file
 from stgvcodec.media.colour import ColorTags
-from stgvcodec.media.output_formats import CodecOptions
+from stgvcodec.media.output_formats import VIDEO_SUFFIXES, CodecOptions
 from stgvcodec.media.selection import Crop, Selection, resized_aspect
 from stgvcodec.media.writer import check_suffix, open_writer
 from stgvcodec.progress import CancelToken, Progress, ProgressCallback, raise_if_set
@@ -31,7 +32,7 @@ class DecodeReport:
     """Result of `decode`.
 
     Attributes:
-        path: The video file or folder written.
+        path: The video file or folder written; an address as text.
         width: Width of the frames written, pixels.
         height: Height of the frames written, pixels.
         n_frames: Number of frames written.
@@ -43,7 +44,7 @@ class DecodeReport:
         backend: Name of the back end that rendered.
     """
 
-    path: Path
+    path: Path | str
     width: int
     height: int
     n_frames: int
@@ -83,7 +84,8 @@ def decode(
     Args:
         source: The `.stgv` file: its path, or its address such as "https://...", of which only what is needed is read.
         destination: A video file of one of the kinds that `open_writer` lists, or without a suffix a folder of PNGs. It
-            is moved into place when it is complete, over a file that is there.
+            is moved into place when it is complete, over a file that is there. Or an address such as "s3://bucket/a.mp4",
+            to which the complete video file is sent.
         scale: Output size over encoded size. The Gaussians are rendered at that size; nothing is resampled.
         size: Width and height to render at in place of a scale, pixels; pixels that are not square keep the shape in
             which pictures are displayed.
@@ -133,18 +135,23 @@ def decode(
     if follow and fps is not None:
         raise ConfigError("--fps needs the length of the video, which --follow does not know; leave out one of them")
     refuse_same_file(source, destination)
-    if is_url(destination):
-        raise ConfigError(f"{destination}: is an address, expected a path; decode to a file, and copy it there")
-    check_suffix(destination)
-    with VideoDecoder(
-        source,
-        device=device,
-        backend=backend,
-        keep_going=keep_going,
-        follow=follow,
-        max_memory=max_memory,
-        max_work=max_work,
-    ) as decoder:
+    url = destination if is_url(destination) else None
+    if url is None:
+        check_suffix(destination)
+    elif Path(file_name(url)).suffix.lower() not in VIDEO_SUFFIXES:
+        raise ConfigError(f"{url}: is an address, which takes a video file, {', '.join(VIDEO_SUFFIXES)}; name one")
+    with (
+        nullcontext(destination) if url is None else sent(url) as path,
+        VideoDecoder(
+            source,
+            device=device,
+            backend=backend,
+            keep_going=keep_going,
+            follow=follow,
+            max_memory=max_memory,
+            max_work=max_work,
+        ) as decoder,
+    ):
         if follow and decoder.is_complete:
             logger.warning("%s: is complete already, and decoded as it is; is it the file that is written now?", source)
         batches = as_they_come(decoder, selection, cancel)
@@ -154,7 +161,7 @@ def decode(
         if batch is None:
             raise ConfigError(nothing_taken(source, selection, decoder))
         header = decoder.header
-        carried = CarriedTracks(decoder, batch.start, selection, destination)
+        carried = CarriedTracks(decoder, batch.start, selection, path)
         if fps is None:
             shown = as_they_are(decoder, selection, batch, batches)
         else:
@@ -165,7 +172,7 @@ def decode(
         if size is not None:
             ratio = resized_aspect(ratio, (header.width, header.height), size)
         with open_writer(
-            destination,
+            path,
             width=width,
             height=height,
             frame_rate=shown.frame_rate,
@@ -189,7 +196,7 @@ def decode(
                 raise_if_set(cancel)
             carried.wait(cancel)
         return DecodeReport(
-            path=Path(destination),
+            path=url or Path(destination),
             width=width,
             height=height,
             n_frames=n_done,

@@ -57,7 +57,7 @@ EXTRAS: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType(
     {
         "rd": ("figures and BD-rates of stgvcodec rd", ("matplotlib", "scipy")),
         "vmaf": ("VMAF where ffmpeg does not measure it", ("imageio-ffmpeg",)),
-        "remote": ("addresses such as https:// for encode, and in Python for decoding", ("fsspec", "aiohttp")),
+        "remote": ("addresses such as https:// for encode, decode and VideoDecoder", ("fsspec", "aiohttp")),
         "ray": ("encode --engine ray", ("ray",)),
         "webdataset": ("stgvcodec.integrations in webdataset", ("webdataset",)),
         "imageio": ("stgvcodec.integrations in imageio", ("imageio",)),

@@ -94,7 +94,7 @@ def fetched(url: str) -> Iterator[Path]:
     """
     source = open_address(url, "rb")
     with tempfile.TemporaryDirectory(prefix="stgvcodec-") as folder:
-        path = Path(folder) / _name(url, "video")
+        path = Path(folder) / file_name(url, "video")
         try:
             with source as remote, path.open("wb") as copy:
                 shutil.copyfileobj(remote, copy, _COPY_BYTES)
@@ -114,9 +114,12 @@ def sent(url: str) -> Iterator[Path]:
     Raises:
         OutputError: it cannot be sent. The file stays then.
     """
-    destination = open_address(url, "wb")
+    try:
+        destination = open_address(url, "wb")
+    except OSError as error:
+        raise OutputError(f"{url}: cannot be written ({_told(error)}); check the address") from error
     folder = Path(tempfile.mkdtemp(prefix="stgvcodec-"))
-    path = folder / _name(url, "file")
+    path = folder / file_name(url, "file")
     is_kept = False
     try:
         yield path
@@ -131,7 +134,7 @@ def sent(url: str) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _name(url: str, otherwise: str) -> str:
+def file_name(url: str, otherwise: str = "") -> str:
     """Return the last part of an address, without what may follow it behind a question mark."""
     return re.split("[?#]", url)[0].rpartition("/")[2] or otherwise
 

@@ -91,7 +91,7 @@ def test_images_that_the_shell_has_listed_are_told_to_be_quoted(cli) -> None:
 )
 def test_swapped_arguments_and_addresses_are_recognised(cli, tmp_path, monkeypatch, arguments: str, said: str) -> None:
     monkeypatch.chdir(tmp_path)
-    # With fsspec `encode` takes the addresses that it knows.
+    # With fsspec `encode` and `decode` take the addresses that it knows.
     monkeypatch.setitem(sys.modules, "fsspec.registry", None)
     cli(*arguments.split()).assert_refused(2, re.escape(said))
     assert list(tmp_path.iterdir()) == []

@@ -9,6 +9,7 @@ import pickle
 import re
 import subprocess
 import sys
+import tempfile
 import threading
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,12 +17,14 @@ from pathlib import Path
 import fsspec
 import pytest
 import torch
+from clips import read_frames
 from gops import random_gop, write_gops
 
 import stgvcodec
 from stgvcodec import VideoDecoder
 from stgvcodec.bitstream import pack_gop
-from stgvcodec.errors import BitstreamError, ConfigError, InputVideoError, MissingFileError, StgvError
+from stgvcodec.cli import main
+from stgvcodec.errors import BitstreamError, ConfigError, InputVideoError, MissingFileError, OutputError, StgvError
 
 N_GOPS = 120
 
@@ -155,8 +158,40 @@ def test_info_and_decode_of_an_address(in_memory, server, tmp_path):
     assert stgvcodec.read_info(in_memory).n_frames == 2 * N_GOPS
     report = stgvcodec.decode(f"{server.url}/many.stgv", tmp_path / "out", selection=stgvcodec.Selection((2, 4)))
     assert report.n_frames == len(list((tmp_path / "out").glob("*.png"))) == 2
-    with pytest.raises(ConfigError, match=r"^memory://out\.mp4: is an address, expected a path"):
-        stgvcodec.decode(in_memory, "memory://out.mp4")
+
+
+def test_a_video_is_sent_to_an_address_when_it_is_complete(in_memory, tmp_path, capfd):
+    files = fsspec.filesystem("memory")
+    some = stgvcodec.Selection((2, 5))
+    report = stgvcodec.decode(in_memory, tmp_path / "a.y4m", selection=some)
+    assert stgvcodec.decode(in_memory, "memory://out/a.y4m", selection=some).path == "memory://out/a.y4m"
+    assert files.cat_file("/out/a.y4m") == report.path.read_bytes()
+    assert main(["decode", in_memory, "memory://out/b.mp4", "--frames", "0:4", "--device", "cpu", "--json", "-"]) == 0
+    assert '"path": "memory://out/b.mp4"' in capfd.readouterr().out
+    files.get_file("/out/b.mp4", str(tmp_path / "b.mp4"))
+    assert len(read_frames(tmp_path / "b.mp4")) == 4
+
+
+def test_nothing_is_sent_of_a_decode_that_fails(in_memory, monkeypatch, tmp_path):
+    files = fsspec.filesystem("memory")
+
+    def stop(progress) -> None:
+        raise KeyError("enough")
+
+    with pytest.raises(KeyError, match="enough"):
+        stgvcodec.decode(in_memory, "memory://out/c.y4m", progress=stop)
+    for name in ("folder", "frame_%04d.png", "c.stgv"):
+        with pytest.raises(ConfigError, match=rf"^memory://out/{name}: is an address, which takes a video file, .mp4"):
+            stgvcodec.decode(in_memory, f"memory://out/{name}")
+    assert not files.exists("/out/c.y4m")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(OutputError, match=r"^file:///proc/nowhere/c.y4m: cannot be written \(FileNotFoundError: "):
+        stgvcodec.decode(in_memory, "file:///proc/nowhere/c.y4m")
+    (tmp_path / "folder.y4m").mkdir()
+    with pytest.raises(OutputError, match=r"folder.y4m: cannot be written \(IsADirectoryError.*the complete file is "):
+        stgvcodec.decode(in_memory, f"file://{tmp_path}/folder.y4m", selection=stgvcodec.Selection((0, 2)))
+    (kept,) = tmp_path.glob("stgvcodec-*/folder.y4m")
+    assert len(read_frames(kept)) == 2
 
 
 def test_a_file_that_fsspec_opened_is_a_file(in_memory, frames):
