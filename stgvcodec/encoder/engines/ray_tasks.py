@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
 import logging
 import os
 import threading
+import time
 from concurrent.futures import Future
 from dataclasses import dataclass
 from types import TracebackType
@@ -18,7 +21,8 @@ import torch
 from stgvcodec._version import __version__
 from stgvcodec.device import resolve_device
 from stgvcodec.encoder.encode_gop import GopPayload
-from stgvcodec.encoder.engines.gop_job import Check, GopJob, Tell, fit_gop
+from stgvcodec.encoder.engines.gop_job import Check, FitProgress, GopJob, Tell, fit_gop
+from stgvcodec.encoder.engines.progress_board import ProgressBoard
 from stgvcodec.errors import BackendUnavailableError, CancelledError, ConfigError, StgvError
 from stgvcodec.media.shared_source import SharedSource
 from stgvcodec.progress import PROGRESS_INTERVAL_SECONDS
@@ -57,6 +61,7 @@ class RayTasks:
                 f"--engine ray: needs the package ray ({error}): pip install 'stgvcodec[ray]'"
             ) from error
         self._ray: Any = ray
+        self._numbers, self._progress = itertools.count(), _Progress(ray)
         # Sources that a worker cannot read.
         self._unshared: set[SharedSource] = set()
         self._is_ours, self._is_over = not ray.is_initialized(), threading.Event()
@@ -139,29 +144,37 @@ class RayTasks:
         return bool(free.get("GPU" if self.device.type == "cuda" else "CPU", 0) > 0)
 
     def fit(self, job: GopJob, tell: Tell | None, check: Check) -> GopPayload:
-        """Fit a GoP in a task. Nothing is told of it before it is done.
+        """Fit a GoP in a task.
 
         The task reads the frames itself where it can. Those of a source that one task could not read are sent.
 
         Raises:
             StgvError: one process after the other has ended.
         """
+        number, board = next(self._numbers), None if tell is None else self._progress.board()
+
+        def look() -> None:
+            check()
+            progress = None if tell is None else self._progress.of(number)
+            if tell is not None and progress is not None:
+                tell(progress)
+
         source = None if job.origin is None else job.origin.source
         if source is not None and source not in self._unshared:
-            answer = self._awaited(self._task.remote(_without_frames(job)), check)
+            answer = self._awaited(self._task.remote(_without_frames(job), board, number), look)
             if isinstance(answer, GopPayload):
                 return answer
             if source not in self._unshared:
                 logger.info("%s: its frames are sent to the workers, one of which says: %s", source.name, answer)
             self._unshared.add(source)
-        payload: GopPayload = self._awaited(self._task.remote(job), check)
+        payload: GopPayload = self._awaited(self._task.remote(job, board, number), look)
         return payload
 
-    def _awaited(self, task: Any, check: Check) -> Any:
-        """Wait for what a task returns."""
+    def _awaited(self, task: Any, look: Check) -> Any:
+        """Wait for what a task returns, and call a function meanwhile."""
         try:
             while True:
-                check()
+                look()
                 done, _ = self._ray.wait([task], timeout=PROGRESS_INTERVAL_SECONDS)
                 if done:
                     return self._result(task)
@@ -183,10 +196,48 @@ class RayTasks:
     def _disconnect(self) -> None:
         if self._is_ours:
             self._ray.shutdown()
+        else:
+            self._progress.end()
 
     def _end_if_over(self) -> None:
         if self._is_over.is_set():
             raise CancelledError("nobody waits for the cluster any more")
+
+
+class _Progress:
+    """What tasks tell of their fits, by way of an actor; where that dies nothing is told, until Ray has a new one."""
+
+    def __init__(self, ray: Any) -> None:
+        self._ray: Any = ray
+        self._board: Any = None
+        self._lock = threading.Lock()
+        self._asked, self._coming = 0.0, None
+        self._newest: dict[int, tuple[Any, ...]] = {}
+
+    def board(self) -> Any:
+        """Return the actor, which is started for the first fit that anybody wants to know of."""
+        with self._lock:
+            if self._board is None:
+                self._board = self._ray.remote(ProgressBoard).options(num_cpus=0, max_restarts=-1).remote()
+            return self._board
+
+    def end(self) -> None:
+        """End the actor."""
+        if self._board is not None:
+            self._ray.kill(self._board)
+
+    def of(self, number: int) -> FitProgress | None:
+        """Return what is new of a fit; it may be asked for by all threads, and asks the actor seldom."""
+        with self._lock, contextlib.suppress(self._ray.exceptions.RayError):
+            now = time.monotonic()
+            coming = self._coming
+            if coming is None and now - self._asked >= PROGRESS_INTERVAL_SECONDS:
+                self._asked, self._coming = now, self._board.take.remote()
+            elif coming is not None and self._ray.wait([coming], timeout=0)[0]:
+                self._coming = None
+                self._newest.update(self._ray.get(coming))
+        told = self._newest.pop(number, None)
+        return None if told is None else FitProgress(*told)
 
 
 def _answer(kind: str, backend: str) -> tuple[str, str]:
@@ -221,8 +272,18 @@ def _with_frames(unread: _UnreadJob) -> GopJob:
     return dataclasses.replace(job, frames=job.origin.read(known), known=known)
 
 
-def _fitted(job: GopJob | _UnreadJob) -> GopPayload | str:
-    """Fit a job on what Ray has given to the task that runs this; return why not where frames cannot be read here."""
+def _fitted(job: GopJob | _UnreadJob, board: Any, number: int) -> GopPayload | str:
+    """Fit a job on what Ray has given to the task that runs this; return why not where frames cannot be read here.
+
+    Args:
+        job: The job.
+        board: Actor that is told how far it is; None: nobody wants to know.
+        number: Number of the fit there.
+    """
+
+    def tell(progress: FitProgress) -> None:
+        board.tell.remote(number, dataclasses.astuple(progress))
+
     if isinstance(job, _UnreadJob):
         try:
             job = _with_frames(job)
@@ -233,7 +294,7 @@ def _fitted(job: GopJob | _UnreadJob) -> GopPayload | str:
         # One core was asked for.
         os.environ["STGV_THREADS"] = "1"
     config = dataclasses.replace(job.config, device=torch.device(kind))
-    return fit_gop(dataclasses.replace(job, config=config), None, _never)
+    return fit_gop(dataclasses.replace(job, config=config), None if board is None else tell, _never)
 
 
 def _never() -> None:

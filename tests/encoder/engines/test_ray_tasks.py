@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 import signal
 import sys
@@ -18,7 +19,7 @@ from fits import gop_config
 from stgvcodec import EncodeConfig, StgvError, encode
 from stgvcodec._version import __version__
 from stgvcodec.encoder.engines import ray_tasks
-from stgvcodec.encoder.engines.gop_job import GopJob, fit_gop
+from stgvcodec.encoder.engines.gop_job import FitProgress, GopJob, fit_gop
 from stgvcodec.encoder.engines.gop_origin import GopOrigin
 from stgvcodec.encoder.engines.ray_tasks import RayTasks
 from stgvcodec.encoder.fitted_gop import frames_crc
@@ -42,6 +43,27 @@ class RayTaskError(RayError):
         self.cause = cause
 
 
+class FakeActor:
+    """An actor, which answers at once, or not at all any more."""
+
+    def __init__(self, cluster: FakeRay, held: object) -> None:
+        self._cluster, self._held = cluster, held
+
+    def __getattr__(self, name: str) -> SimpleNamespace:
+        def call(*arguments: object) -> tuple:
+            if self not in self._cluster.actors:
+                return died, ()
+            answer = getattr(self._held, name)(*arguments)
+            return lambda: answer, ()
+
+        return SimpleNamespace(remote=call)
+
+
+def died() -> None:
+    """Stand for the answer of an actor that is not there."""
+    raise RayError("the actor died")
+
+
 class FakeRay:
     """A cluster that runs a task when its result is asked for.
 
@@ -51,12 +73,13 @@ class FakeRay:
         answers: Function -> what it returns there, where it is not run here.
         cancelled: Tasks that were cancelled.
         fitted: Arguments and answers of the tasks that fitted GoPs.
+        actors: Actors that run.
     """
 
     exceptions = SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError)
 
     def __init__(self, **resources: float) -> None:
-        self.resources, self.asked, self.cancelled, self.fitted = resources, [], [], []
+        self.resources, self.asked, self.cancelled, self.fitted, self.actors = resources, [], [], [], []
         self.answers = {ray_tasks._answer: (__version__, "triton")}
         self.is_up = self.is_done = True
         self.connected = threading.Event()
@@ -82,14 +105,27 @@ class FakeRay:
     available_resources = cluster_resources
 
     def remote(self, function):
+        if isinstance(function, type):
+            return SimpleNamespace(options=lambda **_: SimpleNamespace(remote=self.start_actor(function)))
+
         def options(**options):
             self.asked.append((function, options))
             return SimpleNamespace(remote=lambda *arguments: (function, arguments))
 
         return SimpleNamespace(options=options)
 
+    def start_actor(self, kind):
+        def start() -> FakeActor:
+            self.actors.append(FakeActor(self, kind()))
+            return self.actors[-1]
+
+        return start
+
+    def kill(self, actor) -> None:
+        self.actors.remove(actor)
+
     def wait(self, tasks, timeout):
-        if self.is_done:
+        if self.is_done or timeout == 0:
             return tasks, []
         time.sleep(0.01)
         return [], tasks
@@ -102,7 +138,8 @@ class FakeRay:
         if answer is not None:
             return answer
         answer = function(*arguments)
-        self.fitted.append((arguments, answer))
+        if function is ray_tasks._fitted:
+            self.fitted.append((arguments, answer))
         return answer
 
     def cancel(self, task, force):
@@ -248,6 +285,46 @@ def test_a_fit_that_is_not_wanted_any_more_is_cancelled(cluster):
     assert len(cluster.cancelled) == 1
 
 
+def test_what_tasks_tell_comes_from_the_actor_that_they_tell_it(cluster, monkeypatch):
+    """An actor that dies is missed by nobody; it ends with the engine."""
+    monkeypatch.setattr(ray_tasks, "PROGRESS_INTERVAL_SECONDS", 0.001)
+    told, n_looks = [], 0
+
+    def tell_and_die() -> None:
+        nonlocal n_looks
+        n_looks += 1
+        if n_looks <= 2:
+            board.tell.remote(n_looks, dataclasses.astuple(FitProgress("joint", n_looks, 9, 0.5, 30.0)))
+        if n_looks == 9:
+            cluster.actors.clear()
+        if n_looks == 20:
+            raise CancelledError("enough")
+
+    engine = RayTasks("", "auto", "auto", 4)
+    with engine:
+        engine.fit(make_job(), None, no_check)
+        assert cluster.actors == []
+        board = engine._progress.board()
+        cluster.is_done = False
+        # The fit before had the number 0.
+        with pytest.raises(CancelledError, match="enough"):
+            engine.fit(make_job(), told.append, tell_and_die)
+        assert told == [FitProgress("joint", 1, 9, 0.5, 30.0)]
+        cluster.actors.append(board)
+    assert cluster.actors == []
+
+
+def test_a_task_tells_its_board(cluster):
+    cluster.answers[ray_tasks._answer] = (__version__, "numba")
+    with RayTasks("", "cpu", "auto", 4) as engine:
+        engine.fit(make_job(), lambda _: None, no_check)
+        (actor,) = cluster.actors
+        ((number, told),) = actor._held.take().items()
+    last = FitProgress(*told)
+    assert (number, last.step) == (0, last.n_steps)
+    assert 0.5 < last.share <= 1.0
+
+
 def test_what_a_task_raises_is_raised_here(cluster):
     cluster.answers[ray_tasks._fitted] = RayTaskError(StgvError("not enough memory"))
     with RayTasks("", "auto", "auto", 4) as engine, pytest.raises(StgvError, match="not enough memory"):
@@ -274,7 +351,7 @@ def test_frames_are_read_by_the_task_where_it_can(cluster, tmp_path, masked):
     with RayTasks("", "cpu", "auto", 4) as engine:
         payload = engine.fit(job, None, no_check)
     assert payload.bytes == fit_gop(job, None, no_check).bytes
-    (((sent,), _),) = cluster.fitted
+    (((sent, *_), _),) = cluster.fitted
     assert isinstance(sent, ray_tasks._UnreadJob)
     assert (sent.masks is None) == (not masked)
     # Masks take a bit for each pixel.
@@ -290,7 +367,7 @@ def test_frames_that_a_task_cannot_read_are_sent_from_then_on(cluster, tmp_path,
     with RayTasks("", "cpu", "auto", 4) as engine, caplog.at_level("INFO", ray_tasks.__name__):
         payloads = [engine.fit(job, None, no_check) for _ in range(2)]
     assert {payload.bytes for payload in payloads} == {fit_gop(job, None, no_check).bytes}
-    assert [type(sent) for (sent,), _ in cluster.fitted] == [ray_tasks._UnreadJob, GopJob, GopJob]
+    assert [type(sent) for (sent, *_), _ in cluster.fitted] == [ray_tasks._UnreadJob, GopJob, GopJob]
     (line,) = caplog.messages
     assert line.startswith(f"{path}: its frames are sent to the workers, one of which says: {path}: does not exist")
 
@@ -311,13 +388,13 @@ def test_two_nodes_of_which_one_dies_write_the_file_of_one_machine(tmp_path, mon
 
     begun, fitted = tmp_path / "begun", ray_tasks._fitted
 
-    def told(job):
+    def told(job, *arguments):
         node = ray.get_runtime_context().get_node_id()
         with begun.open("a") as file:
             file.write(f"{job.index} {node}\n")
         if node == doomed:
             time.sleep(300)
-        return fitted(job)
+        return fitted(job, *arguments)
 
     def kill_the_second() -> None:
         while not (begun.exists() and doomed in begun.read_text()):
@@ -364,10 +441,10 @@ def test_frames_are_sent_to_a_cluster_only_where_it_cannot_read_them(tmp_path, m
     ray = pytest.importorskip("ray")
     told, fitted = tmp_path / "told", ray_tasks._fitted
 
-    def telling(job):
+    def telling(job, *arguments):
         with told.open("a") as file:
             file.write(f"{type(job).__name__} {len(pickle.dumps(job))}\n")
-        return fitted(job)
+        return fitted(job, *arguments)
 
     monkeypatch.setattr(ray_tasks, "_fitted", telling)
     config, masks = EncodeConfig(preset="tiny", bpp_target=6.0, gop=2), np.zeros((64, 96), np.uint8)
@@ -375,14 +452,32 @@ def test_frames_are_sent_to_a_cluster_only_where_it_cannot_read_them(tmp_path, m
     path = write_video(moving_clip(8, 96, 64), tmp_path / "a.mkv", [40 * t for t in range(8)])
     encode(path, tmp_path / "alone.stgv", config=config, mask=masks, device="cpu", jobs=4)
     frame_bytes, sent = 2 * 96 * 64 * 3, {}
+    steps, start_board = [], ray_tasks._Progress.board
+
+    def watch(progress) -> None:
+        if progress.step:
+            steps.append(progress.step)
+
+    def board_that_dies(progress):
+        board = start_board(progress)
+        if not path.exists():
+            ray.kill(board, no_restart=True)
+        return board
+
+    monkeypatch.setattr(ray_tasks._Progress, "board", board_that_dies)
     try:
         ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
         for name, on_plan in (("seen", lambda _: None), ("gone", lambda _: path.unlink())):
             destination = tmp_path / f"{name}.stgv"
-            encode(path, destination, config=config, mask=masks, device="cpu", engine="ray", plan=on_plan)
+            encode(
+                path, destination, config=config, mask=masks, device="cpu", engine="ray", plan=on_plan, progress=watch
+            )
             assert destination.read_bytes() == (tmp_path / "alone.stgv").read_bytes()
             sent[name] = [(kind, int(size)) for kind, size in map(str.split, told.read_text().splitlines())]
             told.unlink()
+            # Steps come by way of an actor; without it the encode goes on.
+            assert bool(steps) == (name == "seen")
+            steps.clear()
     finally:
         ray.shutdown()
     assert all(kind == "_UnreadJob" and size < frame_bytes / 4 for kind, size in sent["seen"])
