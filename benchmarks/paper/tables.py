@@ -141,7 +141,8 @@ TABLES = {
             "Table III: inpainting",
             f"Five random 50x50 masks a frame (44x44 at 640 rows), the same for all rows, are left out of the loss, as "
             f"`encode --mask` leaves them out. PSNR is over whole frames, as the paper's baseline shows, and over the "
-            f"masked pixels alone. {_SIZES} {_V1}",
+            f"masked pixels alone. Since decision 0027 ours completes them from other frames before the fit, which is "
+            f"not so in rows at commit 70b6e0f or b71254b, nor ever in profile `paper`. {_SIZES} {_V1}",
             (
                 Row("masked, black", "none", "Baseline"),
                 Row("D2GV's field", "positional, no key frame", "D2GV"),

@@ -92,8 +92,8 @@ def encode(
         config: Options of the encoder; by default those of preset "medium".
         selection: Frames and part of the picture to encode, and what is carried beside them.
         mask: Pixels to ignore, those that are not 0: an image, a folder of images or a video, by its path, or an array
-            or tensor, [H, W] or [T, H, W], bool or uint8. They have no part in the fit, nor in any figure, and a
-            decoder fills them in. A single mask is that of every frame; others are those of the frames of the whole
+            or tensor, [H, W] or [T, H, W], bool or uint8. What they hold has no part in the fit, nor in any figure, and
+            a decoder fills them in. A single mask is that of every frame; others are those of the frames of the whole
             source.
         matrix: Colour matrix in place of the one that the source is tagged with: "bt601", "bt709" or "bt2020".
         fps: Frames a second, of frames without times and of folders of images (by default 24).

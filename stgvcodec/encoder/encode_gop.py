@@ -23,6 +23,7 @@ from stgvcodec.encoder.profiles import PROFILES, Profile
 from stgvcodec.encoder.size_control import finish, resize_to, set_target_bits
 from stgvcodec.encoder.step_costs import StepCosts
 from stgvcodec.errors import StgvError
+from stgvcodec.fit.completion import completed
 from stgvcodec.fit.initialization import initial_gaussians
 from stgvcodec.fit.paths import Paths, borders, follow_paths
 from stgvcodec.fit.phases import Phase, cut
@@ -191,7 +192,8 @@ def encode_gop(
         seed: Seed of everything random.
         on_step: Called after each optimiser step.
         known: Pixels that count, in the loss and in the figures; None: all. At others `frames` should be smooth, as
-            `media.masks.filled` makes them. [T, H, W] bool.
+            `media.masks.filled` makes them; some of these count in the loss if the profile completes them. [T, H, W]
+            bool.
         costs: What the parts of the fit cost, by which `on_step` is told the share of the work that is done.
 
     Returns:
@@ -221,7 +223,7 @@ def encode_gop(
         gop = finish(
             trainer,
             target_bytes,
-            measure=lambda payload: _decoded_psnr_db(payload, trainer.frames, trainer.known, config),
+            measure=lambda payload: _decoded_psnr_db(payload, trainer.frames, _on_device(known, config), config),
             touch_up=lambda: trainer.run(last, work.touch_up(last)),
             fills=is_rated,
         )
@@ -361,8 +363,10 @@ def make_trainer(
     )
     spec = GopSpec(width, height, n_frames, n_initial, field_dimensions)
     rng = np.random.default_rng(seed)
-    pictures = torch.from_numpy(frames).to(config.device)
+    pictures, counted = torch.from_numpy(frames).to(config.device), _on_device(known, config)
     key_frame = choose_key_frame(frames, config.key_frame)
+    if counted is not None and config.profile.completes:
+        pictures, counted = completed(pictures, counted)
     paths = _paths(pictures, key_frame, config)
     gaussians = initial_gaussians(
         pictures[key_frame] / 255.0,
@@ -383,8 +387,12 @@ def make_trainer(
         rng=rng,
         backend=config.backend,
         paths=paths,
-        known=None if known is None else torch.from_numpy(known).to(config.device),
+        known=counted,
     )
+
+
+def _on_device(known: npt.NDArray[np.bool_] | None, config: GopConfig) -> Tensor | None:
+    return None if known is None else torch.from_numpy(known).to(config.device)
 
 
 def _paths(pictures: Tensor, key_frame: int, config: GopConfig) -> Paths | None:

@@ -18,12 +18,14 @@ class Profile:
         at_once: Whether fine-tuning has all quantisers on from its first step, with learning rates of its own, or
             switches them on one after the other, with the preset's.
         has_shape_head: Whether the deformation field changes the shapes of the Gaussians, which the paper's does not.
+        completes: Whether masked pixels are trained on too, with what `fit.completion` puts there.
     """
 
     name: str
     quantizers: QuantizerConfig
     at_once: bool
     has_shape_head: bool
+    completes: bool
 
     def with_codebooks(self, n_stages: int, size: int) -> Profile:
         """Return the profile with these sizes of codebooks for the colours, if it has codebooks."""
@@ -46,8 +48,9 @@ PROFILES = {
             ),
             at_once=True,
             has_shape_head=True,
+            completes=True,
         ),
-        Profile("paper", _PAPER, at_once=False, has_shape_head=False),
+        Profile("paper", _PAPER, at_once=False, has_shape_head=False, completes=False),
     )
 }
 """Profiles by their name; the first is the default."""

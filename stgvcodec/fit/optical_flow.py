@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, grid_sample, interpolate, pad
@@ -17,25 +19,26 @@ _NOISE = 5e-3
 
 
 @torch.no_grad()
-def optical_flow(before: Tensor, after: Tensor) -> Tensor:
+def optical_flow(before: Tensor, after: Tensor, known: tuple[Tensor, Tensor] | None = None) -> Tensor:
     """Estimate where the points of some pictures lie in others.
 
     Args:
         before: First picture of each pair, luma in [0, 1]. [P, 1, h, w] float32.
         after: Second picture of each pair, luma in [0, 1]. [P, 1, h, w] float32.
+        known: Share of each pixel of both pictures that is known; None: all of all. What is not known tells nothing of
+            motion, and moves as what is around it. [P, 1, h, w] float32 each.
 
     Returns:
         Displacements (x, y), pixels: before(p) is about after(p + flow(p)). [P, 2, h, w] float32.
     """
-    pyramid = [(before, after)]
+    pyramid = [(before, after, *(known or ()))]
     while min(pyramid[-1][0].shape[2:]) >= 2 * _COARSEST:
-        a, b = pyramid[-1]
-        pyramid.append((avg_pool2d(a, 2), avg_pool2d(b, 2)))
+        pyramid.append(tuple(avg_pool2d(each, 2) for each in pyramid[-1]))
     flow = torch.zeros_like(pyramid[-1][0]).repeat(1, 2, 1, 1)
-    for a, b in reversed(pyramid):
+    for a, b, *shares in reversed(pyramid):
         flow = _enlarged(flow, a.shape[3], a.shape[2])
         for _ in range(_ITERATIONS):
-            flow = _refined(a, b, flow)
+            flow = _refined(a, b, flow, shares)
     return flow
 
 
@@ -44,12 +47,15 @@ def _enlarged(flow: Tensor, width: int, height: int) -> Tensor:
     return torch.stack((u * (width / flow.shape[3]), v * (height / flow.shape[2])), dim=1)
 
 
-def _refined(a: Tensor, b: Tensor, flow: Tensor) -> Tensor:
+def _refined(a: Tensor, b: Tensor, flow: Tensor, shares: Sequence[Tensor]) -> Tensor:
     """Refine the flow by one Gauss-Newton step of every window, of at most a pixel, and smooth it."""
-    warped, is_inside = _warped(b, flow)
+    warped, is_inside = warped_by(flow, b)
     gx, gy = _gradients(0.5 * (a + warped))
     difference = (warped - a) * is_inside
     terms = torch.cat((gx * gx, gx * gy, gy * gy, gx * difference, gy * difference), dim=1)
+    if shares:
+        known_before, known_after = shares
+        terms = terms * torch.minimum(known_before, warped_by(flow, known_after)[0])
     xx, xy, yy, xd, yd = torch.split(_windowed(terms), 1, dim=1)
     xx, yy = xx + _NOISE, yy + _NOISE
     determinant = xx * yy - xy * xy
@@ -60,8 +66,16 @@ def _refined(a: Tensor, b: Tensor, flow: Tensor) -> Tensor:
     return _windowed(weight * flow) / _windowed(weight)
 
 
-def _warped(pictures: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
-    """Sample the pictures at p + flow(p), and tell where that position lies inside them."""
+def warped_by(flow: Tensor, pictures: Tensor) -> tuple[Tensor, Tensor]:
+    """Sample the pictures at p + flow(p), and tell where that position lies inside them.
+
+    Args:
+        flow: Displacements (x, y), pixels. [P, 2, h, w] float32.
+        pictures: The pictures. [P, C, h, w] float32.
+
+    Returns:
+        The samples [P, C, h, w], and whether each position p + flow(p) is inside [P, 1, h, w].
+    """
     height, width = flow.shape[2:]
     x = torch.arange(width, device=flow.device) + flow[:, 0] + 0.5
     y = torch.arange(height, device=flow.device)[:, None] + flow[:, 1] + 0.5

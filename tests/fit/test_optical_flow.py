@@ -59,3 +59,23 @@ def test_a_flat_picture_of_any_size_stays_where_it_is(width, height):
 
     assert flow.shape == (2, 2, height, width)
     assert float(flow.abs().max()) < 1e-3
+
+
+def test_what_is_not_known_moves_as_what_is_around_it():
+    x, y = positions(120, 80)
+    shift = (3.0, -2.0)
+    before, after = picture(x, y), picture(x - shift[0], y - shift[1])
+    shares = torch.ones(2, 1, 1, 80, 120)
+    # Each picture has a hole of its own, with a mean of the picture in it.
+    for each, share, left in ((before, shares[0], 40), (after, shares[1], 52)):
+        hole = (..., slice(30, 50), slice(left, left + 20))
+        each[hole], share[hole] = each.mean(), 0.0
+    expected = torch.tensor(shift)[:, None, None]
+
+    errors = [
+        float((optical_flow(before, after, known)[0] - expected)[:, 30:50, 40:72].norm(dim=0).mean())
+        for known in (None, (shares[0], shares[1]))
+    ]
+
+    assert errors[0] > 1.5
+    assert errors[1] < 0.5, errors
