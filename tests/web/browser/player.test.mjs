@@ -606,6 +606,15 @@ describe('the player', { skip: noBrowser }, () => {
     }
   }
 
+  test('a phone on its side has one row of controls', async () => {
+    await open('/web/index.html?src=/compact.stgv', { viewport: { width: PHONE.height, height: PHONE.width } });
+    await until('player.currentFrame === 0');
+    const rows = await on(`const buttons = [...player.shadowRoot.querySelectorAll('#controls button')];
+      return new Set(buttons.map((button) => button.getBoundingClientRect()).filter((box) => box.width)
+        .map((box) => Math.round(box.top + box.bottom))).size;`);
+    assert.equal(rows, 1);
+  });
+
   test('the shipped clip plays with its sound', async () => {
     server.files.set('/bunny.stgv', shippedClip);
     await open('/web/index.html?src=/bunny.stgv', { viewport: { width: 1000, height: 760 } });
