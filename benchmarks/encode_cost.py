@@ -5,10 +5,11 @@
     python benchmarks/encode_cost.py devices --device cuda:0,1,2,3 --csv benchmarks/data/encode_devices.csv
     python benchmarks/encode_cost.py figure CSV [CSV ...] --figure results/encode_cost.png
 
-`cost` encodes parts of Big Buck Bunny with preset `fast` and GoPs of 10, each in a process of its own: on a CPU the cost
-is the CPU time of the whole command, on a GPU the time of the fits. `devices` encodes a film, the clip over and over,
-with the first one, two, four and so on of the devices, and sets the time of each against that of one. `figure` draws
-the rows of both, fits cost = start + rate x frames x pixels, and says what a thousand hours of 1080p take by that.
+`cost` encodes parts of Big Buck Bunny with preset `fast` and GoPs of 10, each in a process of its own: on a CPU the
+cost is the CPU time of the whole command, on a GPU the time of the fits. `devices` encodes a film, the clip over and
+over, with the first one, two, four and so on of the devices, and sets the time of each against that of one. `figure`
+draws the rows of both, fits cost = start + frames x (a frame's + a pixel's x pixels), and says what a thousand hours of
+1080p take by that.
 """
 
 from __future__ import annotations
@@ -37,8 +38,17 @@ COLUMNS = ("run", "frames", "width", "height", "devices", "gops", "seconds", "cp
 FRAMES = (10, 20, 40)
 SIZES = {"cpu": ((160, 90), (320, 180), (640, 360)), "cuda": ((640, 360), (1280, 720), (1920, 1080))}
 ENCODER = ("--preset", "fast", "--gop", "10", "--no-scene-cut", "--no-audio", "-q", "-y")
-# A thousand hours of 1080p.
-FAR = 1000 * 3600 * 24 * 1920 * 1080
+COLORS = ("#00306e", "#8c2d04", "#6e6e6e")
+# Frames of a thousand hours, at 24 a second, and pixels of 1080p.
+FAR_FRAMES, FAR_PIXELS = 1000 * 3600 * 24, 1920 * 1080
+
+
+class Point(NamedTuple):
+    """What an encode of so many frames of so many pixels took, s."""
+
+    frames: int
+    pixels: int
+    taken: float
 
 
 class Cost(NamedTuple):
@@ -95,21 +105,24 @@ def _written(cost: Cost) -> tuple[str, str, str]:
 def draw(paths: Sequence[Path], figure_path: Path | None) -> None:
     """Fit and print the cost by device, and draw it beside the speed on several devices."""
     rows = [row for path in paths for row in csv.DictReader(path.open())]
-    costs: dict[str, list[tuple[int, float]]] = {}
-    for row in rows:
-        if row["run"] == "cost":
-            n_pixels = int(row["frames"]) * int(row["width"]) * int(row["height"])
-            taken = float(row["cpu_seconds" if row["devices"] == "cpu" else "seconds"])
-            costs.setdefault(row["device"], []).append((n_pixels, taken))
-    fits = {device: _fit(points) for device, points in costs.items()}
-    for device, (start, rate) in fits.items():
-        off = max(abs((start + rate * n) / taken - 1) for n, taken in costs[device])
-        print(f"{device}: {start:.2f} s + {1e6 * rate:.3f} us a pixel of a frame, within {100 * off:.0f} %;")
-        print(f"  a thousand hours of 1080p at 24 frames a second: {rate * FAR / 3600:,.0f} hours of it")
+    costs: dict[str, list[Point]] = {}
     films: dict[str, list[tuple[int, float]]] = {}
     for row in rows:
-        if row["run"] == "devices":
+        if row["run"] == "cost":
+            taken = float(row["cpu_seconds" if row["devices"] == "cpu" else "seconds"])
+            point = Point(int(row["frames"]), int(row["width"]) * int(row["height"]), taken)
+            costs.setdefault(row["device"], []).append(point)
+        else:
             films.setdefault(row["device"], []).append((row["devices"].count(",") + 1, float(row["seconds"])))
+    fits = {device: _fit(points) for device, points in costs.items()}
+    for device, fit in fits.items():
+        off = max(abs(_expected(fit, n, pixels) / taken - 1) for n, pixels, taken in costs[device])
+        start, of_frame, of_pixel = fit
+        print(
+            f"{device}: {start:.2f} s + frames x ({1e3 * of_frame:.1f} ms + {1e6 * of_pixel:.3f} us x pixels), ", end=""
+        )
+        hours = FAR_FRAMES * (of_frame + of_pixel * FAR_PIXELS) / 3600
+        print(f"within {100 * off:.0f} %; a thousand hours of 1080p take {hours:,.0f} hours of it")
     speeds = {device: [(n, times[0][1] / taken) for n, taken in times] for device, times in films.items()}
     for device, points in speeds.items():
         for n, speed in points[1:]:
@@ -118,41 +131,55 @@ def draw(paths: Sequence[Path], figure_path: Path | None) -> None:
         _draw(costs, fits, speeds, figure_path)
 
 
-def _fit(points: Sequence[tuple[int, float]]) -> tuple[float, float]:
-    """Fit start and rate by least squares of relative errors."""
-    n_pixels, taken = np.array(points, float).T
-    start, rate = np.linalg.lstsq(np.stack([1 / taken, n_pixels / taken], 1), np.ones(len(taken)), rcond=None)[0]
-    return float(start), float(rate)
+def _fit(points: Sequence[Point]) -> tuple[float, float, float]:
+    """Fit start, a frame's cost and a pixel's by least squares of relative errors."""
+    frames, pixels, taken = np.array(points, float).T
+    terms = np.stack([np.ones_like(taken), frames, frames * pixels], 1) / taken[:, None]
+    start, of_frame, of_pixel = np.linalg.lstsq(terms, np.ones_like(taken), rcond=None)[0]
+    return float(start), float(of_frame), float(of_pixel)
+
+
+def _expected(fit: tuple[float, float, float], frames: int, pixels: int) -> float:
+    start, of_frame, of_pixel = fit
+    return start + frames * (of_frame + of_pixel * pixels)
 
 
 def _draw(
-    costs: dict[str, list[tuple[int, float]]],
-    fits: dict[str, tuple[float, float]],
+    costs: dict[str, list[Point]],
+    fits: dict[str, tuple[float, float, float]],
     speeds: dict[str, list[tuple[int, float]]],
     path: Path,
 ) -> None:
     import matplotlib
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
+    panels = [*costs, *(["speed"] if speeds else [])]
     with matplotlib.rc_context(FONT):
-        figure = Figure(figsize=(7.16 if speeds else 3.6, 2.5), layout="constrained")
-        axes = np.atleast_1d(figure.subplots(1, 2 if speeds else 1))
-        for (device, points), color in zip(costs.items(), ("#00306e", "#8c2d04", "#6e6e6e"), strict=False):
-            start, rate = fits[device]
-            n_pixels = np.geomspace(min(n for n, _ in points), max(n for n, _ in points))
-            axes[0].loglog(*zip(*points, strict=True), "o", color=color, label=device)
-            axes[0].loglog(n_pixels, start + rate * n_pixels, color=color, lw=1)
-        axes[0].set_xlabel("frames x pixels")
-        axes[0].set_title("Cost of an encode, s")
-        axes[0].legend()
-        for (device, points), color in zip(speeds.items(), ("#00306e", "#8c2d04"), strict=False):
-            axes[1].plot(*zip(*points, strict=True), "o-", color=color, label=device)
+        figure = Figure(figsize=(3.58 * len(panels), 2.6), layout="constrained")
+        all_axes = np.atleast_1d(figure.subplots(1, len(panels)))
+        for axes, (device, points) in zip(all_axes, costs.items(), strict=False):
+            for pixels, color, marker in zip(sorted({p.pixels for p in points}), COLORS, "oDs", strict=False):
+                own = [point for point in points if point.pixels == pixels]
+                label = f"{pixels / 1e6:.2g} megapixels"
+                axes.loglog([p.frames for p in own], [p.taken for p in own], marker, color=color, label=label)
+                frames = [p.frames for p in own]
+                axes.loglog(frames, [_expected(fits[device], n, pixels) for n in frames], color=color, lw=1)
+            axes.set_xticks(FRAMES, [str(n) for n in FRAMES])
+            axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.minorticks_off()
+            axes.set_xlabel("frames")
+            axes.set_title(f"Cost of an encode, s ({device})")
+            axes.legend()
+        for (device, points), color in zip(speeds.items(), COLORS, strict=False):
+            all_axes[-1].plot(*zip(*points, strict=True), "o-", color=color, label=device)
         if speeds:
             most = max(n for points in speeds.values() for n, _ in points)
-            axes[1].plot([1, most], [1, most], color="#6e6e6e", lw=1, label="n times as fast")
-            axes[1].set_xlabel("devices")
-            axes[1].set_title("Speed, of one device")
-            axes[1].legend()
+            all_axes[-1].plot([1, most], [1, most], color="#6e6e6e", lw=1, ls="--", label="as many times")
+            all_axes[-1].set_xlabel("devices")
+            all_axes[-1].set_title("Speed, of one device")
+            all_axes[-1].legend()
         figure.savefig(path, dpi=200, metadata={"Software": None})
 
 
