@@ -23,19 +23,20 @@ def masks(*hidden):
     return result
 
 
-def completion(clip, hidden):
+def completion(clip, hidden, device="cpu"):
     """Smooth frames, completed frames and the pixels that count then, for a clip under masks."""
     smooth = np.stack([filled(frame, ~mask) for frame, mask in zip(clip, hidden, strict=True)])
-    frames, known = completed(torch.from_numpy(smooth), torch.from_numpy(~hidden))
-    return smooth, frames.numpy(), known.numpy()
+    frames, known = completed(torch.from_numpy(smooth).to(device), torch.from_numpy(~hidden).to(device))
+    return smooth, frames.cpu().numpy(), known.cpu().numpy()
 
 
-def test_squares_that_jump_are_filled_along_the_motion():
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_squares_that_jump_are_filled_along_the_motion(device):
     rng = np.random.default_rng(0)
     places = [(t, y, x) for t in range(6) for y, x in zip(rng.integers(0, 52, 3), rng.integers(0, 84, 3), strict=True)]
     hidden = masks(*((t, slice(y, y + 12), slice(x, x + 12)) for t, y, x in places))
 
-    smooth, frames, known = completion(PAN, hidden)
+    smooth, frames, known = completion(PAN, hidden, device)
 
     new = known & hidden
     assert new.sum() > 0.95 * hidden.sum()
