@@ -115,8 +115,22 @@ def check_paths(command: str, source: Path, destination: Path) -> None:
             f"{source}: is encoded already; to do it anew, try: "
             f"stgvcodec decode {first} - | stgvcodec encode - {second}"
         )
-    if known_address(source) is None:
-        check_address(source, f"stgvcodec {command} - {second}")
+    if is_address(source) and known_address(source) is None:
+        check_address(source, f"stgvcodec {command} - {second}", _remedy())
+    if is_address(destination) and known_address(destination) is None:
+        expected = f"write a file, or {_remedy() or 'check its scheme'}"
+        raise ConfigError(f"{_url(destination)}: is an address that nothing here writes to; {expected}")
+
+
+def _remedy() -> str | None:
+    """Say what to install for addresses; None if it is there."""
+    from stgvcodec.media.addresses import is_known
+
+    return None if is_known("file://") else "install fsspec, which reads addresses: pip install 'stgvcodec[remote]'"
+
+
+def _url(path: Path) -> str:
+    return _ADDRESS.sub(r"\1://", os.fspath(path), count=1)
 
 
 def is_address(path: Path) -> bool:
@@ -126,21 +140,20 @@ def is_address(path: Path) -> bool:
 
 def known_address(path: Path) -> str | None:
     """Return the address that an argument is, if the package fsspec is there and knows its scheme."""
-    name = os.fspath(path)
-    if _ADDRESS.match(name) is None:
+    if not is_address(path):
         return None
     from stgvcodec.media.addresses import is_known
 
-    url = _ADDRESS.sub(r"\1://", name, count=1)
-    return url if is_known(url) else None
+    return _url(path) if is_known(_url(path)) else None
 
 
-def check_address(source: Path, command: str) -> None:
+def check_address(source: Path, command: str, remedy: str | None = None) -> None:
     """Refuse a source that is an address, and say what to type.
 
     Args:
         source: The input.
         command: The command that reads its standard input in place of the source.
+        remedy: What makes the command take addresses; None: nothing does.
 
     Raises:
         ConfigError: it is an address.
@@ -148,13 +161,16 @@ def check_address(source: Path, command: str) -> None:
     match = _ADDRESS.match(os.fspath(source))
     if match is None:
         return
-    url = shlex.quote(_ADDRESS.sub(r"\1://", os.fspath(source), count=1))
+    url = shlex.quote(_url(source))
     is_web = match[1].lower() in ("http", "https", "ftp")
-    if not is_web and not command.startswith("stgvcodec encode "):
+    if is_web:
+        advice = f"try: curl -L {url} | {command}"
+    elif command.startswith("stgvcodec encode "):
+        advice = f"try: ffmpeg -i {url} -c copy -f matroska - | {command}"
+    else:
         # ffmpeg reads no .stgv files.
-        raise ConfigError(f"{url}: is an address, expected a file; copy it to one first, or pipe it to: {command}")
-    fetch = f"curl -L {url}" if is_web else f"ffmpeg -i {url} -c copy -f matroska -"
-    raise ConfigError(f"{url}: is an address, expected a file; try: {fetch} | {command}")
+        advice = f"copy it to one first, or pipe it to: {command}"
+    raise ConfigError(f"{url}: is an address, expected a file; {'; or '.join(filter(None, (advice, remedy)))}")
 
 
 def _are_images(arguments: Sequence[str]) -> bool:

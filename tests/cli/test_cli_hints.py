@@ -78,8 +78,13 @@ def test_images_that_the_shell_has_listed_are_told_to_be_quoted(cli) -> None:
         (
             "encode https://a.b/c.mp4 x.stgv",
             "https://a.b/c.mp4: is an address, expected a file; try: curl -L https://a.b/c.mp4 | "
-            "stgvcodec encode - x.stgv",
+            "stgvcodec encode - x.stgv; or install fsspec, which reads addresses: pip install 'stgvcodec[remote]'",
         ),
+        (
+            "encode in.mp4 s3://a/x.stgv",
+            "s3://a/x.stgv: is an address that nothing here writes to; write a file, or in",
+        ),
+        ("decode x.stgv s3://a/x.mp4", "s3://a/x.mp4: is an address that nothing here writes to; write a file, or "),
         (
             "encode rtsp://a.b/c x.stgv",
             "try: ffmpeg -i rtsp://a.b/c -c copy -f matroska - | stgvcodec encode - x.stgv",
@@ -94,6 +99,14 @@ def test_swapped_arguments_and_addresses_are_recognised(cli, tmp_path, monkeypat
     # With fsspec `encode` and `decode` take the addresses that it knows.
     monkeypatch.setitem(sys.modules, "fsspec.registry", None)
     cli(*arguments.split()).assert_refused(2, re.escape(said))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_address_of_no_known_scheme_is_not_written_to_as_a_path(cli, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    cli("encode", "in.mp4", "nothing://a/x.stgv").assert_refused(
+        2, "nothing://a/x.stgv: is an address that nothing here"
+    )
     assert list(tmp_path.iterdir()) == []
 
 
