@@ -58,8 +58,9 @@ _DECODE = {
 }
 _HINTS: Mapping[str, Mapping[str, str]] = {"encode": {**_EVERYWHERE, **_ENCODE}, "decode": {**_EVERYWHERE, **_DECODE}}
 
-# A name that pathlib has read has lost one of the two slashes.
+# A name that pathlib has read has lost all but one of the two slashes, or of the three before an absolute path.
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(?=[^/])")
+_SCHEMES_OF_PATHS = ("file", "local")
 _ENCODED = ".stgv"
 
 
@@ -130,7 +131,10 @@ def _remedy() -> str | None:
 
 
 def _url(path: Path) -> str:
-    return _ADDRESS.sub(r"\1://", os.fspath(path), count=1)
+    def restored(match: re.Match[str]) -> str:
+        return f"{match[1]}:{'///' if match[1].lower() in _SCHEMES_OF_PATHS else '//'}"
+
+    return _ADDRESS.sub(restored, os.fspath(path), count=1)
 
 
 def is_address(path: Path) -> bool:

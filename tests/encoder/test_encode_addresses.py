@@ -136,3 +136,15 @@ def test_the_command_line_takes_addresses(memory, video, tmp_path, capfd):
     assert (tmp_path / "out" / "in.stgv").read_bytes() == memory.cat_file("/out/a.stgv")
     assert main(["encode", str(video), "-o", "memory://out", *QUICK]) == 2
     assert "is an address, expected a folder of this machine" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("scheme", ["file", "local"])
+def test_addresses_of_this_machine_are_absolute(video, tmp_path, scheme):
+    def url(path: Path) -> str:
+        return f"{scheme}://{path}"
+
+    assert main(["encode", url(video), url(tmp_path / "a.stgv"), *QUICK]) == 0
+    assert main(["encode", url(video), "-o", str(tmp_path / "out"), *QUICK]) == 0
+    assert (tmp_path / "out" / "in.stgv").read_bytes() == (tmp_path / "a.stgv").read_bytes()
+    assert main(["decode", url(tmp_path / "a.stgv"), url(tmp_path / "b.mp4"), "--device", "cpu", "-q"]) == 0
+    assert (tmp_path / "b.mp4").stat().st_size > 0
