@@ -38,10 +38,11 @@ def check_complete(
     matrix: str | None = None,
     fps: float | Fraction | None = None,
 ) -> None:
-    """Compare a complete file with a source, of which the frames behind the last key frame are read.
+    """Compare a complete file with a source, which is read up to the first frame and from the last key frame on.
 
-    Size, rate, colours and profile are compared, the times of the first and of the last frame where the selection does
-    not cut there, and the last picture unless it has a mask. What else an encode depends on is not in the file.
+    Size, rate, colours and profile are compared, the times of the first and of the last frame, the number of frames
+    that `selection.frames` takes, and the last picture unless it has a mask. Where `selection.time` ends is not
+    compared. What else an encode depends on is not in the file.
 
     Args:
         path: The file.
@@ -66,17 +67,20 @@ def check_complete(
             raise _other(
                 path, ", ".join(f"{name} {found[name]} where {expected[name]} is expected" for name in differing)
             )
-        if not selection.is_cut_at_start:
-            first = next(iter(video)).pts
-            if decoder.timestamps[0] != first:
-                raise _other(path, f"its first frame has the timestamp {decoder.timestamps[0]}, expected {first}")
+        first = next(iter(video)).pts
+        if decoder.timestamps[0] != first:
+            raise _other(path, f"its first frame has the timestamp {decoder.timestamps[0]}, expected {first}")
+        n_frames = None if selection.end_frame is None else selection.end_frame - selection.first_frame
+        if n_frames is not None and len(decoder) > n_frames:
+            raise _other(path, f"it has {len(decoder)} frames, expected at most {n_frames}")
         frames = _frames_from(video, decoder.timestamps[-1])
         if frames is None:
             return
         if not frames:
             raise _other(path, f"the source has no frame of the timestamp {decoder.timestamps[-1]} of its last one")
         last, *after = frames
-        if after and not selection.is_cut_at_end:
+        is_cut = selection.is_cut_at_end if n_frames is None else len(decoder) == n_frames
+        if after and not is_cut:
             raise _other(path, f"the source has frames behind its last one, of the timestamp {last.pts}")
         with suppress(BudgetError):
             if mask is None and _is_other_picture(decoder[-1].permute(1, 2, 0).numpy(), last.rgb):

@@ -70,6 +70,39 @@ def test_another_source_is_refused(tmp_path, frames, pts, said):
         check_complete(path, other, config=CONFIG, selection=Selection())
 
 
+@pytest.mark.parametrize(
+    ("frames", "said"),
+    [
+        ((0, 6), "the source has frames behind its last one, of the timestamp 120"),
+        ((0, 3), "it has 4 frames, expected at most 3"),
+        ((2, 4), "its first frame has the timestamp 0, expected 80"),
+        ((2, 6), "its first frame has the timestamp 0, expected 80"),
+        (None, "the source has frames behind its last one, of the timestamp 120"),
+    ],
+)
+def test_frames_that_another_range_takes_are_refused(tmp_path, frames, said):
+    source = write_video(moving_clip(6, 32, 32), tmp_path / "a.mkv", TIMES)
+    path = encoded(source, tmp_path, selection=Selection(frames=(0, 4)))
+    check_complete(path, source, config=CONFIG, selection=Selection(frames=(0, 4)))
+    with pytest.raises(ConfigError, match=said):
+        check_complete(path, source, config=CONFIG, selection=Selection(frames=frames))
+
+
+def test_a_range_that_goes_beyond_the_source_ends_with_it(tmp_path):
+    source = write_video(moving_clip(6, 32, 32), tmp_path / "a.mkv", TIMES)
+    path = encoded(source, tmp_path, selection=Selection(frames=(2, 20)))
+    check_complete(path, source, config=CONFIG, selection=Selection(frames=(2, 20)))
+    check_complete(path, source, config=CONFIG, selection=Selection(frames=(2, None)))
+
+
+def test_the_beginning_of_a_range_of_time_is_compared(tmp_path):
+    source = write_video(moving_clip(6, 32, 32), tmp_path / "a.mkv", TIMES)
+    path = encoded(source, tmp_path, selection=Selection.parse(time="0.08:0.2"))
+    check_complete(path, source, config=CONFIG, selection=Selection.parse(time="0.08:0.2"))
+    with pytest.raises(ConfigError, match="its first frame has the timestamp 80, expected 40"):
+        check_complete(path, source, config=CONFIG, selection=Selection.parse(time="0.04:0.2"))
+
+
 def test_what_cannot_be_read_is_named(tmp_path):
     source = write_with_tracks(tmp_path / "a.mkv", [], [], frames=moving_clip(3, 32, 32))
     path = encoded(source, tmp_path)
