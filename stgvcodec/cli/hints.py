@@ -101,6 +101,7 @@ def check_paths(command: str, source: Path, destination: Path) -> None:
 
     Raises:
         ConfigError: one of these is the case.
+        OutputError: the output is an address that can only be read.
     """
     first, second = shlex.quote(os.fspath(source)), shlex.quote(os.fspath(destination))
     source_is_encoded, destination_is_encoded = (path.suffix.lower() == _ENCODED for path in (source, destination))
@@ -118,7 +119,12 @@ def check_paths(command: str, source: Path, destination: Path) -> None:
         )
     if is_address(source) and known_address(source) is None:
         check_address(source, f"stgvcodec {command} - {second}", _remedy())
-    if is_address(destination) and known_address(destination) is None:
+    if not is_address(destination):
+        return
+    from stgvcodec.media.addresses import check_writable
+
+    check_writable(_url(destination))
+    if known_address(destination) is None:
         expected = f"write a file, or {_remedy() or 'check its scheme'}"
         raise ConfigError(f"{_url(destination)}: is an address that nothing here writes to; {expected}")
 

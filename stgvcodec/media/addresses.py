@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # A scheme such as "https:", or the first of several file systems in a chain, as in "simplecache::https://...".
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(://|::)")
+# The last of a chain is where the bytes would end up.
+_READ_ONLY = re.compile(r"(.*::)?https?://", re.IGNORECASE)
 _COPY_BYTES = 1 << 20
 
 
@@ -33,6 +35,16 @@ def is_known(url: str) -> bool:
         return False
     scheme = re.split("://|::", url)[0]
     return scheme in known_implementations or scheme in registry
+
+
+def check_writable(url: str) -> None:
+    """Refuse an address as a destination whose file system can only be read.
+
+    Raises:
+        OutputError: it can only be read.
+    """
+    if _READ_ONLY.match(url):
+        raise OutputError(f"{url}: can only be read; choose another output")
 
 
 def open_address(url: str, mode: str) -> OpenFile:
@@ -112,8 +124,9 @@ def sent(url: str) -> Iterator[Path]:
     """Give a path in the folder for temporary files (TMPDIR), and send the file to an address when the block ends.
 
     Raises:
-        OutputError: it cannot be sent. The file stays then.
+        OutputError: it can only be read, or it cannot be sent. The file stays in the second case.
     """
+    check_writable(url)
     try:
         destination = open_address(url, "wb")
     except OSError as error:

@@ -110,6 +110,15 @@ def test_an_address_of_no_known_scheme_is_not_written_to_as_a_path(cli, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("has_fsspec", [True, False])
+@pytest.mark.parametrize("command", ["encode in.mp4 http://a.b/x.stgv", "decode x.stgv https://a.b/x.mp4"])
+def test_an_output_that_can_only_be_read_is_refused(cli, monkeypatch, command: str, has_fsspec: bool) -> None:
+    if not has_fsspec:
+        monkeypatch.setitem(sys.modules, "fsspec.registry", None)
+    url = command.split()[-1]
+    cli(*command.split()).assert_refused(5, re.escape(f"{url}: can only be read; choose another output"))
+
+
 def test_names_are_quoted_for_a_shell(cli, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "fsspec.registry", None)
     cli("encode", "a b.stgv", "c d.mp4").assert_refused(2, re.escape("stgvcodec encode 'c d.mp4' 'a b.stgv'"))

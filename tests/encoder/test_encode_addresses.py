@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from clips import files_under, moving_clip
 from track_clips import write_with_tracks
 
-from stgvcodec import EncodeConfig, VideoDecoder, encode
+from stgvcodec import EncodeConfig, VideoDecoder, decode, encode
 from stgvcodec.cli import main
 from stgvcodec.errors import ConfigError, InputVideoError, MissingFileError, OutputError, StgvError
 from stgvcodec.media import addresses
@@ -103,6 +104,18 @@ def test_an_encode_that_fails_sends_nothing(memory, video, scratch):
         encode(video, "memory://a.stgv", config=CONFIG, device="cpu", progress=stop)
     assert memory.find("/") == []
     assert files_under(scratch) == []
+
+
+@pytest.mark.parametrize("url", ["http://[::1]/a", "https://a.b/a", "simplecache::https://a.b/a"])
+def test_an_address_that_can_only_be_read_is_refused_before_the_first_fit(video, tmp_path, url):
+    fits = []
+    said = rf"^{re.escape(url)}.*: can only be read; choose another output"
+    with pytest.raises(OutputError, match=said):
+        encode(video, f"{url}.stgv", config=CONFIG, device="cpu", progress=fits.append)
+    encode(video, tmp_path / "a.stgv", config=CONFIG, device="cpu")
+    with pytest.raises(OutputError, match=said):
+        decode(tmp_path / "a.stgv", f"{url}.mp4", device="cpu", progress=fits.append)
+    assert fits == []
 
 
 def test_an_address_cannot_be_continued(memory, video):
