@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from stgvcodec.errors import ConfigError, InputVideoError, MissingFileError
-from stgvcodec.media.addresses import open_address
+from stgvcodec.errors import ConfigError, InputVideoError
+from stgvcodec.media.addresses import not_found, open_address
 
 if TYPE_CHECKING:
     from fsspec.core import OpenFile
@@ -43,7 +43,7 @@ class RemoteFile(io.RawIOBase):
             StgvError: fsspec, or the package that it needs for this address, is not installed.
             ConfigError: there is no such scheme, or the file is to be decompressed.
             MissingFileError: there is no such file.
-            InputVideoError: the file cannot be opened or has no ranges.
+            InputVideoError: the file cannot be opened or has no ranges, or the server cannot be reached.
         """
         self._file: Any = None
         self._process_id = os.getpid()
@@ -107,7 +107,7 @@ class RemoteFile(io.RawIOBase):
         try:
             yield
         except FileNotFoundError as error:
-            raise MissingFileError(f"{self.name}: does not exist, expected a .stgv file: check the address") from error
+            raise not_found(self.name, error, "a .stgv file") from error
         except Exception as error:
             what = " ".join(f"{type(error).__name__}: {error}".split())
             raise InputVideoError(

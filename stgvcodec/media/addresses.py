@@ -94,6 +94,23 @@ class RemoteFile:
             yield file
 
 
+def not_found(url: str, error: FileNotFoundError, expected: str) -> InputVideoError:
+    """Return the error to raise for an address behind which no file was found.
+
+    Args:
+        url: The address.
+        error: What its file system raised.
+        expected: What the file should have been.
+    """
+    cause = error.__cause__
+    # fsspec says that a file is not found where no connection came about, too.
+    if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):
+        return InputVideoError(
+            f"{url}: the server cannot be reached ({_told(cause)}): check the address and the connection"
+        )
+    return MissingFileError(f"{url}: does not exist, expected {expected}: check the address")
+
+
 @contextmanager
 def fetched(url: str) -> Iterator[Path]:
     """Give a copy of the file of an address, in the folder for temporary files (TMPDIR) until the block ends.
@@ -102,7 +119,7 @@ def fetched(url: str) -> Iterator[Path]:
 
     Raises:
         MissingFileError: there is no such file.
-        InputVideoError: it cannot be fetched.
+        InputVideoError: it cannot be fetched, or the server cannot be reached.
     """
     source = open_address(url, "rb")
     with tempfile.TemporaryDirectory(prefix="stgvcodec-") as folder:
@@ -111,7 +128,7 @@ def fetched(url: str) -> Iterator[Path]:
             with source as remote, path.open("wb") as copy:
                 shutil.copyfileobj(remote, copy, _COPY_BYTES)
         except FileNotFoundError as error:
-            raise MissingFileError(f"{url}: does not exist, expected a video: check the address") from error
+            raise not_found(url, error, "a video") from error
         except Exception as error:  # It may be of any package.
             raise InputVideoError(
                 f"{url}: cannot be fetched ({_told(error)}): check the address and the connection"

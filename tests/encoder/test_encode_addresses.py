@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -68,6 +69,17 @@ def test_what_is_not_there_or_no_video_is_named(memory, tmp_path, scratch):
     with pytest.raises(ConfigError, match=r"^nonsense://a: is no path and no address that fsspec knows"):
         encode("nonsense://a", tmp_path / "a.stgv", config=CONFIG)
     assert files_under(scratch) == []
+
+
+def test_a_server_that_does_not_answer_is_told_from_a_file_that_is_missing(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/a"
+    said = rf"^{url}.*: the server cannot be reached \(.*Connect call failed.*\): check the address and the connection"
+    with pytest.raises(InputVideoError, match=said) as error:
+        encode(f"{url}.mp4", tmp_path / "a.stgv", config=CONFIG)
+    assert not isinstance(error.value, MissingFileError)
+    with pytest.raises(InputVideoError, match=said):
+        VideoDecoder(f"{url}.stgv")
 
 
 def test_an_address_that_cannot_be_fetched_is_named(monkeypatch, memory, tmp_path):
