@@ -59,7 +59,8 @@ def opened_masks(source: MaskSource, video: VideoReader) -> Iterator[Masks]:
         video: The video.
 
     Raises:
-        ConfigError: frames were selected by their time and have a mask each, or the array is none of masks.
+        ConfigError: frames were selected by their time and have a mask each, the array is none of masks, or a mask for
+            every frame hides all of the picture.
         InputVideoError: the masks cannot be read, or have another size than the video.
     """
     selection = replace(video.selection.pictures_only, stream=None, square=False, keep_going=False)
@@ -92,7 +93,13 @@ def opened_masks(source: MaskSource, video: VideoReader) -> Iterator[Masks]:
                 "%s: has %s masks, and %s should have %s frames: the encode ends where one is missing",
                 reader.name, reader.n_frames, video.name, video.n_frames,
             )  # fmt: skip
-        yield Masks(reader, is_one=is_one)
+        masks = Masks(reader, is_one=is_one)
+        if is_one and not next(masks.known()).any():
+            raise ConfigError(
+                f"{reader.name}: the mask hides every pixel, and nothing is left to encode; pixels that are not 0 are "
+                "ignored: is it inverted?"
+            )
+        yield masks
 
 
 class MaskedFrames:

@@ -14,7 +14,7 @@ from stgvcodec.media import open_video
 from stgvcodec.media.colour import ColorTags
 from stgvcodec.media.masks import MaskedFrames, filled, opened_masks
 from stgvcodec.media.output_formats import CodecOptions
-from stgvcodec.media.selection import Selection
+from stgvcodec.media.selection import Crop, Selection
 from stgvcodec.media.writer import open_writer
 
 CLIP = moving_clip(5)  # [5, 32, 48, 3]
@@ -95,6 +95,8 @@ WRONG = {
     "size": (MASKS[:, :20], {}, InputVideoError, "masks of 48x20, expected 48x32"),
     "size before it is changed": (MASKS[:, ::2], {"resize": (24, 8)}, InputVideoError, "of 48x16, expected 48x32"),
     "time": (MASKS, {"time": (None, Fraction(1))}, ConfigError, "select frames with --frames in place of --time"),
+    "all": (np.ones((32, 48), bool), {}, ConfigError, "the mask hides every pixel, and nothing is left to encode"),
+    "all of a crop": (np.eye(32, 48) == 0, {"crop": Crop(4, 4, 40, 0)}, ConfigError, "the mask hides every pixel"),
     "floats": (MASKS.astype(np.float32), {}, ConfigError, r"the mask is float32 \[5, 32, 48\]"),
     "colours": (as_pictures(MASKS), {}, ConfigError, r"the mask is uint8 \[5, 32, 48, 3\]"),
 }
