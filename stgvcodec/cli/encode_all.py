@@ -137,7 +137,8 @@ def encode_all(
         for text in messages.values():
             print_error(text)
         codes = {exit_code_for(error) for error in failed.values()}
-        raise SomeFailedError(f"{len(failed)} of {output.counted(len(sources), 'video')} were not encoded", codes)
+        were = "was" if len(failed) == 1 else "were"
+        raise SomeFailedError(f"{len(failed)} of {output.counted(len(sources), 'video')} {were} not encoded", codes)
 
 
 def _check_names(sources: Sequence[Path], folder: Path) -> None:

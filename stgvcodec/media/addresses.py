@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(://|::)")
 # The last of a chain is where the bytes would end up.
 _READ_ONLY = re.compile(r"(.*::)?https?://", re.IGNORECASE)
+# What fsspec says where a package is missing: "Install s3fs to access S3".
+_NAMED_PACKAGE = re.compile(r"[Ii]nstall ([\w-]+) to access ")
 _COPY_BYTES = 1 << 20
 
 
@@ -63,8 +65,10 @@ def open_address(url: str, mode: str) -> OpenFile:
     try:
         return fsspec.open(url, mode)
     except ImportError as error:
-        remedy = ": pip install 'stgvcodec[remote]'" if url.startswith("http") else ""
-        raise StgvError(f"{url}: fsspec needs one more package for it ({error}); install that{remedy}") from error
+        named = _NAMED_PACKAGE.search(str(error))
+        package = "'stgvcodec[remote]'" if url.startswith("http") else named and named[1]
+        remedy = f"it with: pip install {package}" if package else "that"
+        raise StgvError(f"{url}: fsspec needs one more package for it ({error}); install {remedy}") from error
     except ValueError as error:
         raise ConfigError(f"{url}: is no path and no address that fsspec knows ({error}); check the scheme") from error
 

@@ -99,7 +99,9 @@ def test_a_bug_in_one_does_not_end_the_others(cli, clips, tmp_path: Path, monkey
     outcome = cli("encode", *clips, "-o", tmp_path / "out", *QUICK)
 
     assert outcome.code == EXIT_UNEXPECTED
-    assert error_lines(outcome.err)[0] == f"{clips[1]}: unexpected KeyError: 'bug'"
+    told, summary = error_lines(outcome.err)
+    assert told == f"{clips[1]}: unexpected KeyError: 'bug'"
+    assert summary == "1 of 3 videos was not encoded"
     assert "Traceback" not in outcome.err
     assert "Traceback" in cli("encode", clips[1], "-o", tmp_path / "more", *QUICK, "-v").err
     assert files_under(tmp_path / "out") == ["clip2.stgv", "clip4.stgv"]

@@ -241,15 +241,28 @@ def test_without_fsspec_it_is_named(hide_package):
         VideoDecoder("https://a/b")
 
 
-def test_what_fsspec_lacks_is_named(monkeypatch):
+@pytest.mark.parametrize(
+    ("url", "told", "remedy"),
+    [
+        ("s3://a/b", "Install s3fs to access S3", "it with: pip install s3fs"),
+        ("gs://a/b", "Please install gcsfs to access Google Storage", "it with: pip install gcsfs"),
+        ("sftp://a/b", 'SFTPFileSystem requires "paramiko" to be installed', "that"),
+        ("dask://a/b", "Install dask distributed to access worker file system", "that"),
+        (
+            "http://a/b",
+            'HTTPFileSystem requires "requests" and "aiohttp" to be installed',
+            "it with: pip install 'stgvcodec[remote]'",
+        ),
+    ],
+)
+def test_what_fsspec_lacks_is_named(monkeypatch, url, told, remedy):
     def lacking(*_: object) -> None:
-        raise ImportError("Install s3fs to access S3")
+        raise ImportError(told)
 
     monkeypatch.setattr(fsspec, "open", lacking)
-    with pytest.raises(StgvError, match=r"^s3://a/b: .* package .*\(Install s3fs to access S3\); install that$"):
-        VideoDecoder("s3://a/b")
-    with pytest.raises(StgvError, match=r"install that: pip install 'stgvcodec\[remote\]'$"):
-        VideoDecoder("http://a/b")
+    said = f"{url}: fsspec needs one more package for it ({told}); install {remedy}"
+    with pytest.raises(StgvError, match=f"^{re.escape(said)}$"):
+        VideoDecoder(url)
 
 
 WORKERS = """
