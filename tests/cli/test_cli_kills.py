@@ -24,6 +24,7 @@ from clips import files_under, moving_clip
 from track_clips import write_with_tracks
 
 from stgvcodec import VideoDecoder
+from stgvcodec.bitstream.container.chunks import MAGIC, ChunkType
 from stgvcodec.bitstream.container.source import ByteSource
 from stgvcodec.encoder import part_file
 
@@ -65,6 +66,14 @@ def finished(data: bytes) -> dict[int, object]:
     return dict(part_file._read(ByteSource(io.BytesIO(data))).gops)
 
 
+def written(data: bytes) -> int:
+    """The number of GoPs that stand in a part file's bytes as in a complete one."""
+    source, offset, n_gops = ByteSource(io.BytesIO(data)), len(MAGIC), 0
+    while (chunk := source.chunk_at(offset)) is not None:
+        n_gops, offset = n_gops + (chunk.type == ChunkType.GOP), chunk.end
+    return n_gops
+
+
 @pytest.fixture(scope="module", params=JOBS)
 def whole(request, tmp_path_factory) -> Whole:
     folder = tmp_path_factory.mktemp("whole")
@@ -89,11 +98,11 @@ def check_and_resume(whole: Whole, folder: Path, before: dict[int, object]) -> i
         assert destination.read_bytes() == whole.data
     kept = finished(part.read_bytes()) if part.exists() else {}
     assert destination.exists() or set(kept) >= set(before)
-    in_order = next(index for index in range(len(kept) + 1) if index not in kept)
-    if in_order and not destination.exists():
+    n_written = written(part.read_bytes()) if part.exists() else 0
+    if n_written and not destination.exists():
         with VideoDecoder(part, keep_going=True) as decoder, VideoDecoder(io.BytesIO(whole.data)) as complete:
-            # A GoP whose record was cut short is played, too.
-            assert len(decoder) >= min(GOP * in_order, N_FRAMES)
+            # A GoP whose record was cut short is played, too; one that waits for another is not.
+            assert len(decoder) >= min(GOP * n_written, N_FRAMES)
             assert np.array_equal(decoder[:], complete[: len(decoder)])
 
     process = popen(whole.command, destination, "--resume", "-y", "--json", str(folder / "report.json"))

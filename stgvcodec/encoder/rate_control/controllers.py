@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 from abc import ABC, abstractmethod
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
 from stgvcodec.encoder.presets import FieldSize
-from stgvcodec.encoder.rate_control.cost_model import MIN_GAUSSIANS, MOST_PER_PIXEL, SURPLUS
+from stgvcodec.encoder.rate_control.cost_model import MIN_GAUSSIANS, MOST_PER_PIXEL, SURPLUS, GopCosts
 from stgvcodec.encoder.rate_control.gop_table import GopTable
 from stgvcodec.encoder.rate_control.quality_model import QualityFit
 from stgvcodec.metrics import mean_psnr_db
@@ -17,8 +18,9 @@ from stgvcodec.metrics import mean_psnr_db
 logger = logging.getLogger(__name__)
 
 # The first GoP is fitted again while it is further than this from its target, as a guess before any fit may be, and the
-# last one if the mean is off by more than this, or the second time if the target would be missed. Each has at most so
-# many fits: the slope is known only after the second.
+# last one if the mean is off by more than this, or the second time if the target would be missed. Others are while they
+# are further off than _REFIT_FAR_DB, as those of another scene may be. Each has at most so many fits.
+_REFIT_FAR_DB = 3.0
 _REFIT_FIRST_DB = 1.0
 _REFIT_LAST_DB = 0.2
 _MOST_FITS = 3
@@ -138,9 +140,9 @@ class RateControl(ABC):
     def shortfall(self, video_bytes: int, psnr_db: float) -> str | None:
         """Say why pictures of this size, headers included, and mean PSNR miss the target; None if they do not."""
 
-    def _plan_for(self, index: int, payload_bytes: float) -> GopPlan:
+    def _plan_for(self, index: int, payload_bytes: float, costs: GopCosts | None = None) -> GopPlan:
         n_frames = self.gops.lengths[index]
-        field, n_gaussians = self.gops.costs.dimensions(payload_bytes, n_frames)
+        field, n_gaussians = (costs or self.gops.costs).dimensions(payload_bytes, n_frames)
         n_gaussians = max(round(SURPLUS * n_gaussians), MIN_GAUSSIANS)
         return GopPlan(index, n_frames, n_gaussians, field, math.floor(payload_bytes))
 
@@ -232,6 +234,8 @@ class QualityControl(RateControl):
         self._sum_db = 0.0
         # GoP that is fitted more than once -> bytes and PSNR of each of its fits, by bytes.
         self._tries: dict[int, list[tuple[int, float]]] = {}
+        # GoP under way -> costs as they were when it was planned: refits must not depend on what ends meanwhile.
+        self._costs: dict[int, GopCosts] = {}
 
     def expected_bytes(self) -> int:
         """Return the size at which the profile's quality model, before any fit, expects the target."""
@@ -253,6 +257,7 @@ class QualityControl(RateControl):
     def update(self, plan: GopPlan, result: GopResult) -> None:
         """Take a result into account; the quality that it reached corrects the quality model."""
         super().update(plan, result)
+        del self._costs[plan.index]
         finite = [psnr for psnr in result.psnr_db if math.isfinite(psnr)]
         self._n_known += 1
         self._n_frames_known += len(finite)
@@ -260,7 +265,10 @@ class QualityControl(RateControl):
         self._learn(plan, result)
 
     def retry_plan(self, plan: GopPlan, result: GopResult) -> GopPlan | None:
-        """Return another plan for the first GoP or the last where it is too far off and its size can change."""
+        """Return another plan where a GoP is too far off and its size can change.
+
+        The first GoP and the last are alone under way then, and may ask the model. Others are corrected by its slope.
+        """
         index, reached = plan.index, result.mean_psnr_db
         if reached is None:
             return None
@@ -269,8 +277,14 @@ class QualityControl(RateControl):
         tries.sort()
         if len(tries) == _MOST_FITS or not self._is_to_be_refitted(index, tries):
             return None
-        self._learn(plan, result)
-        payload_bytes = self._between(tries, self._wanted[index]) or self._bytes_for(index, self._wanted[index])
+        wanted = self._wanted[index]
+        between = self._between(tries, wanted)
+        if index in (0, len(self.gops) - 1):
+            self._learn(plan, result)
+            payload_bytes = between or self._bytes_for(index, wanted)
+        else:
+            slope = self.gops.costs.model.quality.slope
+            payload_bytes = between or plan.target_bytes * 2.0 ** ((wanted - reached) / slope)
         least, most = plan.target_bytes / _LARGEST_STEP, plan.target_bytes * _LARGEST_STEP
         payload_bytes = self._within_limits(index, min(max(payload_bytes, least), most))
         if abs(payload_bytes / plan.target_bytes - 1.0) < _LEAST_CHANGE:
@@ -279,15 +293,15 @@ class QualityControl(RateControl):
             "GoP %d has %.2f dB, wanted %.2f: fitted once more with %d bytes in place of %d",
             index,
             reached,
-            self._wanted[index],
+            wanted,
             payload_bytes,
             plan.target_bytes,
         )
-        return self._plan_for(index, payload_bytes)
+        return self._plan_for(index, payload_bytes, self._costs[index])
 
     def _is_to_be_refitted(self, index: int, tries: list[tuple[int, float]]) -> bool:
         error_db = min(abs(reached - self._wanted[index]) for _, reached in tries)
-        if index == 0 and error_db > _REFIT_FIRST_DB:
+        if error_db > (_REFIT_FIRST_DB if index == 0 else _REFIT_FAR_DB):
             return True
         # A GoP's error counts in the mean by its share of the frames.
         mean_error_db = error_db * self.gops.lengths[index] / self.gops.n_frames
@@ -320,6 +334,7 @@ class QualityControl(RateControl):
     def _payload_bytes(self, index: int) -> float:
         wanted = self._wanted_db(index)
         self._wanted.append(wanted)
+        self._costs[index] = copy.copy(self.gops.costs)
         payload_bytes = self._bytes_for(index, wanted)
         if index > 0:
             return payload_bytes

@@ -20,6 +20,8 @@ from stgvcodec.errors import ConfigError
 
 # Content decides where GoPs end as long as each can pay for this many times the smallest model.
 _HEADROOM = 3.0
+# GoPs that end at scene cuts need less: one that runs across a cut is worse than two small ones.
+_HEADROOM_AT_CUTS = 1.5
 _STRETCH = 1.4
 # A GoP with this many Gaussians for each pixel gains nothing from more frames that share them.
 _DENSEST = 1.0 / 3.0
@@ -52,7 +54,7 @@ def rate_control(config: EncodeConfig, content: Content, header: StreamHeader, c
     )
     if config.psnr_target is not None:
         bpp = _expected_bpp(config.psnr_target, content, costs)
-        lengths = next(_cuttings(config, content, costs, bpp))
+        lengths = next(_cuttings(config, content, costs, bpp, scene_cut=config.scene_cut))
         gops = GopTable(content, lengths, header, costs)
         return QualityControl(gops, config.psnr_target)
     n_samples = costs.n_pixels * content.n_frames
@@ -98,20 +100,27 @@ def _with_headroom(
     config: EncodeConfig, content: Content, costs: GopCosts, bpp: float
 ) -> Iterator[tuple[float, tuple[int, ...]]]:
     """Yield GoP lengths to try in turn, each after the multiple of the smallest models that the target must pay for."""
-    cuttings = []
-    for lengths in _cuttings(config, content, costs, bpp):
-        cuttings.append(lengths)
+    with_cuts: list[tuple[int, ...]] = []
+    if config.scene_cut:
+        for lengths in _cuttings(config, content, costs, bpp, scene_cut=True):
+            with_cuts.append(lengths)
+            yield _HEADROOM, lengths
+        for lengths in with_cuts:
+            yield _HEADROOM_AT_CUTS, lengths
+    across = []
+    for lengths in _cuttings(config, content, costs, bpp, scene_cut=False):
+        across.append(lengths)
         yield _HEADROOM, lengths
-    for lengths in cuttings:
+    for lengths in (*with_cuts, *across):
         yield 1.0, lengths
 
 
-def _cuttings(config: EncodeConfig, content: Content, costs: GopCosts, bpp: float) -> Iterator[tuple[int, ...]]:
+def _cuttings(
+    config: EncodeConfig, content: Content, costs: GopCosts, bpp: float, *, scene_cut: bool
+) -> Iterator[tuple[int, ...]]:
     """Yield the lengths of GoPs, from those that the content asks for to those of the fewest GoPs possible."""
-    cuts = (True, False) if config.scene_cut else (False,)
     if config.gop is not None:
-        for scene_cut in cuts:
-            yield fixed_lengths(content, config.gop, scene_cut=scene_cut)
+        yield fixed_lengths(content, config.gop, scene_cut=scene_cut)
         return
     model = costs.model.gop_length
     possible = max(1, min(model.longest, frames_in_memory(costs.n_pixels)))
@@ -122,18 +131,17 @@ def _cuttings(config: EncodeConfig, content: Content, costs: GopCosts, bpp: floa
     wanted = [
         model.wanted(bpp, change, texture) for change, texture in zip(content.change, content.texture, strict=True)
     ]
-    for scene_cut in cuts:
-        n_gops = content.n_frames + 1
-        stretch = 1.0
-        while True:
-            stretched = [stretch * length for length in wanted]
-            lengths = adaptive_lengths(content, stretched, longest, scene_cut=scene_cut, shortest=shortest)
-            if len(lengths) < n_gops:
-                yield lengths
-            n_gops = len(lengths)
-            if stretch > longest:
-                break
-            stretch *= _STRETCH
+    n_gops = content.n_frames + 1
+    stretch = 1.0
+    while True:
+        stretched = [stretch * length for length in wanted]
+        lengths = adaptive_lengths(content, stretched, longest, scene_cut=scene_cut, shortest=shortest)
+        if len(lengths) < n_gops:
+            yield lengths
+        n_gops = len(lengths)
+        if stretch > longest:
+            break
+        stretch *= _STRETCH
 
 
 def _expected_bpp(psnr_db: float, content: Content, costs: GopCosts) -> float:

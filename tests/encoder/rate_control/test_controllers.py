@@ -231,6 +231,22 @@ def test_a_single_gop_meets_its_psnr_in_three_fits(monkeypatch, tmp_path, slope,
     assert len(fit.configs) <= 3
 
 
+@pytest.mark.parametrize("jobs", [1, 4])
+def test_a_scene_that_is_far_from_the_model_is_fitted_again(monkeypatch, tmp_path, jobs):
+    """One scene is harder than the others by 7 dB, and one easier; both are in the middle."""
+
+    def psnr_db(index: int, bits_per_pixel: float) -> float:
+        return 30.0 + {2: -7.0, 4: 7.0}.get(index, 0.0) + 2.0 * math.log2(bits_per_pixel)
+
+    fit = FakeFit(psnr_db=psnr_db)
+    report = simulated(monkeypatch, tmp_path, plain_content(120), fit, jobs=jobs, psnr_target=31.0, gop=20)
+
+    assert report.psnr_db == pytest.approx(31.0, abs=0.3)
+    assert all(abs(gop.psnr_db - 31.0) < 3.0 for gop in report.gops)
+    seeds = [seed for seed, _ in fit.configs]
+    assert seeds.count(2) == seeds.count(4) == 2
+
+
 def test_nothing_is_fitted_again_once_a_fit_is_near_enough(monkeypatch, tmp_path):
     """Fits differ by chance: the second may be the worse one, and is not kept."""
     reached = iter([31.25, 31.6, 31.0])
@@ -413,6 +429,21 @@ def test_no_rate_above_a_named_minimum_is_refused(profile, n_frames, width, heig
     minimum = float(re.search(r"minimum is ([0-9.]+) bpp", str(refusal.value))[1])
     for factor in (1.0, 1.01, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0, 100.0):
         assert planned(factor * minimum).gops.smallest_file_bytes * 8 <= factor * minimum * width * height * n_frames
+
+
+def test_gops_end_at_scene_cuts_also_where_each_can_pay_for_little():
+    header = StreamHeader(160, 90, Fraction(24), Fraction(1, 24), TAGS, "compact", "test")
+    content = plain_content(60, cuts=(12, 24, 36, 48))
+
+    def lengths(bpp: float) -> tuple[int, ...]:
+        return rate_control(EncodeConfig(bpp_target=bpp), content, header).gops.lengths
+
+    at_cuts = rate_control(EncodeConfig(bpp_target=0.05), content, header).gops
+    assert at_cuts.lengths == (12,) * 5
+    # With three times the smallest models as for other borders, a rate of 0.05 would not do.
+    smallest_bpp = 8 * at_cuts.smallest_file_bytes / (160 * 90 * 60)
+    assert 1.5 * smallest_bpp < 0.05 < 3 * smallest_bpp
+    assert len(lengths(1.2 * smallest_bpp)) < 5
 
 
 def test_less_effort_is_planned_to_need_more_bytes_for_a_quality():
