@@ -49,9 +49,9 @@ def with_sound(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def hasty_threads():
-    """Python changes threads as often as it can."""
+    """Python changes threads a hundred times as often as it does by itself; more often it does little else."""
     before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
+    sys.setswitchinterval(5e-5)
     yield
     sys.setswitchinterval(before)
 
