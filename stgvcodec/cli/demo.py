@@ -152,7 +152,7 @@ def announcement(folder: Path) -> str:
         f"pixel with preset {PRESET},\n"
         f"      decodes them in a new process, measures and draws them\n"
         f"      writes {names}\n"
-        f"      {compiling}most of the rest is encoding, whose time the plan tells"
+        f"      {compiling}most of the {'rest' if compiling else 'time'} is encoding, which the plan tells"
     )
 
 

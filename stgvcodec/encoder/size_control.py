@@ -20,7 +20,7 @@ _EXCESS = 0.004
 # Fine-tuning aims at this share of the target, so that few Gaussians are left to drop.
 _AIM = 0.99
 # A payload that exceeds its target by more than this share, or falls short by more than that, gets Gaussians dropped or
-# added after fine-tuning, and a touch-up. In 9 fits that fell short by 3 to 5% it was worth 0.01 dB.
+# added after fine-tuning, and a touch-up. In 6 fits that fell short by 3 to 5% it was worth 0.01 dB.
 _MOST_EXCESS, _MOST_SHORT = 0.03, 0.05
 # A payload that falls short by more than this share gets finer quantiser steps in the end: down to 2 to this power
 # times as large, found in this many tries, each of which aims at this share of what is missing.

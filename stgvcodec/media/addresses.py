@@ -73,7 +73,7 @@ def open_address(url: str, mode: str) -> OpenFile:
         raise ConfigError(f"{url}: is no path and no address that fsspec knows ({error}); check the scheme") from error
 
 
-class RemoteFile:
+class FileAtAddress:
     """The file of an address, of which is fetched what is read, where its file system can do that.
 
     Args:

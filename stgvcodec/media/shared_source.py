@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 
-from stgvcodec.media.addresses import RemoteFile, is_url
+from stgvcodec.media.addresses import FileAtAddress, is_url
 from stgvcodec.media.colour import check_matrix_option
 from stgvcodec.media.opening import VideoSource, opened
 from stgvcodec.media.reader import VideoReader
@@ -44,7 +44,7 @@ class SharedSource:
                 yield video
             return
         file = VideoFileSource(
-            RemoteFile(self.name), stream=self.selection.stream, keep_going=self.selection.keep_going
+            FileAtAddress(self.name), stream=self.selection.stream, keep_going=self.selection.keep_going
         )
         with VideoReader(file, self.selection, check_matrix_option(self.matrix)) as video:
             yield video

@@ -16,7 +16,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from stgvcodec.errors import ConfigError, InputVideoError
-from stgvcodec.media.addresses import RemoteFile
+from stgvcodec.media.addresses import FileAtAddress
 from stgvcodec.media.colour import ColorTags
 from stgvcodec.media.completeness import shortfall
 from stgvcodec.media.matroska import Cropping, cropping_of
@@ -55,7 +55,7 @@ class VideoFileSource:
         InputVideoError: the file holds no video that can be read.
     """
 
-    def __init__(self, path: Path | RemoteFile, *, stream: int | None = None, keep_going: bool = False) -> None:
+    def __init__(self, path: Path | FileAtAddress, *, stream: int | None = None, keep_going: bool = False) -> None:
         self.name = str(path)
         self.file: Path | None = path if isinstance(path, Path) else None
         self._path = path

@@ -73,7 +73,7 @@ class RayTasks:
             self._connected.result()
         except BaseException:
             self._is_over.set()
-            # Of a cluster elsewhere there is nothing here that would stay, and it may not answer for long.
+            # A cluster elsewhere leaves no process here, and its answer may be long in coming.
             if not (address or os.environ.get("RAY_ADDRESS", "")).startswith("ray://"):
                 self._thread.join()
             raise

@@ -232,7 +232,7 @@ class QualityControl(RateControl):
         # the PSNR of those frames, dB.
         self._n_known = self._n_frames_known = 0
         self._sum_db = 0.0
-        # GoP that is fitted more than once -> bytes and PSNR of each of its fits, by bytes.
+        # GoP under way -> bytes and PSNR of each of its fits, by bytes.
         self._tries: dict[int, list[tuple[int, float]]] = {}
         # GoP under way -> costs as they were when it was planned: refits must not depend on what ends meanwhile.
         self._costs: dict[int, GopCosts] = {}
@@ -258,6 +258,7 @@ class QualityControl(RateControl):
         """Take a result into account; the quality that it reached corrects the quality model."""
         super().update(plan, result)
         del self._costs[plan.index]
+        self._tries.pop(plan.index, None)
         finite = [psnr for psnr in result.psnr_db if math.isfinite(psnr)]
         self._n_known += 1
         self._n_frames_known += len(finite)
